@@ -1,0 +1,64 @@
+//! Every limit of the core, validated by `config` before it gets here.
+
+/// When a dispatch may be answered `true`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirm {
+    /// The runner's process has read the run: its FIN, with nothing of ours unacknowledged.
+    Read,
+    /// The runner's kernel has acknowledged every byte.
+    Ack,
+    /// Our kernel took every byte. What the incumbent means by "warm started".
+    Write,
+}
+
+/// Which of a key's waiting polls gets the next run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatchOrder {
+    /// The poll with the most time left; idle runners age out by themselves.
+    Newest,
+    /// Round robin through the fleet.
+    Oldest,
+}
+
+/// The core's limits and timings. Times in milliseconds, sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Handed out by `/connect`: how long a client holds one poll.
+    pub connection_timeout_ms: u64,
+    /// Handed out by `/connect`: how long a client keeps polling before it exits.
+    pub keepalive_ms: u64,
+    /// Open connections on this core.
+    pub connections_max: usize,
+    /// Distinct keys (deployment, version, cpu, memory) remembered on this core.
+    pub keys_max: usize,
+    /// A request's body.
+    pub body_bytes_max: usize,
+    /// A request's head (request line and header fields).
+    pub head_bytes_max: usize,
+    /// From a request's first byte to its last.
+    pub request_timeout_ms: u64,
+    /// A kept-alive connection that has served a request and carries none.
+    pub idle_timeout_ms: u64,
+    /// A connection that has not sent a byte yet.
+    pub preconnect_timeout_ms: u64,
+    /// A response (other than a claimed poll's) that its peer does not read.
+    pub write_timeout_ms: u64,
+    /// Which waiting poll goes first.
+    pub match_order: MatchOrder,
+    /// What "delivered" means.
+    pub confirm: Confirm,
+    /// A claimed poll whose peer's kernel is silent is given up after this.
+    pub ack_timeout_ms: u64,
+    /// A claimed poll whose peer's kernel acknowledged but whose process has not read (confirm `read`).
+    pub read_timeout_ms: u64,
+    /// A dispatch is answered within this, whatever happens.
+    pub dispatch_timeout_ms: u64,
+    /// Polls tried for one dispatch.
+    pub attempts_max: u8,
+    /// A poll is not offered a run in its last moments.
+    pub guard_ms: u64,
+    /// On shutdown the held polls are closed one by one over this time.
+    pub drain_time_ms: u64,
+    /// `POST /warm-start` is served on the runner side too.
+    pub dispatch_on_runner_side: bool,
+}

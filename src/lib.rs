@@ -1,0 +1,21 @@
+//! Pilotlight: warm starts for self-hosted Trigger.dev.
+//!
+//! ```text
+//! bytes -> http -> contract (poll? dispatch?) -> pool (match) -> contract -> http -> bytes
+//! ```
+//!
+//! - [`broker`]: the pure core. No I/O, clock, threads or unsafe; time is a parameter.
+//! - [`engine`]: the only code that knows a system call of the data plane.
+//! - [`shard`]: one core's loop, and the mesh between cores.
+//! - [`sys`]: affinity, descriptor limits, socket options.
+//! - [`control`]: everything that is not hot: admin HTTP, metrics, signals.
+//!
+//! Who may import whom is held by `tests/architecture.rs`.
+
+pub mod broker;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod engine;
+pub mod shard;
+pub mod sys;
