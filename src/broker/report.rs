@@ -100,6 +100,8 @@ pub struct Counters {
     pub misses_unconfirmed: u64,
     /// Requests refused with a 4xx or 5xx.
     pub rejected: u64,
+    /// Requests closed because their bytes took too long.
+    pub requests_timed_out: u64,
     /// Delivery attempts begun (polls claimed).
     pub attempts: u64,
     /// Attempts confirmed.
