@@ -1,0 +1,3 @@
+//! What the process asks of its machine: listeners, CPUs, descriptors, the service manager.
+
+pub mod listen;

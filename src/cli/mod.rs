@@ -1,0 +1,1 @@
+//! Raw flags and environment, as typed.

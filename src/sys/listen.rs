@@ -1,0 +1,132 @@
+//! Binding listeners, and saying what is wrong when that fails.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Which of the three listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Runners connect here.
+    Runner,
+    /// Supervisors connect here.
+    Dispatch,
+    /// Operators and their machines connect here.
+    Admin,
+}
+
+impl Side {
+    /// The flag that sets this listener's address.
+    pub const fn flag(self) -> &'static str {
+        match self {
+            Side::Runner => "--listen",
+            Side::Dispatch => "--dispatch-listen",
+            Side::Admin => "--admin-listen",
+        }
+    }
+
+    /// The name in logs and in LISTEN_FDNAMES.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Side::Runner => "runner",
+            Side::Dispatch => "dispatch",
+            Side::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a listener could not be had; one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// EADDRINUSE.
+    #[error("{flag} {addr}: the address is in use: stop what listens there, or choose another port (0 takes a free one)", flag = .side.flag())]
+    InUse {
+        /// Which listener.
+        side: Side,
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// EACCES, EPERM.
+    #[error("{flag} {addr}: not permitted: choose a port from 1024 up, or give the process CAP_NET_BIND_SERVICE", flag = .side.flag())]
+    Permission {
+        /// Which listener.
+        side: Side,
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// EADDRNOTAVAIL.
+    #[error("{flag} {addr}: this machine has no such address: choose one that `ip address` lists, or 0.0.0.0 for all", flag = .side.flag())]
+    NotAvailable {
+        /// Which listener.
+        side: Side,
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// EMFILE, ENFILE.
+    #[error("{flag} {addr}: no descriptor left: raise the limit (`ulimit -n`, LimitNOFILE)", flag = .side.flag())]
+    Descriptors {
+        /// Which listener.
+        side: Side,
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// EAFNOSUPPORT.
+    #[error("{flag} {addr}: this machine has that address family switched off: choose an IPv{other} address", flag = .side.flag(), other = if .addr.is_ipv6() { 4 } else { 6 })]
+    Family {
+        /// Which listener.
+        side: Side,
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// Anything else.
+    #[error("{flag} {addr}: cannot listen: {source}", flag = .side.flag())]
+    Other {
+        /// Which listener.
+        side: Side,
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl ListenError {
+    /// Names the failure of socket, bind or listen.
+    pub fn new(side: Side, addr: SocketAddr, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EADDRINUSE) => ListenError::InUse { side, addr },
+            Some(libc::EACCES | libc::EPERM) => ListenError::Permission { side, addr },
+            Some(libc::EADDRNOTAVAIL) => ListenError::NotAvailable { side, addr },
+            Some(libc::EMFILE | libc::ENFILE) => ListenError::Descriptors { side, addr },
+            Some(libc::EAFNOSUPPORT) => ListenError::Family { side, addr },
+            _ => ListenError::Other { side, addr, source },
+        }
+    }
+}
+
+/// Binds a non-blocking listener. With `reuse_port` several sockets (one per core) share the address.
+pub fn bind(
+    side: Side,
+    addr: SocketAddr,
+    backlog: u32,
+    reuse_port: bool,
+) -> Result<TcpListener, ListenError> {
+    let bound = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(reuse_port)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(backlog.min(i32::MAX as u32) as i32)?;
+        Ok(socket.into())
+    };
+    bound().map_err(|source| ListenError::new(side, addr, source))
+}
