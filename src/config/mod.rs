@@ -1,6 +1,14 @@
 //! One validated configuration: whoever holds a [`ServeConfig`] need check nothing.
 
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+pub use crate::cli::{EngineChoice, LogFormat};
+pub use resolve::{ADMIN_CONNECTIONS_MAX, ConfigError, WORKERS_MAX};
+
 use crate::broker::settings::Settings;
+use crate::sys::descriptors::Descriptors;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -18,6 +26,8 @@ pub struct ServeConfig {
     pub settings: Settings,
     /// Open connections on all cores together.
     pub connections_max: usize,
+    /// The limit of open files that allows them.
+    pub descriptors: Descriptors,
     /// Socket options of the data plane.
     pub tcp: TcpOptions,
     /// What is logged, and how.
@@ -45,17 +55,6 @@ pub enum ListenSpec {
     Fd(Arc<OwnedFd>),
 }
 
-/// Which engine moves the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EngineChoice {
-    /// The best that this build and this kernel have.
-    Auto,
-    /// epoll, by mio.
-    Epoll,
-    /// io_uring. Only in builds with the cargo feature `io-uring`.
-    IoUring,
-}
-
 /// Socket options of the data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
@@ -78,13 +77,4 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// A level, or directives such as `info,pilotlight::control=debug`.
     pub filter: String,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One line of text per event.
-    Text,
-    /// One JSON object per event.
-    Json,
 }
