@@ -40,7 +40,11 @@ pub enum Route {
 /// Where runners and supervisors have a listener each, POST `/warm-start` on the runner side is
 /// 404: nothing there is to tell task code that it knocks at the right path.
 #[inline]
-pub fn route(head: &Head<'_>, side: Side, dispatch_on_runner_side: bool) -> Result<Route, Rejection> {
+pub fn route(
+    head: &Head<'_>,
+    side: Side,
+    dispatch_on_runner_side: bool,
+) -> Result<Route, Rejection> {
     let is_dispatch = head.method == Method::Post;
     match (side, head.target) {
         (Side::Runner, "/warm-start") if dispatch_on_runner_side => match head.method {
@@ -61,7 +65,9 @@ pub fn route(head: &Head<'_>, side: Side, dispatch_on_runner_side: bool) -> Resu
             _ => other_method(head, "POST, OPTIONS"),
         },
         // RFC 9110 section 9.3.7: the server as a whole. Only OPTIONS has this target.
-        (Side::Runner, "*") if dispatch_on_runner_side => Ok(Route::Options("GET, HEAD, POST, OPTIONS")),
+        (Side::Runner, "*") if dispatch_on_runner_side => {
+            Ok(Route::Options("GET, HEAD, POST, OPTIONS"))
+        }
         (Side::Runner, "*") => Ok(Route::Options("GET, HEAD, OPTIONS")),
         (Side::Dispatch, "*") => Ok(Route::Options("POST, OPTIONS")),
         _ => Err(Rejection::new(404, "there is no such path here")),
@@ -70,7 +76,10 @@ pub fn route(head: &Head<'_>, side: Side, dispatch_on_runner_side: bool) -> Resu
 
 fn dispatch(head: &Head<'_>) -> Result<Route, Rejection> {
     match head.framing {
-        Framing::None => Err(Rejection::new(411, "a dispatch needs a Content-Length or a chunked body")),
+        Framing::None => Err(Rejection::new(
+            411,
+            "a dispatch needs a Content-Length or a chunked body",
+        )),
         Framing::Length(_) | Framing::Chunked => Ok(Route::Dispatch),
     }
 }
@@ -86,7 +95,10 @@ fn other_method(head: &Head<'_>, allow: &'static str) -> Result<Route, Rejection
 }
 
 fn not_allowed(allow: &'static str) -> Rejection {
-    Rejection { allow: Some(allow), ..Rejection::new(405, "the path has no such method") }
+    Rejection {
+        allow: Some(allow),
+        ..Rejection::new(405, "the path has no such method")
+    }
 }
 
 /// A well-formed poll.
@@ -213,7 +225,10 @@ impl<'b> TriggerFields<'b> {
 
 #[cold]
 fn refuse(field: Field, fault: &str) -> Rejection {
-    Rejection { error: Cow::Owned(format!("{} {fault}", field.name())), ..Rejection::new(400, "") }
+    Rejection {
+        error: Cow::Owned(format!("{} {fault}", field.name())),
+        ..Rejection::new(400, "")
+    }
 }
 
 #[cold]

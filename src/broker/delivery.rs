@@ -20,14 +20,14 @@
 
 use super::Broker;
 use super::conn::{Claim, State};
-use super::io::{AttemptEnd, Event, HintTable, Offer, Output, SendConfirm, TcpFacts};
+use super::io::{AttemptEnd, Event, Shared, Offer, Output, SendConfirm, TcpFacts};
 use super::settings::Confirm;
 use super::time::Time;
 
 /// First probe of a connection that closed with bytes unacknowledged.
 const FIRST_PROBE_US: u64 = 1_000;
 
-impl<H: HintTable> Broker<H> {
+impl<S: Shared> Broker<S> {
     /// Writes `offer`'s run to the indexed poll on `slot`.
     pub(super) fn claim(&mut self, now: Time, slot: u32, mut offer: Offer) {
         self.park(slot);

@@ -12,7 +12,7 @@
 use super::Broker;
 use super::conn::{State, Verdict};
 use super::http::response::{self, Persistence};
-use super::io::{CoreSet, DispatchEnd, Event, HintTable, MeshMessage, Offer, Output, Payload, Ticket};
+use super::io::{CoreSet, DispatchEnd, Event, Shared, MeshMessage, Offer, Output, Payload, Ticket};
 use super::json;
 use super::key::Key;
 use super::pool::PoolId;
@@ -20,7 +20,7 @@ use super::settings::Confirm;
 use super::time::Time;
 use std::sync::Arc;
 
-impl<H: HintTable> Broker<H> {
+impl<S: Shared> Broker<S> {
     /// A dispatch's body is complete: match it.
     pub(super) fn dispatch(&mut self, now: Time, slot: u32, body: &[u8]) {
         let dispatch = match json::parse_dispatch(body) {
@@ -190,7 +190,7 @@ impl<H: HintTable> Broker<H> {
     }
 
     fn other_holders(&self, pool: PoolId) -> CoreSet {
-        self.hints.holders(self.bucket(pool)).without(self.core)
+        self.shared.holders(self.bucket(pool)).without(self.core)
     }
 
     /// The whole response for a runner: head and message in one piece, so that one write sends it

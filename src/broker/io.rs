@@ -260,10 +260,13 @@ impl CoreSet {
     }
 }
 
-/// The table of hints that all cores share: a bucket of key hashes -> the cores that may have a
-/// poll for it. It may say maybe where nobody waits; it never says no where a poll waits (to a
-/// reader that runs after the poll was indexed).
-pub trait HintTable {
+/// What all cores share: the hint table (a bucket of key hashes -> the cores that may have a poll
+/// for it) and the count of open connections.
+///
+/// A hint may say maybe where nobody waits; it never says no where a poll waits (to a reader that
+/// runs after the poll was indexed). So a miss, the commonest answer of a cold fleet, costs one load
+/// and no message.
+pub trait Shared {
     /// Number of buckets, a power of two.
     fn buckets(&self) -> usize;
     /// `core` has at least one poll in `bucket` now.
@@ -272,6 +275,10 @@ pub trait HintTable {
     fn withdraw(&self, bucket: usize, core: usize);
     /// The cores that may have one.
     fn holders(&self, bucket: usize) -> CoreSet;
+    /// Counts one more open connection if there are fewer than `connections_max`.
+    fn open_connection(&self, connections_max: usize) -> bool;
+    /// One connection less.
+    fn close_connection(&self);
 }
 
 /// Why a held poll ended without a run.

@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::conn::State;
-use super::io::{HintTable, Output, PollEnd};
+use super::io::{Shared, Output, PollEnd};
 use super::report::{CoreReport, KeyReport, Selector};
 use super::time::Time;
 use std::collections::BTreeSet;
@@ -34,7 +34,7 @@ impl Cordons {
     }
 }
 
-impl<H: HintTable> Broker<H> {
+impl<S: Shared> Broker<S> {
     /// Closes the held polls that match; new ones are held, not matched, until it is lifted. (Their
     /// clients would come back at once if they were closed, again and again.)
     pub(super) fn cordon(&mut self, now: Time, selector: Selector) {

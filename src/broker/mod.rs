@@ -5,7 +5,7 @@
 //! and call [`Broker::tick`] no later than [`Broker::next_deadline`].**
 //!
 //! One `Broker` is one core's share. Cores talk through [`io::MeshMessage`]s and a shared
-//! [`io::HintTable`], both carried by the shard that drives them.
+//! [`io::Shared`], both carried by the shard that drives them.
 #![forbid(unsafe_code)]
 
 pub mod conn;
@@ -29,7 +29,7 @@ pub mod timer;
 
 use ahash::RandomState;
 use conn::{Conns, State};
-use io::{ConnId, HintTable, Input, MeshMessage, Output};
+use io::{ConnId, Shared, Input, MeshMessage, Output};
 use lifecycle::Cordons;
 use list::{Links, List};
 use names::Names;
@@ -41,7 +41,7 @@ use time::Time;
 use timer::Wheel;
 
 /// Everything that one core decides with.
-pub struct Broker<H: HintTable> {
+pub struct Broker<S: Shared> {
     core: usize,
     settings: Settings,
     conns: Conns,
@@ -51,7 +51,7 @@ pub struct Broker<H: HintTable> {
     /// Connections that have not sent a byte, oldest first: the first to go when room runs short.
     fresh: List,
     fresh_links: Links,
-    hints: H,
+    shared: S,
     /// Indexed polls per hint bucket: the shared table hears of the first and of the last.
     bucket_counts: Vec<u32>,
     cordons: Cordons,
@@ -68,9 +68,9 @@ pub struct Broker<H: HintTable> {
     drain: Option<lifecycle::Drain>,
 }
 
-impl<H: HintTable> Broker<H> {
+impl<S: Shared> Broker<S> {
     /// A core with nobody connected. `hasher` must be seeded alike on every core of the process.
-    pub fn new(core: usize, settings: Settings, hasher: RandomState, hints: H) -> Self {
+    pub fn new(core: usize, settings: Settings, hasher: RandomState, shared: S) -> Self {
         let connect_responses =
             http::response::ConnectResponses::new(settings.connection_timeout_ms, settings.keepalive_ms);
         Broker {
@@ -81,8 +81,8 @@ impl<H: HintTable> Broker<H> {
             instances: Names::new(hasher),
             fresh: List::default(),
             fresh_links: Links::default(),
-            bucket_counts: vec![0; hints.buckets()],
-            hints,
+            bucket_counts: vec![0; shared.buckets()],
+            shared,
             cordons: Cordons::default(),
             counters: Counters::default(),
             indexed: 0,
@@ -161,7 +161,7 @@ impl<H: HintTable> Broker<H> {
 
     fn accepted(&mut self, now: Time, id: ConnId, side: contract::Side) {
         self.counters.accepted += 1;
-        if self.conns.open_count() >= self.settings.connections_max && !self.evict_fresh() {
+        if !self.room_for_one_more() {
             self.counters.refused += 1;
             self.outputs.push_back(Output::Close { conn: id });
             return;
@@ -171,12 +171,17 @@ impl<H: HintTable> Broker<H> {
         self.timers.arm(id.slot, now.plus_ms(self.settings.preconnect_timeout_ms));
     }
 
-    /// Closes the connection that has been silent since its accept for longest.
-    fn evict_fresh(&mut self) -> bool {
+    /// Counts a connection in. At the limit the one that has been silent since its accept for
+    /// longest makes room: clients open such connections ahead of need.
+    fn room_for_one_more(&mut self) -> bool {
+        let connections_max = self.settings.connections_max;
+        if self.shared.open_connection(connections_max) {
+            return true;
+        }
         let Some(slot) = self.fresh.front() else { return false };
-        self.counters.refused += 1;
+        self.counters.evicted += 1;
         self.close(slot);
-        true
+        self.shared.open_connection(connections_max)
     }
 
     /// Leaves [`State::Fresh`]: the first byte is here, or the connection ends.
@@ -255,6 +260,7 @@ impl<H: HintTable> Broker<H> {
     fn forget(&mut self, slot: u32) {
         self.timers.cancel(slot);
         self.counters.closed += 1;
+        self.shared.close_connection();
         if matches!(self.conns.peek(slot).state, State::Fresh) {
             self.no_longer_fresh(slot);
         }

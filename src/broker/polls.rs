@@ -2,11 +2,11 @@
 
 use super::Broker;
 use super::conn::{Poll, State};
-use super::io::{Event, HintTable, Output, PollEnd, TcpFacts};
+use super::io::{Event, Shared, Output, PollEnd, TcpFacts};
 use super::key::KeyRef;
 use super::time::Time;
 
-impl<H: HintTable> Broker<H> {
+impl<S: Shared> Broker<S> {
     /// Holds the poll that `slot` just asked for. Never answered with anything but its run: where
     /// there is no room its connection is closed, which its runner survives.
     pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, instance: &str) {
@@ -51,7 +51,7 @@ impl<H: HintTable> Broker<H> {
         let bucket = self.bucket(pool);
         self.bucket_counts[bucket] += 1;
         if self.bucket_counts[bucket] == 1 {
-            self.hints.announce(bucket, self.core);
+            self.shared.announce(bucket, self.core);
         }
     }
 
@@ -71,7 +71,7 @@ impl<H: HintTable> Broker<H> {
         let bucket = self.bucket(pool);
         self.bucket_counts[bucket] -= 1;
         if self.bucket_counts[bucket] == 0 {
-            self.hints.withdraw(bucket, self.core);
+            self.shared.withdraw(bucket, self.core);
         }
     }
 

@@ -74,6 +74,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Connections refused at a limit.
     pub refused: u64,
+    /// Silent connections closed to make room at the limit.
+    pub evicted: u64,
     /// Accept failures for want of descriptors or memory.
     pub accept_errors: u64,
     /// Connections closed, by whichever side.

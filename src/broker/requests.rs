@@ -8,7 +8,7 @@ use super::conn::{Body, State};
 use super::contract::{self, Route};
 use super::http::response::{self, Persistence};
 use super::http::{ChunkedDecoder, Framing, Head, HeadScanner, Rejection, leading_crlf, parse_head};
-use super::io::{ConnId, Event, HintTable, Output, Payload};
+use super::io::{ConnId, Event, Shared, Output, Payload};
 use super::json::JsonError;
 use super::time::Time;
 
@@ -17,7 +17,7 @@ const LEADING_CRLF_BYTES_MAX: usize = 8;
 /// Reserved at once for an announced body; more is reserved as it arrives.
 const BODY_RESERVE_BYTES_MAX: usize = 64 * 1024;
 
-impl<H: HintTable> Broker<H> {
+impl<S: Shared> Broker<S> {
     pub(super) fn received(&mut self, now: Time, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get(id) else { return };
         self.counters.bytes_in += bytes.len() as u64;

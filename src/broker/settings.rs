@@ -27,7 +27,7 @@ pub struct Settings {
     pub connection_timeout_ms: u64,
     /// Handed out by `/connect`: how long a client keeps polling before it exits.
     pub keepalive_ms: u64,
-    /// Open connections on this core.
+    /// Open connections on all cores together.
     pub connections_max: usize,
     /// Distinct keys (deployment, version, cpu, memory) remembered on this core.
     pub keys_max: usize,

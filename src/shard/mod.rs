@@ -1,1 +1,200 @@
+//! The cores: one thread each, with its own listener, connections and index; and the mesh that
+//! carries runs between them.
 
+mod error;
+pub mod hints;
+pub mod mesh;
+pub mod worker;
+
+pub use error::StartError;
+
+use crate::broker::Broker;
+use crate::broker::contract;
+use crate::broker::report::{Command, CoreReport};
+use crate::broker::settings::Confirm;
+use crate::config::{ListenSpec, ServeConfig};
+use crate::engine::Engine;
+use crate::engine::epoll::Epoll;
+use crate::sys::listen::{Side, bind};
+use crate::sys::{cpus, tcp};
+use ahash::RandomState;
+use hints::Hints;
+use mesh::{Address, Mail, Mailbox, mailbox};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use worker::Worker;
+
+/// A handle on all workers. Cheap to clone.
+#[derive(Clone)]
+pub struct Fleet(Arc<Inner>);
+
+struct Inner {
+    bound: Bound,
+    engine_name: &'static str,
+    workers: Vec<Address>,
+}
+
+/// The addresses that are served, port 0 resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Runner side.
+    pub runner: SocketAddr,
+    /// Supervisor side, if it has its own.
+    pub dispatch: Option<SocketAddr>,
+}
+
+/// The workers' threads.
+pub struct JoinSet(Vec<thread::JoinHandle<()>>);
+
+impl JoinSet {
+    /// Blocks until all workers have ended.
+    pub fn join(self) {
+        for thread in self.0 {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Fleet {
+    /// The addresses that are served.
+    pub fn bound(&self) -> &Bound {
+        &self.0.bound
+    }
+
+    /// `epoll` or `io-uring`.
+    pub fn engine_name(&self) -> &'static str {
+        self.0.engine_name
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.0.workers.len()
+    }
+
+    /// Sends `command` to every worker; each calls `reply` once, from its own thread.
+    /// `reply` must not block.
+    pub fn request(&self, command: Command, reply: impl Fn(CoreReport) + Send + Clone + 'static) {
+        for worker in &self.0.workers {
+            worker.send(Mail::Command { command: command.clone(), reply: Box::new(reply.clone()) });
+        }
+    }
+}
+
+/// Starts one thread per worker; returns when every listener is bound and serving.
+pub fn start(config: &ServeConfig) -> Result<(Fleet, JoinSet), StartError> {
+    let workers = config.workers.len();
+    let (bound, listeners) = listeners(config)?;
+    let engine_error = |source| StartError::Engine { engine: "epoll", source };
+    let engines: Vec<Epoll> =
+        listeners.into_iter().map(Epoll::new).collect::<Result<_, _>>().map_err(engine_error)?;
+    let (addresses, mailboxes): (Vec<Address>, Vec<Mailbox>) =
+        engines.iter().map(|engine| mailbox(engine.waker())).unzip();
+    let shared = Hints::default();
+    // One random seed for the process: cores must agree on a key's bucket, strangers must not know it.
+    let hasher = RandomState::new();
+    let origin = Instant::now();
+    let mut threads = Vec::new();
+    for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
+        let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
+        let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
+        threads.push(spawn(core, config.workers[core], workers, worker)?);
+    }
+    let fleet = Fleet(Arc::new(Inner { bound, engine_name: "epoll", workers: addresses }));
+    Ok((fleet, JoinSet(threads)))
+}
+
+/// Starts one worker's thread and waits until it stands on its CPU.
+fn spawn<E: Engine + Send + 'static>(
+    core: usize,
+    cpu: Option<usize>,
+    workers: usize,
+    worker: Worker<E>,
+) -> Result<thread::JoinHandle<()>, StartError> {
+    let (pinned, outcome) = crossbeam_channel::bounded(1);
+    let body = move || {
+        let result = cpu.map_or(Ok(()), cpus::pin_this_thread);
+        let stands = result.is_ok();
+        let _ = pinned.send(result);
+        if stands && let Err(error) = worker.run() {
+            tracing::error!(core, %error, "the worker cannot wait for events any more and has ended");
+        }
+    };
+    let thread = thread::Builder::new()
+        .name(format!("worker-{core}"))
+        .spawn(body)
+        .map_err(|source| StartError::Thread { worker: core, workers, source })?;
+    match (outcome.recv(), cpu) {
+        (Ok(Err(source)), Some(cpu)) => Err(StartError::Pin { cpu, source }),
+        _ => Ok(thread),
+    }
+}
+
+type CoreListeners = Vec<(contract::Side, TcpListener)>;
+
+/// Every core's listeners, bound and with the options that their connections inherit.
+fn listeners(config: &ServeConfig) -> Result<(Bound, Vec<CoreListeners>), StartError> {
+    let mut cores: Vec<CoreListeners> = config.workers.iter().map(|_| Vec::new()).collect();
+    let specs = &config.listeners;
+    let runner = listen(Side::Runner, contract::Side::Runner, &specs.runner, config, &mut cores)?;
+    let dispatch = match &specs.dispatch {
+        Some(spec) => Some(listen(Side::Dispatch, contract::Side::Dispatch, spec, config, &mut cores)?),
+        None => None,
+    };
+    Ok((Bound { runner, dispatch }, cores))
+}
+
+fn listen(
+    side: Side,
+    role: contract::Side,
+    spec: &ListenSpec,
+    config: &ServeConfig,
+    cores: &mut [CoreListeners],
+) -> Result<SocketAddr, StartError> {
+    let several = cores.len() > 1;
+    let mut bound = None;
+    for core in cores {
+        let listener = match (spec, bound) {
+            (ListenSpec::Fd(fd), _) => {
+                TcpListener::from(fd.try_clone().map_err(|_| StartError::Descriptors)?)
+            }
+            // Port 0 is resolved by the first core; the others join it.
+            (ListenSpec::Addr(_), Some(addr)) => bind(side, addr, config.tcp.backlog, true)?,
+            (ListenSpec::Addr(addr), None) => bind(side, *addr, config.tcp.backlog, several)?,
+        };
+        listener
+            .set_nonblocking(true)
+            .and_then(|()| set_inherited_options(&listener, config))
+            .map_err(|source| StartError::Engine { engine: "listener", source })?;
+        let addr = listener.local_addr().map_err(|source| StartError::Engine { engine: "listener", source })?;
+        bound.get_or_insert(addr);
+        core.push((role, listener));
+    }
+    bound.ok_or(StartError::Descriptors)
+}
+
+/// Linux hands these down from the listener to what it accepts, so that a new connection costs no
+/// system call for them.
+fn set_inherited_options(listener: &TcpListener, config: &ServeConfig) -> std::io::Result<()> {
+    let options = &config.tcp;
+    let socket = socket2::SockRef::from(listener);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(options.keepalive_idle_s.into()))
+        .with_interval(Duration::from_secs(options.keepalive_interval_s.into()))
+        .with_retries(options.keepalive_count);
+    socket.set_tcp_keepalive(&keepalive)?;
+    if options.user_timeout_ms > 0 {
+        tcp::set_user_timeout(listener.as_fd(), options.user_timeout_ms)?;
+    }
+    if config.settings.confirm == Confirm::Ack {
+        tcp::limit_segments(listener.as_fd(), ACK_SEGMENT_BYTES)?;
+    }
+    Ok(())
+}
+
+/// Segments of connections whose acknowledgements are awaited: the smallest that every IPv4 host
+/// takes (RFC 9293 section 3.7.1), so that pairs of segments are really two on every link.
+const ACK_SEGMENT_BYTES: u32 = 536;

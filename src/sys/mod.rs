@@ -1,4 +1,55 @@
-//! What the process asks of its machine.
+//! What the process asks of its machine: listeners, CPUs, descriptors, the service manager.
 
+// The one place outside the engines; each block says why it is sound.
+#![allow(unsafe_code)]
+
+pub mod activation;
+pub mod cpus;
+pub mod descriptors;
+pub mod kernel;
 pub mod listen;
+pub mod notify;
 pub mod tcp;
+
+use activation::{Activated, ActivationError};
+use descriptors::Descriptors;
+use std::io;
+
+/// What there is to run on.
+#[derive(Debug)]
+pub struct Machine {
+    /// CPUs that the process may use, ascending.
+    pub cpus: Vec<usize>,
+    /// Threads that it can run at once.
+    pub parallelism: usize,
+    /// Its limit of open files.
+    pub descriptors: Descriptors,
+    /// Listeners that came with it.
+    pub activated: Activated,
+}
+
+/// Why the machine could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// Socket activation.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
+    /// sched_getaffinity.
+    #[error("cannot ask which CPUs the process may use: {0}")]
+    Cpus(io::Error),
+    /// getrlimit.
+    #[error("cannot ask for the limit of open files: {0}")]
+    Descriptors(io::Error),
+}
+
+impl Machine {
+    /// Takes over what came with the process and raises its limits. Call it first, and once.
+    pub fn prepare() -> Result<Self, MachineError> {
+        Ok(Machine {
+            activated: activation::take()?,
+            cpus: cpus::allowed().map_err(MachineError::Cpus)?,
+            parallelism: cpus::parallelism(),
+            descriptors: Descriptors::raise().map_err(MachineError::Descriptors)?,
+        })
+    }
+}

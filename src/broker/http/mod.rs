@@ -36,7 +36,11 @@ pub struct Rejection {
 impl Rejection {
     /// A refusal with a fixed text. Allocates nothing.
     pub const fn new(status: u16, error: &'static str) -> Self {
-        Rejection { status, error: Cow::Borrowed(error), allow: None }
+        Rejection {
+            status,
+            error: Cow::Borrowed(error),
+            allow: None,
+        }
     }
 
     /// 400, RFC 9110 section 15.5.1.
@@ -44,3 +48,4 @@ impl Rejection {
         Rejection::new(400, error)
     }
 }
+

@@ -91,7 +91,10 @@ impl<'b> Scanner<'b> {
         self.expect(b'"', "`\"`")?;
         let start = self.at;
         let has_escapes = self.skip_string_rest()?;
-        Ok(Text { raw: &self.text[start..self.at - 1], has_escapes })
+        Ok(Text {
+            raw: &self.text[start..self.at - 1],
+            has_escapes,
+        })
     }
 
     /// A number, as it is written.
@@ -268,7 +271,10 @@ impl<'b> Scanner<'b> {
     fn expected(&self, expected: &'static str) -> JsonError {
         match self.text.len() == self.at {
             true => JsonError::Truncated,
-            false => JsonError::Syntax { at: self.at, expected },
+            false => JsonError::Syntax {
+                at: self.at,
+                expected,
+            },
         }
     }
 }
@@ -302,7 +308,7 @@ pub(in crate::broker) fn number_len(bytes: &[u8]) -> Result<usize, usize> {
 
 /// The first quote, backslash or control character at or behind `at`; the length if there is none.
 #[inline]
-fn next_special(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {

@@ -1,0 +1,245 @@
+//! Raw flags and environment, as typed, and what is said when they cannot be read.
+
+mod serve;
+mod values;
+
+pub use serve::ServeFlags;
+pub use values::{Auto, Bytes, Count, EngineChoice, LogFormat, Millis};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+const EXAMPLES: &str = "\
+Examples:
+  Try it on this machine:
+    pilotlight
+  Runners reach 8040; only the supervisor's network reaches 8041:
+    pilotlight serve --listen 0.0.0.0:8040 --dispatch-listen 10.0.0.5:8041
+  Two workers on their own CPUs, logs for machines:
+    pilotlight serve --cpus 2-3 --log-format json
+  See that it works:
+    curl http://127.0.0.1:8042/status
+
+Signals:
+  SIGTERM, SIGINT  drain: /readyz turns 503, dispatches get false, held polls are closed over --drain-time; then exit 0
+  a second one     exit at once
+
+Exit codes:
+  0    served, and drained
+  1    failed at run time (address in use, a worker ended)
+  2    a flag, its environment variable or the machine's limits do not allow what was asked
+  130, 143  told twice to stop, by SIGINT or SIGTERM";
+
+/// Warm starts for self-hosted Trigger.dev
+///
+/// Pilotlight holds the long polls of warm runners and hands each run to one that has the same deployment, version and machine, so that it starts in milliseconds instead of in a new container. Without a command it does what `pilotlight serve` does.
+#[derive(Debug, Parser)]
+#[command(name = "pilotlight", version, args_conflicts_with_subcommands = true)]
+#[command(after_long_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    serve: ServeFlags,
+    #[command(subcommand)]
+    command: Option<RawCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum RawCommand {
+    /// Run the broker (also what plain `pilotlight` does)
+    #[command(after_long_help = EXAMPLES, max_term_width = 100)]
+    Serve(Box<ServeFlags>),
+    /// Keep runs away from one node or one deployment of a running broker, or list what is kept away
+    #[command(after_long_help = DRAIN_EXAMPLES, max_term_width = 100)]
+    Drain(DrainFlags),
+    /// Print completions for a shell
+    Completions {
+        /// The shell to print them for
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+}
+
+const DRAIN_EXAMPLES: &str = "\
+Examples:
+  Before a node is taken away (the name that its runners send as x-trigger-worker-instance-name):
+    pilotlight drain --node worker-3
+  It is back:
+    pilotlight drain --node worker-3 --lift
+  What is drained now:
+    pilotlight drain
+
+Exit codes:
+  0  done
+  1  the broker could not be reached, or refused
+  2  a flag cannot be read";
+
+/// The flags of `pilotlight drain`, as typed.
+#[derive(Args, Clone, Debug)]
+#[command(group = ArgGroup::new("selector").args(["node", "deployment"]))]
+pub struct DrainFlags {
+    /// Close the held polls of this node's runners (x-trigger-worker-instance-name)
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Close the held polls of this deployment's runners (its friendly id)
+    #[arg(long, value_name = "ID")]
+    pub deployment: Option<String>,
+    /// Lift that drain
+    #[arg(long, requires = "selector")]
+    pub lift: bool,
+    /// The running broker's admin side
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PILOTLIGHT_ADMIN",
+        default_value = "http://127.0.0.1:8042"
+    )]
+    pub admin: String,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Run the broker.
+    Serve(Box<ServeFlags>),
+    /// Talk to a running one.
+    Drain(DrainFlags),
+    /// Print completions.
+    Completions(clap_complete::Shell),
+}
+
+/// The command line asks for nothing that can be run: a mistake, or `--help`.
+#[derive(Debug)]
+pub struct NotACommand(clap::Error);
+
+impl NotACommand {
+    /// Prints what there is to say; true if that was asked for (`--help`, `--version`).
+    pub fn print(&self) -> bool {
+        let asked_for = !self.0.use_stderr();
+        match one_line(&self.0) {
+            Some(line) => eprintln!("pilotlight: {line}"),
+            // A closed standard output is nobody's problem.
+            None => drop(self.0.print()),
+        }
+        asked_for
+    }
+}
+
+/// Reads the command line and the environment.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, NotACommand> {
+    let cli = Cli::try_parse_from(args).map_err(NotACommand)?;
+    Ok(match cli.command {
+        None => Command::Serve(Box::new(cli.serve)),
+        Some(RawCommand::Serve(flags)) => Command::Serve(flags),
+        Some(RawCommand::Drain(flags)) => Command::Drain(flags),
+        Some(RawCommand::Completions { shell }) => Command::Completions(shell),
+    })
+}
+
+/// Writes completions for `shell` to standard output.
+pub fn print_completions(shell: clap_complete::Shell) -> io::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pilotlight", &mut script);
+    io::stdout().write_all(&script)
+}
+
+/// A value that cannot be read, in one line like those of `config`: flag, value, what to do.
+fn one_line(error: &clap::Error) -> Option<String> {
+    let ContextValue::String(arg) = error.get(ContextKind::InvalidArg)? else {
+        return None;
+    };
+    let flag = arg.split([' ', '=']).next().unwrap_or(arg);
+    let value = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => value,
+        _ => return None,
+    };
+    let advice = match error.kind() {
+        ErrorKind::ValueValidation => error.source()?.to_string(),
+        ErrorKind::InvalidValue => match error.get(ContextKind::ValidValue)? {
+            ContextValue::Strings(valid) => format!("choose one of {}", valid.join(", ")),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(format!("{flag} {value:?}: {advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<Command, NotACommand> {
+        parse(
+            std::iter::once("pilotlight")
+                .chain(args.iter().copied())
+                .map(OsString::from),
+        )
+    }
+
+    fn refused(args: &[&str]) -> String {
+        let error = parsed(args).expect_err("refused");
+        one_line(&error.0).unwrap_or_else(|| error.0.to_string())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_serve_flag_has_its_environment_variable() {
+        let cli = Cli::command();
+        let serve = cli.find_subcommand("serve").expect("serve");
+        let mut seen = 0;
+        for arg in serve.get_arguments().filter(|arg| arg.get_id() != "help") {
+            let long = arg.get_long().expect("long flags only");
+            let env = arg.get_env().expect(long).to_str().expect("UTF-8");
+            let expected = match long {
+                "log-level" => "PILOTLIGHT_LOG".to_owned(),
+                _ => format!("PILOTLIGHT_{}", long.replace('-', "_").to_uppercase()),
+            };
+            assert_eq!(env, expected);
+            assert!(arg.get_help_heading().is_some(), "{long} has no heading");
+            seen += 1;
+        }
+        assert!(seen > 25, "saw {seen}");
+    }
+
+    #[test]
+    fn plain_pilotlight_takes_the_flags_of_serve() {
+        for args in [
+            &["--listen", "127.0.0.1:1"][..],
+            &["serve", "--listen", "127.0.0.1:1"][..],
+        ] {
+            match parsed(args) {
+                Ok(Command::Serve(flags)) => assert_eq!(flags.listen, "127.0.0.1:1"),
+                other => panic!("{args:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_be_read_get_one_line() {
+        assert_eq!(
+            refused(&["--keepalive", "soon"]),
+            "--keepalive \"soon\": write a number and its unit: 500ms, 30s, 5m, 1h"
+        );
+        assert_eq!(
+            refused(&["serve", "--confirm", "reed"]),
+            "--confirm \"reed\": choose one of read, ack, write"
+        );
+    }
+
+    #[test]
+    fn drain_takes_one_selector_and_lift_needs_it() {
+        assert!(matches!(
+            parsed(&["drain", "--node", "n", "--lift"]),
+            Ok(Command::Drain(DrainFlags { lift: true, .. }))
+        ));
+        assert!(parsed(&["drain"]).is_ok());
+        assert!(parsed(&["drain", "--lift"]).is_err());
+        assert!(parsed(&["drain", "--node", "n", "--deployment", "d"]).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! The flags of `pilotlight serve`, as typed. `config` turns them into a `ServeConfig`.
+
+use super::values::{Auto, Bytes, Count, EngineChoice, LogFormat, Millis};
+use crate::broker::settings::{Confirm, MatchOrder};
+use clap::Args;
+
+const LISTENING: &str = "Listening";
+const WORKERS: &str = "Workers";
+const MATCHING: &str = "Matching";
+const DELIVERY: &str = "Delivery: what makes a warm start true";
+const LIMITS: &str = "Limits";
+const TIMEOUTS: &str = "Timeouts";
+const DEAD_PEERS: &str = "Dead peers: noticing machines that vanished without a word";
+const LOGGING: &str = "Logging";
+
+/// The flags of `pilotlight serve`, as typed.
+#[derive(Args, Clone, Debug)]
+pub struct ServeFlags {
+    /// Runner side: GET /connect and GET /warm-start
+    ///
+    /// Give this address to Trigger.dev's supervisor as TRIGGER_WARM_START_URL. Port 0 takes a free port; the log names it. A listener named `runner` that systemd hands over takes this one's place.
+    #[arg(long, value_name = "IP:PORT", env = "PILOTLIGHT_LISTEN", default_value = "127.0.0.1:8040", help_heading = LISTENING)]
+    pub listen: String,
+
+    /// Supervisor side: POST /warm-start. Unset: served on --listen too
+    ///
+    /// With its own listener the runner side no longer takes dispatches, so that task code, which can reach the runner side, cannot forge one. Give it to the supervisor as TRIGGER_WARM_START_DISPATCH_URL.
+    #[arg(long, value_name = "IP:PORT", env = "PILOTLIGHT_DISPATCH_LISTEN", help_heading = LISTENING)]
+    pub dispatch_listen: Option<String>,
+
+    /// Operators' side: /healthz, /readyz, /metrics, /status, /drain
+    #[arg(long, value_name = "IP:PORT", env = "PILOTLIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:8042", help_heading = LISTENING)]
+    pub admin_listen: String,
+
+    /// Connections that may queue for acceptance, per worker
+    ///
+    /// After a restart a whole fleet comes back within a second. The kernel caps this at the sysctl net.core.somaxconn; the log warns if it does.
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_BACKLOG", default_value = "65535", help_heading = LISTENING)]
+    pub backlog: Count,
+
+    /// CPUs to pin one worker each to, such as 0-3,6
+    #[arg(long, value_name = "LIST", env = "PILOTLIGHT_CPUS", help_heading = WORKERS)]
+    pub cpus: Option<String>,
+
+    /// How many workers to run, not pinned [default: one per CPU that the process may use]
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_WORKERS", help_heading = WORKERS)]
+    pub workers: Option<Count>,
+
+    /// What moves the bytes
+    #[arg(long, value_name = "ENGINE", env = "PILOTLIGHT_ENGINE", default_value = "auto", help_heading = WORKERS)]
+    pub engine: EngineChoice,
+
+    /// How long a runner holds one poll; handed out by /connect
+    ///
+    /// Above 0 and below 300s, where the runners' HTTP client gives up on any answer.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_CONNECTION_TIMEOUT", default_value = "30s", help_heading = MATCHING)]
+    pub connection_timeout: Millis,
+
+    /// How long an idle runner keeps polling before it exits; handed out by /connect
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_KEEPALIVE", default_value = "5m", help_heading = MATCHING)]
+    pub keepalive: Millis,
+
+    /// Which of a key's waiting polls gets the next run
+    #[arg(long, value_name = "ORDER", env = "PILOTLIGHT_MATCH_ORDER", default_value = "newest", help_heading = MATCHING)]
+    pub match_order: MatchOrder,
+
+    /// A poll with less time left than this is not offered a run
+    ///
+    /// The runner's own timer started earlier than the broker's. auto: 500ms or a tenth of --connection-timeout, whichever is less. 0s turns it off.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_GUARD", default_value = "auto", help_heading = MATCHING)]
+    pub guard: Auto<Millis>,
+
+    /// When a dispatch is answered true
+    #[arg(long, value_name = "PROOF", env = "PILOTLIGHT_CONFIRM", default_value = "read", help_heading = DELIVERY)]
+    pub confirm: Confirm,
+
+    /// A runner whose kernel is silent for this long is given up, and the run offered to the next
+    ///
+    /// 300ms leaves room for one lost packet (retransmitted after 200ms). Less than --dispatch-timeout.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_ACK_TIMEOUT", default_value = "300ms", help_heading = DELIVERY)]
+    pub ack_timeout: Millis,
+
+    /// A runner that received a run but does not read it for this long is given up (--confirm read)
+    ///
+    /// It is frozen: stopped, paused, or stuck in its event loop. Less than --dispatch-timeout.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_READ_TIMEOUT", default_value = "1s", help_heading = DELIVERY)]
+    pub read_timeout: Millis,
+
+    /// Runners that one run is offered to before the answer is false (1 to 255)
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_ATTEMPTS", default_value = "3", help_heading = DELIVERY)]
+    pub max_attempts: Count,
+
+    /// A dispatch is answered within this, whatever happens
+    ///
+    /// The supervisor sets no limit of its own and waits. False costs a cold start, and is always safe.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_DISPATCH_TIMEOUT", default_value = "2s", help_heading = DELIVERY)]
+    pub dispatch_timeout: Millis,
+
+    /// Open connections, in all; shared out evenly among the workers
+    ///
+    /// An idle runner holds two sockets, three at its peak. auto: what the limit of open files allows. The soft limit is raised to the hard one at start; to go beyond, raise that (`ulimit -Hn`, LimitNOFILE in a systemd unit).
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_CONNECTIONS", default_value = "auto", help_heading = LIMITS)]
+    pub max_connections: Auto<Count>,
+
+    /// Distinct keys (deployment, version, cpu, memory) remembered, per worker
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_KEYS", default_value = "65536", help_heading = LIMITS)]
+    pub max_keys: Count,
+
+    /// A request's body; a dispatch above it gets 413
+    #[arg(long, value_name = "SIZE", env = "PILOTLIGHT_MAX_BODY", default_value = "16MiB", help_heading = LIMITS)]
+    pub max_body: Bytes,
+
+    /// A request's line and header fields; above it: 431
+    #[arg(long, value_name = "SIZE", env = "PILOTLIGHT_MAX_HEAD", default_value = "16KiB", help_heading = LIMITS)]
+    pub max_head: Bytes,
+
+    /// From a request's first byte to its last
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_REQUEST_TIMEOUT", default_value = "30s", help_heading = TIMEOUTS)]
+    pub request_timeout: Millis,
+
+    /// A connection that has served and carries no request
+    ///
+    /// Above 4s, which is how long the clients keep theirs: the shorter side must be the client's.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_IDLE_TIMEOUT", default_value = "60s", help_heading = TIMEOUTS)]
+    pub idle_timeout: Millis,
+
+    /// A connection that has not sent a byte yet
+    ///
+    /// Runners open the next poll's connection one poll ahead. auto: 2.5 times --connection-timeout and 5s.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_PRECONNECT_TIMEOUT", default_value = "auto", help_heading = TIMEOUTS)]
+    pub preconnect_timeout: Auto<Millis>,
+
+    /// A response (other than a run's) that its client does not read
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_WRITE_TIMEOUT", default_value = "10s", help_heading = TIMEOUTS)]
+    pub write_timeout: Millis,
+
+    /// On SIGTERM the held polls are closed one by one over this time
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_DRAIN_TIME", default_value = "5s", help_heading = TIMEOUTS)]
+    pub drain_time: Millis,
+
+    /// TCP_USER_TIMEOUT: sent bytes that stay unacknowledged; 0s leaves the kernel's
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_TCP_USER_TIMEOUT", default_value = "8s", help_heading = DEAD_PEERS)]
+    pub tcp_user_timeout: Millis,
+
+    /// TCP_KEEPIDLE: silence before the first probe; whole seconds
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_TCP_KEEPALIVE_IDLE", default_value = "4s", help_heading = DEAD_PEERS)]
+    pub tcp_keepalive_idle: Millis,
+
+    /// TCP_KEEPINTVL: between two probes; whole seconds
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_TCP_KEEPALIVE_INTERVAL", default_value = "2s", help_heading = DEAD_PEERS)]
+    pub tcp_keepalive_interval: Millis,
+
+    /// TCP_KEEPCNT: unanswered probes after which the peer is dead (1 to 127)
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_TCP_KEEPALIVE_COUNT", default_value = "2", help_heading = DEAD_PEERS)]
+    pub tcp_keepalive_count: Count,
+
+    /// The form of a log line; logs go to standard error
+    #[arg(long, value_name = "FORMAT", env = "PILOTLIGHT_LOG_FORMAT", default_value = "text", help_heading = LOGGING)]
+    pub log_format: LogFormat,
+
+    /// off, error, warn, info or debug; or per module, such as info,pilotlight::control=debug
+    #[arg(long, value_name = "LEVEL", env = "PILOTLIGHT_LOG", default_value = "info", help_heading = LOGGING)]
+    pub log_level: String,
+}

@@ -1,0 +1,202 @@
+//! What may stand behind a flag: durations, sizes, `auto`, and the named choices.
+
+use crate::broker::settings::{Confirm, MatchOrder};
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A duration in whole milliseconds, written like `30s` or `500ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
+impl FromStr for Millis {
+    type Err = String;
+    fn from_str(typed: &str) -> Result<Self, String> {
+        const FORM: &str = "write a number and its unit: 500ms, 30s, 5m, 1h";
+        let parsed: Duration = humantime::parse_duration(typed).map_err(|_| FORM.to_owned())?;
+        if parsed.subsec_nanos() % 1_000_000 != 0 {
+            return Err("times are in whole milliseconds: 1ms is the finest".to_owned());
+        }
+        u64::try_from(parsed.as_millis())
+            .map(Millis)
+            .map_err(|_| FORM.to_owned())
+    }
+}
+
+/// A size in bytes, written like `16MiB`, `64KiB` or `1048576`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(typed: &str) -> Result<Self, String> {
+        const FORM: &str = "write whole bytes, or a whole number of KiB, MiB or GiB: 65536, 16MiB";
+        let digits_len = typed.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, unit) = typed.split_at(digits_len);
+        let factor: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "kib" => 1 << 10,
+            "mib" => 1 << 20,
+            "gib" => 1 << 30,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            _ => return Err(FORM.to_owned()),
+        };
+        let count: u64 = digits.parse().map_err(|_| FORM.to_owned())?;
+        count
+            .checked_mul(factor)
+            .map(Bytes)
+            .ok_or_else(|| FORM.to_owned())
+    }
+}
+
+/// A value, or `auto`: the program's own choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auto<T> {
+    /// The program chooses.
+    Auto,
+    /// The operator chose.
+    Set(T),
+}
+
+impl<T: FromStr> FromStr for Auto<T>
+where
+    T::Err: ToString,
+{
+    type Err = String;
+    fn from_str(typed: &str) -> Result<Self, String> {
+        if typed == "auto" {
+            return Ok(Auto::Auto);
+        }
+        typed
+            .parse()
+            .map(Auto::Set)
+            .map_err(|error: T::Err| format!("{}, or auto", error.to_string()))
+    }
+}
+
+/// A whole number above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count(pub usize);
+
+impl FromStr for Count {
+    type Err = String;
+    fn from_str(typed: &str) -> Result<Self, String> {
+        match typed.parse() {
+            Ok(0) | Err(_) => Err("write a whole number from 1 up".to_owned()),
+            Ok(count) => Ok(Count(count)),
+        }
+    }
+}
+
+/// Which engine moves the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineChoice {
+    /// The best that this build and this kernel have
+    Auto,
+    /// epoll: every Linux
+    Epoll,
+    /// io_uring: only in builds with the cargo feature `io-uring`
+    IoUring,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people: one line of text per event
+    Text,
+    /// For machines: one JSON object per event
+    Json,
+}
+
+impl ValueEnum for Confirm {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Confirm::Read, Confirm::Ack, Confirm::Write]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Confirm::Read => PossibleValue::new("read")
+                .help("The runner's process has read every byte of the run"),
+            Confirm::Ack => PossibleValue::new("ack").help(
+                "The runner's kernel has acknowledged every byte; keeps the connection: for the highest rates",
+            ),
+            Confirm::Write => PossibleValue::new("write").help(
+                "The broker's kernel took the bytes; a vanished runner swallows its run: for comparison only",
+            ),
+        })
+    }
+}
+
+impl ValueEnum for MatchOrder {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[MatchOrder::Newest, MatchOrder::Oldest]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            MatchOrder::Newest => PossibleValue::new("newest")
+                .help("The poll with the most time left; idle runners age out by themselves"),
+            MatchOrder::Oldest => {
+                PossibleValue::new("oldest").help("Round robin through the fleet")
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_whole_milliseconds() {
+        assert_eq!("30s".parse(), Ok(Millis(30_000)));
+        assert_eq!("500ms".parse(), Ok(Millis(500)));
+        assert_eq!("1m 30s".parse(), Ok(Millis(90_000)));
+        assert_eq!("0s".parse(), Ok(Millis(0)));
+        for bad in ["", "30", "30x", "-1s", "s", "9999999999999999999s"] {
+            let error = bad.parse::<Millis>().unwrap_err();
+            assert!(error.contains("30s"), "{bad:?}: {error}");
+        }
+        let error = "1500us".parse::<Millis>().unwrap_err();
+        assert!(error.contains("whole milliseconds"), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_carry_a_unit() {
+        assert_eq!("16MiB".parse(), Ok(Bytes(16 << 20)));
+        assert_eq!("16 mib".parse(), Ok(Bytes(16 << 20)));
+        assert_eq!("16384".parse(), Ok(Bytes(16_384)));
+        assert_eq!("2GB".parse(), Ok(Bytes(2_000_000_000)));
+        for bad in [
+            "",
+            "MiB",
+            "-1",
+            "+1",
+            "1.5MiB",
+            "16M",
+            "16MiBs",
+            "99999999999GiB",
+        ] {
+            assert!(bad.parse::<Bytes>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn auto_is_a_word_and_errors_name_it() {
+        assert_eq!("auto".parse(), Ok(Auto::<Millis>::Auto));
+        assert_eq!("1s".parse(), Ok(Auto::Set(Millis(1_000))));
+        let error = "soon".parse::<Auto<Millis>>().unwrap_err();
+        assert!(error.ends_with("or auto"), "{error}");
+    }
+
+    #[test]
+    fn a_count_is_above_zero() {
+        assert_eq!("1".parse(), Ok(Count(1)));
+        for bad in ["0", "-1", "", "many", "1e3"] {
+            assert!(bad.parse::<Count>().is_err(), "{bad:?}");
+        }
+    }
+}

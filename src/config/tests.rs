@@ -1,0 +1,345 @@
+use super::*;
+use crate::broker::settings::{Confirm, MatchOrder};
+use crate::cli::{self, Command};
+use crate::sys::Machine;
+use crate::sys::activation::Activated;
+use crate::sys::descriptors::Descriptors;
+use std::ffi::OsString;
+use std::fs::File;
+
+fn machine() -> Machine {
+    Machine {
+        cpus: vec![0, 1, 2, 3, 6],
+        parallelism: 2,
+        descriptors: Descriptors {
+            before: 1_024,
+            limit: 20_000,
+        },
+        activated: Activated::default(),
+    }
+}
+
+fn resolve_on(machine: Machine, flags: &[&str]) -> Result<ServeConfig, ConfigError> {
+    let args = ["pilotlight", "serve"].iter().chain(flags);
+    match cli::parse(args.map(OsString::from)) {
+        Ok(Command::Serve(flags)) => ServeConfig::resolve(*flags, machine),
+        other => panic!("{flags:?}: {other:?}"),
+    }
+}
+
+fn resolve(flags: &[&str]) -> Result<ServeConfig, ConfigError> {
+    resolve_on(machine(), flags)
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let config = resolve(&[]).expect("defaults");
+    assert!(
+        matches!(config.listeners.runner, ListenSpec::Addr(addr) if addr == "127.0.0.1:8040".parse().unwrap())
+    );
+    assert!(config.listeners.dispatch.is_none());
+    assert!(
+        matches!(config.listeners.admin, ListenSpec::Addr(addr) if addr == "127.0.0.1:8042".parse().unwrap())
+    );
+    assert_eq!(config.workers, [None, None]);
+    assert_eq!(config.engine, EngineChoice::Auto);
+    assert_eq!(
+        config.tcp,
+        TcpOptions {
+            backlog: 65_535,
+            user_timeout_ms: 8_000,
+            keepalive_idle_s: 4,
+            keepalive_interval_s: 2,
+            keepalive_count: 2,
+        }
+    );
+    assert_eq!(config.log.format, LogFormat::Text);
+    assert_eq!(config.log.filter, "info");
+    let settings = config.settings;
+    assert_eq!(settings.connection_timeout_ms, 30_000);
+    assert_eq!(settings.keepalive_ms, 300_000);
+    assert_eq!(settings.keys_max, 65_536);
+    assert_eq!(settings.body_bytes_max, 16 << 20);
+    assert_eq!(settings.head_bytes_max, 16 << 10);
+    assert_eq!(settings.request_timeout_ms, 30_000);
+    assert_eq!(settings.idle_timeout_ms, 60_000);
+    assert_eq!(settings.preconnect_timeout_ms, 80_000);
+    assert_eq!(settings.write_timeout_ms, 10_000);
+    assert_eq!(settings.match_order, MatchOrder::Newest);
+    assert_eq!(settings.confirm, Confirm::Read);
+    assert_eq!(settings.ack_timeout_ms, 300);
+    assert_eq!(settings.read_timeout_ms, 1_000);
+    assert_eq!(settings.dispatch_timeout_ms, 2_000);
+    assert_eq!(settings.attempts_max, 3);
+    assert_eq!(settings.guard_ms, 500);
+    assert_eq!(settings.drain_time_ms, 5_000);
+    assert!(settings.dispatch_on_runner_side);
+}
+
+#[test]
+fn what_is_auto_follows_the_connection_timeout() {
+    let settings = resolve(&["--connection-timeout", "400ms"])
+        .unwrap()
+        .settings;
+    assert_eq!(settings.guard_ms, 40);
+    assert_eq!(settings.preconnect_timeout_ms, 6_000);
+    let settings = resolve(&["--guard", "0s", "--preconnect-timeout", "1s"])
+        .unwrap()
+        .settings;
+    assert_eq!(settings.guard_ms, 0);
+    assert_eq!(settings.preconnect_timeout_ms, 1_000);
+}
+
+#[test]
+fn connections_are_what_the_descriptors_leave_shared_among_the_workers() {
+    let config = resolve(&["--workers", "3"]).unwrap();
+    assert_eq!(config.connections_max, 20_000 - 32 - 64 - 3 * 8);
+    assert_eq!(
+        config.settings.connections_max,
+        config.connections_max.div_ceil(3)
+    );
+    let config = resolve(&["--max-connections", "1000"]).unwrap();
+    assert_eq!(config.connections_max, 1_000);
+    assert_eq!(config.settings.connections_max, 500);
+}
+
+#[test]
+fn cpus_are_one_worker_each() {
+    let config = resolve(&["--cpus", "2,0-1"]).unwrap();
+    assert_eq!(config.workers, [Some(2), Some(0), Some(1)]);
+}
+
+#[test]
+fn a_dispatch_listener_takes_dispatch_off_the_runner_side() {
+    let config = resolve(&["--dispatch-listen", "127.0.0.1:8041"]).unwrap();
+    assert!(!config.settings.dispatch_on_runner_side);
+    assert!(config.listeners.dispatch.is_some());
+}
+
+#[test]
+fn sockets_handed_over_take_the_place_of_addresses() {
+    let mut machine = machine();
+    let fd = || Some(OwnedFd::from(File::open("/dev/null").unwrap()));
+    machine.activated.runner = fd();
+    machine.activated.dispatch = fd();
+    let config = resolve_on(machine, &[]).unwrap();
+    assert!(matches!(config.listeners.runner, ListenSpec::Fd(_)));
+    assert!(matches!(config.listeners.dispatch, Some(ListenSpec::Fd(_))));
+    assert!(matches!(config.listeners.admin, ListenSpec::Addr(_)));
+    assert!(!config.settings.dispatch_on_runner_side);
+}
+
+#[test]
+fn port_0_may_be_asked_for_more_than_once() {
+    let any = "127.0.0.1:0";
+    assert!(
+        resolve(&[
+            "--listen",
+            any,
+            "--dispatch-listen",
+            any,
+            "--admin-listen",
+            any
+        ])
+        .is_ok()
+    );
+}
+
+#[test]
+fn the_limits_themselves_are_accepted() {
+    for flags in [
+        &["--connection-timeout", "1ms"][..],
+        &["--connection-timeout", "299999ms"],
+        &["--keepalive", "2147483647ms"],
+        &["--idle-timeout", "4001ms"],
+        &["--max-head", "1KiB"],
+        &["--max-head", "1MiB"],
+        &["--max-body", "1GiB"],
+        &["--max-attempts", "255"],
+        &["--ack-timeout", "1999ms"],
+        &["--drain-time", "0s"],
+        &["--tcp-user-timeout", "0s"],
+        &["--tcp-keepalive-count", "127"],
+        &["--workers", "64"],
+        &["--max-connections", "19888"],
+        &["--log-level", "warn,pilotlight::control=debug"],
+    ] {
+        if let Err(error) = resolve(flags) {
+            panic!("{flags:?}: {error}");
+        }
+    }
+}
+
+/// Flags, and what their one line must say.
+const REFUSED: &[(&[&str], &[&str])] = &[
+    (
+        &["--connection-timeout", "0s"],
+        &["--connection-timeout 0s", "above 0"],
+    ),
+    (
+        &["--connection-timeout", "300s"],
+        &["--connection-timeout 5m", "below 300s"],
+    ),
+    (&["--keepalive", "0s"], &["--keepalive 0s", "above 0"]),
+    (
+        &["--keepalive", "2147483648ms"],
+        &["--keepalive", "2147483647ms"],
+    ),
+    (
+        &["--ack-timeout", "2s"],
+        &["--ack-timeout 2s", "--dispatch-timeout 2s"],
+    ),
+    (&["--ack-timeout", "0s"], &["--ack-timeout 0s", "above 0"]),
+    (
+        &["--read-timeout", "3s"],
+        &["--read-timeout 3s", "--dispatch-timeout 2s"],
+    ),
+    (&["--dispatch-timeout", "0s"], &["--dispatch-timeout 0s"]),
+    (
+        &["--guard", "30s"],
+        &["--guard 30s", "--connection-timeout 30s"],
+    ),
+    (
+        &["--idle-timeout", "4s"],
+        &["--idle-timeout 4s", "above 4s"],
+    ),
+    (
+        &["--preconnect-timeout", "0s"],
+        &["--preconnect-timeout 0s"],
+    ),
+    (&["--request-timeout", "0s"], &["--request-timeout 0s"]),
+    (
+        &["--write-timeout", "25h"],
+        &["--write-timeout 1day 1h", "24h"],
+    ),
+    (&["--drain-time", "25h"], &["--drain-time 1day 1h"]),
+    (&["--max-head", "1023"], &["--max-head 1023 bytes", "1KiB"]),
+    (&["--max-head", "2MiB"], &["--max-head", "1MiB"]),
+    (&["--max-body", "1"], &["--max-body 1 bytes"]),
+    (&["--max-body", "2GiB"], &["--max-body", "1024MiB"]),
+    (
+        &["--max-attempts", "256"],
+        &["--max-attempts 256", "at most 255"],
+    ),
+    (
+        &["--max-keys", "99999999"],
+        &["--max-keys 99999999", "at most"],
+    ),
+    (
+        &["--tcp-keepalive-idle", "1500ms"],
+        &["--tcp-keepalive-idle 1s 500ms", "whole seconds"],
+    ),
+    (
+        &["--tcp-keepalive-idle", "0s"],
+        &["--tcp-keepalive-idle 0s", "from 1s"],
+    ),
+    (
+        &["--tcp-keepalive-interval", "32768s"],
+        &["--tcp-keepalive-interval", "32767s"],
+    ),
+    (
+        &["--tcp-keepalive-count", "128"],
+        &["--tcp-keepalive-count 128", "at most 127"],
+    ),
+    (&["--tcp-user-timeout", "25h"], &["--tcp-user-timeout"]),
+    (
+        &["--listen", "8040"],
+        &["--listen \"8040\"", "127.0.0.1:8040"],
+    ),
+    (
+        &["--listen", "localhost:8040"],
+        &["--listen \"localhost:8040\"", "IP address"],
+    ),
+    (
+        &["--dispatch-listen", ""],
+        &["--dispatch-listen \"\"", "IP address"],
+    ),
+    (
+        &["--dispatch-listen", "127.0.0.1:8040"],
+        &[
+            "--dispatch-listen 127.0.0.1:8040",
+            "--listen has that address",
+        ],
+    ),
+    (
+        &["--admin-listen", "127.0.0.1:8040"],
+        &["--admin-listen 127.0.0.1:8040", "--listen has that address"],
+    ),
+    (
+        &["--cpus", "0-3", "--workers", "2"],
+        &["--cpus 0-3", "--workers 2", "leave one"],
+    ),
+    (&["--cpus", "3-0"], &["--cpus \"3-0\"", "0-3"]),
+    (&["--cpus", "1,1"], &["--cpus \"1,1\"", "twice"]),
+    (
+        &["--cpus", "0,4"],
+        &["--cpus \"0,4\"", "CPU 4", "may use 0-3,6"],
+    ),
+    (&["--workers", "65"], &["--workers 65", "at most 64"]),
+    (
+        &["--max-connections", "19889"],
+        &[
+            "--max-connections 19889",
+            "20000 open files",
+            "19888",
+            "ulimit -Hn",
+            "LimitNOFILE",
+        ],
+    ),
+    (
+        &["--max-connections", "16777217"],
+        &["--max-connections 16777217", "at most 16777216"],
+    ),
+    (
+        &["--max-connections", "1"],
+        &["--max-connections 1", "2 workers"],
+    ),
+    (&["--log-level", "loud"], &["--log-level \"loud\"", "debug"]),
+    (&["--log-level", "pilotlight=loud"], &["--log-level"]),
+];
+
+#[test]
+fn what_cannot_be_honoured_is_refused_in_one_line_that_says_what_to_do() {
+    for (flags, needles) in REFUSED {
+        let error = match resolve(flags) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("{flags:?} was accepted"),
+        };
+        assert!(!error.contains('\n'), "{flags:?}: {error}");
+        for needle in *needles {
+            assert!(
+                error.contains(needle),
+                "{flags:?}: {needle:?} is not in: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn too_few_descriptors_to_start_with_are_refused() {
+    let mut machine = machine();
+    machine.descriptors.limit = 64;
+    let error = resolve_on(machine, &[]).unwrap_err().to_string();
+    for needle in ["--max-connections auto", "64 open files", "ulimit -Hn"] {
+        assert!(error.contains(needle), "{needle:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn io_uring_is_in_the_build_or_refused() {
+    match resolve(&["--engine", "io-uring"]) {
+        Ok(config) => {
+            assert!(cfg!(feature = "io-uring"));
+            assert_eq!(config.engine, EngineChoice::IoUring);
+        }
+        Err(error) => {
+            assert!(!cfg!(feature = "io-uring"));
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("--engine io-uring: this build does not contain it")
+            );
+        }
+    }
+    assert!(resolve(&["--engine", "epoll"]).is_ok());
+}
