@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
 
+pub mod contract;
 pub mod http;
 pub mod json;
 pub mod key;

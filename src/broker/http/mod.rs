@@ -11,12 +11,15 @@
 use std::borrow::Cow;
 
 pub mod body;
+mod fields;
 pub mod head;
+pub mod request;
 pub mod response;
 mod target;
 
 pub use body::ChunkedDecoder;
 pub use head::{HeadScanner, leading_crlf};
+pub use request::{Framing, HEADER_FIELDS_MAX, Head, Method, Version, parse_head};
 pub use response::Persistence;
 
 /// Why a request is refused. Every refusal closes the connection (RFC 9112 section 9.6).
