@@ -350,4 +350,6 @@ impl<'b> Reader<'b> {
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

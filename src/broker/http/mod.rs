@@ -49,3 +49,5 @@ impl Rejection {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -308,7 +308,7 @@ pub(in crate::broker) fn number_len(bytes: &[u8]) -> Result<usize, usize> {
 
 /// The first quote, backslash or control character at or behind `at`; the length if there is none.
 #[inline]
-fn next_special(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
     const HIGHS: u64 = ONES << 7;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
