@@ -40,11 +40,7 @@ pub enum Route {
 /// Where runners and supervisors have a listener each, POST `/warm-start` on the runner side is
 /// 404: nothing there is to tell task code that it knocks at the right path.
 #[inline]
-pub fn route(
-    head: &Head<'_>,
-    side: Side,
-    dispatch_on_runner_side: bool,
-) -> Result<Route, Rejection> {
+pub fn route(head: &Head<'_>, side: Side, dispatch_on_runner_side: bool) -> Result<Route, Rejection> {
     let is_dispatch = head.method == Method::Post;
     match (side, head.target) {
         (Side::Runner, "/warm-start") if dispatch_on_runner_side => match head.method {
@@ -65,9 +61,7 @@ pub fn route(
             _ => other_method(head, "POST, OPTIONS"),
         },
         // RFC 9110 section 9.3.7: the server as a whole. Only OPTIONS has this target.
-        (Side::Runner, "*") if dispatch_on_runner_side => {
-            Ok(Route::Options("GET, HEAD, POST, OPTIONS"))
-        }
+        (Side::Runner, "*") if dispatch_on_runner_side => Ok(Route::Options("GET, HEAD, POST, OPTIONS")),
         (Side::Runner, "*") => Ok(Route::Options("GET, HEAD, OPTIONS")),
         (Side::Dispatch, "*") => Ok(Route::Options("POST, OPTIONS")),
         _ => Err(Rejection::new(404, "there is no such path here")),
@@ -76,10 +70,7 @@ pub fn route(
 
 fn dispatch(head: &Head<'_>) -> Result<Route, Rejection> {
     match head.framing {
-        Framing::None => Err(Rejection::new(
-            411,
-            "a dispatch needs a Content-Length or a chunked body",
-        )),
+        Framing::None => Err(Rejection::new(411, "a dispatch needs a Content-Length or a chunked body")),
         Framing::Length(_) | Framing::Chunked => Ok(Route::Dispatch),
     }
 }
@@ -95,10 +86,7 @@ fn other_method(head: &Head<'_>, allow: &'static str) -> Result<Route, Rejection
 }
 
 fn not_allowed(allow: &'static str) -> Rejection {
-    Rejection {
-        allow: Some(allow),
-        ..Rejection::new(405, "the path has no such method")
-    }
+    Rejection { allow: Some(allow), ..Rejection::new(405, "the path has no such method") }
 }
 
 /// A well-formed poll.
@@ -225,10 +213,7 @@ impl<'b> TriggerFields<'b> {
 
 #[cold]
 fn refuse(field: Field, fault: &str) -> Rejection {
-    Rejection {
-        error: Cow::Owned(format!("{} {fault}", field.name())),
-        ..Rejection::new(400, "")
-    }
+    Rejection { error: Cow::Owned(format!("{} {fault}", field.name())), ..Rejection::new(400, "") }
 }
 
 #[cold]
@@ -238,4 +223,195 @@ fn not_a_number(field: Field, text: &str) -> Rejection {
     let cut = if shown.len() < text.len() { "…" } else { "" };
     let fault = format!("must be a number, not `{}{cut}`", shown.escape_debug());
     refuse(field, &fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::http::parse_head;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn routed(line: &str, side: Side, both: bool) -> Result<Route, (u16, Option<&'static str>)> {
+        let text = format!("{line} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n");
+        let head = parse_head(text.as_bytes()).unwrap();
+        route(&head, side, both).map_err(|rejection| (rejection.status, rejection.allow))
+    }
+
+    #[test]
+    fn one_listener_for_both() {
+        let at = |line: &str| routed(line, Side::Runner, true);
+        let (paths, connects) = ("GET, POST, OPTIONS", "GET, HEAD, OPTIONS");
+        assert_eq!(at("GET /connect"), Ok(Route::Connect));
+        assert_eq!(at("HEAD /connect"), Ok(Route::Connect));
+        assert_eq!(at("GET /connect?x"), Ok(Route::Connect));
+        assert_eq!(at("OPTIONS /connect"), Ok(Route::Options(connects)));
+        assert_eq!(at("POST /connect"), Err((405, Some(connects))));
+        assert_eq!(at("DELETE /connect"), Err((405, Some(connects))));
+        assert_eq!(at("GET /warm-start"), Ok(Route::Poll));
+        assert_eq!(at("POST /warm-start"), Ok(Route::Dispatch));
+        assert_eq!(at("HEAD /warm-start"), Err((405, Some(paths))));
+        assert_eq!(at("PUT /warm-start"), Err((405, Some(paths))));
+        assert_eq!(at("TRACE /warm-start"), Err((405, Some(paths))));
+        assert_eq!(at("OPTIONS /warm-start"), Ok(Route::Options(paths)));
+        assert_eq!(at("OPTIONS *"), Ok(Route::Options("GET, HEAD, POST, OPTIONS")));
+        // RFC 9110 section 15.6.2; methods are case-sensitive.
+        assert_eq!(at("BREW /connect"), Err((501, None)));
+        assert_eq!(at("post /warm-start"), Err((501, None)));
+        for path in ["/", "/connect/", "/Connect", "/warm-start/x", "//warm-start", "/%63onnect"] {
+            for method in ["GET", "POST", "OPTIONS", "BREW"] {
+                assert_eq!(at(&format!("{method} {path}")), Err((404, None)), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn listeners_of_their_own() {
+        let runner = |line: &str| routed(line, Side::Runner, false);
+        assert_eq!(runner("GET /warm-start"), Ok(Route::Poll));
+        assert_eq!(runner("GET /connect"), Ok(Route::Connect));
+        assert_eq!(runner("POST /warm-start"), Err((404, None)));
+        assert_eq!(runner("HEAD /warm-start"), Err((405, Some("GET, OPTIONS"))));
+        assert_eq!(runner("OPTIONS *"), Ok(Route::Options("GET, HEAD, OPTIONS")));
+        for both in [true, false] {
+            let dispatch = |line: &str| routed(line, Side::Dispatch, both);
+            assert_eq!(dispatch("POST /warm-start"), Ok(Route::Dispatch));
+            assert_eq!(dispatch("GET /warm-start"), Err((405, Some("POST, OPTIONS"))));
+            assert_eq!(dispatch("OPTIONS /warm-start"), Ok(Route::Options("POST, OPTIONS")));
+            assert_eq!(dispatch("OPTIONS *"), Ok(Route::Options("POST, OPTIONS")));
+            assert_eq!(dispatch("GET /connect"), Err((404, None)));
+        }
+    }
+
+    #[test]
+    fn a_dispatch_has_a_length() {
+        for (fields, expected) in [
+            ("", Err(411)),
+            ("Content-Length: 0\r\n", Ok(Route::Dispatch)),
+            ("Transfer-Encoding: chunked\r\n", Ok(Route::Dispatch)),
+        ] {
+            let text = format!("POST /warm-start HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let head = parse_head(text.as_bytes()).unwrap();
+            let found = route(&head, Side::Dispatch, false).map_err(|r| r.status);
+            assert_eq!(found, expected, "{fields}");
+        }
+    }
+
+    const FIELDS: [(&str, &str); 6] = [
+        ("x-trigger-deployment-id", "deployment_abc"),
+        ("x-trigger-deployment-version", "20260714.3"),
+        ("x-trigger-machine-cpu", "0.50"),
+        ("x-trigger-machine-memory", "1e0"),
+        ("x-trigger-worker-instance-name", "node-7"),
+        ("x-trigger-workload-controller-id", "controller_1"),
+    ];
+
+    fn poll_head(fields: &[(&str, &str)]) -> Vec<u8> {
+        let mut text = "GET /warm-start HTTP/1.1\r\nHost: a\r\n".to_owned();
+        for (name, value) in fields {
+            text += &format!("{name}: {value}\r\n");
+        }
+        (text + "\r\n").into_bytes()
+    }
+
+    fn refusal(fields: &[(&str, &str)]) -> String {
+        let bytes = poll_head(fields);
+        let rejection = poll(&parse_head(&bytes).unwrap()).unwrap_err();
+        assert_eq!(rejection.status, 400);
+        rejection.error.into_owned()
+    }
+
+    #[test]
+    fn a_poll_in_any_order_and_case() {
+        let mut fields = FIELDS.map(|(name, value)| (name.to_ascii_uppercase(), value));
+        fields.reverse();
+        let fields = fields.each_ref().map(|(name, value)| (name.as_str(), *value));
+        let bytes = poll_head(&fields);
+        let head = parse_head(&bytes).unwrap();
+        let poll = poll(&head).unwrap();
+        assert_eq!(poll.key.deployment, "deployment_abc");
+        assert_eq!(poll.key.version, "20260714.3");
+        assert_eq!(Some(poll.key.cpu), Number::parse("0.5"));
+        assert_eq!(Some(poll.key.memory), Number::parse("1"));
+        assert_eq!(poll.instance, "node-7");
+        assert_eq!(poll.controller, "controller_1");
+    }
+
+    #[test]
+    fn each_field_of_the_key_is_named_when_it_is_at_fault() {
+        for (at, (name, _)) in FIELDS.iter().enumerate() {
+            let required = at < 4;
+            let mut fields = FIELDS.to_vec();
+            fields.remove(at);
+            if required {
+                assert_eq!(refusal(&fields), format!("{name} is missing"));
+            } else {
+                let bytes = poll_head(&fields);
+                let head = parse_head(&bytes).unwrap();
+                let poll = poll(&head).unwrap();
+                assert_eq!([poll.instance, poll.controller][at - 4], "");
+            }
+            if required {
+                let mut fields = FIELDS.to_vec();
+                fields.push(FIELDS[at]);
+                assert_eq!(refusal(&fields), format!("{name} is there more than once"));
+                let mut fields = FIELDS.to_vec();
+                fields[at].1 = " ";
+                assert_eq!(refusal(&fields), format!("{name} is empty"));
+            }
+        }
+    }
+
+    #[test]
+    fn machines_are_numbers() {
+        for (at, value, shown) in [
+            (2, "half", "x-trigger-machine-cpu must be a number, not `half`"),
+            (2, "0.5x", "x-trigger-machine-cpu must be a number, not `0.5x`"),
+            (2, "NaN", "x-trigger-machine-cpu must be a number, not `NaN`"),
+            (3, "1, 1", "x-trigger-machine-memory must be a number, not `1, 1`"),
+            (3, "a\tb\"", "x-trigger-machine-memory must be a number, not `a\\tb\\\"`"),
+            (3, "Infinity", "x-trigger-machine-memory must be a number, not `Infinity`"),
+            (
+                3,
+                "ééééééééééééééééééééééééééééééééé",
+                "x-trigger-machine-memory must be a number, not `éééééééééééééééééééééééééééééééé…`",
+            ),
+        ] {
+            let mut fields = FIELDS.to_vec();
+            fields[at].1 = value;
+            assert_eq!(refusal(&fields), shown);
+        }
+    }
+
+    #[test]
+    fn values_are_text() {
+        for (name, value) in FIELDS {
+            let mut bytes = poll_head(&FIELDS);
+            let line = format!("{name}: {value}");
+            let at = memchr::memmem::find(&bytes, line.as_bytes()).unwrap();
+            bytes[at + name.len() + 2] = 0xff;
+            let rejection = poll(&parse_head(&bytes).unwrap()).unwrap_err();
+            assert_eq!(rejection.error, format!("{name} must be UTF-8"));
+        }
+    }
+
+    #[test]
+    fn names_are_known_by_their_length() {
+        for (at, name) in Field::NAMES.iter().enumerate() {
+            assert_eq!(Field::by_name(name).map(|field| field as usize), Some(at));
+        }
+        assert!(Field::by_name("x-trigger-machine-gpu").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_javascript_prints_is_the_number(value in any::<f64>()) {
+            prop_assume!(value.is_finite());
+            let text = format!("{value:e}");
+            let mut fields = FIELDS.to_vec();
+            fields[2].1 = &text;
+            let bytes = poll_head(&fields);
+            let head = parse_head(&bytes).unwrap();
+            prop_assert_eq!(poll(&head).unwrap().key.cpu.get(), value);
+        }
+    }
 }

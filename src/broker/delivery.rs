@@ -20,7 +20,7 @@
 
 use super::Broker;
 use super::conn::{Claim, State};
-use super::io::{AttemptEnd, Event, Shared, Offer, Output, SendConfirm, TcpFacts};
+use super::io::{AttemptEnd, Event, Offer, Output, SendConfirm, Shared, TcpFacts};
 use super::settings::Confirm;
 use super::time::Time;
 

@@ -12,7 +12,7 @@
 use super::Broker;
 use super::conn::{State, Verdict};
 use super::http::response::{self, Persistence};
-use super::io::{CoreSet, DispatchEnd, Event, Shared, MeshMessage, Offer, Output, Payload, Ticket};
+use super::io::{CoreSet, DispatchEnd, Event, MeshMessage, Offer, Output, Payload, Shared, Ticket};
 use super::json;
 use super::key::Key;
 use super::pool::PoolId;

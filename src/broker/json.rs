@@ -35,12 +35,7 @@ pub struct Dispatch<'b> {
 impl Dispatch<'_> {
     /// The runner that the run needs.
     pub fn key(&self) -> KeyRef<'_> {
-        KeyRef {
-            deployment: &self.deployment,
-            version: &self.version,
-            cpu: self.cpu,
-            memory: self.memory,
-        }
+        KeyRef { deployment: &self.deployment, version: &self.version, cpu: self.cpu, memory: self.memory }
     }
 }
 
@@ -53,9 +48,7 @@ impl Dispatch<'_> {
 /// The first fault found: not JSON, a key field that is missing or not what it must be, or a name
 /// on the way to one that is there twice (readers differ in which of the two they take).
 pub fn parse_dispatch(body: &[u8]) -> Result<Dispatch<'_>, JsonError> {
-    let text = std::str::from_utf8(body).map_err(|error| JsonError::Utf8 {
-        at: error.valid_up_to(),
-    })?;
+    let text = std::str::from_utf8(body).map_err(|error| JsonError::Utf8 { at: error.valid_up_to() })?;
     let mut reader = Reader {
         scan: Scanner::new(text),
         seen: 0,
@@ -174,10 +167,7 @@ impl std::error::Error for JsonError {}
 impl From<JsonError> for Rejection {
     #[cold]
     fn from(error: JsonError) -> Rejection {
-        Rejection {
-            error: Cow::Owned(error.to_string()),
-            ..Rejection::new(400, "")
-        }
+        Rejection { error: Cow::Owned(error.to_string()), ..Rejection::new(400, "") }
     }
 }
 
@@ -339,8 +329,7 @@ impl<'b> Reader<'b> {
         let message = self.message.ok_or(JsonError::Missing(Field::Message))?;
         Ok(Dispatch {
             message: message.as_bytes(),
-            deployment: (self.deployment)
-                .ok_or_else(|| missing(Field::Deployment, Field::DeploymentId))?,
+            deployment: (self.deployment).ok_or_else(|| missing(Field::Deployment, Field::DeploymentId))?,
             version: (self.version).ok_or_else(|| missing(Field::Worker, Field::WorkerVersion))?,
             cpu: self.cpu.ok_or_else(|| missing(machine, Field::Cpu))?,
             memory: self.memory.ok_or_else(|| missing(machine, Field::Memory))?,
@@ -349,5 +338,7 @@ impl<'b> Reader<'b> {
     }
 }
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

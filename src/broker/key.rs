@@ -42,9 +42,8 @@ impl Number {
 /// both exact or correctly rounded. `None`: not such a number; perhaps another.
 #[inline]
 fn short_decimal(text: &[u8]) -> Option<f64> {
-    const POWERS: [f64; 16] = [
-        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-    ];
+    const POWERS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
     if text.is_empty() || text.len() > 16 {
         return None;
     }
@@ -149,12 +148,7 @@ impl Key {
     #[allow(clippy::should_implement_trait)] // AsRef returns references, this a value.
     pub fn as_ref(&self) -> KeyRef<'_> {
         let (deployment, version) = self.text.split_at(self.version_at);
-        KeyRef {
-            deployment,
-            version,
-            cpu: self.cpu,
-            memory: self.memory,
-        }
+        KeyRef { deployment, version, cpu: self.cpu, memory: self.memory }
     }
 }
 
@@ -172,26 +166,13 @@ mod tests {
     }
 
     fn key<'a>(deployment: &'a str, version: &'a str, cpu: &str, memory: &str) -> KeyRef<'a> {
-        KeyRef {
-            deployment,
-            version,
-            cpu: number(cpu),
-            memory: number(memory),
-        }
+        KeyRef { deployment, version, cpu: number(cpu), memory: number(memory) }
     }
 
     #[test]
     fn spellings_of_one_number() {
         for same in [
-            &[
-                "0.5",
-                "0.50",
-                "5e-1",
-                "5E-1",
-                "0.05e1",
-                "50e-2",
-                "5000000000000000000e-19",
-            ][..],
+            &["0.5", "0.50", "5e-1", "5E-1", "0.05e1", "50e-2", "5000000000000000000e-19"][..],
             &["0", "-0", "0.0", "-0.0", "0e5", "-0e-9", "1e-999"],
             &["1", "1.0", "1e0", "10e-1", "1.000000000000000000000000"],
             &["1e21", "1e+21", "1000000000000000000000", "1E21"],

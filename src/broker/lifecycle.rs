@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::conn::State;
-use super::io::{Shared, Output, PollEnd};
+use super::io::{Output, PollEnd, Shared};
 use super::report::{CoreReport, KeyReport, Selector};
 use super::time::Time;
 use std::collections::BTreeSet;

@@ -29,7 +29,7 @@ pub mod timer;
 
 use ahash::RandomState;
 use conn::{Conns, State};
-use io::{ConnId, Shared, Input, MeshMessage, Output};
+use io::{ConnId, Input, MeshMessage, Output, Shared};
 use lifecycle::Cordons;
 use list::{Links, List};
 use names::Names;

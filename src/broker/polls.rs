@@ -2,7 +2,7 @@
 
 use super::Broker;
 use super::conn::{Poll, State};
-use super::io::{Event, Shared, Output, PollEnd, TcpFacts};
+use super::io::{Event, Output, PollEnd, Shared, TcpFacts};
 use super::key::KeyRef;
 use super::time::Time;
 

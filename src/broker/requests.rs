@@ -8,7 +8,7 @@ use super::conn::{Body, State};
 use super::contract::{self, Route};
 use super::http::response::{self, Persistence};
 use super::http::{ChunkedDecoder, Framing, Head, HeadScanner, Rejection, leading_crlf, parse_head};
-use super::io::{ConnId, Event, Shared, Output, Payload};
+use super::io::{ConnId, Event, Output, Payload, Shared};
 use super::json::JsonError;
 use super::time::Time;
 

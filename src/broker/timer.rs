@@ -223,7 +223,7 @@ mod tests {
     fn fires_at_its_tick_and_not_before() {
         let mut wheel = Wheel::default();
         wheel.arm(3, Time(5_001));
-        assert_eq!(drain(&mut wheel, Time(5_999)), []);
+        assert_eq!(drain(&mut wheel, Time(5_999)), [0u32; 0]);
         assert_eq!(drain(&mut wheel, Time(6_000)), [3]);
         assert_eq!(wheel.armed(), 0);
     }
@@ -233,7 +233,7 @@ mod tests {
         let mut wheel = Wheel::default();
         wheel.arm(0, Time::from_ms(10));
         wheel.arm(0, Time::from_ms(5_000));
-        assert_eq!(drain(&mut wheel, Time::from_ms(4_999)), []);
+        assert_eq!(drain(&mut wheel, Time::from_ms(4_999)), [0u32; 0]);
         assert_eq!(drain(&mut wheel, Time::from_ms(5_000)), [0]);
     }
 
@@ -244,7 +244,7 @@ mod tests {
         wheel.arm(0, Time::from_ms(10));
         assert!(wheel.next_deadline().unwrap() <= Time::from_ms(10));
         assert_eq!(drain(&mut wheel, Time::from_ms(10)), [0]);
-        assert_eq!(drain(&mut wheel, Time::from_ms(6_000)), []);
+        assert_eq!(drain(&mut wheel, Time::from_ms(6_000)), [0u32; 0]);
     }
 
     #[test]

@@ -168,7 +168,8 @@ fn listen(
             .set_nonblocking(true)
             .and_then(|()| set_inherited_options(&listener, config))
             .map_err(|source| StartError::Engine { engine: "listener", source })?;
-        let addr = listener.local_addr().map_err(|source| StartError::Engine { engine: "listener", source })?;
+        let addr =
+            listener.local_addr().map_err(|source| StartError::Engine { engine: "listener", source })?;
         bound.get_or_insert(addr);
         core.push((role, listener));
     }

@@ -87,9 +87,9 @@ impl<'b> Fields<'b> {
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(Rejection::bad("Content-Length must be one number"));
         }
-        let length = value.iter().try_fold(0u64, |length, digit| {
-            length.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-        });
+        let length = value
+            .iter()
+            .try_fold(0u64, |length, digit| length.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
         if length.is_none() {
             return Err(Rejection::bad("Content-Length is out of range"));
         }
@@ -99,17 +99,11 @@ impl<'b> Fields<'b> {
 
     /// RFC 9112 section 3.2; the absolute-form's authority must be the Host's, letter case aside.
     #[inline]
-    pub(super) fn check_host(
-        &self,
-        version: Version,
-        authority: Option<&str>,
-    ) -> Result<(), Rejection> {
+    pub(super) fn check_host(&self, version: Version, authority: Option<&str>) -> Result<(), Rejection> {
         match (self.host, authority) {
             (None, _) if version == Version::Http11 => Err(Rejection::bad("Host is missing")),
             (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority.as_bytes()) => {
-                Err(Rejection::bad(
-                    "Host differs from the request target's host",
-                ))
+                Err(Rejection::bad("Host differs from the request target's host"))
             }
             _ => Ok(()),
         }
@@ -169,20 +163,13 @@ impl Coding {
             return Err(Rejection::bad("HTTP/1.0 has no Transfer-Encoding"));
         }
         if has_length {
-            return Err(Rejection::bad(
-                "Transfer-Encoding and Content-Length exclude each other",
-            ));
+            return Err(Rejection::bad("Transfer-Encoding and Content-Length exclude each other"));
         }
         if self.malformed {
-            return Err(Rejection::bad(
-                "Transfer-Encoding must be chunked, once and last",
-            ));
+            return Err(Rejection::bad("Transfer-Encoding must be chunked, once and last"));
         }
         if self.unknown {
-            return Err(Rejection::new(
-                501,
-                "no Transfer-Encoding but chunked is known here",
-            ));
+            return Err(Rejection::new(501, "no Transfer-Encoding but chunked is known here"));
         }
         Ok(Framing::Chunked)
     }

@@ -24,11 +24,7 @@ impl HeadScanner {
     /// 400 for a bare CR, a bare LF or a NUL; 414 (RFC 9110 section 15.5.15) where the request line
     /// alone, 431 (RFC 6585 section 5) where the head is longer than `head_bytes_max` bytes.
     #[inline]
-    pub fn advance(
-        &mut self,
-        buf: &[u8],
-        head_bytes_max: usize,
-    ) -> Result<Option<usize>, Rejection> {
+    pub fn advance(&mut self, buf: &[u8], head_bytes_max: usize) -> Result<Option<usize>, Rejection> {
         let bytes_max = head_bytes_max.min(u32::MAX as usize);
         let window = &buf[..buf.len().min(bytes_max)];
         match first_event(window, self.seen as usize) {
@@ -125,9 +121,7 @@ mod tests {
     const MAX: usize = 16 * 1024;
 
     fn one_shot(buf: &[u8], max: usize) -> Result<Option<usize>, u16> {
-        HeadScanner::default()
-            .advance(buf, max)
-            .map_err(|r| r.status)
+        HeadScanner::default().advance(buf, max).map_err(|r| r.status)
     }
 
     /// The same answer, found as naively as can be.
@@ -144,11 +138,7 @@ mod tests {
         if buf.len() < max {
             return Ok(None);
         }
-        Err(if buf[..max].contains(&b'\n') {
-            431
-        } else {
-            414
-        })
+        Err(if buf[..max].contains(&b'\n') { 431 } else { 414 })
     }
 
     #[test]

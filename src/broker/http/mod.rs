@@ -36,11 +36,7 @@ pub struct Rejection {
 impl Rejection {
     /// A refusal with a fixed text. Allocates nothing.
     pub const fn new(status: u16, error: &'static str) -> Self {
-        Rejection {
-            status,
-            error: Cow::Borrowed(error),
-            allow: None,
-        }
+        Rejection { status, error: Cow::Borrowed(error), allow: None }
     }
 
     /// 400, RFC 9110 section 15.5.1.
@@ -49,3 +45,5 @@ impl Rejection {
     }
 }
 
+#[cfg(test)]
+mod tests;

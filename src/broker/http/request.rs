@@ -101,8 +101,7 @@ pub fn parse_head(head: &[u8]) -> Result<Head<'_>, Rejection> {
         Ok(_) => return Err(Rejection::bad("the request head is not one head")),
         Err(error) => return Err(malformed(head, error)),
     }
-    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)
-    else {
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(MALFORMED_LINE);
     };
     let method = Method::parse(method)?;
@@ -151,9 +150,7 @@ impl<'b> Method<'b> {
 #[cold]
 fn malformed(head: &[u8], error: httparse::Error) -> Rejection {
     match error {
-        httparse::Error::TooManyHeaders => {
-            Rejection::new(431, "the request head has too many fields")
-        }
+        httparse::Error::TooManyHeaders => Rejection::new(431, "the request head has too many fields"),
         httparse::Error::Version if names_another_version(head) => {
             Rejection::new(505, "only HTTP/1.0 and HTTP/1.1 are served here")
         }

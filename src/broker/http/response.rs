@@ -46,21 +46,13 @@ macro_rules! json_200 {
 /// `{"didWarmStart":true}`, connection kept.
 pub const HIT: &[u8] = json_200!("21", "", r#"{"didWarmStart":true}"#);
 /// `{"didWarmStart":true}`, connection kept for an HTTP/1.0 client.
-pub const HIT_HTTP10: &[u8] = json_200!(
-    "21",
-    "Connection: keep-alive\r\n",
-    r#"{"didWarmStart":true}"#
-);
+pub const HIT_HTTP10: &[u8] = json_200!("21", "Connection: keep-alive\r\n", r#"{"didWarmStart":true}"#);
 /// `{"didWarmStart":true}`, connection closed.
 pub const HIT_CLOSE: &[u8] = json_200!("21", "Connection: close\r\n", r#"{"didWarmStart":true}"#);
 /// `{"didWarmStart":false}`, connection kept.
 pub const MISS: &[u8] = json_200!("22", "", r#"{"didWarmStart":false}"#);
 /// `{"didWarmStart":false}`, connection kept for an HTTP/1.0 client.
-pub const MISS_HTTP10: &[u8] = json_200!(
-    "22",
-    "Connection: keep-alive\r\n",
-    r#"{"didWarmStart":false}"#
-);
+pub const MISS_HTTP10: &[u8] = json_200!("22", "Connection: keep-alive\r\n", r#"{"didWarmStart":false}"#);
 /// `{"didWarmStart":false}`, connection closed.
 pub const MISS_CLOSE: &[u8] = json_200!("22", "Connection: close\r\n", r#"{"didWarmStart":false}"#);
 
@@ -92,9 +84,8 @@ pub struct ConnectResponses {
 impl ConnectResponses {
     /// Both times in milliseconds.
     pub fn new(connection_timeout_ms: u64, keepalive_ms: u64) -> Self {
-        let body = format!(
-            r#"{{"connectionTimeoutMs":{connection_timeout_ms},"keepaliveMs":{keepalive_ms}}}"#
-        );
+        let body =
+            format!(r#"{{"connectionTimeoutMs":{connection_timeout_ms},"keepaliveMs":{keepalive_ms}}}"#);
         let variant = |persistence| {
             let mut out = Vec::with_capacity(192);
             json_head(&mut out, "200 OK", body.len(), persistence);
@@ -114,11 +105,7 @@ impl ConnectResponses {
     /// The whole response; to a HEAD the same without its body (RFC 9110 section 9.3.2).
     pub fn get(&self, persistence: Persistence, head_only: bool) -> &[u8] {
         let (response, head_len) = &self.variants[persistence as usize];
-        if head_only {
-            &response[..*head_len]
-        } else {
-            response
-        }
+        if head_only { &response[..*head_len] } else { response }
     }
 }
 
@@ -282,19 +269,13 @@ mod tests {
             let whole = responses.get(persistence, false);
             let (status, fields, body) = parsed(whole);
             assert_eq!((status, field(&fields, "Connection")), (200, connection));
-            assert_eq!(
-                body,
-                br#"{"connectionTimeoutMs":30000,"keepaliveMs":300000}"#
-            );
+            assert_eq!(body, br#"{"connectionTimeoutMs":30000,"keepaliveMs":300000}"#);
             let length = field(&fields, "Content-Length").unwrap();
             assert_eq!(length, body.len().to_string());
             let head = responses.get(persistence, true);
             assert_eq!(head, &whole[..whole.len() - body.len()]);
         }
-        assert_eq!(
-            connect_body(30_000, 300_000),
-            responses.get(Persistence::KeepAlive, false)
-        );
+        assert_eq!(connect_body(30_000, 300_000), responses.get(Persistence::KeepAlive, false));
     }
 
     #[test]
@@ -315,11 +296,7 @@ mod tests {
     #[test]
     fn rejections() {
         let text = "no \"quotes\", \\ or \u{1} or \r\n pass, é does";
-        let refusal = Rejection {
-            status: 405,
-            error: Cow::Borrowed(text),
-            allow: Some("GET, OPTIONS"),
-        };
+        let refusal = Rejection { status: 405, error: Cow::Borrowed(text), allow: Some("GET, OPTIONS") };
         let whole = rejection(&refusal, false);
         let (status, fields, body) = parsed(&whole);
         assert_eq!(status, 405);

@@ -16,24 +16,17 @@ impl<'b> Target<'b> {
     #[inline]
     pub(super) fn parse(text: &'b str, is_options: bool) -> Result<Self, Rejection> {
         if text.starts_with('/') {
-            return Ok(Target {
-                path: path_of(text)?,
-                authority: None,
-            });
+            return Ok(Target { path: path_of(text)?, authority: None });
         }
         if text == "*" && is_options {
-            return Ok(Target {
-                path: "*",
-                authority: None,
-            });
+            return Ok(Target { path: "*", authority: None });
         }
         Target::absolute(text, is_options)
     }
 
     /// RFC 9112 section 3.2.2, RFC 9110 section 4.2.
     fn absolute(text: &'b str, is_options: bool) -> Result<Self, Rejection> {
-        const MALFORMED: Rejection =
-            Rejection::bad("the request target must be a path or an http URI");
+        const MALFORMED: Rejection = Rejection::bad("the request target must be a path or an http URI");
         let (scheme, rest) = text.split_once("://").ok_or(MALFORMED)?;
         if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
             return Err(MALFORMED);
@@ -41,18 +34,13 @@ impl<'b> Target<'b> {
         let authority_len = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(authority_len);
         if authority.is_empty() || !is_authority(authority.as_bytes()) {
-            return Err(Rejection::bad(
-                "the request target's host is missing or malformed",
-            ));
+            return Err(Rejection::bad("the request target's host is missing or malformed"));
         }
         let path = match path {
             "" if is_options => "*",
             _ => path_of(path)?,
         };
-        Ok(Target {
-            path: if path.is_empty() { "/" } else { path },
-            authority: Some(authority),
-        })
+        Ok(Target { path: if path.is_empty() { "/" } else { path }, authority: Some(authority) })
     }
 }
 
@@ -91,9 +79,7 @@ pub(super) fn is_authority(text: &[u8]) -> bool {
 #[inline]
 fn path_of(text: &str) -> Result<&str, Rejection> {
     if !has_only(text.as_bytes(), REG_NAME | PATH) {
-        return Err(Rejection::bad(
-            "the request target holds a character that no URI path has",
-        ));
+        return Err(Rejection::bad("the request target holds a character that no URI path has"));
     }
     match memchr::memchr(b'?', text.as_bytes()) {
         Some(at) => Ok(&text[..at]),
@@ -191,19 +177,10 @@ mod tests {
 
     #[test]
     fn asterisk_is_for_options() {
-        assert!(matches!(
-            Target::parse("*", true),
-            Ok(Target { path: "*", .. })
-        ));
+        assert!(matches!(Target::parse("*", true), Ok(Target { path: "*", .. })));
         // RFC 9112 section 3.2.4: what the last proxy would have sent.
-        assert!(matches!(
-            Target::parse("http://a", true),
-            Ok(Target { path: "*", .. })
-        ));
-        assert!(matches!(
-            Target::parse("http://a?", true),
-            Ok(Target { path: "/", .. })
-        ));
+        assert!(matches!(Target::parse("http://a", true), Ok(Target { path: "*", .. })));
+        assert!(matches!(Target::parse("http://a?", true), Ok(Target { path: "/", .. })));
     }
 
     #[test]
@@ -224,8 +201,8 @@ mod tests {
             assert!(is_authority(good.as_bytes()), "{good}");
         }
         for bad in [
-            ":80", "a:b", "a:80:80", "a b", "a/b", "a@b", "a?b", "[]", "[::1", "::1", "[::1]80",
-            "[::g z]", "a%4", "a\"", "http://a", "a:+80", "é",
+            ":80", "a:b", "a:80:80", "a b", "a/b", "a@b", "a?b", "[]", "[::1", "::1", "[::1]80", "[::g z]",
+            "a%4", "a\"", "http://a", "a:+80", "é",
         ] {
             assert!(!is_authority(bad.as_bytes()), "{bad}");
         }

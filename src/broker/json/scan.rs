@@ -91,10 +91,7 @@ impl<'b> Scanner<'b> {
         self.expect(b'"', "`\"`")?;
         let start = self.at;
         let has_escapes = self.skip_string_rest()?;
-        Ok(Text {
-            raw: &self.text[start..self.at - 1],
-            has_escapes,
-        })
+        Ok(Text { raw: &self.text[start..self.at - 1], has_escapes })
     }
 
     /// A number, as it is written.
@@ -271,10 +268,7 @@ impl<'b> Scanner<'b> {
     fn expected(&self, expected: &'static str) -> JsonError {
         match self.text.len() == self.at {
             true => JsonError::Truncated,
-            false => JsonError::Syntax {
-                at: self.at,
-                expected,
-            },
+            false => JsonError::Syntax { at: self.at, expected },
         }
     }
 }

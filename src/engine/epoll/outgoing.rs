@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_length_makes_pairs_of_segments() {
-        for segment_bytes in [1, 2, 3, 524, 536, 1448] {
+        for segment_bytes in [48, 88, 524, 536, 1448] {
             for len in 2..6_000 {
                 let pieces = plain_pieces(len, segment_bytes) as usize;
                 let segments = pieces + (len - pieces).div_ceil(segment_bytes);
