@@ -24,6 +24,8 @@ pub mod pool;
 pub mod report;
 mod requests;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 pub mod time;
 pub mod timer;
 
