@@ -80,18 +80,27 @@ pub fn start(config: &ServeConfig) -> Result<(Fleet, JoinSet), StartError> {
         runner: local(&runner),
         dispatch: dispatch.as_ref().map(local),
     };
+    let drain_time = std::time::Duration::from_millis(config.settings.drain_time_ms);
     let mut workers = Vec::new();
     let mut threads = Vec::new();
     for core in 0..config.workers.len() {
         let (sender, receiver) = mpsc::channel::<Asked>();
         workers.push(sender);
         threads.push(thread::spawn(move || {
+            let mut cordons = Vec::new();
             for (command, reply) in receiver {
+                match command.clone() {
+                    Command::Cordon(selector) => cordons.push(selector),
+                    Command::Uncordon(selector) => cordons.retain(|other| *other != selector),
+                    _ => (),
+                }
                 reply(CoreReport {
                     core,
+                    cordons: cordons.clone(),
                     ..CoreReport::default()
                 });
                 if command == Command::Drain {
+                    thread::sleep(drain_time);
                     break;
                 }
             }

@@ -130,3 +130,40 @@ pub fn bind(
     };
     bound().map_err(|source| ListenError::new(side, addr, source))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any() -> SocketAddr {
+        "127.0.0.1:0".parse().expect("an address")
+    }
+
+    #[test]
+    fn sockets_share_an_address_only_if_all_say_so() {
+        let first = bind(Side::Runner, any(), 8, true).expect("bound");
+        let addr = first.local_addr().expect("bound");
+        bind(Side::Runner, addr, 8, true).expect("a second on the same address");
+        let error = bind(Side::Admin, addr, 8, false).expect_err("in use");
+        assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_the_kernel_says_becomes_what_to_do() {
+        let addr: SocketAddr = "[::1]:80".parse().expect("an address");
+        for (errno, advice) in [
+            (libc::EADDRINUSE, "choose another port"),
+            (libc::EACCES, "from 1024 up"),
+            (libc::EADDRNOTAVAIL, "no such address"),
+            (libc::EMFILE, "LimitNOFILE"),
+            (libc::EAFNOSUPPORT, "choose an IPv4 address"),
+            (libc::ENOBUFS, "No buffer space"),
+        ] {
+            let error = ListenError::new(Side::Dispatch, addr, io::Error::from_raw_os_error(errno));
+            let line = error.to_string();
+            assert!(line.starts_with("--dispatch-listen [::1]:80: "), "{line}");
+            assert!(line.contains(advice), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
+}
