@@ -15,16 +15,15 @@ use crate::broker::settings::Confirm;
 use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
+use crate::sys::cpus;
 use crate::sys::listen::{Side, bind};
-use crate::sys::{cpus, tcp};
 use ahash::RandomState;
 use hints::Hints;
 use mesh::{Address, Mail, Mailbox, mailbox};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use worker::Worker;
 
 /// A handle on all workers. Cheap to clone.
@@ -154,6 +153,7 @@ fn listen(
     cores: &mut [CoreListeners],
 ) -> Result<SocketAddr, StartError> {
     let several = cores.len() > 1;
+    let segment_bytes = (config.settings.confirm == Confirm::Ack).then_some(ACK_SEGMENT_BYTES);
     let mut bound = None;
     for core in cores {
         let listener = match (spec, bound) {
@@ -166,7 +166,7 @@ fn listen(
         };
         listener
             .set_nonblocking(true)
-            .and_then(|()| set_inherited_options(&listener, config))
+            .and_then(|()| config.tcp.hand_down(&listener, segment_bytes))
             .map_err(|source| StartError::Engine { engine: "listener", source })?;
         let addr =
             listener.local_addr().map_err(|source| StartError::Engine { engine: "listener", source })?;
@@ -174,26 +174,6 @@ fn listen(
         core.push((role, listener));
     }
     bound.ok_or(StartError::Descriptors)
-}
-
-/// Linux hands these down from the listener to what it accepts, so that a new connection costs no
-/// system call for them.
-fn set_inherited_options(listener: &TcpListener, config: &ServeConfig) -> std::io::Result<()> {
-    let options = &config.tcp;
-    let socket = socket2::SockRef::from(listener);
-    socket.set_tcp_nodelay(true)?;
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(options.keepalive_idle_s.into()))
-        .with_interval(Duration::from_secs(options.keepalive_interval_s.into()))
-        .with_retries(options.keepalive_count);
-    socket.set_tcp_keepalive(&keepalive)?;
-    if options.user_timeout_ms > 0 {
-        tcp::set_user_timeout(listener.as_fd(), options.user_timeout_ms)?;
-    }
-    if config.settings.confirm == Confirm::Ack {
-        tcp::limit_segments(listener.as_fd(), ACK_SEGMENT_BYTES)?;
-    }
-    Ok(())
 }
 
 /// Segments of connections whose acknowledgements are awaited: the smallest that every IPv4 host

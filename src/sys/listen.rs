@@ -4,7 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use super::tcp;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// Which of the three listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,4 +132,77 @@ pub fn bind(
         Ok(socket.into())
     };
     bound().map_err(|source| ListenError::new(side, addr, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any() -> SocketAddr {
+        "127.0.0.1:0".parse().expect("an address")
+    }
+
+    #[test]
+    fn sockets_share_an_address_only_if_all_say_so() {
+        let first = bind(Side::Runner, any(), 8, true).expect("bound");
+        let addr = first.local_addr().expect("bound");
+        bind(Side::Runner, addr, 8, true).expect("a second on the same address");
+        let error = bind(Side::Admin, addr, 8, false).expect_err("in use");
+        assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_the_kernel_says_becomes_what_to_do() {
+        let addr: SocketAddr = "[::1]:80".parse().expect("an address");
+        for (errno, advice) in [
+            (libc::EADDRINUSE, "choose another port"),
+            (libc::EACCES, "from 1024 up"),
+            (libc::EADDRNOTAVAIL, "no such address"),
+            (libc::EMFILE, "LimitNOFILE"),
+            (libc::EAFNOSUPPORT, "choose an IPv4 address"),
+            (libc::ENOBUFS, "No buffer space"),
+        ] {
+            let error = ListenError::new(Side::Dispatch, addr, io::Error::from_raw_os_error(errno));
+            let line = error.to_string();
+            assert!(line.starts_with("--dispatch-listen [::1]:80: "), "{line}");
+            assert!(line.contains(advice), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
+}
+
+/// Socket options of the data plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// Length of the accept queue of each listener; the kernel caps it at net.core.somaxconn.
+    pub backlog: u32,
+    /// TCP_USER_TIMEOUT, in milliseconds; 0 leaves the kernel's.
+    pub user_timeout_ms: u32,
+    /// TCP_KEEPIDLE, in seconds.
+    pub keepalive_idle_s: u32,
+    /// TCP_KEEPINTVL, in seconds.
+    pub keepalive_interval_s: u32,
+    /// TCP_KEEPCNT.
+    pub keepalive_count: u32,
+}
+
+impl TcpOptions {
+    /// Sets what Linux hands down from a listener to the connections that it accepts, so that a new
+    /// connection costs no system call for it. With `segment_bytes` their segments are limited too.
+    pub fn hand_down(&self, listener: &TcpListener, segment_bytes: Option<u32>) -> io::Result<()> {
+        let socket = SockRef::from(listener);
+        socket.set_tcp_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(self.keepalive_idle_s.into()))
+            .with_interval(Duration::from_secs(self.keepalive_interval_s.into()))
+            .with_retries(self.keepalive_count);
+        socket.set_tcp_keepalive(&keepalive)?;
+        if self.user_timeout_ms > 0 {
+            tcp::set_user_timeout(listener.as_fd(), self.user_timeout_ms)?;
+        }
+        match segment_bytes {
+            Some(bytes) => tcp::limit_segments(listener.as_fd(), bytes),
+            None => Ok(()),
+        }
+    }
 }
