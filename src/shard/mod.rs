@@ -16,6 +16,7 @@ use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
 use crate::sys::cpus;
+use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{Side, bind};
 use ahash::RandomState;
 use hints::Hints;
@@ -82,10 +83,26 @@ impl Fleet {
     }
 }
 
+/// What [`start`] started.
+pub struct Started {
+    /// The handle on the workers.
+    pub fleet: Fleet,
+    /// Their threads.
+    pub workers: JoinSet,
+    /// The addresses' sockets, to hand over to a successor. Drop them before the drain: a socket
+    /// that is held here stays open.
+    pub listen_groups: Vec<ListenGroup>,
+}
+
 /// Starts one thread per worker; returns when every listener is bound and serving.
-pub fn start(config: &ServeConfig) -> Result<(Fleet, JoinSet), StartError> {
+pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
     let workers = config.workers.len();
     let (bound, listeners) = listeners(config)?;
+    let listen_groups = listeners[0]
+        .iter()
+        .map(|(_, listener)| ListenGroup::new(listener, workers))
+        .collect::<Result<_, _>>()
+        .map_err(|_| StartError::Descriptors)?;
     let engine_error = |source| StartError::Engine { engine: "epoll", source };
     let engines: Vec<Epoll> =
         listeners.into_iter().map(Epoll::new).collect::<Result<_, _>>().map_err(engine_error)?;
@@ -102,7 +119,7 @@ pub fn start(config: &ServeConfig) -> Result<(Fleet, JoinSet), StartError> {
         threads.push(spawn(core, config.workers[core], workers, worker)?);
     }
     let fleet = Fleet(Arc::new(Inner { bound, engine_name: "epoll", workers: addresses }));
-    Ok((fleet, JoinSet(threads)))
+    Ok(Started { fleet, workers: JoinSet(threads), listen_groups })
 }
 
 /// Starts one worker's thread and waits until it stands on its CPU.
@@ -152,7 +169,6 @@ fn listen(
     config: &ServeConfig,
     cores: &mut [CoreListeners],
 ) -> Result<SocketAddr, StartError> {
-    let several = cores.len() > 1;
     let segment_bytes = (config.settings.confirm == Confirm::Ack).then_some(ACK_SEGMENT_BYTES);
     let mut bound = None;
     for core in cores {
@@ -161,8 +177,10 @@ fn listen(
                 TcpListener::from(fd.try_clone().map_err(|_| StartError::Descriptors)?)
             }
             // Port 0 is resolved by the first core; the others join it.
-            (ListenSpec::Addr(_), Some(addr)) => bind(side, addr, config.tcp.backlog, true)?,
-            (ListenSpec::Addr(addr), None) => bind(side, *addr, config.tcp.backlog, several)?,
+            (ListenSpec::Addr(_), Some(addr)) => bind(side, addr, config.tcp.backlog, false)?,
+            (ListenSpec::Addr(addr), None) => {
+                bind(side, *addr, config.tcp.backlog, !config.listeners.takeover)?
+            }
         };
         listener
             .set_nonblocking(true)
