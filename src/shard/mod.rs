@@ -11,7 +11,7 @@ pub use error::StartError;
 use crate::broker::Broker;
 use crate::broker::contract;
 use crate::broker::report::{Command, CoreReport};
-use crate::broker::settings::Confirm;
+use crate::broker::settings::{Confirm, Settings};
 use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
@@ -109,12 +109,13 @@ pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
     let (addresses, mailboxes): (Vec<Address>, Vec<Mailbox>) =
         engines.iter().map(|engine| mailbox(engine.waker())).unzip();
     let shared = Hints::default();
+    let settings = Settings { events: worker::logs_events(), ..config.settings.clone() };
     // One random seed for the process: cores must agree on a key's bucket, strangers must not know it.
     let hasher = RandomState::new();
     let origin = Instant::now();
     let mut threads = Vec::new();
     for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
-        let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
+        let broker = Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
         let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
         threads.push(spawn(core, config.workers[core], workers, worker)?);
     }
