@@ -26,7 +26,7 @@ Examples:
 Signals:
   SIGTERM, SIGINT  drain: /readyz turns 503, dispatches get false, held polls are closed
                    over --drain-time; then exit 0
-  a second one     exit at once
+  a second one     exit at once (within 0.2s it is taken for an echo of the first)
 
 Exit codes:
   0         served, and drained
