@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "shard::Fleet",
             "shard::StartError",
+            "shard::Started",
             "shard::start",
             "sys",
         ],
@@ -110,25 +111,19 @@ fn violations(module: &[&str], text: &str) -> Vec<String> {
     }
     for path in &source.paths {
         let allowed = match path.strip_prefix("crate::") {
-            Some(inner) => {
-                is_within(inner, part) || may_import.iter().any(|may| leads_to(inner, may))
-            }
+            Some(inner) => is_within(inner, part) || may_import.iter().any(|may| leads_to(inner, may)),
             None => part_may_use(part, path),
         };
-        let engine = ENGINES
-            .iter()
-            .position(|engine| is_within(&module.join("::"), &format!("engine::{engine}")));
-        let crossed = engine
-            .is_some_and(|own| is_within(path, &format!("crate::engine::{}", ENGINES[1 - own])));
+        let engine =
+            ENGINES.iter().position(|engine| is_within(&module.join("::"), &format!("engine::{engine}")));
+        let crossed =
+            engine.is_some_and(|own| is_within(path, &format!("crate::engine::{}", ENGINES[1 - own])));
         if !allowed || crossed {
             found.push(path.clone());
         }
     }
     if part == "broker" {
-        let printing = source
-            .macros
-            .iter()
-            .filter(|name| NO_MACROS_IN_BROKER.contains(&name.as_str()));
+        let printing = source.macros.iter().filter(|name| NO_MACROS_IN_BROKER.contains(&name.as_str()));
         found.extend(printing.map(|name| format!("{name}!")));
     }
     found
@@ -136,8 +131,7 @@ fn violations(module: &[&str], text: &str) -> Vec<String> {
 
 /// `path` is `module` or something in it.
 fn is_within(path: &str, module: &str) -> bool {
-    path.strip_prefix(module)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// `path` is within what may be imported, or is a module on the way there (what is taken from it shows elsewhere).
@@ -169,12 +163,7 @@ fn dependencies() -> Vec<String> {
     let lines = manifest.lines().filter_map(|line| line.split_once(" = "));
     let names = lines.map(|(name, _)| name.replace('-', "_"));
     // The keys of other sections do no harm: no path begins with them.
-    names
-        .filter(|name| {
-            name.chars()
-                .all(|next| next.is_alphanumeric() || next == '_')
-        })
-        .collect()
+    names.filter(|name| name.chars().all(|next| next.is_alphanumeric() || next == '_')).collect()
 }
 
 fn root() -> &'static Path {
@@ -191,18 +180,9 @@ fn files() -> Vec<(String, String)> {
         let text = fs::read_to_string(&path).expect("UTF-8");
         let module = module_of(&path);
         let segments: Vec<&str> = module.split("::").filter(|name| !name.is_empty()).collect();
-        let prefix = if module.is_empty() {
-            String::new()
-        } else {
-            format!("{module}::")
-        };
+        let prefix = if module.is_empty() { String::new() } else { format!("{module}::") };
         let source = Source::read(&text, &segments);
-        of_tests.extend(
-            source
-                .test_modules
-                .iter()
-                .map(|name| format!("{prefix}{name}")),
-        );
+        of_tests.extend(source.test_modules.iter().map(|name| format!("{prefix}{name}")));
         if module != "main" {
             files.push((module, text));
         }
@@ -224,93 +204,43 @@ fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
 
 /// `src/engine/epoll.rs` is `engine::epoll`; `src/engine/mod.rs` is `engine`; `src/lib.rs` is the root.
 fn module_of(path: &Path) -> String {
-    let inside = path
-        .strip_prefix(root().join("src"))
-        .expect("in src")
-        .with_extension("");
+    let inside = path.strip_prefix(root().join("src")).expect("in src").with_extension("");
     let names: Vec<&str> = inside.iter().filter_map(|name| name.to_str()).collect();
-    let names: Vec<&str> = names
-        .into_iter()
-        .filter(|name| !matches!(*name, "mod" | "lib"))
-        .collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| !matches!(*name, "mod" | "lib")).collect();
     names.join("::")
 }
 
 /// Source of a module, and what of it is against the rules.
 const CASES: &[(&[&str], &str, &[&str])] = &[
     // The core sees nothing but itself and its own crates.
-    (
-        &["broker"],
-        "use crate::broker::pool::Pool; use slab::Slab; use std::sync::Arc;",
-        &[],
-    ),
-    (
-        &["broker", "pool"],
-        "use super::timer::Wheel; use self::key::Key; mod key;",
-        &[],
-    ),
-    (
-        &["broker", "pool"],
-        "use super::super::shard::Fleet;",
-        &["crate::shard::Fleet"],
-    ),
+    (&["broker"], "use crate::broker::pool::Pool; use slab::Slab; use std::sync::Arc;", &[]),
+    (&["broker", "pool"], "use super::timer::Wheel; use self::key::Key; mod key;", &[]),
+    (&["broker", "pool"], "use super::super::shard::Fleet;", &["crate::shard::Fleet"]),
     (&["broker"], "use crate::sys;", &["crate::sys"]),
     (
         &["broker"],
         "use crate::{broker::time, sys::{cpus, listen::Side}};",
         &["crate::sys::cpus", "crate::sys::listen::Side"],
     ),
-    (
-        &["broker"],
-        "fn f() { crate::sys::cpus::allowed(); }",
-        &["crate::sys::cpus::allowed"],
-    ),
+    (&["broker"], "fn f() { crate::sys::cpus::allowed(); }", &["crate::sys::cpus::allowed"]),
     (&["broker"], "use tracing::info;", &["tracing::info"]),
-    (
-        &["broker"],
-        "fn f() { humantime::parse_duration(s); }",
-        &["humantime::parse_duration"],
-    ),
+    (&["broker"], "fn f() { humantime::parse_duration(s); }", &["humantime::parse_duration"]),
     (
         &["broker"],
         "use serde_json as json; fn f() { json::from_str(s) }",
         &["serde_json", "serde_json::from_str"],
     ),
-    (
-        &["broker"],
-        "use std::time::{Duration, Instant};",
-        &["std::time::Instant"],
-    ),
-    (
-        &["broker"],
-        "use std::{fmt, time::SystemTime, thread};",
-        &["std::thread", "std::time::SystemTime"],
-    ),
+    (&["broker"], "use std::time::{Duration, Instant};", &["std::time::Instant"]),
+    (&["broker"], "use std::{fmt, time::SystemTime, thread};", &["std::thread", "std::time::SystemTime"]),
     (
         &["broker"],
         "use std::time; fn f() { time::Instant::now() }",
         &["std::time", "std::time::Instant::now"],
     ),
-    (
-        &["broker"],
-        "use std as s; fn f() { s::io::stdin() }",
-        &["std", "std::io::stdin"],
-    ),
-    (
-        &["broker"],
-        "fn f(m: &std::sync::Mutex<u8>) -> ::core::time::Duration {}",
-        &["std::sync::Mutex"],
-    ),
-    (
-        &["broker"],
-        "use core::net::IpAddr;",
-        &["core::net::IpAddr"],
-    ),
-    (
-        &["broker"],
-        "use std::collections::{BTreeMap, HashMap};",
-        &["std::collections::HashMap"],
-    ),
+    (&["broker"], "use std as s; fn f() { s::io::stdin() }", &["std", "std::io::stdin"]),
+    (&["broker"], "fn f(m: &std::sync::Mutex<u8>) -> ::core::time::Duration {}", &["std::sync::Mutex"]),
+    (&["broker"], "use core::net::IpAddr;", &["core::net::IpAddr"]),
+    (&["broker"], "use std::collections::{BTreeMap, HashMap};", &["std::collections::HashMap"]),
     (&["broker"], "fn f() { println!(\"{}\", 1) }", &["println!"]),
     // Words in comments, strings, and after a dot are no paths; lifetimes are no characters.
     (
@@ -318,87 +248,35 @@ const CASES: &[(&[&str], &str, &[&str])] = &[
         "// std::net\n/* /* std::io */ std::fs */ fn f<'a>(x: &'a str) { \"std::net\"; r#\"\"std::io\"#; 'x'; '\\''; x.std::<u8>() }",
         &[],
     ),
-    (
-        &["broker"],
-        "fn f<'a>() { let q = '\"'; std::fs::read(q); let p = '\"'; }",
-        &["std::fs::read"],
-    ),
+    (&["broker"], "fn f<'a>() { let q = '\"'; std::fs::read(q); let p = '\"'; }", &["std::fs::read"]),
     // Tests may do more; what comes after them may not.
     (
         &["broker"],
         "#[cfg(test)] mod tests { use std::net::TcpStream; fn f() { {} } } use std::io;",
         &["std::io"],
     ),
-    (
-        &["broker"],
-        "#[cfg(test)] use std::net::TcpStream; use std::io;",
-        &["std::io"],
-    ),
-    (
-        &["broker"],
-        "mod inner { use super::super::sys::cpus; }",
-        &["crate::sys::cpus"],
-    ),
+    (&["broker"], "#[cfg(test)] use std::net::TcpStream; use std::io;", &["std::io"]),
+    (&["broker"], "mod inner { use super::super::sys::cpus; }", &["crate::sys::cpus"]),
     // The control plane sees the handle and the plain types, not the loop or the state machine.
-    (
-        &["control", "cores"],
-        "use crate::shard::Fleet; use crate::broker::report::Command;",
-        &[],
-    ),
-    (
-        &["control", "lifecycle"],
-        "use crate::shard::{self, StartError}; fn f() { shard::start(c) }",
-        &[],
-    ),
-    (
-        &["control"],
-        "use crate::shard; fn f() { shard::mesh::send() }",
-        &["crate::shard::mesh::send"],
-    ),
-    (
-        &["control"],
-        "use crate::broker::Broker;",
-        &["crate::broker::Broker"],
-    ),
-    (
-        &["control"],
-        "use crate::engine::epoll::Epoll;",
-        &["crate::engine::epoll::Epoll"],
-    ),
+    (&["control", "cores"], "use crate::shard::Fleet; use crate::broker::report::Command;", &[]),
+    (&["control", "lifecycle"], "use crate::shard::{self, StartError}; fn f() { shard::start(c) }", &[]),
+    (&["control"], "use crate::shard; fn f() { shard::mesh::send() }", &["crate::shard::mesh::send"]),
+    (&["control"], "use crate::broker::Broker;", &["crate::broker::Broker"]),
+    (&["control"], "use crate::engine::epoll::Epoll;", &["crate::engine::epoll::Epoll"]),
     // The data plane has no runtime.
     (&["shard"], "use tokio::sync::mpsc;", &["tokio::sync::mpsc"]),
-    (
-        &["shard"],
-        "use crate::control::admin;",
-        &["crate::control::admin"],
-    ),
-    (
-        &["sys"],
-        "use crate::config::ServeConfig;",
-        &["crate::config::ServeConfig"],
-    ),
+    (&["shard"], "use crate::control::admin;", &["crate::control::admin"]),
+    (&["sys"], "use crate::config::ServeConfig;", &["crate::config::ServeConfig"]),
     // The engines do not see each other.
-    (
-        &["engine", "epoll"],
-        "use super::uring::Ring;",
-        &["crate::engine::uring::Ring"],
-    ),
-    (
-        &["engine", "uring"],
-        "use crate::engine::{Op, epoll};",
-        &["crate::engine::epoll"],
-    ),
+    (&["engine", "epoll"], "use super::uring::Ring;", &["crate::engine::uring::Ring"]),
+    (&["engine", "uring"], "use crate::engine::{Op, epoll};", &["crate::engine::epoll"]),
     (&["engine", "uring", "ring"], "use super::super::Op;", &[]),
     // Unsafe is for few, and its name is not its lint.
     (&["shard"], "fn f() { unsafe { g() } }", &["unsafe"]),
     (&["sys"], "fn f() { unsafe { g() } }", &[]),
     (&["cli"], "#![deny(unsafe_code)]", &[]),
     // A new part needs a rule.
-    (
-        &["cluster"],
-        "",
-        &["src/cluster has no rule yet: add it to MAY_IMPORT"],
-    ),
+    (&["cluster"], "", &["src/cluster has no rule yet: add it to MAY_IMPORT"]),
 ];
 
 #[test]

@@ -25,8 +25,7 @@ fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        if name.starts_with("PILOTLIGHT_") || name.starts_with("LISTEN_") || name == "NOTIFY_SOCKET"
-        {
+        if name.starts_with("PILOTLIGHT_") || name.starts_with("LISTEN_") || name == "NOTIFY_SOCKET" {
             command.env_remove(name);
         }
     }
@@ -51,11 +50,7 @@ fn after_shell(before: &str, args: &[&str]) -> Command {
 
 /// What a command that ends by itself said: exit code, standard output, standard error.
 fn said(mut command: Command) -> (i32, String, String) {
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("spawned");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("spawned");
     let mut running = Running::watch(child);
     let status = running.ended();
     let (stdout, stderr) = (running.stdout(), running.rest_of_stderr());
@@ -84,11 +79,7 @@ struct Running {
 
 impl Running {
     fn start(mut command: Command) -> Self {
-        let child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("spawned");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("spawned");
         Running::watch(child)
     }
 
@@ -102,10 +93,7 @@ impl Running {
                 }
             }
         });
-        Running {
-            child,
-            stderr: receiver,
-        }
+        Running { child, stderr: receiver }
     }
 
     /// The next line of standard error that contains `needle`.
@@ -167,11 +155,7 @@ impl Drop for Running {
 fn get(addr: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(addr).expect("connected");
     stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
-    )
-    .expect("sent");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("read");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -206,10 +190,7 @@ fn help_teaches_and_goes_to_standard_output() {
             "Exit codes:",
             "SIGTERM",
         ] {
-            assert!(
-                stdout.contains(needle),
-                "{args:?}: {needle:?} is not in:\n{stdout}"
-            );
+            assert!(stdout.contains(needle), "{args:?}: {needle:?} is not in:\n{stdout}");
         }
     }
     let (code, stdout, _) = said(pilotlight(&["drain", "--help"]));
@@ -239,38 +220,17 @@ fn what_cannot_be_meant_exits_2_with_one_line() {
             &["--keepalive", "soon"][..],
             "pilotlight: --keepalive \"soon\": write a number and its unit: 500ms, 30s, 5m, 1h",
         ),
-        (
-            &["--confirm", "maybe"],
-            "pilotlight: --confirm \"maybe\": choose one of read, ack, write",
-        ),
-        (
-            &["--max-body", "16M"],
-            "pilotlight: --max-body \"16M\": write whole bytes",
-        ),
-        (
-            &["serve", "--idle-timeout", "3s"],
-            "pilotlight: --idle-timeout 3s: above 4s",
-        ),
-        (
-            &["--cpus", "3-1"],
-            "pilotlight: --cpus \"3-1\": 3-1 runs backwards: write it as 1-3",
-        ),
+        (&["--confirm", "maybe"], "pilotlight: --confirm \"maybe\": choose one of read, ack, write"),
+        (&["--max-body", "16M"], "pilotlight: --max-body \"16M\": write whole bytes"),
+        (&["serve", "--idle-timeout", "3s"], "pilotlight: --idle-timeout 3s: above 4s"),
+        (&["--cpus", "3-1"], "pilotlight: --cpus \"3-1\": 3-1 runs backwards: write it as 1-3"),
         (
             &["--cpus", "1000"],
             "pilotlight: --cpus \"1000\": CPU 1000 is not this process's to use: it may use ",
         ),
-        (
-            &["--cpus", "0", "--workers", "1"],
-            "pilotlight: --cpus 0: set as well as --workers 1",
-        ),
-        (
-            &["--listen", "localhost:1"],
-            "pilotlight: --listen \"localhost:1\": write an IP address",
-        ),
-        (
-            &["drain", "--admin", "127.0.0.1:8042"],
-            "pilotlight: --admin \"127.0.0.1:8042\": write http://",
-        ),
+        (&["--cpus", "0", "--workers", "1"], "pilotlight: --cpus 0: set as well as --workers 1"),
+        (&["--listen", "localhost:1"], "pilotlight: --listen \"localhost:1\": write an IP address"),
+        (&["drain", "--admin", "127.0.0.1:8042"], "pilotlight: --admin \"127.0.0.1:8042\": write http://"),
         (
             &["drain", "--admin", "https://127.0.0.1:8042"],
             "pilotlight: --admin \"https://127.0.0.1:8042\": write http://",
@@ -297,11 +257,7 @@ fn the_environment_sets_what_flags_do_not() {
     let mut command = pilotlight(&[]);
     command.env("PILOTLIGHT_IDLE_TIMEOUT", "2s");
     let (code, line) = refusal(command);
-    assert_eq!(
-        (code, line.contains("--idle-timeout 2s")),
-        (2, true),
-        "{line}"
-    );
+    assert_eq!((code, line.contains("--idle-timeout 2s")), (2, true), "{line}");
     for args in [&ANYWHERE[..], &["serve"]] {
         let mut command = pilotlight(args);
         command.env("PILOTLIGHT_LISTEN", "127.0.0.1:0");
@@ -376,10 +332,7 @@ fn an_address_that_cannot_be_had_exits_1_with_one_line() {
     command.args(["--listen", "192.0.2.1:0"]);
     let (code, line) = refusal(command);
     assert_eq!(code, 1);
-    assert!(
-        line.contains("--listen 192.0.2.1:0: this machine has no such address"),
-        "{line}"
-    );
+    assert!(line.contains("--listen 192.0.2.1:0: this machine has no such address"), "{line}");
 }
 
 #[test]
@@ -480,9 +433,8 @@ fn sighup_changes_nothing() {
 
 /// A socket as systemd hands it over: descriptor 3.
 fn activated(names: &str, socket: impl Into<OwnedFd>, pid: &str, args: &[&str]) -> Command {
-    let before = format!(
-        "exec 3<&0 0</dev/null; export LISTEN_PID={pid} LISTEN_FDS=1 LISTEN_FDNAMES={names}"
-    );
+    let before =
+        format!("exec 3<&0 0</dev/null; export LISTEN_PID={pid} LISTEN_FDS=1 LISTEN_FDNAMES={names}");
     let mut command = after_shell(&before, args);
     command.stdin(Stdio::from(socket.into()));
     command
@@ -490,12 +442,9 @@ fn activated(names: &str, socket: impl Into<OwnedFd>, pid: &str, args: &[&str]) 
 
 #[test]
 fn a_socket_that_is_handed_over_is_served() {
-    for (names, side) in [
-        ("runner", "runner"),
-        ("pilotlight.socket", "runner"),
-        ("dispatch", "dispatch"),
-        ("admin", "admin"),
-    ] {
+    for (names, side) in
+        [("runner", "runner"), ("pilotlight.socket", "runner"), ("dispatch", "dispatch"), ("admin", "admin")]
+    {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("bound");
         let running = Running::start(activated(names, listener, "$$", &ANYWHERE));
@@ -571,41 +520,18 @@ fn a_running_broker_is_told_to_drain_a_node() {
     let nothing = (0, "nothing is drained\n".to_owned(), String::new());
     assert_eq!(drain(&[]), nothing);
     let (code, stdout, _) = drain(&["--node", "worker-3"]);
-    assert_eq!(
-        (code, stdout.starts_with("drained node worker-3: ")),
-        (0, true),
-        "{stdout}"
-    );
+    assert_eq!((code, stdout.starts_with("drained node worker-3: ")), (0, true), "{stdout}");
     let (code, stdout, _) = drain(&["--deployment", "deployment_a"]);
-    assert_eq!(
-        (
-            code,
-            stdout.starts_with("drained deployment deployment_a: ")
-        ),
-        (0, true)
-    );
+    assert_eq!((code, stdout.starts_with("drained deployment deployment_a: ")), (0, true));
     let (code, stdout, _) = drain(&[]);
-    assert_eq!(
-        (code, stdout.as_str()),
-        (0, "node worker-3\ndeployment deployment_a\n")
-    );
+    assert_eq!((code, stdout.as_str()), (0, "node worker-3\ndeployment deployment_a\n"));
     let (code, stdout, _) = drain(&["--node", "worker-3", "--lift"]);
-    assert_eq!(
-        (code, stdout.as_str()),
-        (0, "lifted the drain of node worker-3\n")
-    );
+    assert_eq!((code, stdout.as_str()), (0, "lifted the drain of node worker-3\n"));
     let (code, _, stderr) = drain(&["--node", "worker-3", "--lift"]);
     assert_eq!(code, 1);
-    assert!(
-        stderr.contains("no drain of instance \"worker-3\" is in force"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("no drain of instance \"worker-3\" is in force"), "{stderr}");
     let (code, _, stderr) = drain(&["--node", ""]);
-    assert_eq!(
-        (code, stderr.contains("instance: empty")),
-        (1, true),
-        "{stderr}"
-    );
+    assert_eq!((code, stderr.contains("instance: empty")), (1, true), "{stderr}");
     assert_eq!(drain(&["--lift"]).0, 2);
 }
 
@@ -616,10 +542,7 @@ fn a_broker_that_is_not_there_is_named() {
     drop(free);
     let (code, line) = refusal(pilotlight(&["drain", "--admin", &url]));
     assert_eq!(code, 1);
-    assert!(
-        line.contains(&format!("--admin {url}: cannot reach the broker")),
-        "{line}"
-    );
+    assert!(line.contains(&format!("--admin {url}: cannot reach the broker")), "{line}");
     // Something that is not Pilotlight.
     let other = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", other.local_addr().expect("bound"));

@@ -1,3 +1,299 @@
+//! The broker core: who waits, who gets which run, and when a delivery counts.
+//!
+//! Pure: no I/O, no clock, no threads, no randomness. The contract with its driver is one line:
+//! **call [`Broker::handle`] with a fact and the time, drain [`Broker::poll_output`] until `None`,
+//! and call [`Broker::tick`] no later than [`Broker::next_deadline`].**
+//!
+//! One `Broker` is one core's share. Cores talk through [`io::MeshMessage`]s and a shared
+//! [`io::Shared`], both carried by the shard that drives them.
+#![forbid(unsafe_code)]
+
+pub mod conn;
+pub mod contract;
+mod delivery;
+mod dispatch;
+pub mod http;
+pub mod io;
+pub mod json;
+pub mod key;
+mod lifecycle;
+pub mod list;
+pub mod names;
+mod polls;
+pub mod pool;
 pub mod report;
+mod requests;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 pub mod time;
+pub mod timer;
+
+use ahash::RandomState;
+use conn::{Conns, State};
+use io::{ConnId, Input, MeshMessage, Output, Shared};
+use lifecycle::Cordons;
+use list::{Links, List};
+use names::Names;
+use pool::Pools;
+use report::{Command, Counters};
+use settings::Settings;
+use std::collections::VecDeque;
+use time::Time;
+use timer::Wheel;
+
+/// Everything that one core decides with.
+pub struct Broker<S: Shared> {
+    core: usize,
+    settings: Settings,
+    conns: Conns,
+    timers: Wheel,
+    pools: Pools,
+    instances: Names,
+    /// Connections that have not sent a byte, oldest first: the first to go when room runs short.
+    fresh: List,
+    fresh_links: Links,
+    shared: S,
+    /// Indexed polls per hint bucket: the shared table hears of the first and of the last.
+    bucket_counts: Vec<u32>,
+    cordons: Cordons,
+    counters: Counters,
+    indexed: usize,
+    claimed: usize,
+    verdicts: usize,
+    /// Held but not in the index: in their last moments, or cordoned.
+    parked: usize,
+    outputs: VecDeque<Output>,
+    /// Responses are put together here before they are shared.
+    scratch: Vec<u8>,
+    connect_responses: http::response::ConnectResponses,
+    drain: Option<lifecycle::Drain>,
+}
+
+impl<S: Shared> Broker<S> {
+    /// A core with nobody connected. `hasher` must be seeded alike on every core of the process.
+    pub fn new(core: usize, settings: Settings, hasher: RandomState, shared: S) -> Self {
+        let connect_responses =
+            http::response::ConnectResponses::new(settings.connection_timeout_ms, settings.keepalive_ms);
+        Broker {
+            core,
+            conns: Conns::default(),
+            timers: Wheel::default(),
+            pools: Pools::new(hasher.clone(), settings.keys_max),
+            instances: Names::new(hasher),
+            fresh: List::default(),
+            fresh_links: Links::default(),
+            bucket_counts: vec![0; shared.buckets()],
+            shared,
+            cordons: Cordons::default(),
+            counters: Counters::default(),
+            indexed: 0,
+            claimed: 0,
+            verdicts: 0,
+            parked: 0,
+            outputs: VecDeque::new(),
+            scratch: Vec::new(),
+            connect_responses,
+            drain: None,
+            settings,
+        }
+    }
+
+    /// Takes in one fact. Never panics on what a peer sent.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        match input {
+            Input::Received { conn, bytes } => self.received(now, conn, bytes),
+            Input::Sent { conn } => self.sent(now, conn),
+            Input::Acked { conn } => self.acked(now, conn),
+            Input::Accepted { conn, side } => self.accepted(now, conn, side),
+            Input::AcceptFailed => self.counters.accept_errors += 1,
+            Input::PeerClosed { conn, facts } => self.peer_closed(now, conn, facts),
+            Input::Reset { conn } => self.reset(now, conn),
+            Input::Probed { conn, facts } => self.probed(now, conn, facts),
+            Input::Mesh { from, message: MeshMessage::Offer { key, offer } } => {
+                self.offered(now, from, &key, offer);
+            }
+            Input::Mesh { message: MeshMessage::Verdict { ticket, delivered, attempts_left }, from } => {
+                self.verdict_came(now, from, ticket, delivered, attempts_left);
+            }
+            Input::Command(command) => self.command(now, command),
+        }
+        #[cfg(debug_assertions)]
+        self.check_invariants();
+    }
+
+    /// Handles the timers that are due at `now`.
+    pub fn tick(&mut self, now: Time) {
+        while let Some(slot) = self.timers.expired(now) {
+            self.timer_fired(now, slot);
+        }
+        self.drain_progress(now);
+        #[cfg(debug_assertions)]
+        self.check_invariants();
+    }
+
+    /// When [`Broker::tick`] must be called at the latest.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let drain = self.drain.as_ref().and_then(|drain| drain.next_deadline());
+        match (self.timers.next_deadline(), drain) {
+            (Some(timer), Some(drain)) => Some(timer.min(drain)),
+            (timer, drain) => timer.or(drain),
+        }
+    }
+
+    /// The next thing to do; drain until `None` after every call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Held polls: indexed, parked and claimed.
+    pub fn waiting(&self) -> usize {
+        self.indexed + self.parked + self.claimed
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.conns.open_count()
+    }
+
+    fn accepted(&mut self, now: Time, id: ConnId, side: contract::Side) {
+        self.counters.accepted += 1;
+        if !self.room_for_one_more() {
+            self.counters.refused += 1;
+            self.outputs.push_back(Output::Close { conn: id });
+            return;
+        }
+        self.conns.open(id, side);
+        self.fresh.push_back(&mut self.fresh_links, id.slot);
+        self.timers.arm(id.slot, now.plus_ms(self.settings.preconnect_timeout_ms));
+    }
+
+    /// Counts a connection in. At the limit the one that has been silent since its accept for
+    /// longest makes room: clients open such connections ahead of need.
+    fn room_for_one_more(&mut self) -> bool {
+        let connections_max = self.settings.connections_max;
+        if self.shared.open_connection(connections_max) {
+            return true;
+        }
+        let Some(slot) = self.fresh.front() else { return false };
+        self.counters.evicted += 1;
+        self.close(slot);
+        self.shared.open_connection(connections_max)
+    }
+
+    /// Leaves [`State::Fresh`]: the first byte is here, or the connection ends.
+    fn no_longer_fresh(&mut self, slot: u32) {
+        self.fresh.remove(&mut self.fresh_links, slot);
+    }
+
+    fn peer_closed(&mut self, now: Time, id: ConnId, facts: Option<io::TcpFacts>) {
+        let Some(conn) = self.conns.get(id) else { return };
+        conn.peer_closed = true;
+        match &conn.state {
+            State::Claimed(_) => self.claimed_peer_closed(now, id.slot, facts),
+            State::Waiting(_) => self.end_poll(now, id.slot, io::PollEnd::Left),
+            // A client may close its sending half behind a request; it still gets its answer.
+            State::Verdict(_) | State::Writing { .. } => {}
+            _ => self.close(id.slot),
+        }
+    }
+
+    fn reset(&mut self, now: Time, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else { return };
+        match &conn.state {
+            State::Claimed(_) => self.release(now, id.slot, io::AttemptEnd::Reset),
+            State::Waiting(_) => self.end_poll(now, id.slot, io::PollEnd::Left),
+            _ => self.close(id.slot),
+        }
+    }
+
+    fn sent(&mut self, now: Time, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else { return };
+        match conn.state {
+            State::Claimed(_) => self.claimed_sent(now, id.slot),
+            State::Continue(_) => self.continued(now, id),
+            State::Writing { refused: true } => self.linger(now, id.slot),
+            State::Writing { refused: false } => self.request_done(now, id.slot),
+            _ => {}
+        }
+    }
+
+    fn timer_fired(&mut self, now: Time, slot: u32) {
+        match &self.conns.peek(slot).state {
+            State::Waiting(_) => self.poll_timer(now, slot),
+            State::Claimed(_) => self.claim_timer(now, slot),
+            State::Verdict(_) => self.verdict_timer(now, slot),
+            State::Head(_) | State::Body(_) | State::Continue(_) => self.request_timed_out(slot),
+            State::Writing { .. } => self.abort(slot),
+            State::Fresh | State::Idle | State::Lingering => self.close(slot),
+            State::Free => {}
+        }
+    }
+
+    /// Writes a response; `refused` ends the connection after it.
+    fn respond(&mut self, now: Time, slot: u32, payload: io::Payload, refused: bool) {
+        let conn = self.conns.id(slot);
+        self.counters.bytes_out += payload.bytes().len() as u64;
+        self.conns.at(slot).state = State::Writing { refused };
+        self.timers.arm(slot, now.plus_ms(self.settings.write_timeout_ms));
+        self.outputs.push_back(Output::Send { conn, payload, confirm: io::SendConfirm::None });
+    }
+
+    /// Closes in the ordinary way and forgets the connection, whatever it was doing.
+    fn close(&mut self, slot: u32) {
+        let conn = self.conns.id(slot);
+        self.forget(slot);
+        self.outputs.push_back(Output::Close { conn });
+    }
+
+    /// Closes with a reset, so that nothing unsent can reach the peer later.
+    fn abort(&mut self, slot: u32) {
+        let conn = self.conns.id(slot);
+        self.forget(slot);
+        self.outputs.push_back(Output::Abort { conn });
+    }
+
+    /// Gives back everything that the connection held.
+    fn forget(&mut self, slot: u32) {
+        self.timers.cancel(slot);
+        self.counters.closed += 1;
+        self.shared.close_connection();
+        if matches!(self.conns.peek(slot).state, State::Fresh) {
+            self.no_longer_fresh(slot);
+        }
+        let (state, _buffer) = self.conns.close(slot);
+        match state {
+            State::Waiting(poll) => self.drop_poll(slot, &poll),
+            State::Claimed(claim) => self.drop_claim(&claim),
+            State::Verdict(verdict) => {
+                self.verdicts -= 1;
+                self.pools.unpin(verdict.pool);
+            }
+            _ => {}
+        }
+    }
+
+    fn emit(&mut self, event: impl FnOnce(&Self) -> io::Event) {
+        if self.settings.events {
+            let event = event(self);
+            self.outputs.push_back(Output::Event(event));
+        }
+    }
+
+    fn command(&mut self, now: Time, command: Command) {
+        let mut keys = false;
+        match command {
+            Command::Report { keys: wanted } => keys = wanted,
+            Command::Cordon(selector) => self.cordon(now, selector),
+            Command::Uncordon(selector) => self.uncordon(now, &selector),
+            Command::Drain => self.begin_drain(now),
+        }
+        let report = self.report(now, keys);
+        self.outputs.push_back(Output::Report(Box::new(report)));
+    }
+}

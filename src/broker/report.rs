@@ -74,6 +74,8 @@ pub struct Counters {
     pub accepted: u64,
     /// Connections refused at a limit.
     pub refused: u64,
+    /// Silent connections closed to make room at the limit.
+    pub evicted: u64,
     /// Accept failures for want of descriptors or memory.
     pub accept_errors: u64,
     /// Connections closed, by whichever side.
@@ -100,6 +102,8 @@ pub struct Counters {
     pub misses_unconfirmed: u64,
     /// Requests refused with a 4xx or 5xx.
     pub rejected: u64,
+    /// Requests closed because their bytes took too long.
+    pub requests_timed_out: u64,
     /// Delivery attempts begun (polls claimed).
     pub attempts: u64,
     /// Attempts confirmed.

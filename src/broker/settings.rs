@@ -27,7 +27,7 @@ pub struct Settings {
     pub connection_timeout_ms: u64,
     /// Handed out by `/connect`: how long a client keeps polling before it exits.
     pub keepalive_ms: u64,
-    /// Open connections on this core.
+    /// Open connections on all cores together.
     pub connections_max: usize,
     /// Distinct keys (deployment, version, cpu, memory) remembered on this core.
     pub keys_max: usize,
@@ -59,6 +59,12 @@ pub struct Settings {
     pub guard_ms: u64,
     /// On shutdown the held polls are closed one by one over this time.
     pub drain_time_ms: u64,
+    /// After a refusal and its FIN: how long the peer may take to read it and close.
+    pub linger_ms: u64,
+    /// Bytes kept from a peer that sends on while its request is not answered; reading pauses there.
+    pub pipeline_bytes_max: usize,
+    /// Produce events (somebody watches).
+    pub events: bool,
     /// `POST /warm-start` is served on the runner side too.
     pub dispatch_on_runner_side: bool,
 }

@@ -91,12 +91,7 @@ pub struct DrainFlags {
     #[arg(long, requires = "selector")]
     pub lift: bool,
     /// The running broker's admin side
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "PILOTLIGHT_ADMIN",
-        default_value = "http://127.0.0.1:8042"
-    )]
+    #[arg(long, value_name = "URL", env = "PILOTLIGHT_ADMIN", default_value = "http://127.0.0.1:8042")]
     pub admin: String,
 }
 
@@ -172,11 +167,7 @@ mod tests {
     use super::*;
 
     fn parsed(args: &[&str]) -> Result<Command, NotACommand> {
-        parse(
-            std::iter::once("pilotlight")
-                .chain(args.iter().copied())
-                .map(OsString::from),
-        )
+        parse(std::iter::once("pilotlight").chain(args.iter().copied()).map(OsString::from))
     }
 
     fn refused(args: &[&str]) -> String {
@@ -210,10 +201,7 @@ mod tests {
 
     #[test]
     fn plain_pilotlight_takes_the_flags_of_serve() {
-        for args in [
-            &["--listen", "127.0.0.1:1"][..],
-            &["serve", "--listen", "127.0.0.1:1"][..],
-        ] {
+        for args in [&["--listen", "127.0.0.1:1"][..], &["serve", "--listen", "127.0.0.1:1"][..]] {
             match parsed(args) {
                 Ok(Command::Serve(flags)) => assert_eq!(flags.listen, "127.0.0.1:1"),
                 other => panic!("{args:?}: {other:?}"),

@@ -18,9 +18,7 @@ impl FromStr for Millis {
         if !parsed.subsec_nanos().is_multiple_of(1_000_000) {
             return Err("times are in whole milliseconds: 1ms is the finest".to_owned());
         }
-        u64::try_from(parsed.as_millis())
-            .map(Millis)
-            .map_err(|_| FORM.to_owned())
+        u64::try_from(parsed.as_millis()).map(Millis).map_err(|_| FORM.to_owned())
     }
 }
 
@@ -45,10 +43,7 @@ impl FromStr for Bytes {
             _ => return Err(FORM.to_owned()),
         };
         let count: u64 = digits.parse().map_err(|_| FORM.to_owned())?;
-        count
-            .checked_mul(factor)
-            .map(Bytes)
-            .ok_or_else(|| FORM.to_owned())
+        count.checked_mul(factor).map(Bytes).ok_or_else(|| FORM.to_owned())
     }
 }
 
@@ -70,10 +65,7 @@ where
         if typed == "auto" {
             return Ok(Auto::Auto);
         }
-        typed
-            .parse()
-            .map(Auto::Set)
-            .map_err(|error: T::Err| format!("{}, or auto", error.to_string()))
+        typed.parse().map(Auto::Set).map_err(|error: T::Err| format!("{}, or auto", error.to_string()))
     }
 }
 
@@ -139,9 +131,7 @@ impl ValueEnum for MatchOrder {
         Some(match self {
             MatchOrder::Newest => PossibleValue::new("newest")
                 .help("The poll with the most time left; idle runners age out by themselves"),
-            MatchOrder::Oldest => {
-                PossibleValue::new("oldest").help("Round robin through the fleet")
-            }
+            MatchOrder::Oldest => PossibleValue::new("oldest").help("Round robin through the fleet"),
         })
     }
 }
@@ -170,16 +160,7 @@ mod tests {
         assert_eq!("16 mib".parse(), Ok(Bytes(16 << 20)));
         assert_eq!("16384".parse(), Ok(Bytes(16_384)));
         assert_eq!("2GB".parse(), Ok(Bytes(2_000_000_000)));
-        for bad in [
-            "",
-            "MiB",
-            "-1",
-            "+1",
-            "1.5MiB",
-            "16M",
-            "16MiBs",
-            "99999999999GiB",
-        ] {
+        for bad in ["", "MiB", "-1", "+1", "1.5MiB", "16M", "16MiBs", "99999999999GiB"] {
             assert!(bad.parse::<Bytes>().is_err(), "{bad:?}");
         }
     }

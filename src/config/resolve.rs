@@ -44,16 +44,8 @@ pub struct ConfigError {
     pub advice: String,
 }
 
-fn refuse<T>(
-    flag: &'static str,
-    value: impl ToString,
-    advice: impl Into<String>,
-) -> Result<T, ConfigError> {
-    Err(ConfigError {
-        flag,
-        value: value.to_string(),
-        advice: advice.into(),
-    })
+fn refuse<T>(flag: &'static str, value: impl ToString, advice: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError { flag, value: value.to_string(), advice: advice.into() })
 }
 
 impl ServeConfig {
@@ -67,22 +59,18 @@ impl ServeConfig {
         let descriptors = machine.descriptors;
         let listeners = listeners(&flags, machine.activated)?;
         let settings = Settings {
-            connections_max: connections_max.div_ceil(workers.len()),
+            connections_max,
             dispatch_on_runner_side: listeners.dispatch.is_none(),
             ..core_settings(&flags)?
         };
-        Ok(ServeConfig {
-            listeners,
-            workers,
-            engine,
-            settings,
-            connections_max,
-            descriptors,
-            tcp,
-            log,
-        })
+        Ok(ServeConfig { listeners, workers, engine, settings, connections_max, descriptors, tcp, log })
     }
 }
+
+/// After a refusal: how long its peer may take to read it.
+const LINGER_MS: u64 = 1_000;
+/// What a peer may send ahead of its answer before it feels back-pressure.
+const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 
 fn engine(choice: EngineChoice) -> Result<EngineChoice, ConfigError> {
     match choice {
@@ -108,11 +96,9 @@ fn workers(flags: &ServeFlags, machine: &Machine) -> Result<Vec<Option<usize>>, 
             Ok(workers) => Ok(workers),
             Err(advice) => refuse("--cpus", format_args!("{list:?}"), advice),
         },
-        (None, Some(Count(count))) if count > WORKERS_MAX => refuse(
-            "--workers",
-            count,
-            format!("at most {WORKERS_MAX}; more than one per CPU gains nothing"),
-        ),
+        (None, Some(Count(count))) if count > WORKERS_MAX => {
+            refuse("--workers", count, format!("at most {WORKERS_MAX}; more than one per CPU gains nothing"))
+        }
         (None, Some(Count(count))) => Ok(vec![None; count]),
         (None, None) => Ok(vec![None; machine.parallelism.clamp(1, WORKERS_MAX)]),
     }
@@ -132,11 +118,7 @@ fn pinned(list: &str, allowed: &[usize]) -> Result<Vec<Option<usize>>, String> {
     }
 }
 
-fn connections_max(
-    flags: &ServeFlags,
-    machine: &Machine,
-    workers: usize,
-) -> Result<usize, ConfigError> {
+fn connections_max(flags: &ServeFlags, machine: &Machine, workers: usize) -> Result<usize, ConfigError> {
     let reserved = DESCRIPTORS_BASE + ADMIN_CONNECTIONS_MAX + DESCRIPTORS_PER_WORKER * workers;
     let limit = machine.descriptors.limit;
     let fit = machine.descriptors.connections_max(reserved);
@@ -150,11 +132,9 @@ fn connections_max(
             ),
         ),
         Auto::Auto => Ok(fit.min(CONNECTIONS_MAX)),
-        Auto::Set(Count(asked)) if asked > CONNECTIONS_MAX => refuse(
-            "--max-connections",
-            asked,
-            format!("at most {CONNECTIONS_MAX}"),
-        ),
+        Auto::Set(Count(asked)) if asked > CONNECTIONS_MAX => {
+            refuse("--max-connections", asked, format!("at most {CONNECTIONS_MAX}"))
+        }
         Auto::Set(Count(asked)) if asked > fit => refuse(
             "--max-connections",
             asked,
@@ -162,25 +142,20 @@ fn connections_max(
                 "the limit of {limit} open files leaves room for {fit} connections ({reserved} are needed besides): {raise}, or ask for fewer"
             ),
         ),
-        Auto::Set(Count(asked)) if asked < workers => refuse(
-            "--max-connections",
-            asked,
-            format!("at least one for each of the {workers} workers"),
-        ),
+        Auto::Set(Count(asked)) if asked < workers => {
+            refuse("--max-connections", asked, format!("at least one for each of the {workers} workers"))
+        }
         Auto::Set(Count(asked)) => Ok(asked),
     }
 }
 
 fn listeners(flags: &ServeFlags, activated: Activated) -> Result<Listeners, ConfigError> {
     let listeners = Listeners {
+        takeover: flags.takeover,
         runner: listener(Side::Runner, &flags.listen, activated.runner)?,
         dispatch: match (&flags.dispatch_listen, activated.dispatch) {
             (None, None) => None,
-            (typed, fd) => Some(listener(
-                Side::Dispatch,
-                typed.as_deref().unwrap_or_default(),
-                fd,
-            )?),
+            (typed, fd) => Some(listener(Side::Dispatch, typed.as_deref().unwrap_or_default(), fd)?),
         },
         admin: listener(Side::Admin, &flags.admin_listen, activated.admin)?,
     };
@@ -224,18 +199,12 @@ fn listener(side: Side, typed: &str, fd: Option<OwnedFd>) -> Result<ListenSpec, 
 fn log(flags: &ServeFlags) -> Result<LogConfig, ConfigError> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let level = |word: &str| LEVELS.contains(&word.trim().to_ascii_lowercase().as_str());
-    let understood = flags
-        .log_level
-        .split(',')
-        .all(|directive| match directive.split_once('=') {
-            Some((module, word)) => !module.trim().is_empty() && level(word),
-            None => level(directive),
-        });
+    let understood = flags.log_level.split(',').all(|directive| match directive.split_once('=') {
+        Some((module, word)) => !module.trim().is_empty() && level(word),
+        None => level(directive),
+    });
     match understood {
-        true => Ok(LogConfig {
-            format: flags.log_format,
-            filter: flags.log_level.clone(),
-        }),
+        true => Ok(LogConfig { format: flags.log_format, filter: flags.log_level.clone() }),
         false => refuse(
             "--log-level",
             format_args!("{:?}", flags.log_level),
@@ -247,24 +216,15 @@ fn log(flags: &ServeFlags) -> Result<LogConfig, ConfigError> {
 fn tcp(flags: &ServeFlags) -> Result<TcpOptions, ConfigError> {
     let seconds = |flag, time: Millis| match (time.0 % 1_000, time.0 / 1_000) {
         (0, s @ 1..=KEEPALIVE_MAX_S) => Ok(s as u32),
-        _ => refuse(
-            flag,
-            show(time),
-            format!("whole seconds, from 1s to {KEEPALIVE_MAX_S}s"),
-        ),
+        _ => refuse(flag, show(time), format!("whole seconds, from 1s to {KEEPALIVE_MAX_S}s")),
     };
     Ok(TcpOptions {
-        backlog: u32::try_from(flags.backlog.0)
-            .unwrap_or(u32::MAX)
-            .min(i32::MAX as u32),
+        backlog: u32::try_from(flags.backlog.0).unwrap_or(u32::MAX).min(i32::MAX as u32),
         user_timeout_ms: within("--tcp-user-timeout", flags.tcp_user_timeout, 0)? as u32,
         keepalive_idle_s: seconds("--tcp-keepalive-idle", flags.tcp_keepalive_idle)?,
         keepalive_interval_s: seconds("--tcp-keepalive-interval", flags.tcp_keepalive_interval)?,
-        keepalive_count: count(
-            "--tcp-keepalive-count",
-            flags.tcp_keepalive_count,
-            KEEPALIVE_COUNT_MAX,
-        )? as u32,
+        keepalive_count: count("--tcp-keepalive-count", flags.tcp_keepalive_count, KEEPALIVE_COUNT_MAX)?
+            as u32,
     })
 }
 
@@ -342,6 +302,9 @@ fn core_settings(flags: &ServeFlags) -> Result<Settings, ConfigError> {
         attempts_max: count("--max-attempts", flags.max_attempts, 255)? as u8,
         guard_ms,
         drain_time_ms: within("--drain-time", flags.drain_time, 0)?,
+        linger_ms: LINGER_MS,
+        pipeline_bytes_max: PIPELINE_BYTES_MAX,
+        events: false,
         dispatch_on_runner_side: true,
     })
 }

@@ -11,10 +11,7 @@ fn machine() -> Machine {
     Machine {
         cpus: vec![0, 1, 2, 3, 6],
         parallelism: 2,
-        descriptors: Descriptors {
-            before: 1_024,
-            limit: 20_000,
-        },
+        descriptors: Descriptors { before: 1_024, limit: 20_000 },
         activated: Activated::default(),
     }
 }
@@ -78,29 +75,22 @@ fn the_defaults_are_the_documented_ones() {
 
 #[test]
 fn what_is_auto_follows_the_connection_timeout() {
-    let settings = resolve(&["--connection-timeout", "400ms"])
-        .unwrap()
-        .settings;
+    let settings = resolve(&["--connection-timeout", "400ms"]).unwrap().settings;
     assert_eq!(settings.guard_ms, 40);
     assert_eq!(settings.preconnect_timeout_ms, 6_000);
-    let settings = resolve(&["--guard", "0s", "--preconnect-timeout", "1s"])
-        .unwrap()
-        .settings;
+    let settings = resolve(&["--guard", "0s", "--preconnect-timeout", "1s"]).unwrap().settings;
     assert_eq!(settings.guard_ms, 0);
     assert_eq!(settings.preconnect_timeout_ms, 1_000);
 }
 
 #[test]
-fn connections_are_what_the_descriptors_leave_shared_among_the_workers() {
+fn connections_are_what_the_descriptors_leave() {
     let config = resolve(&["--workers", "3"]).unwrap();
     assert_eq!(config.connections_max, 20_000 - 32 - 64 - 3 * 8);
-    assert_eq!(
-        config.settings.connections_max,
-        config.connections_max.div_ceil(3)
-    );
+    assert_eq!(config.settings.connections_max, config.connections_max, "a limit of all cores together");
     let config = resolve(&["--max-connections", "1000"]).unwrap();
     assert_eq!(config.connections_max, 1_000);
-    assert_eq!(config.settings.connections_max, 500);
+    assert_eq!(config.settings.connections_max, 1_000);
 }
 
 #[test]
@@ -132,17 +122,7 @@ fn sockets_handed_over_take_the_place_of_addresses() {
 #[test]
 fn port_0_may_be_asked_for_more_than_once() {
     let any = "127.0.0.1:0";
-    assert!(
-        resolve(&[
-            "--listen",
-            any,
-            "--dispatch-listen",
-            any,
-            "--admin-listen",
-            any
-        ])
-        .is_ok()
-    );
+    assert!(resolve(&["--listen", any, "--dispatch-listen", any, "--admin-listen", any]).is_ok());
 }
 
 #[test]
@@ -172,128 +152,50 @@ fn the_limits_themselves_are_accepted() {
 
 /// Flags, and what their one line must say.
 const REFUSED: &[(&[&str], &[&str])] = &[
-    (
-        &["--connection-timeout", "0s"],
-        &["--connection-timeout 0s", "above 0"],
-    ),
-    (
-        &["--connection-timeout", "300s"],
-        &["--connection-timeout 5m", "below 300s"],
-    ),
+    (&["--connection-timeout", "0s"], &["--connection-timeout 0s", "above 0"]),
+    (&["--connection-timeout", "300s"], &["--connection-timeout 5m", "below 300s"]),
     (&["--keepalive", "0s"], &["--keepalive 0s", "above 0"]),
-    (
-        &["--keepalive", "2147483648ms"],
-        &["--keepalive", "2147483647ms"],
-    ),
-    (
-        &["--ack-timeout", "2s"],
-        &["--ack-timeout 2s", "--dispatch-timeout 2s"],
-    ),
+    (&["--keepalive", "2147483648ms"], &["--keepalive", "2147483647ms"]),
+    (&["--ack-timeout", "2s"], &["--ack-timeout 2s", "--dispatch-timeout 2s"]),
     (&["--ack-timeout", "0s"], &["--ack-timeout 0s", "above 0"]),
-    (
-        &["--read-timeout", "3s"],
-        &["--read-timeout 3s", "--dispatch-timeout 2s"],
-    ),
+    (&["--read-timeout", "3s"], &["--read-timeout 3s", "--dispatch-timeout 2s"]),
     (&["--dispatch-timeout", "0s"], &["--dispatch-timeout 0s"]),
-    (
-        &["--guard", "30s"],
-        &["--guard 30s", "--connection-timeout 30s"],
-    ),
-    (
-        &["--idle-timeout", "4s"],
-        &["--idle-timeout 4s", "above 4s"],
-    ),
-    (
-        &["--preconnect-timeout", "0s"],
-        &["--preconnect-timeout 0s"],
-    ),
+    (&["--guard", "30s"], &["--guard 30s", "--connection-timeout 30s"]),
+    (&["--idle-timeout", "4s"], &["--idle-timeout 4s", "above 4s"]),
+    (&["--preconnect-timeout", "0s"], &["--preconnect-timeout 0s"]),
     (&["--request-timeout", "0s"], &["--request-timeout 0s"]),
-    (
-        &["--write-timeout", "25h"],
-        &["--write-timeout 1day 1h", "24h"],
-    ),
+    (&["--write-timeout", "25h"], &["--write-timeout 1day 1h", "24h"]),
     (&["--drain-time", "25h"], &["--drain-time 1day 1h"]),
     (&["--max-head", "1023"], &["--max-head 1023 bytes", "1KiB"]),
     (&["--max-head", "2MiB"], &["--max-head", "1MiB"]),
     (&["--max-body", "1"], &["--max-body 1 bytes"]),
     (&["--max-body", "2GiB"], &["--max-body", "1024MiB"]),
-    (
-        &["--max-attempts", "256"],
-        &["--max-attempts 256", "at most 255"],
-    ),
-    (
-        &["--max-keys", "99999999"],
-        &["--max-keys 99999999", "at most"],
-    ),
-    (
-        &["--tcp-keepalive-idle", "1500ms"],
-        &["--tcp-keepalive-idle 1s 500ms", "whole seconds"],
-    ),
-    (
-        &["--tcp-keepalive-idle", "0s"],
-        &["--tcp-keepalive-idle 0s", "from 1s"],
-    ),
-    (
-        &["--tcp-keepalive-interval", "32768s"],
-        &["--tcp-keepalive-interval", "32767s"],
-    ),
-    (
-        &["--tcp-keepalive-count", "128"],
-        &["--tcp-keepalive-count 128", "at most 127"],
-    ),
+    (&["--max-attempts", "256"], &["--max-attempts 256", "at most 255"]),
+    (&["--max-keys", "99999999"], &["--max-keys 99999999", "at most"]),
+    (&["--tcp-keepalive-idle", "1500ms"], &["--tcp-keepalive-idle 1s 500ms", "whole seconds"]),
+    (&["--tcp-keepalive-idle", "0s"], &["--tcp-keepalive-idle 0s", "from 1s"]),
+    (&["--tcp-keepalive-interval", "32768s"], &["--tcp-keepalive-interval", "32767s"]),
+    (&["--tcp-keepalive-count", "128"], &["--tcp-keepalive-count 128", "at most 127"]),
     (&["--tcp-user-timeout", "25h"], &["--tcp-user-timeout"]),
-    (
-        &["--listen", "8040"],
-        &["--listen \"8040\"", "127.0.0.1:8040"],
-    ),
-    (
-        &["--listen", "localhost:8040"],
-        &["--listen \"localhost:8040\"", "IP address"],
-    ),
-    (
-        &["--dispatch-listen", ""],
-        &["--dispatch-listen \"\"", "IP address"],
-    ),
+    (&["--listen", "8040"], &["--listen \"8040\"", "127.0.0.1:8040"]),
+    (&["--listen", "localhost:8040"], &["--listen \"localhost:8040\"", "IP address"]),
+    (&["--dispatch-listen", ""], &["--dispatch-listen \"\"", "IP address"]),
     (
         &["--dispatch-listen", "127.0.0.1:8040"],
-        &[
-            "--dispatch-listen 127.0.0.1:8040",
-            "--listen has that address",
-        ],
+        &["--dispatch-listen 127.0.0.1:8040", "--listen has that address"],
     ),
-    (
-        &["--admin-listen", "127.0.0.1:8040"],
-        &["--admin-listen 127.0.0.1:8040", "--listen has that address"],
-    ),
-    (
-        &["--cpus", "0-3", "--workers", "2"],
-        &["--cpus 0-3", "--workers 2", "leave one"],
-    ),
+    (&["--admin-listen", "127.0.0.1:8040"], &["--admin-listen 127.0.0.1:8040", "--listen has that address"]),
+    (&["--cpus", "0-3", "--workers", "2"], &["--cpus 0-3", "--workers 2", "leave one"]),
     (&["--cpus", "3-0"], &["--cpus \"3-0\"", "0-3"]),
     (&["--cpus", "1,1"], &["--cpus \"1,1\"", "twice"]),
-    (
-        &["--cpus", "0,4"],
-        &["--cpus \"0,4\"", "CPU 4", "may use 0-3,6"],
-    ),
+    (&["--cpus", "0,4"], &["--cpus \"0,4\"", "CPU 4", "may use 0-3,6"]),
     (&["--workers", "65"], &["--workers 65", "at most 64"]),
     (
         &["--max-connections", "19889"],
-        &[
-            "--max-connections 19889",
-            "20000 open files",
-            "19888",
-            "ulimit -Hn",
-            "LimitNOFILE",
-        ],
+        &["--max-connections 19889", "20000 open files", "19888", "ulimit -Hn", "LimitNOFILE"],
     ),
-    (
-        &["--max-connections", "16777217"],
-        &["--max-connections 16777217", "at most 16777216"],
-    ),
-    (
-        &["--max-connections", "1"],
-        &["--max-connections 1", "2 workers"],
-    ),
+    (&["--max-connections", "16777217"], &["--max-connections 16777217", "at most 16777216"]),
+    (&["--max-connections", "1"], &["--max-connections 1", "2 workers"]),
     (&["--log-level", "loud"], &["--log-level \"loud\"", "debug"]),
     (&["--log-level", "pilotlight=loud"], &["--log-level"]),
 ];
@@ -307,10 +209,7 @@ fn what_cannot_be_honoured_is_refused_in_one_line_that_says_what_to_do() {
         };
         assert!(!error.contains('\n'), "{flags:?}: {error}");
         for needle in *needles {
-            assert!(
-                error.contains(needle),
-                "{flags:?}: {needle:?} is not in: {error}"
-            );
+            assert!(error.contains(needle), "{flags:?}: {needle:?} is not in: {error}");
         }
     }
 }
@@ -332,10 +231,7 @@ fn io_uring_is_in_the_build_or_refused() {
         assert_eq!(asked, Ok(EngineChoice::IoUring));
     } else {
         let error = asked.unwrap_err().to_string();
-        assert!(
-            error.starts_with("--engine io-uring: this build does not contain it"),
-            "{error}"
-        );
+        assert!(error.starts_with("--engine io-uring: this build does not contain it"), "{error}");
     }
     assert!(resolve(&["--engine", "epoll"]).is_ok());
 }

@@ -40,10 +40,7 @@ pub struct Refusal {
 impl Refusal {
     /// Any of them.
     pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Refusal {
-            status,
-            error: error.into(),
-        }
+        Refusal { status, error: error.into() }
     }
 
     /// 400.
@@ -61,12 +58,7 @@ impl IntoResponse for Refusal {
 impl Admin {
     /// Before the workers have started.
     pub fn new(confirm: Confirm, connections_max: usize) -> Self {
-        Admin {
-            confirm,
-            connections_max,
-            reporter: OnceLock::new(),
-            draining: AtomicBool::new(false),
-        }
+        Admin { confirm, connections_max, reporter: OnceLock::new(), draining: AtomicBool::new(false) }
     }
 
     /// Every worker serves.
@@ -81,9 +73,7 @@ impl Admin {
 
     /// The workers, once they serve.
     pub fn reporter(&self) -> Result<&Reporter, Refusal> {
-        self.reporter
-            .get()
-            .ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "starting"))
+        self.reporter.get().ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "starting"))
     }
 
     fn about(&self, reporter: &Reporter) -> About {
@@ -107,10 +97,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
         .route("/status", get(status))
-        .route(
-            "/drain",
-            get(drain::list).post(drain::begin).delete(drain::lift),
-        )
+        .route("/drain", get(drain::list).post(drain::begin).delete(drain::lift))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -127,10 +114,7 @@ async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
     };
     match silent.is_empty() {
         true => Json(json!({"healthy": true})).into_response(),
-        false => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Json(json!({"healthy": false, "stalled_cores": silent})),
-        )
+        false => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"healthy": false, "stalled_cores": silent})))
             .into_response(),
     }
 }
@@ -142,11 +126,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
         Err(_) => "starting",
         Ok(_) => return Json(json!({"ready": true})).into_response(),
     };
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        Json(json!({"ready": false, "reason": reason})),
-    )
-        .into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"ready": false, "reason": reason}))).into_response()
 }
 
 async fn metrics_page(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
@@ -163,10 +143,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
 }
 
 async fn no_such_route() -> Refusal {
-    Refusal::new(
-        StatusCode::NOT_FOUND,
-        "there are /healthz, /readyz, /metrics, /status and /drain",
-    )
+    Refusal::new(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status and /drain")
 }
 
 async fn no_such_method() -> Refusal {

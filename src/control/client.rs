@@ -64,18 +64,11 @@ pub enum AskError {
 
 /// Asks, and tells the answer in words.
 pub fn run(url: &str, ask: &Ask) -> Result<String, AskError> {
-    let unreachable = |source: std::io::Error| AskError::Unreachable {
-        url: url.to_owned(),
-        source: source.into(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(unreachable)?;
+    let unreachable =
+        |source: std::io::Error| AskError::Unreachable { url: url.to_owned(), source: source.into() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
     let answered = runtime.block_on(async { timeout(TIMEOUT, request(url, ask)).await });
-    let drains = answered.map_err(|_| AskError::Timeout {
-        url: url.to_owned(),
-    })??;
+    let drains = answered.map_err(|_| AskError::Timeout { url: url.to_owned() })??;
     Ok(in_words(ask, &drains))
 }
 
@@ -111,14 +104,10 @@ async fn request(url: &str, ask: &Ask) -> Result<Drains, AskError> {
     let stream = TcpStream::connect((host.trim_matches(['[', ']']), port))
         .await
         .map_err(|error| unreachable(error.into()))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| unreachable(error.into()))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.into()))?;
     tokio::spawn(connection);
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(|error| unreachable(error.into()))?;
+    let response = sender.send_request(request).await.map_err(|error| unreachable(error.into()))?;
     let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
     let body = body.collect().await.map_err(unreachable)?.to_bytes();
@@ -126,14 +115,8 @@ async fn request(url: &str, ask: &Ask) -> Result<Drains, AskError> {
         return serde_json::from_slice(&body).map_err(|_| AskError::Foreign(url.to_owned()));
     }
     let refusal: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-    match refusal
-        .as_ref()
-        .and_then(|refusal| refusal["error"].as_str())
-    {
-        Some(error) => Err(AskError::Refused {
-            status,
-            error: error.to_owned(),
-        }),
+    match refusal.as_ref().and_then(|refusal| refusal["error"].as_str()) {
+        Some(error) => Err(AskError::Refused { status, error: error.to_owned() }),
         None => Err(AskError::Foreign(url.to_owned())),
     }
 }
@@ -153,10 +136,7 @@ fn in_words(ask: &Ask, answer: &Drains) -> String {
     };
     if !answer.stalled_cores.is_empty() {
         let cores: Vec<String> = answer.stalled_cores.iter().map(usize::to_string).collect();
-        words += &format!(
-            "\nno answer from core {}: it follows when it wakes up",
-            cores.join(", ")
-        );
+        words += &format!("\nno answer from core {}: it follows when it wakes up", cores.join(", "));
     }
     words
 }
@@ -170,10 +150,7 @@ fn name(selector: &Selector) -> String {
 
 fn line(target: &Target) -> String {
     match target {
-        Target {
-            instance: Some(name),
-            ..
-        } => format!("node {name}"),
+        Target { instance: Some(name), .. } => format!("node {name}"),
         Target { deployment, .. } => {
             format!("deployment {}", deployment.as_deref().unwrap_or_default())
         }

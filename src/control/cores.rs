@@ -89,23 +89,15 @@ impl Reporter {
     /// A reporter on workers that have just started.
     pub fn new(cores: Arc<dyn Cores>) -> Self {
         let workers = cores.workers();
-        let unknown = |core| CoreState {
-            report: CoreReport {
-                core,
-                ..CoreReport::default()
-            },
-            stalled: true,
-        };
+        let unknown =
+            |core| CoreState { report: CoreReport { core, ..CoreReport::default() }, stalled: true };
         Reporter {
             cores,
             started: Instant::now(),
             answered_us: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             latest: Mutex::new(Latest {
                 taken: None,
-                snapshot: Arc::new(Snapshot {
-                    cores: (0..workers).map(unknown).collect(),
-                    with_keys: false,
-                }),
+                snapshot: Arc::new(Snapshot { cores: (0..workers).map(unknown).collect(), with_keys: false }),
             }),
         }
     }
@@ -123,23 +115,16 @@ impl Reporter {
     /// The state of all workers, at most [`REPORT_AGE_MAX`] old. Askers at the same time share one question.
     pub async fn snapshot(&self, keys: bool) -> Arc<Snapshot> {
         let mut latest = self.latest.lock().await;
-        let fresh = latest
-            .taken
-            .is_some_and(|taken| taken.elapsed() < REPORT_AGE_MAX);
+        let fresh = latest.taken.is_some_and(|taken| taken.elapsed() < REPORT_AGE_MAX);
         if fresh && (latest.snapshot.with_keys || !keys) {
             return latest.snapshot.clone();
         }
-        let mut cores = self
-            .gather(Command::Report { keys }, &latest.snapshot)
-            .await;
+        let mut cores = self.gather(Command::Report { keys }, &latest.snapshot).await;
         if !keys {
             // Those of a stalled worker, from an earlier report.
             cores.iter_mut().for_each(|core| core.report.keys.clear());
         }
-        latest.snapshot = Arc::new(Snapshot {
-            cores,
-            with_keys: keys,
-        });
+        latest.snapshot = Arc::new(Snapshot { cores, with_keys: keys });
         latest.taken = Some(Instant::now());
         latest.snapshot.clone()
     }
@@ -148,10 +133,7 @@ impl Reporter {
     pub async fn command(&self, command: Command) -> Arc<Snapshot> {
         let mut latest = self.latest.lock().await;
         let cores = self.gather(command, &latest.snapshot).await;
-        latest.snapshot = Arc::new(Snapshot {
-            cores,
-            with_keys: false,
-        });
+        latest.snapshot = Arc::new(Snapshot { cores, with_keys: false });
         latest.taken = None;
         latest.snapshot.clone()
     }
@@ -186,10 +168,7 @@ impl Reporter {
         {
             if let Some(core) = cores.get_mut(report.core) {
                 missing -= usize::from(core.stalled);
-                *core = CoreState {
-                    report,
-                    stalled: false,
-                };
+                *core = CoreState { report, stalled: false };
             }
         }
         cores

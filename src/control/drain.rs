@@ -42,14 +42,8 @@ pub struct Drains {
 impl From<Selector> for Target {
     fn from(selector: Selector) -> Self {
         match selector {
-            Selector::Instance(name) => Target {
-                instance: Some(name),
-                deployment: None,
-            },
-            Selector::Deployment(id) => Target {
-                instance: None,
-                deployment: Some(id),
-            },
+            Selector::Instance(name) => Target { instance: Some(name), deployment: None },
+            Selector::Deployment(id) => Target { instance: None, deployment: Some(id) },
         }
     }
 }
@@ -118,9 +112,7 @@ impl Drains {
 /// What at least one worker keeps runs away from.
 pub fn in_force(snapshot: &Snapshot) -> BTreeSet<Selector> {
     let cores = snapshot.cores.iter();
-    cores
-        .flat_map(|core| core.report.cordons.iter().cloned())
-        .collect()
+    cores.flat_map(|core| core.report.cordons.iter().cloned()).collect()
 }
 
 fn named(selector: &Selector) -> String {
@@ -144,14 +136,12 @@ fn selector(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<
     let target: Target = serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad(format!("the body is not what is needed: {error}")))?;
     let (field, name, selector) = match target {
-        Target {
-            instance: Some(name),
-            deployment: None,
-        } => ("instance", name.clone(), Selector::Instance(name)),
-        Target {
-            instance: None,
-            deployment: Some(id),
-        } => ("deployment", id.clone(), Selector::Deployment(id)),
+        Target { instance: Some(name), deployment: None } => {
+            ("instance", name.clone(), Selector::Instance(name))
+        }
+        Target { instance: None, deployment: Some(id) } => {
+            ("deployment", id.clone(), Selector::Deployment(id))
+        }
         _ => {
             return Err(Refusal::bad(
                 r#"one of the two is needed: {"instance": "…"} or {"deployment": "…"}"#,
@@ -165,9 +155,7 @@ fn selector(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<
         )));
     }
     if name.len() > NAME_BYTES_MAX {
-        return Err(Refusal::bad(format!(
-            "{field}: longer than {NAME_BYTES_MAX} bytes"
-        )));
+        return Err(Refusal::bad(format!("{field}: longer than {NAME_BYTES_MAX} bytes")));
     }
     Ok(selector)
 }

@@ -5,8 +5,9 @@ use super::cores::{REPORT_AGE_MAX, Reporter};
 use super::logging;
 use super::server::{self, Bounds};
 use crate::broker::report::Command;
-use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, ServeConfig};
-use crate::shard::{self, StartError};
+use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, Listeners, ServeConfig};
+use crate::shard::{self, StartError, Started};
+use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{self, ListenError, Side};
 use crate::sys::{descriptors, kernel, notify};
 use std::io;
@@ -26,6 +27,8 @@ const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// A signal this soon after the first is its echo: timeout(1), terminals and wrappers signal a process and its group.
 const ECHO: Duration = Duration::from_millis(200);
 const ADMIN_BACKLOG: u32 = 128;
+/// After the hand-over: time for handshakes that had begun to end in the predecessor's queue.
+const HANDSHAKES: Duration = Duration::from_millis(250);
 
 /// Why `serve` ended other than by a drain.
 #[derive(Debug, thiserror::Error)]
@@ -83,9 +86,7 @@ impl Stop {
 /// Serves until told to stop. The calling thread becomes the control plane.
 pub fn run(config: ServeConfig) -> Result<(), RunError> {
     logging::init(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(config));
     // Without waiting for workers that did not end: the process does.
     runtime.shutdown_background();
@@ -96,18 +97,16 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     report_limits(&config);
     let admin = Arc::new(Admin::new(config.settings.confirm, config.connections_max));
-    let listener = admin_listener(&config.listeners.admin)?;
+    let listener = admin_listener(&config.listeners)?;
+    let admin_group = ListenGroup::new(&listener, 1)?;
     log_listening(Side::Admin, listener.local_addr()?);
     let routes = admin::router(admin.clone());
-    tokio::spawn(server::serve(
-        listener,
-        routes,
-        Bounds::new(ADMIN_CONNECTIONS_MAX),
-    ));
+    tokio::spawn(server::serve(listener, routes, Bounds::new(ADMIN_CONNECTIONS_MAX)));
 
     let drain_max = drain_time_max(&config);
     let started = spawn_blocking(move || shard::start(&config)).await;
-    let (fleet, workers) = started.map_err(|_| RunError::WorkersEnded)??;
+    let Started { fleet, workers, mut listen_groups } = started.map_err(|_| RunError::WorkersEnded)??;
+    listen_groups.push(admin_group);
     log_listening(Side::Runner, fleet.bound().runner);
     if let Some(addr) = fleet.bound().dispatch {
         log_listening(Side::Dispatch, addr);
@@ -123,6 +122,7 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
         _ = &mut ended => return Err(RunError::WorkersEnded),
     };
     info!(signal = %stop.name(), "draining");
+    hand_over(listen_groups).await;
     admin.draining();
     tell_manager(notify::stopping());
     if let Ok(reporter) = admin.reporter() {
@@ -134,6 +134,17 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
         () = sleep(drain_max) => return Err(RunError::DrainStuck(drain_max)),
     }
     Ok(())
+}
+
+/// Sends the new connections of every listener to a successor, if there is one, and stays until the
+/// handshakes that had begun are through. Consumes the groups: they keep their sockets open.
+async fn hand_over(groups: Vec<ListenGroup>) {
+    let steered = groups.iter().filter(|group| group.steer_to_successor()).count();
+    if steered > 0 {
+        info!("a successor listens: new connections go to it");
+        sleep(HANDSHAKES).await;
+        groups.iter().for_each(ListenGroup::release);
+    }
 }
 
 fn report_limits(config: &ServeConfig) {
@@ -155,9 +166,9 @@ fn report_limits(config: &ServeConfig) {
     }
 }
 
-fn admin_listener(spec: &ListenSpec) -> Result<TcpListener, RunError> {
-    let listener = match spec {
-        ListenSpec::Addr(addr) => listen::bind(Side::Admin, *addr, ADMIN_BACKLOG, false)?,
+fn admin_listener(listeners: &Listeners) -> Result<TcpListener, RunError> {
+    let listener = match &listeners.admin {
+        ListenSpec::Addr(addr) => listen::bind(Side::Admin, *addr, ADMIN_BACKLOG, !listeners.takeover)?,
         ListenSpec::Fd(fd) => {
             let listener = std::net::TcpListener::from(fd.try_clone()?);
             listener.set_nonblocking(true)?;

@@ -35,9 +35,7 @@ const COUNTERS: &[Family<Counters>] = &[
         unit: None,
         values: &[
             (Some(("outcome", "hit")), |c| c.hits),
-            (Some(("outcome", "miss")), |c| {
-                c.misses.saturating_sub(c.misses_unconfirmed)
-            }),
+            (Some(("outcome", "miss")), |c| c.misses.saturating_sub(c.misses_unconfirmed)),
             (Some(("outcome", "unconfirmed")), |c| c.misses_unconfirmed),
         ],
     },
@@ -58,12 +56,7 @@ const COUNTERS: &[Family<Counters>] = &[
             (Some(("end", "read_timeout")), |c| c.attempts_read_timeout),
         ],
     },
-    Family {
-        name: "pilotlight_polls",
-        help: "Polls held.",
-        unit: None,
-        values: &[(None, |c| c.polls)],
-    },
+    Family { name: "pilotlight_polls", help: "Polls held.", unit: None, values: &[(None, |c| c.polls)] },
     Family {
         name: "pilotlight_polls_ended",
         help: "Polls that ended without a run: left (the runner closed), expired (at its connection timeout), closed (drain, cordon, capacity).",
@@ -97,6 +90,18 @@ const COUNTERS: &[Family<Counters>] = &[
         help: "Connections closed at once because a limit was reached.",
         unit: None,
         values: &[(None, |c| c.refused)],
+    },
+    Family {
+        name: "pilotlight_connections_evicted",
+        help: "Connections that had not sent a byte yet, closed to make room at the limit.",
+        unit: None,
+        values: &[(None, |c| c.evicted)],
+    },
+    Family {
+        name: "pilotlight_requests_timed_out",
+        help: "Connections closed because a request took longer than --request-timeout to arrive.",
+        unit: None,
+        values: &[(None, |c| c.requests_timed_out)],
     },
     Family {
         name: "pilotlight_connections_closed",
@@ -207,53 +212,26 @@ impl fmt::Debug for Page {
 
 impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Process {
-            draining,
-            cordons,
-            connections_max,
-            uptime_seconds,
-        } = self.process;
+        let Process { draining, cordons, connections_max, uptime_seconds } = self.process;
         for (name, help, unit, value) in [
-            (
-                "pilotlight_draining",
-                "1 once the process is on its way out.",
-                None,
-                f64::from(draining),
-            ),
+            ("pilotlight_draining", "1 once the process is on its way out.", None, f64::from(draining)),
             (
                 "pilotlight_cordons",
                 "Nodes and deployments that runs are kept away from.",
                 None,
                 cordons as f64,
             ),
-            (
-                "pilotlight_connections_limit",
-                "Connections that may be open.",
-                None,
-                connections_max as f64,
-            ),
-            (
-                "pilotlight_uptime",
-                "Since the workers started to serve.",
-                Some(Unit::Seconds),
-                uptime_seconds,
-            ),
+            ("pilotlight_connections_limit", "Connections that may be open.", None, connections_max as f64),
+            ("pilotlight_uptime", "Since the workers started to serve.", Some(Unit::Seconds), uptime_seconds),
         ] {
             let gauge = ConstGauge::new(value);
-            gauge.encode(encoder.encode_descriptor(
-                name,
-                help,
-                unit.as_ref(),
-                MetricType::Gauge,
-            )?)?;
+            gauge.encode(encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?)?;
         }
         for family in GAUGES {
             self.family(&mut encoder, family, MetricType::Gauge, |core| core)?;
         }
         for family in COUNTERS {
-            self.family(&mut encoder, family, MetricType::Counter, |core| {
-                &core.report.counters
-            })?;
+            self.family(&mut encoder, family, MetricType::Counter, |core| &core.report.counters)?;
         }
         Ok(())
     }
@@ -267,14 +245,12 @@ impl Page {
         kind: MetricType,
         of: impl Fn(&super::cores::CoreState) -> &T,
     ) -> fmt::Result {
-        let mut metric =
-            encoder.encode_descriptor(family.name, family.help, family.unit.as_ref(), kind)?;
+        let mut metric = encoder.encode_descriptor(family.name, family.help, family.unit.as_ref(), kind)?;
         for core in &self.snapshot.cores {
             for (label, value) in family.values {
                 let index = core.report.core.to_string();
-                let labels: Vec<(&str, &str)> = std::iter::once(("core", index.as_str()))
-                    .chain(*label)
-                    .collect();
+                let labels: Vec<(&str, &str)> =
+                    std::iter::once(("core", index.as_str())).chain(*label).collect();
                 let sample = metric.encode_family(&labels)?;
                 let value = value(of(core));
                 match kind {
@@ -307,14 +283,8 @@ mod tests {
     }
 
     fn two_cores() -> Snapshot {
-        let state = |core, stalled| CoreState {
-            report: report(core, false),
-            stalled,
-        };
-        Snapshot {
-            cores: vec![state(0, false), state(1, true)],
-            with_keys: false,
-        }
+        let state = |core, stalled| CoreState { report: report(core, false), stalled };
+        Snapshot { cores: vec![state(0, false), state(1, true)], with_keys: false }
     }
 
     #[test]
@@ -322,9 +292,7 @@ mod tests {
         let page = page(&two_cores());
         let version = env!("CARGO_PKG_VERSION");
         for line in [
-            &format!(
-                "pilotlight_build_info{{version=\"{version}\",engine=\"epoll\",confirm=\"ack\"}} 1"
-            ),
+            &format!("pilotlight_build_info{{version=\"{version}\",engine=\"epoll\",confirm=\"ack\"}} 1"),
             "# TYPE pilotlight_dispatches counter",
             "pilotlight_dispatches_total{core=\"0\",outcome=\"hit\"} 100",
             "pilotlight_dispatches_total{core=\"1\",outcome=\"hit\"} 101",
@@ -339,10 +307,7 @@ mod tests {
             "pilotlight_connections_limit 19888.0",
             "pilotlight_uptime_seconds 1.5",
         ] {
-            assert!(
-                page.lines().any(|got| got == line),
-                "{line} is not in:\n{page}"
-            );
+            assert!(page.lines().any(|got| got == line), "{line} is not in:\n{page}");
         }
         assert!(page.ends_with("# EOF\n"));
     }
@@ -373,6 +338,8 @@ mod tests {
             attempts_read_timeout: 7_020,
             offers_sent: 7_021,
             offers_returned: 7_022,
+            evicted: 7_023,
+            requests_timed_out: 7_024,
         };
         let mut snapshot = two_cores();
         snapshot.cores.truncate(1);
@@ -383,7 +350,7 @@ mod tests {
             .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
             .filter(|value| (7_001..7_100).contains(value))
             .collect();
-        assert_eq!(seen, (7_001..=7_022).collect());
+        assert_eq!(seen, (7_001..=7_024).collect());
     }
 
     #[test]
@@ -394,10 +361,7 @@ mod tests {
             let name = line.split(' ').nth(2).unwrap();
             assert!(name.starts_with("pilotlight_"), "{name}");
             assert!(families.insert(name), "{name} comes twice");
-            assert!(
-                page.contains(&format!("# HELP {name} ")),
-                "{name} has no help"
-            );
+            assert!(page.contains(&format!("# HELP {name} ")), "{name} has no help");
         }
         assert_eq!(families.len(), COUNTERS.len() + GAUGES.len() + 5);
     }

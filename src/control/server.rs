@@ -69,11 +69,8 @@ async fn connection(stream: TcpStream, app: Router, bounds: Bounds) {
     // Without it an answer in two segments waits for the client's delayed acknowledgement. It is only slower.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(bounds.head_timeout)
-        .max_buf_size(BUFFER_BYTES_MAX);
-    let mut connection =
-        pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)));
+    http.timer(TokioTimer::new()).header_read_timeout(bounds.head_timeout).max_buf_size(BUFFER_BYTES_MAX);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)));
     // How a client's connection ends is the client's business.
     if timeout(bounds.life_max, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();

@@ -172,6 +172,8 @@ impl Serialize for Counted {
             misses_unconfirmed,
             accepted,
             refused,
+            evicted,
+            requests_timed_out,
             accept_errors,
             closed,
             bytes_in,
@@ -200,14 +202,8 @@ mod tests {
     use serde_json::json;
 
     fn status() -> (serde_json::Value, String) {
-        let state = |core, stalled| CoreState {
-            report: report(core, true),
-            stalled,
-        };
-        let snapshot = Snapshot {
-            cores: vec![state(0, false), state(1, true)],
-            with_keys: true,
-        };
+        let state = |core, stalled| CoreState { report: report(core, true), stalled };
+        let snapshot = Snapshot { cores: vec![state(0, false), state(1, true)], with_keys: true };
         let about = About {
             engine: "epoll",
             uptime: Duration::from_millis(61_900),

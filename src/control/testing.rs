@@ -60,11 +60,8 @@ impl Cores for FakeCores {
             Command::Drain => state.draining = true,
         }
         for core in 0..state.manners.len() {
-            let report = CoreReport {
-                cordons: state.cordons.clone(),
-                draining: state.draining,
-                ..report(core, keys)
-            };
+            let report =
+                CoreReport { cordons: state.cordons.clone(), draining: state.draining, ..report(core, keys) };
             match state.manners[core] {
                 Manner::Answers => reply(report),
                 Manner::Silent => state.unanswered.push((report, reply.clone())),

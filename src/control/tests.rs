@@ -29,11 +29,7 @@ async fn starting(manners: &[Manner], bounds: Bounds) -> Side {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("bound");
     let admin = Arc::new(Admin::new(Confirm::Read, 1_000));
-    tokio::spawn(server::serve(
-        listener,
-        admin::router(admin.clone()),
-        bounds,
-    ));
+    tokio::spawn(server::serve(listener, admin::router(admin.clone()), bounds));
     let cores = Arc::new(FakeCores::new(manners));
     Side { addr, admin, cores }
 }
@@ -52,10 +48,7 @@ impl Side {
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
-        self.exchange(format!(
-            "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
-        ))
-        .await
+        self.exchange(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
     }
 
     async fn drain(&self, method: &str, body: &str) -> (u16, Value) {
@@ -102,10 +95,7 @@ async fn a_stalled_core_is_marked_and_holds_nothing_up() {
     assert_eq!(body["cores"][1]["stalled"], json!(true));
     let (status, body) = side.get("/metrics").await;
     assert_eq!(status, 200);
-    assert!(
-        body.contains(r#"pilotlight_core_stalled{core="1"} 1"#),
-        "{body}"
-    );
+    assert!(body.contains(r#"pilotlight_core_stalled{core="1"} 1"#), "{body}");
 }
 
 #[tokio::test]
@@ -119,10 +109,7 @@ async fn a_drain_is_begun_listed_and_lifted() {
     assert_eq!(side.drain("GET", "").await, (200, one.clone()));
     let (status, body) = side.drain("DELETE", r#"{"deployment":"worker-3"}"#).await;
     assert_eq!(status, 404);
-    assert_eq!(
-        body,
-        json!({"error": "no drain of deployment \"worker-3\" is in force"})
-    );
+    assert_eq!(body, json!({"error": "no drain of deployment \"worker-3\" is in force"}));
     assert_eq!(side.drain("DELETE", node).await, (200, none));
 }
 
@@ -131,10 +118,7 @@ async fn a_drain_that_a_core_has_not_heard_of_is_only_accepted() {
     let side = side(&[Manner::Answers, Manner::Silent], Bounds::new(8)).await;
     let (status, body) = side.drain("POST", r#"{"deployment":"deployment_a"}"#).await;
     assert_eq!(status, 202);
-    assert_eq!(
-        body,
-        json!({"drains": [{"deployment": "deployment_a"}], "stalled_cores": [1]})
-    );
+    assert_eq!(body, json!({"drains": [{"deployment": "deployment_a"}], "stalled_cores": [1]}));
 }
 
 #[tokio::test]
@@ -147,23 +131,11 @@ async fn drains_that_cannot_be_meant_are_refused_with_the_reason() {
         ("{", 400, "EOF"),
         ("[]", 400, "one of the two"),
         ("{}", 400, "one of the two"),
-        (
-            r#"{"instance":"a","deployment":"b"}"#,
-            400,
-            "one of the two",
-        ),
-        (
-            r#"{"node":"a"}"#,
-            400,
-            "unknown field `node`, expected `instance` or `deployment`",
-        ),
+        (r#"{"instance":"a","deployment":"b"}"#, 400, "one of the two"),
+        (r#"{"node":"a"}"#, 400, "unknown field `node`, expected `instance` or `deployment`"),
         (r#"{"instance":3}"#, 400, "expected a string"),
         (r#"{"instance":""}"#, 400, "instance: empty"),
-        (
-            r#"{"deployment":" a"}"#,
-            400,
-            "deployment: empty, or with blanks",
-        ),
+        (r#"{"deployment":" a"}"#, 400, "deployment: empty, or with blanks"),
         (r#"{"instance":"a\n"}"#, 400, "instance:"),
         (&long, 400, "longer than 512 bytes"),
         (&huge, 413, "limit"),
@@ -200,8 +172,7 @@ async fn drains_are_bounded() {
         use super::cores::Cores;
         use crate::broker::report::{Command, Selector};
         let selector = Selector::Instance(format!("worker-{index}"));
-        side.cores
-            .request(Command::Cordon(selector), Arc::new(|_| ()));
+        side.cores.request(Command::Cordon(selector), Arc::new(|_| ()));
     }
     let (status, body) = side.drain("POST", r#"{"instance":"one-more"}"#).await;
     assert_eq!(status, 409, "{body}");
@@ -215,9 +186,8 @@ async fn unknown_routes_and_methods_say_what_there_is() {
     let side = side(TWO, Bounds::new(8)).await;
     let (status, body) = side.get("/nothing").await;
     assert_eq!((status, body.contains("/status")), (404, true), "{body}");
-    let (status, body) = side
-        .exchange("POST /status HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_owned())
-        .await;
+    let (status, body) =
+        side.exchange("POST /status HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_owned()).await;
     assert_eq!((status, body.contains("Allow")), (405, true), "{body}");
 }
 

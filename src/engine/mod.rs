@@ -1,1 +1,52 @@
+//! Engines move bytes and report facts. They know sockets, not polls or runs.
+//!
+//! Completion-shaped: what the core asks for is submitted, and what became of it comes back as a
+//! fact. The epoll engine completes most requests on the spot, the io_uring engine later; the
+//! shard above can't tell the difference, and neither can the core.
+//!
+//! Invariants:
+//! - a connection's slot is reused only after `close` or `abort`, with a new generation, and facts
+//!   of the old generation are never reported after that;
+//! - a `Sent` comes after the kernel took the last byte, exactly once per `send`, unless a `Reset`
+//!   comes instead;
+//! - a buffer belongs to the engine from `send` until the kernel is done with it;
+//! - a fact that is ready is reported before `wait` blocks.
 
+pub mod epoll;
+
+use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a shard needs of an engine.
+pub trait Engine {
+    /// Writes all of `payload`; reports `Sent`, then what `confirm` asks for.
+    fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm);
+    /// Stops reading from the peer.
+    fn pause(&mut self, conn: ConnId);
+    /// Reads again.
+    fn resume(&mut self, conn: ConnId);
+    /// Sends a FIN; reading goes on.
+    fn shutdown(&mut self, conn: ConnId);
+    /// Closes in the ordinary way.
+    fn close(&mut self, conn: ConnId);
+    /// Closes with a reset.
+    fn abort(&mut self, conn: ConnId);
+    /// Reports the kernel's view as `Probed`.
+    fn probe(&mut self, conn: ConnId);
+    /// Takes what the kernel has queued, then closes the listeners.
+    fn stop_accepting(&mut self);
+    /// Blocks until there is a fact, a wake-up or the timeout (`None`: no timeout).
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+    /// The next fact of this turn, `None` when the turn is over.
+    fn next_fact(&mut self) -> Option<Input<'_>>;
+    /// Ends another thread's `wait` on this engine.
+    fn waker(&self) -> Arc<dyn Wake>;
+}
+
+/// Ends a `wait` from another thread; remembered if it comes before the wait.
+pub trait Wake: Send + Sync {
+    /// Wakes.
+    fn wake(&self);
+}

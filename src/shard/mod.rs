@@ -1,17 +1,31 @@
-//! One core's loop, and the mesh between cores.
+//! The cores: one thread each, with its own listener, connections and index; and the mesh that
+//! carries runs between them.
 
 mod error;
+pub mod hints;
+pub mod mesh;
+pub mod worker;
 
 pub use error::StartError;
 
+use crate::broker::Broker;
+use crate::broker::contract;
 use crate::broker::report::{Command, CoreReport};
+use crate::broker::settings::{Confirm, Settings};
 use crate::config::{ListenSpec, ServeConfig};
+use crate::engine::Engine;
+use crate::engine::epoll::Epoll;
+use crate::sys::cpus;
+use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{Side, bind};
+use ahash::RandomState;
+use hints::Hints;
+use mesh::{Address, Mail, Mailbox, mailbox};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
-
-type Asked = (Command, Box<dyn Fn(CoreReport) + Send>);
+use std::time::Instant;
+use worker::Worker;
 
 /// A handle on all workers. Cheap to clone.
 #[derive(Clone)]
@@ -19,7 +33,8 @@ pub struct Fleet(Arc<Inner>);
 
 struct Inner {
     bound: Bound,
-    workers: Vec<mpsc::Sender<Asked>>,
+    engine_name: &'static str,
+    workers: Vec<Address>,
 }
 
 /// The addresses that are served, port 0 resolved.
@@ -51,7 +66,7 @@ impl Fleet {
 
     /// `epoll` or `io-uring`.
     pub fn engine_name(&self) -> &'static str {
-        "epoll"
+        self.0.engine_name
     }
 
     /// How many workers there are.
@@ -63,63 +78,123 @@ impl Fleet {
     /// `reply` must not block.
     pub fn request(&self, command: Command, reply: impl Fn(CoreReport) + Send + Clone + 'static) {
         for worker in &self.0.workers {
-            let _ = worker.send((command.clone(), Box::new(reply.clone())));
+            worker.send(Mail::Command { command: command.clone(), reply: Box::new(reply.clone()) });
         }
     }
 }
 
-/// Starts one thread per worker; returns when every listener is bound and serving.
-pub fn start(config: &ServeConfig) -> Result<(Fleet, JoinSet), StartError> {
-    let runner = listener(Side::Runner, &config.listeners.runner, config)?;
-    let dispatch = match &config.listeners.dispatch {
-        Some(spec) => Some(listener(Side::Dispatch, spec, config)?),
-        None => None,
-    };
-    let local = |listener: &TcpListener| listener.local_addr().expect("a bound listener");
-    let bound = Bound {
-        runner: local(&runner),
-        dispatch: dispatch.as_ref().map(local),
-    };
-    let drain_time = std::time::Duration::from_millis(config.settings.drain_time_ms);
-    let mut workers = Vec::new();
-    let mut threads = Vec::new();
-    for core in 0..config.workers.len() {
-        let (sender, receiver) = mpsc::channel::<Asked>();
-        workers.push(sender);
-        threads.push(thread::spawn(move || {
-            let mut cordons = Vec::new();
-            for (command, reply) in receiver {
-                match command.clone() {
-                    Command::Cordon(selector) => cordons.push(selector),
-                    Command::Uncordon(selector) => cordons.retain(|other| *other != selector),
-                    _ => (),
-                }
-                reply(CoreReport {
-                    core,
-                    cordons: cordons.clone(),
-                    ..CoreReport::default()
-                });
-                if command == Command::Drain {
-                    thread::sleep(drain_time);
-                    break;
-                }
-            }
-        }));
-    }
-    std::mem::forget((runner, dispatch));
-    Ok((Fleet(Arc::new(Inner { bound, workers })), JoinSet(threads)))
+/// What [`start`] started.
+pub struct Started {
+    /// The handle on the workers.
+    pub fleet: Fleet,
+    /// Their threads.
+    pub workers: JoinSet,
+    /// The addresses' sockets, to hand over to a successor. Drop them before the drain: a socket
+    /// that is held here stays open.
+    pub listen_groups: Vec<ListenGroup>,
 }
 
-fn listener(
-    side: Side,
-    spec: &ListenSpec,
-    config: &ServeConfig,
-) -> Result<TcpListener, StartError> {
-    match spec {
-        ListenSpec::Addr(addr) => Ok(bind(side, *addr, config.tcp.backlog, false)?),
-        ListenSpec::Fd(fd) => match fd.try_clone() {
-            Ok(fd) => Ok(TcpListener::from(fd)),
-            Err(_) => Err(StartError::Descriptors),
-        },
+/// Starts one thread per worker; returns when every listener is bound and serving.
+pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
+    let workers = config.workers.len();
+    let (bound, listeners) = listeners(config)?;
+    let listen_groups = listeners[0]
+        .iter()
+        .map(|(_, listener)| ListenGroup::new(listener, workers))
+        .collect::<Result<_, _>>()
+        .map_err(|_| StartError::Descriptors)?;
+    let engine_error = |source| StartError::Engine { engine: "epoll", source };
+    let engines: Vec<Epoll> =
+        listeners.into_iter().map(Epoll::new).collect::<Result<_, _>>().map_err(engine_error)?;
+    let (addresses, mailboxes): (Vec<Address>, Vec<Mailbox>) =
+        engines.iter().map(|engine| mailbox(engine.waker())).unzip();
+    let shared = Hints::default();
+    let settings = Settings { events: worker::logs_events(), ..config.settings.clone() };
+    // One random seed for the process: cores must agree on a key's bucket, strangers must not know it.
+    let hasher = RandomState::new();
+    let origin = Instant::now();
+    let mut threads = Vec::new();
+    for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
+        let broker = Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
+        let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
+        threads.push(spawn(core, config.workers[core], workers, worker)?);
+    }
+    let fleet = Fleet(Arc::new(Inner { bound, engine_name: "epoll", workers: addresses }));
+    Ok(Started { fleet, workers: JoinSet(threads), listen_groups })
+}
+
+/// Starts one worker's thread and waits until it stands on its CPU.
+fn spawn<E: Engine + Send + 'static>(
+    core: usize,
+    cpu: Option<usize>,
+    workers: usize,
+    worker: Worker<E>,
+) -> Result<thread::JoinHandle<()>, StartError> {
+    let (pinned, outcome) = crossbeam_channel::bounded(1);
+    let body = move || {
+        let result = cpu.map_or(Ok(()), cpus::pin_this_thread);
+        let stands = result.is_ok();
+        let _ = pinned.send(result);
+        if stands && let Err(error) = worker.run() {
+            tracing::error!(core, %error, "the worker cannot wait for events any more and has ended");
+        }
+    };
+    let thread = thread::Builder::new()
+        .name(format!("worker-{core}"))
+        .spawn(body)
+        .map_err(|source| StartError::Thread { worker: core, workers, source })?;
+    match (outcome.recv(), cpu) {
+        (Ok(Err(source)), Some(cpu)) => Err(StartError::Pin { cpu, source }),
+        _ => Ok(thread),
     }
 }
+
+type CoreListeners = Vec<(contract::Side, TcpListener)>;
+
+/// Every core's listeners, bound and with the options that their connections inherit.
+fn listeners(config: &ServeConfig) -> Result<(Bound, Vec<CoreListeners>), StartError> {
+    let mut cores: Vec<CoreListeners> = config.workers.iter().map(|_| Vec::new()).collect();
+    let specs = &config.listeners;
+    let runner = listen(Side::Runner, contract::Side::Runner, &specs.runner, config, &mut cores)?;
+    let dispatch = match &specs.dispatch {
+        Some(spec) => Some(listen(Side::Dispatch, contract::Side::Dispatch, spec, config, &mut cores)?),
+        None => None,
+    };
+    Ok((Bound { runner, dispatch }, cores))
+}
+
+fn listen(
+    side: Side,
+    role: contract::Side,
+    spec: &ListenSpec,
+    config: &ServeConfig,
+    cores: &mut [CoreListeners],
+) -> Result<SocketAddr, StartError> {
+    let segment_bytes = (config.settings.confirm == Confirm::Ack).then_some(ACK_SEGMENT_BYTES);
+    let mut bound = None;
+    for core in cores {
+        let listener = match (spec, bound) {
+            (ListenSpec::Fd(fd), _) => {
+                TcpListener::from(fd.try_clone().map_err(|_| StartError::Descriptors)?)
+            }
+            // Port 0 is resolved by the first core; the others join it.
+            (ListenSpec::Addr(_), Some(addr)) => bind(side, addr, config.tcp.backlog, false)?,
+            (ListenSpec::Addr(addr), None) => {
+                bind(side, *addr, config.tcp.backlog, !config.listeners.takeover)?
+            }
+        };
+        listener
+            .set_nonblocking(true)
+            .and_then(|()| config.tcp.hand_down(&listener, segment_bytes))
+            .map_err(|source| StartError::Engine { engine: "listener", source })?;
+        let addr =
+            listener.local_addr().map_err(|source| StartError::Engine { engine: "listener", source })?;
+        bound.get_or_insert(addr);
+        core.push((role, listener));
+    }
+    bound.ok_or(StartError::Descriptors)
+}
+
+/// Segments of connections whose acknowledgements are awaited: the smallest that every IPv4 host
+/// takes (RFC 9293 section 3.7.1), so that pairs of segments are really two on every link.
+const ACK_SEGMENT_BYTES: u32 = 536;

@@ -22,9 +22,7 @@ pub enum ActivationError {
     #[error("LISTEN_FDS: {0}: start the service by its .socket unit, or unset LISTEN_PID")]
     Variables(String),
     /// A name that says nothing.
-    #[error(
-        "LISTEN_FDNAMES {0:?}: set FileDescriptorName= in the .socket unit to runner, dispatch or admin"
-    )]
+    #[error("LISTEN_FDNAMES {0:?}: set FileDescriptorName= in the .socket unit to runner, dispatch or admin")]
     Name(String),
     /// Two sockets for one listener.
     #[error(
@@ -105,20 +103,14 @@ mod tests {
     use super::*;
 
     fn named(names: &[&str]) -> Vec<(RawFd, String)> {
-        (3..)
-            .zip(names.iter().map(|name| name.to_string()))
-            .collect()
+        (3..).zip(names.iter().map(|name| name.to_string())).collect()
     }
 
     #[test]
     fn names_decide() {
         assert_eq!(
             assign(&named(&["admin", "runner", "dispatch"])),
-            Ok(vec![
-                (3, Side::Admin),
-                (4, Side::Runner),
-                (5, Side::Dispatch)
-            ])
+            Ok(vec![(3, Side::Admin), (4, Side::Runner), (5, Side::Dispatch)])
         );
         assert_eq!(assign(&[]), Ok(vec![]));
     }
@@ -126,28 +118,18 @@ mod tests {
     #[test]
     fn a_single_unnamed_socket_is_the_runners() {
         for name in ["", "unknown", "pilotlight.socket"] {
-            assert_eq!(
-                assign(&named(&[name])),
-                Ok(vec![(3, Side::Runner)]),
-                "{name}"
-            );
+            assert_eq!(assign(&named(&[name])), Ok(vec![(3, Side::Runner)]), "{name}");
         }
         assert_eq!(assign(&named(&["admin"])), Ok(vec![(3, Side::Admin)]));
     }
 
     #[test]
     fn names_that_say_nothing_are_refused() {
-        assert_eq!(
-            assign(&named(&["dispach"])),
-            Err(ActivationError::Name("dispach".to_owned()))
-        );
+        assert_eq!(assign(&named(&["dispach"])), Err(ActivationError::Name("dispach".to_owned())));
         assert_eq!(
             assign(&named(&["pilotlight.socket", "admin"])),
             Err(ActivationError::Name("pilotlight.socket".to_owned()))
         );
-        assert_eq!(
-            assign(&named(&["runner", "runner"])),
-            Err(ActivationError::Twice(Side::Runner))
-        );
+        assert_eq!(assign(&named(&["runner", "runner"])), Err(ActivationError::Twice(Side::Runner)));
     }
 }

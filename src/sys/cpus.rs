@@ -7,9 +7,7 @@ use std::io;
 /// The CPUs that this process may use, ascending.
 pub fn allowed() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0))?;
-    Ok((0..CpuSet::count())
-        .filter(|cpu| set.is_set(*cpu).unwrap_or(false))
-        .collect())
+    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
 }
 
 /// How many threads the process can run at once: its CPUs, less what a cgroup quota takes away.
@@ -49,9 +47,7 @@ pub fn parse_list(typed: &str) -> Result<Vec<usize>, String> {
         }
         for cpu in first..=last {
             if cpus.contains(&cpu) {
-                return Err(format!(
-                    "CPU {cpu} is named twice: one worker is pinned to each"
-                ));
+                return Err(format!("CPU {cpu} is named twice: one worker is pinned to each"));
             }
             cpus.push(cpu);
         }
@@ -92,38 +88,14 @@ mod tests {
 
     #[test]
     fn lists_that_cannot_be_meant_are_refused() {
-        for bad in [
-            "",
-            ",",
-            "0,",
-            "a",
-            "-1",
-            "1-",
-            "1-2-3",
-            "+1",
-            "0x1",
-            "1.5",
-            "99999999999999999999",
-        ] {
+        for bad in ["", ",", "0,", "a", "-1", "1-", "1-2-3", "+1", "0x1", "1.5", "99999999999999999999"] {
             let error = parse_list(bad).unwrap_err();
             assert!(error.contains("0-3,6"), "{bad:?}: {error}");
         }
-        assert!(
-            parse_list("3-0")
-                .unwrap_err()
-                .contains("backwards: write it as 0-3")
-        );
-        assert!(
-            parse_list("0-3,2")
-                .unwrap_err()
-                .contains("CPU 2 is named twice")
-        );
+        assert!(parse_list("3-0").unwrap_err().contains("backwards: write it as 0-3"));
+        assert!(parse_list("0-3,2").unwrap_err().contains("CPU 2 is named twice"));
         // A range as long as the address space is refused before it is walked.
-        assert!(
-            parse_list("0-18446744073709551615")
-                .unwrap_err()
-                .contains("there is no CPU")
-        );
+        assert!(parse_list("0-18446744073709551615").unwrap_err().contains("there is no CPU"));
     }
 
     #[test]

@@ -58,10 +58,7 @@ mod tests {
 
     #[test]
     fn what_is_reserved_is_not_for_connections() {
-        let descriptors = Descriptors {
-            before: 1024,
-            limit: 1024,
-        };
+        let descriptors = Descriptors { before: 1024, limit: 1024 };
         assert_eq!(descriptors.connections_max(124), 900);
         assert_eq!(runners(900), 300);
         assert_eq!(descriptors.connections_max(2_000), 0);

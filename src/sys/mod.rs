@@ -6,9 +6,11 @@
 pub mod activation;
 pub mod cpus;
 pub mod descriptors;
+pub mod handover;
 pub mod kernel;
 pub mod listen;
 pub mod notify;
+pub mod tcp;
 
 use activation::{Activated, ActivationError};
 use descriptors::Descriptors;

@@ -21,10 +21,8 @@ impl Source {
     /// Reads `text`, the source of the module at `module` (empty for the crate's root).
     pub fn read(text: &str, module: &[&str]) -> Self {
         let tokens = tokens(text);
-        let mut source = Source {
-            has_unsafe: tokens.iter().any(|token| token == "unsafe"),
-            ..Source::default()
-        };
+        let mut source =
+            Source { has_unsafe: tokens.iter().any(|token| token == "unsafe"), ..Source::default() };
         let tokens = source.without_tests(&tokens);
         let module: Vec<String> = module.iter().map(|name| name.to_string()).collect();
         source.read_module(&tokens, &module);
@@ -43,10 +41,7 @@ impl Source {
                 continue;
             }
             let item = &tokens[at + 7..];
-            let end = item
-                .iter()
-                .position(|token| token == ";" || token == "{")
-                .unwrap_or(item.len() - 1);
+            let end = item.iter().position(|token| token == ";" || token == "{").unwrap_or(item.len() - 1);
             if item[end] == ";" && item[end.saturating_sub(2)] == "mod" {
                 self.test_modules.push(item[end - 1].clone());
             }
@@ -74,15 +69,8 @@ impl Source {
                 }
                 at = end + 1;
             } else if tokens[at] == "mod" && is_name(next(1)) && matches!(next(2), ";" | "{") {
-                let inner: Vec<String> = module
-                    .iter()
-                    .cloned()
-                    .chain([tokens[at + 1].clone()])
-                    .collect();
-                let path = ["crate".to_owned()]
-                    .into_iter()
-                    .chain(inner.clone())
-                    .collect();
+                let inner: Vec<String> = module.iter().cloned().chain([tokens[at + 1].clone()]).collect();
+                let path = ["crate".to_owned()].into_iter().chain(inner.clone()).collect();
                 names.insert(tokens[at + 1].clone(), path);
                 if next(2) == "{" {
                     let length = block(&tokens[at + 2..]);
@@ -110,24 +98,15 @@ impl Source {
 }
 
 /// Where `path` leads: `crate`, `self`, `super` and imported names replaced.
-fn resolve(
-    path: &[String],
-    module: &[String],
-    names: &BTreeMap<String, Vec<String>>,
-) -> Vec<String> {
+fn resolve(path: &[String], module: &[String], names: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     let in_crate = |module: &[String], rest: &[String]| -> Vec<String> {
         let root = std::iter::once("crate".to_owned());
-        root.chain(module.iter().cloned())
-            .chain(rest.iter().cloned())
-            .collect()
+        root.chain(module.iter().cloned()).chain(rest.iter().cloned()).collect()
     };
     match path.first().map(String::as_str) {
         Some("self") => in_crate(module, &path[1..]),
         Some("super") => {
-            let ups = path
-                .iter()
-                .take_while(|segment| *segment == "super")
-                .count();
+            let ups = path.iter().take_while(|segment| *segment == "super").count();
             in_crate(&module[..module.len().saturating_sub(ups)], &path[ups..])
         }
         Some(first) if first != "crate" => match names.get(first) {
@@ -237,9 +216,7 @@ fn tokens(text: &str) -> Vec<String> {
     let mut at = 0;
     while at < bytes.len() {
         let rest = &text[at..];
-        let name_len = rest
-            .find(|next: char| !next.is_alphanumeric() && next != '_')
-            .unwrap_or(rest.len());
+        let name_len = rest.find(|next: char| !next.is_alphanumeric() && next != '_').unwrap_or(rest.len());
         let length = if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
@@ -303,10 +280,7 @@ fn string(text: &str) -> Option<usize> {
         }
         return None;
     }
-    let quote = body
-        .chars()
-        .next()
-        .filter(|quote| matches!(quote, '"' | '\''))?;
+    let quote = body.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
     let inside = &body[1..];
     let closes_at_once = |text: &str| text.chars().nth(1) == Some('\'');
     if quote == '\'' && !inside.starts_with('\\') && !closes_at_once(inside) {

@@ -1,0 +1,211 @@
+//! A dispatch's way: here, on another core, or nowhere.
+//!
+//! ```text
+//! dispatch -> seek: a local poll?      -> claim (delivery.rs) -> confirmed -> true
+//!                   a core with a hint? -> Offer -> that core claims -> Verdict -> true, or seek on
+//!                   neither             -> false
+//! ```
+//!
+//! Invariants: every dispatch is answered exactly once, within the dispatch timeout; at most
+//! `attempts_max` polls are claimed for it, one at a time, on whichever cores.
+
+use super::Broker;
+use super::conn::{State, Verdict};
+use super::http::response::{self, Persistence};
+use super::io::{CoreSet, DispatchEnd, Event, MeshMessage, Offer, Output, Payload, Shared, Ticket};
+use super::json;
+use super::key::Key;
+use super::pool::PoolId;
+use super::settings::Confirm;
+use super::time::Time;
+use std::sync::Arc;
+
+impl<S: Shared> Broker<S> {
+    /// A dispatch's body is complete: match it.
+    pub(super) fn dispatch(&mut self, now: Time, slot: u32, body: &[u8]) {
+        let dispatch = match json::parse_dispatch(body) {
+            Ok(dispatch) => dispatch,
+            Err(error) => return self.reject_dispatch(now, slot, &error),
+        };
+        if self.drain.is_some() {
+            self.conns.at(slot).persistence = Persistence::Close;
+            return self.answer_unplaced(now, slot, None, DispatchEnd::Refused);
+        }
+        let Some(pool) = self.pools.pin(dispatch.key()) else {
+            return self.answer_unplaced(now, slot, None, DispatchEnd::Refused);
+        };
+        if self.choose_poll(now, pool).is_none() && self.other_holders(pool).0 == 0 {
+            self.answer_unplaced(now, slot, Some(pool), DispatchEnd::NoPoll);
+            return self.pools.unpin(pool);
+        }
+        let verdict = Verdict {
+            pool,
+            payload: self.run_response(dispatch.message),
+            since: now,
+            deadline: now.plus_ms(self.settings.dispatch_timeout_ms),
+            attempts_left: self.settings.attempts_max,
+            tried: CoreSet::default().with(self.core),
+            attempted: false,
+        };
+        self.timers.arm(slot, verdict.deadline);
+        self.verdicts += 1;
+        self.conns.at(slot).state = State::Verdict(Box::new(verdict));
+        self.seek(now, slot);
+    }
+
+    /// Finds the dispatch on `slot` its next poll, or answers false.
+    fn seek(&mut self, now: Time, slot: u32) {
+        let ticket = Ticket { conn: self.conns.id(slot), request: self.conns.peek(slot).request };
+        let State::Verdict(verdict) = &mut self.conns.at(slot).state else { return };
+        let pool = verdict.pool;
+        if verdict.attempts_left == 0 || now >= verdict.deadline {
+            return self.answer(now, slot, DispatchEnd::Unconfirmed);
+        }
+        let offer = Offer {
+            home: self.core,
+            ticket,
+            payload: verdict.payload.clone(),
+            attempts_left: verdict.attempts_left,
+            deadline: verdict.deadline,
+        };
+        let tried = verdict.tried;
+        if let Some(poll) = self.choose_poll(now, pool) {
+            return self.claim(now, poll, offer);
+        }
+        let Some(core) = self.other_holders(pool).minus(tried).next_after(self.core) else {
+            let State::Verdict(verdict) = &self.conns.peek(slot).state else { return };
+            let end = if verdict.attempted { DispatchEnd::Unconfirmed } else { DispatchEnd::NoPoll };
+            return self.answer(now, slot, end);
+        };
+        let key = self.pools.get(pool).key().clone();
+        if let State::Verdict(verdict) = &mut self.conns.at(slot).state {
+            verdict.tried = tried.with(core);
+        }
+        self.counters.offers_sent += 1;
+        self.outputs.push_back(Output::Mesh { to: core, message: MeshMessage::Offer { key, offer } });
+    }
+
+    /// Another core offers a run.
+    pub(super) fn offered(&mut self, now: Time, from: usize, key: &Key, offer: Offer) {
+        let open = self.drain.is_none() && now < offer.deadline && offer.attempts_left > 0;
+        let pool = if open { self.pools.pin(key.as_ref()) } else { None };
+        let poll = pool.and_then(|pool| self.choose_poll(now, pool));
+        match poll {
+            Some(poll) => self.claim(now, poll, offer),
+            None => self.send_verdict(from, offer.ticket, false, offer.attempts_left),
+        }
+        if let Some(pool) = pool {
+            self.pools.unpin(pool);
+        }
+    }
+
+    /// A claim has ended: tell the dispatch, wherever it is.
+    pub(super) fn settle(&mut self, now: Time, home: usize, ticket: Ticket, delivered: bool, left: u8) {
+        if home == self.core {
+            self.verdict(now, ticket, delivered, left);
+        } else {
+            self.send_verdict(home, ticket, delivered, left);
+        }
+    }
+
+    fn send_verdict(&mut self, to: usize, ticket: Ticket, delivered: bool, attempts_left: u8) {
+        let message = MeshMessage::Verdict { ticket, delivered, attempts_left };
+        self.outputs.push_back(Output::Mesh { to, message });
+    }
+
+    pub(super) fn verdict_came(
+        &mut self,
+        now: Time,
+        _from: usize,
+        ticket: Ticket,
+        delivered: bool,
+        left: u8,
+    ) {
+        if !delivered {
+            self.counters.offers_returned += 1;
+        }
+        self.verdict(now, ticket, delivered, left);
+    }
+
+    /// A claim for `ticket` has ended. A ticket that is not awaited any more was answered already.
+    fn verdict(&mut self, now: Time, ticket: Ticket, delivered: bool, attempts_left: u8) {
+        let Some(conn) = self.conns.get(ticket.conn) else { return };
+        if conn.request != ticket.request {
+            return;
+        }
+        let State::Verdict(verdict) = &mut conn.state else { return };
+        verdict.attempted |= attempts_left < verdict.attempts_left;
+        verdict.attempts_left = attempts_left;
+        if delivered {
+            self.answer(now, ticket.conn.slot, DispatchEnd::Hit);
+        } else {
+            self.seek(now, ticket.conn.slot);
+        }
+    }
+
+    pub(super) fn verdict_timer(&mut self, now: Time, slot: u32) {
+        self.answer(now, slot, DispatchEnd::Unconfirmed);
+    }
+
+    fn answer(&mut self, now: Time, slot: u32, end: DispatchEnd) {
+        let state = std::mem::replace(&mut self.conns.at(slot).state, State::Idle);
+        let State::Verdict(verdict) = state else { return };
+        self.verdicts -= 1;
+        self.conclude(now, slot, Some(verdict.pool), end, now.us_since(verdict.since));
+        self.pools.unpin(verdict.pool);
+    }
+
+    /// Answers a dispatch that never got as far as waiting for a verdict.
+    fn answer_unplaced(&mut self, now: Time, slot: u32, pool: Option<PoolId>, end: DispatchEnd) {
+        self.conclude(now, slot, pool, end, 0);
+    }
+
+    fn conclude(&mut self, now: Time, slot: u32, pool: Option<PoolId>, end: DispatchEnd, took_us: u64) {
+        let hit = end == DispatchEnd::Hit;
+        self.counters.hits += u64::from(hit);
+        self.counters.misses += u64::from(!hit);
+        self.counters.misses_unconfirmed += u64::from(end == DispatchEnd::Unconfirmed);
+        if let Some(pool) = pool {
+            let pool = self.pools.get_mut(pool);
+            pool.hits += u64::from(hit);
+            pool.misses += u64::from(!hit);
+        }
+        self.emit(|broker| Event::Dispatch {
+            key: pool.map(|pool| broker.pools.get(pool).key().clone()),
+            end,
+            took_us,
+        });
+        let persistence = self.conns.peek(slot).persistence;
+        let verdict = response::verdict(hit, persistence);
+        self.respond(now, slot, Payload::Static(verdict), false);
+    }
+
+    /// The poll that the next run of this pool goes to.
+    pub(super) fn choose_poll(&self, now: Time, pool: PoolId) -> Option<u32> {
+        self.pools.choose(
+            pool,
+            self.settings.match_order,
+            |slot| matches!(&self.conns.peek(slot).state, State::Waiting(poll) if now < poll.offer_until),
+        )
+    }
+
+    fn other_holders(&self, pool: PoolId) -> CoreSet {
+        self.shared.holders(self.bucket(pool)).without(self.core)
+    }
+
+    /// The whole response for a runner: head and message in one piece, so that one write sends it
+    /// and every further attempt shares it.
+    fn run_response(&mut self, message: &[u8]) -> Payload {
+        self.scratch.clear();
+        response::run_head(&mut self.scratch, message.len(), self.settings.confirm == Confirm::Read);
+        self.scratch.extend_from_slice(message);
+        let payload = Payload::Shared(Arc::from(self.scratch.as_slice()));
+        if self.scratch.capacity() > SCRATCH_KEPT_BYTES {
+            self.scratch = Vec::new();
+        }
+        payload
+    }
+}
+
+/// A larger scratch buffer is given back after use: one 10 MB message must not stay for ever.
+const SCRATCH_KEPT_BYTES: usize = 256 * 1024;

@@ -1,0 +1,210 @@
+//! Request targets (RFC 9112 section 3.2) and the authority in them and in Host.
+
+use super::Rejection;
+
+/// A request target, reduced to what routing needs.
+pub(super) struct Target<'b> {
+    /// The path, or `*`.
+    pub(super) path: &'b str,
+    /// The authority of an absolute-form target.
+    pub(super) authority: Option<&'b str>,
+}
+
+impl<'b> Target<'b> {
+    /// Takes origin-form, absolute-form (`http`, `https`) and, for OPTIONS alone, asterisk-form.
+    /// The query is cut off; percent-encodings stay as they are.
+    #[inline]
+    pub(super) fn parse(text: &'b str, is_options: bool) -> Result<Self, Rejection> {
+        if text.starts_with('/') {
+            return Ok(Target { path: path_of(text)?, authority: None });
+        }
+        if text == "*" && is_options {
+            return Ok(Target { path: "*", authority: None });
+        }
+        Target::absolute(text, is_options)
+    }
+
+    /// RFC 9112 section 3.2.2, RFC 9110 section 4.2.
+    fn absolute(text: &'b str, is_options: bool) -> Result<Self, Rejection> {
+        const MALFORMED: Rejection = Rejection::bad("the request target must be a path or an http URI");
+        let (scheme, rest) = text.split_once("://").ok_or(MALFORMED)?;
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return Err(MALFORMED);
+        }
+        let authority_len = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(authority_len);
+        if authority.is_empty() || !is_authority(authority.as_bytes()) {
+            return Err(Rejection::bad("the request target's host is missing or malformed"));
+        }
+        let path = match path {
+            "" if is_options => "*",
+            _ => path_of(path)?,
+        };
+        Ok(Target { path: if path.is_empty() { "/" } else { path }, authority: Some(authority) })
+    }
+}
+
+/// Whether a Host field's value is `uri-host [":" port]` (RFC 9110 section 7.2), or empty.
+#[inline]
+pub(super) fn is_authority(text: &[u8]) -> bool {
+    let port = match text {
+        [b'[', literal @ ..] => {
+            let Some(end) = memchr::memchr(b']', literal) else {
+                return false;
+            };
+            let (address, port) = (&literal[..end], &literal[end + 1..]);
+            let plausible = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'.');
+            if address.is_empty() || !address.iter().all(plausible) {
+                return false;
+            }
+            port
+        }
+        _ => {
+            let end = memchr::memchr(b':', text).unwrap_or(text.len());
+            let (name, port) = text.split_at(end);
+            if !has_only(name, REG_NAME) || (name.is_empty() && !port.is_empty()) {
+                return false;
+            }
+            port
+        }
+    };
+    match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+/// Cuts the query off; both may hold what RFC 3986 lets them: no fragment, space or bracket.
+#[inline]
+fn path_of(text: &str) -> Result<&str, Rejection> {
+    if !has_only(text.as_bytes(), REG_NAME | PATH) {
+        return Err(Rejection::bad("the request target holds a character that no URI path has"));
+    }
+    match memchr::memchr(b'?', text.as_bytes()) {
+        Some(at) => Ok(&text[..at]),
+        None => Ok(text),
+    }
+}
+
+/// Whether every byte is of one of the classes and each `%` has its two hex digits.
+#[inline]
+fn has_only(text: &[u8], classes: u8) -> bool {
+    text.iter().all(|&byte| CLASS[byte as usize] & classes != 0)
+        && memchr::memchr_iter(b'%', text).all(|at| {
+            let hex = text.get(at + 1..at + 3);
+            hex.is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit))
+        })
+}
+
+/// Unreserved, sub-delims and `%`.
+const REG_NAME: u8 = 1;
+/// What a path and a query have besides.
+const PATH: u8 = 2;
+
+static CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => REG_NAME,
+            b'-' | b'.' | b'_' | b'~' | b'%' => REG_NAME,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => REG_NAME,
+            b':' | b'@' | b'/' | b'?' => PATH,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Option<&str> {
+        Target::parse(text, false).ok().map(|target| target.path)
+    }
+
+    #[test]
+    fn paths() {
+        assert_eq!(path("/warm-start"), Some("/warm-start"));
+        assert_eq!(path("/warm-start?a=/b?c"), Some("/warm-start"));
+        assert_eq!(path("/?"), Some("/"));
+        assert_eq!(path("//connect"), Some("//connect"));
+        // Percent-encodings are compared literally.
+        assert_eq!(path("/%63onnect"), Some("/%63onnect"));
+        assert_eq!(path("http://broker/connect?x"), Some("/connect"));
+        assert_eq!(path("HTTPS://broker:8040/connect"), Some("/connect"));
+        assert_eq!(path("http://broker"), Some("/"));
+        assert_eq!(path("http://broker?x=/y"), Some("/"));
+        assert_eq!(path("http://[::1]:80/connect"), Some("/connect"));
+    }
+
+    #[test]
+    fn refused() {
+        for text in [
+            "",
+            "*",
+            "connect",
+            "broker:80",
+            "ftp://broker/connect",
+            "http:/connect",
+            "http:///connect",
+            "http://user@broker/connect",
+            "http://bro:ker/connect",
+            "http://:80/connect",
+            "/connect#part",
+            "/conn ect",
+            "/conn[ect]",
+            "/conn\"ect",
+            "/conn<ect",
+            "/conn{ect",
+            "/conn|ect",
+            "/conn\\ect",
+            "/conn^ect",
+            "/conn`ect",
+            "/connéct",
+            "/connect\x7f",
+            "/%",
+            "/%4",
+            "/%zz",
+            "/connect?%g0",
+        ] {
+            assert!(path(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn asterisk_is_for_options() {
+        assert!(matches!(Target::parse("*", true), Ok(Target { path: "*", .. })));
+        // RFC 9112 section 3.2.4: what the last proxy would have sent.
+        assert!(matches!(Target::parse("http://a", true), Ok(Target { path: "*", .. })));
+        assert!(matches!(Target::parse("http://a?", true), Ok(Target { path: "/", .. })));
+    }
+
+    #[test]
+    fn authorities() {
+        for good in [
+            "",
+            "broker",
+            "broker:",
+            "broker:8040",
+            "10.0.0.1:80",
+            "a-b_c.d~e",
+            "%41",
+            "[::1]",
+            "[::1]:80",
+            "[fe80::1.2.3.4]:",
+            "a,b",
+        ] {
+            assert!(is_authority(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            ":80", "a:b", "a:80:80", "a b", "a/b", "a@b", "a?b", "[]", "[::1", "::1", "[::1]80", "[::g z]",
+            "a%4", "a\"", "http://a", "a:+80", "é",
+        ] {
+            assert!(!is_authority(bad.as_bytes()), "{bad}");
+        }
+    }
+}

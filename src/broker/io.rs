@@ -1,0 +1,361 @@
+//! What goes into the core and what comes out of it.
+//!
+//! The engine reports facts (`Accepted`, `Received`, `Sent`, …) and carries out what the core asks
+//! for (`Send`, `Close`, …). Neither side interprets the other's: the engine does not know what a
+//! poll is, the core does not know what a socket is.
+
+use super::contract::Side;
+use super::key::Key;
+use super::report::{Command, CoreReport};
+use super::time::Time;
+use std::sync::Arc;
+
+/// A connection: a slot of the engine's table and how often that slot has been used. An event for
+/// an earlier user of the slot does not match and is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    /// Index in the engine's and the core's tables.
+    pub slot: u32,
+    /// Counts the slot's users.
+    pub generation: u32,
+}
+
+/// Bytes on their way out. Shared, not copied: a run may be written to several polls in turn while
+/// an engine still owns an earlier write.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// Fixed at compile time.
+    Static(&'static [u8]),
+    /// Made for one response.
+    Shared(Arc<[u8]>),
+}
+
+impl Payload {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Payload::Static(bytes) => bytes,
+            Payload::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// What the kernel knows of a connection at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpFacts {
+    /// Neither reset nor failed.
+    pub alive: bool,
+    /// Bytes of ours that the peer's kernel has not acknowledged, those not yet sent included.
+    pub unacked_bytes: u64,
+    /// Smoothed round trip time in microseconds.
+    pub rtt_us: u32,
+}
+
+/// A fact, from the engine, another core or the control plane.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A new connection.
+    Accepted {
+        /// Its id, chosen by the engine.
+        conn: ConnId,
+        /// The listener that it came in by.
+        side: Side,
+    },
+    /// Accepting failed for want of descriptors or memory; the engine backs off by itself.
+    AcceptFailed,
+    /// Bytes from the peer.
+    Received {
+        /// From whom.
+        conn: ConnId,
+        /// Valid during the call.
+        bytes: &'a [u8],
+    },
+    /// The kernel took every byte of the last `Send`.
+    Sent {
+        /// To whom.
+        conn: ConnId,
+    },
+    /// The peer's kernel acknowledged every byte of the last `Send`, which asked for it.
+    Acked {
+        /// By whom.
+        conn: ConnId,
+    },
+    /// The peer's FIN: it sends no more. `facts` were taken after it was seen; `None` if there was
+    /// no `Send` whose delivery is in question.
+    PeerClosed {
+        /// By whom.
+        conn: ConnId,
+        /// The kernel's view, if it matters.
+        facts: Option<TcpFacts>,
+    },
+    /// Reset, or failed in another way: nothing more comes or goes.
+    Reset {
+        /// Which one.
+        conn: ConnId,
+    },
+    /// Answer to [`Output::Probe`].
+    Probed {
+        /// Which one.
+        conn: ConnId,
+        /// The kernel's view.
+        facts: TcpFacts,
+    },
+    /// A message from another core.
+    Mesh {
+        /// Index of the sending core.
+        from: usize,
+        /// What it says.
+        message: MeshMessage,
+    },
+    /// From the control plane.
+    Command(Command),
+}
+
+/// Which confirmation a `Send` needs beyond the kernel's taking the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendConfirm {
+    /// `Sent` is all.
+    None,
+    /// Report [`Input::Acked`].
+    Acked,
+    /// Report facts with the [`Input::PeerClosed`] that follows.
+    Closed,
+}
+
+/// What the core wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Write all of `payload`; at most one `Send` per connection is under way.
+    Send {
+        /// To whom.
+        conn: ConnId,
+        /// What.
+        payload: Payload,
+        /// And what to report after `Sent`.
+        confirm: SendConfirm,
+    },
+    /// Stop reading; the peer feels back-pressure.
+    Pause {
+        /// Whom.
+        conn: ConnId,
+    },
+    /// Read again.
+    Resume {
+        /// Whom.
+        conn: ConnId,
+    },
+    /// Send a FIN and go on reading (and discarding), so that the peer can read our last words.
+    Shutdown {
+        /// Whom.
+        conn: ConnId,
+    },
+    /// Close in the ordinary way. The id is dead from here on.
+    Close {
+        /// Whom.
+        conn: ConnId,
+    },
+    /// Close with a reset: what the peer has not got by now, it will never get. The id is dead.
+    Abort {
+        /// Whom.
+        conn: ConnId,
+    },
+    /// Report [`Input::Probed`].
+    Probe {
+        /// Whom.
+        conn: ConnId,
+    },
+    /// Hand a message to another core.
+    Mesh {
+        /// Its index.
+        to: usize,
+        /// What to say.
+        message: MeshMessage,
+    },
+    /// Stop accepting, without dropping connections that the kernel has already queued.
+    StopAccepting,
+    /// Answer to [`Command::Report`] (and to every other command, as its receipt).
+    Report(Box<CoreReport>),
+    /// Something happened that a log may want.
+    Event(Event),
+    /// The drain is over; nothing is left.
+    Drained,
+}
+
+/// A dispatch, as its home core knows it: the supervisor's connection and that connection's
+/// request number, so that a late verdict can't answer the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket {
+    /// The supervisor's connection.
+    pub conn: ConnId,
+    /// The connection's request number.
+    pub request: u32,
+}
+
+/// A run looking for a poll.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The core to which the supervisor is connected.
+    pub home: usize,
+    /// The dispatch on that core.
+    pub ticket: Ticket,
+    /// The whole response for the runner.
+    pub payload: Payload,
+    /// Polls that may still be tried.
+    pub attempts_left: u8,
+    /// After this no poll is tried and no confirmation counts.
+    pub deadline: Time,
+}
+
+/// What cores say to each other.
+#[derive(Clone, Debug)]
+pub enum MeshMessage {
+    /// Deliver this run if you have a poll for it.
+    Offer {
+        /// The run's key.
+        key: Arc<Key>,
+        /// The run.
+        offer: Offer,
+    },
+    /// Answer to an offer.
+    Verdict {
+        /// The dispatch.
+        ticket: Ticket,
+        /// A poll confirmed it.
+        delivered: bool,
+        /// What is left of the offer's attempts.
+        attempts_left: u8,
+    },
+}
+
+/// A set of cores, by index below 64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CoreSet(pub u64);
+
+impl CoreSet {
+    /// The most cores that a set holds, and so the most workers of a broker.
+    pub const CORES_MAX: usize = 64;
+
+    /// Without `core`.
+    pub fn without(self, core: usize) -> CoreSet {
+        CoreSet(self.0 & !(1 << core))
+    }
+
+    /// Without the members of `other`.
+    pub fn minus(self, other: CoreSet) -> CoreSet {
+        CoreSet(self.0 & !other.0)
+    }
+
+    /// With `core`.
+    pub fn with(self, core: usize) -> CoreSet {
+        CoreSet(self.0 | 1 << core)
+    }
+
+    /// The first member after `core`, going round: spreads the offers of many cores.
+    pub fn next_after(self, core: usize) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let from = (core as u32 + 1) % 64;
+        Some((self.0.rotate_right(from).trailing_zeros() + from) as usize % 64)
+    }
+}
+
+/// What all cores share: the hint table (a bucket of key hashes -> the cores that may have a poll
+/// for it) and the count of open connections.
+///
+/// A hint may say maybe where nobody waits; it never says no where a poll waits (to a reader that
+/// runs after the poll was indexed). So a miss, the commonest answer of a cold fleet, costs one load
+/// and no message.
+pub trait Shared {
+    /// Number of buckets, a power of two.
+    fn buckets(&self) -> usize;
+    /// `core` has at least one poll in `bucket` now.
+    fn announce(&self, bucket: usize, core: usize);
+    /// `core` has no poll in `bucket` any more.
+    fn withdraw(&self, bucket: usize, core: usize);
+    /// The cores that may have one.
+    fn holders(&self, bucket: usize) -> CoreSet;
+    /// Counts one more open connection if there are fewer than `connections_max`.
+    fn open_connection(&self, connections_max: usize) -> bool;
+    /// One connection less.
+    fn close_connection(&self);
+}
+
+/// Why a held poll ended without a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PollEnd {
+    /// The runner closed or reset its connection.
+    Left,
+    /// Older than the connection timeout.
+    Expired,
+    /// Closed for drain, cordon or capacity.
+    Closed,
+}
+
+/// How a dispatch was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DispatchEnd {
+    /// True: a runner confirmed it.
+    Hit,
+    /// False: nobody waited.
+    NoPoll,
+    /// False: polls were offered the run, none confirmed it.
+    Unconfirmed,
+    /// False: the broker is draining, or out of room for keys.
+    Refused,
+}
+
+/// How one delivery attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// Confirmed in the sense of the mode.
+    Confirmed,
+    /// The peer reset the connection or closed it before it had everything.
+    Reset,
+    /// No acknowledgement in time.
+    AckTimeout,
+    /// Acknowledged, not read in time.
+    ReadTimeout,
+}
+
+/// What happened, for whoever watches. Produced only when [`super::settings::Settings::events`] is set.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A poll is held.
+    PollHeld {
+        /// Its key.
+        key: Arc<Key>,
+    },
+    /// A poll ended without a run.
+    PollEnded {
+        /// Its key.
+        key: Arc<Key>,
+        /// Why.
+        end: PollEnd,
+        /// How long it was held.
+        held_us: u64,
+    },
+    /// A delivery attempt ended.
+    Attempt {
+        /// How.
+        end: AttemptEnd,
+        /// From claim to end.
+        took_us: u64,
+    },
+    /// A dispatch was answered.
+    Dispatch {
+        /// Its key; `None` if there was no room to remember it.
+        key: Option<Arc<Key>>,
+        /// The answer.
+        end: DispatchEnd,
+        /// From its last byte to the answer.
+        took_us: u64,
+    },
+    /// A request was refused.
+    Rejected {
+        /// HTTP status.
+        status: u16,
+        /// What the error body says.
+        error: String,
+    },
+}

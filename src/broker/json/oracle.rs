@@ -1,0 +1,352 @@
+//! The reader held against serde_json, on damaged messages and on documents made up at random.
+
+use proptest::prelude::*;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::tests::{REALISTIC, body, minimal, parsed};
+use super::*;
+
+/// A JSON value as serde_json sees it, with repeated names kept.
+#[derive(Clone, Debug, PartialEq)]
+enum Node {
+    Object(Vec<(String, Node)>),
+    Array(Vec<Node>),
+    Text(String),
+    Number(f64),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
+        struct Build;
+        impl<'de> Visitor<'de> for Build {
+            type Value = Node;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
+                Ok(Node::Other)
+            }
+            fn visit_unit<E>(self) -> Result<Node, E> {
+                Ok(Node::Other)
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+                Ok(Node::Number(value as f64))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+                Ok(Node::Number(value as f64))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+                Ok(Node::Number(value))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+                Ok(Node::Text(text.to_owned()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    elements.push(element);
+                }
+                Ok(Node::Array(elements))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Node::Object(members))
+            }
+        }
+        deserializer.deserialize_any(Build)
+    }
+}
+
+impl Node {
+    /// The one member of that name; `None` for none and for two.
+    fn only(&self, name: &str) -> Option<&Node> {
+        let Node::Object(members) = self else {
+            return None;
+        };
+        let mut found = members.iter().filter(|(n, _)| n == name);
+        found.next().filter(|_| found.next().is_none()).map(|(_, value)| value)
+    }
+
+    fn text(&self) -> Option<&str> {
+        match self {
+            Node::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self {
+            Node::Number(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+/// Holds `parse_dispatch` against serde_json.
+fn check(body: &[u8]) -> Result<(), TestCaseError> {
+    let ours = parse_dispatch(body);
+    let text = std::str::from_utf8(body).ok();
+    let is_json = text.is_some_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+    if !is_json {
+        prop_assert!(ours.is_err(), "accepted what is no JSON");
+        return Ok(());
+    }
+    if let Err(JsonError::Utf8 { .. } | JsonError::Syntax { .. } | JsonError::Truncated) = ours {
+        prop_assert!(false, "{} in what is JSON", ours.unwrap_err());
+    }
+    let Ok(root) = serde_json::from_slice::<Node>(body) else {
+        return Ok(()); // Half a surrogate pair, or 1e999, which it does not read.
+    };
+    let expected = (|| {
+        let message = root.only("dequeuedMessage")?;
+        let run = message.only("run")?;
+        let machine = run.only("machine")?;
+        let Node::Object(members) = run else {
+            return None;
+        };
+        let mut run_ids = members.iter().filter(|(name, _)| name == "friendlyId");
+        let run_id = run_ids.next();
+        if run_ids.next().is_some() {
+            return None;
+        }
+        Some((
+            message,
+            message.only("deployment")?.only("friendlyId")?.text()?,
+            message.only("backgroundWorker")?.only("version")?.text()?,
+            machine.only("cpu")?.number()?,
+            machine.only("memory")?.number()?,
+            run_id.and_then(|(_, value)| value.text()),
+        ))
+    })();
+    match (ours, expected) {
+        (Err(_), None) => Ok(()),
+        (Ok(ours), Some((message, deployment, version, cpu, memory, run_id))) => {
+            prop_assert_eq!(&ours.deployment, deployment);
+            prop_assert_eq!(&ours.version, version);
+            prop_assert_eq!(ours.run_id.as_deref(), run_id);
+            // serde_json's quick reading of numbers may be off in the last bit.
+            let near = |a: f64, b: f64| (a - b).abs() <= b.abs() * 1e-15;
+            prop_assert!(near(ours.cpu.get(), cpu) && near(ours.memory.get(), memory));
+            let again: Node = serde_json::from_slice(ours.message).unwrap();
+            prop_assert_eq!(&again, message);
+            let braces = (ours.message.first(), ours.message.last());
+            prop_assert_eq!(braces, (Some(&b'{'), Some(&b'}')));
+            Ok(())
+        }
+        (ours, expected) => {
+            prop_assert!(false, "ours {:?}, serde_json {:?}", ours, expected);
+            Ok(())
+        }
+    }
+}
+
+/// What to do to a message at a place (in 65,536ths of its length).
+#[derive(Clone, Debug)]
+enum Change {
+    Insert(&'static [u8]),
+    Replace(&'static [u8]),
+    Delete(usize),
+    Repeat(usize),
+    Truncate,
+    /// Swap a whole name for another one.
+    Rename(&'static str),
+}
+
+fn changes() -> impl Strategy<Value = Vec<(u16, Change)>> {
+    const TOKENS: &[&[u8]] = &[
+        b"\"",
+        b"\\",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"0",
+        b"-",
+        b"1.5",
+        b".",
+        b"e",
+        b"E+1",
+        b" ",
+        b"\n",
+        b"\t",
+        b"\r",
+        b"\0",
+        b"\x1f",
+        b"\x7f",
+        b"\x80",
+        b"\xc3\xa9",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"null",
+        b"true",
+        b"false",
+        b"nul",
+        b"\\u0041",
+        b"\\ud800",
+        b"\\udc00",
+        b"\\u00",
+        b"\\n",
+        b"\\x",
+        b"{}",
+        b"[]",
+        b"\"\"",
+        b"\"run\":{},",
+        b"\"cpu\":1,",
+        b"\"\\u0063pu\":1,",
+        b"\"friendlyId\":\"x\",",
+        b"1e999",
+        b"[[[[",
+        b"]]]]",
+        b"/**/",
+        b"NaN",
+    ];
+    const NAMES: &[&str] = &[
+        "run",
+        "machine",
+        "cpu",
+        "memory",
+        "deployment",
+        "friendlyId",
+        "version",
+        "backgroundWorker",
+        "dequeuedMessage",
+        "",
+        "id",
+        r"\u0072un",
+        r"\u0069d",
+        r"\ud800",
+    ];
+    let change = prop_oneof![
+        prop::sample::select(TOKENS).prop_map(Change::Insert),
+        prop::sample::select(TOKENS).prop_map(Change::Replace),
+        (1usize..40).prop_map(Change::Delete),
+        (1usize..40).prop_map(Change::Repeat),
+        Just(Change::Truncate),
+        prop::sample::select(NAMES).prop_map(Change::Rename),
+    ];
+    prop::collection::vec((any::<u16>(), change), 0..4)
+}
+
+fn changed(mut body: Vec<u8>, changes: Vec<(u16, Change)>) -> Vec<u8> {
+    for (place, change) in changes {
+        let at = body.len() * usize::from(place) / 65_536;
+        let until = |len: usize| (at + len).min(body.len());
+        match change {
+            Change::Insert(token) => drop(body.splice(at..at, token.iter().copied())),
+            Change::Replace(token) => drop(body.splice(at..until(1), token.iter().copied())),
+            Change::Delete(len) => drop(body.drain(at..until(len))),
+            Change::Repeat(len) => {
+                let again = body[at..until(len)].to_vec();
+                drop(body.splice(at..at, again));
+            }
+            Change::Truncate => body.truncate(at),
+            Change::Rename(name) => {
+                let Some(colon) = memchr::memmem::find(&body[at..], b"\":") else {
+                    continue;
+                };
+                let end = at + colon;
+                let start = memchr::memrchr(b'"', &body[..end]).map_or(0, |quote| quote + 1);
+                drop(body.splice(start..end, name.bytes()));
+            }
+        }
+    }
+    body
+}
+
+/// JSON with the names that matter everywhere, laid out and escaped at random.
+fn documents() -> impl Strategy<Value = String> {
+    let blank = || prop::sample::select(vec!["", "", "", " ", "\n", "\t\r\n  "]);
+    let text = prop_oneof![
+        r#"[a-zA-Z_ é€😀/\x7f]{0,20}"#,
+        Just(r#"\u0061\n\"\\\/"#.to_owned()),
+        Just(r"\ud83d\ude00".to_owned()),
+    ];
+    let name = prop::sample::select(vec![
+        "dequeuedMessage",
+        "run",
+        "machine",
+        "cpu",
+        "memory",
+        "deployment",
+        "friendlyId",
+        "version",
+        "backgroundWorker",
+        "x",
+        r"c\u0070u",
+        r"\n",
+    ]);
+    let leaf = prop_oneof![
+        "-?(0|[1-9][0-9]{0,4})(\\.[0-9]{1,3})?([eE][-+]?[0-9])?",
+        text.prop_map(|text| format!("\"{text}\"")),
+        prop::sample::select(vec!["true", "false", "null", "{}", "[ ]"]).prop_map(str::to_owned),
+    ];
+    leaf.prop_recursive(5, 40, 6, move |inner| {
+        let element = (blank(), inner.clone(), blank()).prop_map(|(a, v, b)| format!("{a}{v}{b}"));
+        let member = (blank(), name.clone(), blank(), element.clone())
+            .prop_map(|(a, name, b, value)| format!("{a}\"{name}\"{b}:{value}"));
+        prop_oneof![
+            prop::collection::vec(element, 1..4).prop_map(|v| format!("[{}]", v.join(","))),
+            prop::collection::vec(member, 1..6).prop_map(|v| format!("{{{}}}", v.join(","))),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn agrees_with_serde_json_on_damaged_messages(changes in changes()) {
+        check(&changed(REALISTIC.into(), changes))?;
+    }
+
+    #[test]
+    fn agrees_with_serde_json_on_damaged_small_ones(changes in changes()) {
+        check(&changed(minimal().into(), changes))?;
+    }
+
+    #[test]
+    fn agrees_with_serde_json_on_documents(junk in documents(), field in 0usize..7) {
+        check(junk.as_bytes())?;
+        // In front of a member, and in place of each value on the way.
+        check(minimal().replace(r#""run""#, &format!(r#""x":{junk},"run""#)).as_bytes())?;
+        let values = ["\"d\"", "\"v\"", "1", "2", "{\"cpu\":1,\"memory\":2}", "{\"version\":\"v\"}"];
+        let body = match values.get(field) {
+            Some(value) => minimal().replacen(value, &junk, 1),
+            None => format!(r#"{{"dequeuedMessage":{junk}}}"#),
+        };
+        check(body.as_bytes())?;
+    }
+
+    #[test]
+    fn never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        check(&body)?;
+    }
+
+    #[test]
+    fn keys_survive_any_text(deployment in any::<String>(), version in any::<String>()) {
+        let quoted = |text: &str| serde_json::to_string(text).unwrap();
+        let body = body(&quoted(&deployment), &quoted(&version), "1e0", "0.50");
+        let dispatch = parsed(&body);
+        prop_assert_eq!(dispatch.deployment, deployment);
+        prop_assert_eq!(dispatch.version, version);
+    }
+
+    #[test]
+    fn finds_specials_as_the_naive_loop_does(
+        bytes in prop::collection::vec(prop_oneof![
+            4 => any::<u8>(), 6 => b' '..=b'~', 1 => Just(b'"'), 1 => Just(b'\\'),
+            1 => 0x1eu8..=0x23, 1 => 0x5bu8..=0x5d, 1 => 0x80u8..=0xff,
+        ], 0..40),
+        from in 0usize..40,
+    ) {
+        let from = from.min(bytes.len());
+        let naive = (from..bytes.len()).find(|&at| matches!(bytes[at], b'"' | b'\\' | 0..=0x1f));
+        prop_assert_eq!(scan::next_special(&bytes, from), naive.unwrap_or(bytes.len()));
+    }
+}

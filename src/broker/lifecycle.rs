@@ -1,0 +1,206 @@
+//! Drain, cordon and report: what the control plane asks of a core.
+
+use super::Broker;
+use super::conn::State;
+use super::io::{Output, PollEnd, Shared};
+use super::report::{CoreReport, KeyReport, Selector};
+use super::time::Time;
+use std::collections::BTreeSet;
+
+/// The way out: new dispatches get false, claimed polls finish, held polls are closed one by one.
+pub struct Drain {
+    /// Idle connections are kept until then, so that no supervisor's request meets our close.
+    ends_at: Time,
+    finished: bool,
+}
+
+impl Drain {
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        (!self.finished).then_some(self.ends_at)
+    }
+}
+
+/// Polls that must not match: those of a node that is being emptied, or of a deployment.
+#[derive(Default)]
+pub struct Cordons(BTreeSet<Selector>);
+
+impl Cordons {
+    /// A cordon is in force for this poll.
+    pub fn cover(&self, deployment: &str, instance: &str) -> bool {
+        self.0.iter().any(|selector| match selector {
+            Selector::Instance(name) => name == instance,
+            Selector::Deployment(id) => id == deployment,
+        })
+    }
+}
+
+impl<S: Shared> Broker<S> {
+    /// Closes the held polls that match; new ones are held, not matched, until it is lifted. (Their
+    /// clients would come back at once if they were closed, again and again.)
+    pub(super) fn cordon(&mut self, now: Time, selector: Selector) {
+        self.cordons.0.insert(selector.clone());
+        let only = Cordons(BTreeSet::from([selector]));
+        let covered: Vec<u32> = self.held_polls(|deployment, instance| only.cover(deployment, instance));
+        for slot in covered {
+            self.end_poll(now, slot, PollEnd::Closed);
+        }
+    }
+
+    /// Lifts a cordon: what was held under it may match again.
+    pub(super) fn uncordon(&mut self, now: Time, selector: &Selector) {
+        if !self.cordons.0.remove(selector) {
+            return;
+        }
+        let only = Cordons(BTreeSet::from([selector.clone()]));
+        let freed = self.held_polls(|deployment, instance| {
+            only.cover(deployment, instance) && !self.cordons.cover(deployment, instance)
+        });
+        for slot in freed {
+            if let State::Waiting(poll) = &self.conns.peek(slot).state
+                && !poll.indexed
+                && now < poll.offer_until
+            {
+                self.index(slot);
+                self.arm_poll(slot);
+            }
+        }
+    }
+
+    fn held_polls(&self, covered: impl Fn(&str, &str) -> bool) -> Vec<u32> {
+        self.conns
+            .iter()
+            .filter(|(_, conn)| match &conn.state {
+                State::Waiting(poll) => {
+                    let key = self.pools.get(poll.pool).key_ref();
+                    covered(key.deployment, self.instances.text(poll.instance))
+                }
+                _ => false,
+            })
+            .map(|(slot, _)| slot)
+            .collect()
+    }
+
+    /// Begins the drain. Held polls get their ends spread over the drain time, so that their
+    /// runners do not all come back in one instant.
+    pub(super) fn begin_drain(&mut self, now: Time) {
+        if self.drain.is_some() {
+            return;
+        }
+        let drain_us = self.settings.drain_time_ms * 1_000;
+        self.drain = Some(Drain { ends_at: now.plus_us(drain_us), finished: false });
+        self.outputs.push_back(Output::StopAccepting);
+        let held = self.held_polls(|_, _| true);
+        let count = held.len() as u64;
+        for (index, slot) in held.into_iter().enumerate() {
+            if matches!(&self.conns.peek(slot).state, State::Waiting(poll) if poll.indexed) {
+                self.park(slot);
+            }
+            self.timers.arm(slot, now.plus_us(drain_us * index as u64 / count));
+        }
+        self.drain_progress(now);
+    }
+
+    /// Says `Drained` once nobody waits for anything, and no later than the drain time allows.
+    pub(super) fn drain_progress(&mut self, now: Time) {
+        let Some(drain) = &self.drain else { return };
+        if drain.finished {
+            return;
+        }
+        if now >= drain.ends_at {
+            let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot).collect();
+            for slot in slots {
+                let state = &self.conns.peek(slot).state;
+                if !matches!(state, State::Claimed(_) | State::Verdict(_) | State::Writing { .. }) {
+                    self.close(slot);
+                }
+            }
+        }
+        // What is claimed or awaited ends within the dispatch timeout by its own timers.
+        let Some(drain) = &mut self.drain else { return };
+        if self.conns.open_count() == 0 {
+            drain.finished = true;
+            self.outputs.push_back(Output::Drained);
+        } else if now >= drain.ends_at {
+            drain.ends_at = now.plus_ms(DRAIN_CHECK_MS);
+        }
+    }
+
+    /// What this core is holding and has counted.
+    pub(super) fn report(&self, now: Time, keys: bool) -> CoreReport {
+        CoreReport {
+            core: self.core,
+            connections: self.conns.open_count() as u64,
+            waiting: self.waiting() as u64,
+            claimed: self.claimed as u64,
+            counters: self.counters.clone(),
+            keys: if keys { self.key_reports(now) } else { Vec::new() },
+            cordons: self.cordons.0.iter().cloned().collect(),
+            draining: self.drain.is_some(),
+        }
+    }
+
+    fn key_reports(&self, now: Time) -> Vec<KeyReport> {
+        self.pools
+            .iter()
+            .map(|pool| {
+                let key = pool.key_ref();
+                let oldest = pool.oldest().map(|slot| match &self.conns.peek(slot).state {
+                    State::Waiting(poll) => now.us_since(poll.since) / 1_000,
+                    _ => 0,
+                });
+                KeyReport {
+                    deployment: key.deployment.to_owned(),
+                    version: key.version.to_owned(),
+                    cpu: key.cpu.get(),
+                    memory: key.memory.get(),
+                    waiting: pool.waiting() as u64 + u64::from(pool.claimed),
+                    hits: pool.hits,
+                    misses: pool.misses,
+                    oldest_wait_ms: oldest.unwrap_or(0),
+                }
+            })
+            .collect()
+    }
+
+    /// The counts agree with the states. O(1) parts on every call; debug builds only.
+    #[cfg(debug_assertions)]
+    pub(super) fn check_invariants(&self) {
+        let timers = self.timers.armed();
+        assert_eq!(timers, self.conns.open_count(), "every open connection has exactly one timer");
+        if self.conns.open_count() <= INVARIANTS_CONNECTIONS_MAX {
+            self.check_states();
+        }
+    }
+
+    /// Recounts every state from the table.
+    #[cfg(debug_assertions)]
+    fn check_states(&self) {
+        let (mut indexed, mut parked, mut claimed, mut verdicts, mut fresh) = (0, 0, 0, 0, 0);
+        for (_, conn) in self.conns.iter() {
+            match &conn.state {
+                State::Waiting(poll) if poll.indexed => indexed += 1,
+                State::Waiting(_) => parked += 1,
+                State::Claimed(_) => claimed += 1,
+                State::Verdict(_) => verdicts += 1,
+                State::Fresh => fresh += 1,
+                _ => {}
+            }
+        }
+        assert_eq!(
+            (indexed, parked, claimed, verdicts, fresh),
+            (self.indexed, self.parked, self.claimed, self.verdicts, self.fresh.len()),
+            "indexed, parked, claimed, verdicts, fresh"
+        );
+        let in_buckets: u32 = self.bucket_counts.iter().sum();
+        assert_eq!(in_buckets as usize, self.indexed, "bucket counts");
+        let in_pools: usize = self.pools.iter().map(|pool| pool.waiting()).sum();
+        assert_eq!(in_pools, self.indexed, "pools");
+    }
+}
+
+/// Past the drain time: how soon to look again whether the last deliveries are settled.
+const DRAIN_CHECK_MS: u64 = 10;
+
+/// Debug builds recount all states after every call while there are few enough of them.
+#[cfg(debug_assertions)]
+const INVARIANTS_CONNECTIONS_MAX: usize = 64;

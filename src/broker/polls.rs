@@ -1,0 +1,167 @@
+//! Held polls: into the index, out of it in their last moments, and closed when they are over.
+
+use super::Broker;
+use super::conn::{Poll, State};
+use super::io::{Event, Output, PollEnd, Shared, TcpFacts};
+use super::key::KeyRef;
+use super::time::Time;
+
+impl<S: Shared> Broker<S> {
+    /// Holds the poll that `slot` just asked for. Never answered with anything but its run: where
+    /// there is no room its connection is closed, which its runner survives.
+    pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, instance: &str) {
+        if self.drain.is_some() {
+            self.counters.polls_closed += 1;
+            return self.close(slot);
+        }
+        let Some(pool) = self.pools.pin(key) else {
+            self.counters.refused += 1;
+            self.counters.polls_closed += 1;
+            return self.close(slot);
+        };
+        let cordoned = self.cordons.cover(key.deployment, instance);
+        let instance = self.instances.hold(instance);
+        let settings = &self.settings;
+        let poll = Poll {
+            pool,
+            instance,
+            since: now,
+            offer_until: now.plus_ms(settings.connection_timeout_ms - settings.guard_ms),
+            indexed: false,
+            measured: settings.guard_ms == 0,
+        };
+        self.counters.polls += 1;
+        self.parked += 1;
+        self.conns.at(slot).state = State::Waiting(poll);
+        if !cordoned {
+            self.index(slot);
+        }
+        self.arm_poll(slot);
+        self.emit(|broker| Event::PollHeld { key: broker.pools.get(pool).key().clone() });
+    }
+
+    /// Puts a parked poll into the index and tells the other cores.
+    pub(super) fn index(&mut self, slot: u32) {
+        let State::Waiting(poll) = &mut self.conns.at(slot).state else { return };
+        poll.indexed = true;
+        let pool = poll.pool;
+        self.parked -= 1;
+        self.indexed += 1;
+        self.pools.wait(pool, slot);
+        let bucket = self.bucket(pool);
+        self.bucket_counts[bucket] += 1;
+        if self.bucket_counts[bucket] == 1 {
+            self.shared.announce(bucket, self.core);
+        }
+    }
+
+    /// Takes an indexed poll out of the index; it stays held.
+    pub(super) fn park(&mut self, slot: u32) {
+        let State::Waiting(poll) = &mut self.conns.at(slot).state else { return };
+        poll.indexed = false;
+        let pool = poll.pool;
+        self.parked += 1;
+        self.leave_index(slot, pool);
+    }
+
+    /// The index's side of a poll's leaving it.
+    fn leave_index(&mut self, slot: u32, pool: super::pool::PoolId) {
+        self.indexed -= 1;
+        self.pools.leave(pool, slot);
+        let bucket = self.bucket(pool);
+        self.bucket_counts[bucket] -= 1;
+        if self.bucket_counts[bucket] == 0 {
+            self.shared.withdraw(bucket, self.core);
+        }
+    }
+
+    /// Gives back what a held poll held, when its connection is gone.
+    pub(super) fn drop_poll(&mut self, slot: u32, poll: &Poll) {
+        if poll.indexed {
+            self.leave_index(slot, poll.pool);
+        } else {
+            self.parked -= 1;
+        }
+        self.pools.unpin(poll.pool);
+        self.instances.release(poll.instance);
+    }
+
+    /// The hint bucket of a pool's key.
+    pub(super) fn bucket(&self, pool: super::pool::PoolId) -> usize {
+        self.pools.get(pool).hash() as usize & (self.bucket_counts.len() - 1)
+    }
+
+    /// A poll's timers in turn: measure its round trip, stop offering it, close it.
+    pub(super) fn arm_poll(&mut self, slot: u32) {
+        let settings = &self.settings;
+        let State::Waiting(poll) = &self.conns.peek(slot).state else { return };
+        let at = if poll.indexed && !poll.measured {
+            // One guard earlier than the guard: in time for the largest correction.
+            let early = settings.connection_timeout_ms.saturating_sub(2 * settings.guard_ms);
+            poll.since.plus_ms(early)
+        } else if poll.indexed {
+            poll.offer_until
+        } else {
+            self.expiry(poll)
+        };
+        self.timers.arm(slot, at);
+    }
+
+    /// A poll older than the connection timeout is dead by definition. Its client's own abort is
+    /// on the way; the guard once more leaves it the time to arrive.
+    fn expiry(&self, poll: &Poll) -> Time {
+        poll.since.plus_ms(self.settings.connection_timeout_ms + self.settings.guard_ms)
+    }
+
+    pub(super) fn poll_timer(&mut self, now: Time, slot: u32) {
+        let conn = self.conns.id(slot);
+        if self.drain.is_some() {
+            return self.end_poll(now, slot, PollEnd::Closed);
+        }
+        let State::Waiting(poll) = &self.conns.peek(slot).state else { return };
+        if now >= self.expiry(poll) {
+            return self.end_poll(now, slot, PollEnd::Expired);
+        }
+        if poll.indexed && now >= poll.offer_until {
+            self.park(slot);
+        } else if poll.indexed && !poll.measured {
+            self.outputs.push_back(Output::Probe { conn });
+            // The answer re-arms; if none came, the guard holds without the correction.
+            let offer_until = poll.offer_until;
+            return self.timers.arm(slot, offer_until);
+        }
+        self.arm_poll(slot);
+    }
+
+    /// The round trip of a poll near its end: its client's abort timer started before the request
+    /// was on the wire (up to one and a half round trips, with the connect), and the run needs
+    /// another half to get there.
+    pub(super) fn poll_measured(&mut self, slot: u32, facts: TcpFacts) {
+        let guard_us = self.settings.guard_ms * 1_000;
+        if let State::Waiting(poll) = &mut self.conns.at(slot).state
+            && !poll.measured
+        {
+            let correction_us = (2 * u64::from(facts.rtt_us)).min(guard_us);
+            poll.measured = true;
+            poll.offer_until = Time(poll.offer_until.0 - correction_us);
+        }
+        self.arm_poll(slot);
+    }
+
+    /// Ends a held poll without a run, and says so.
+    pub(super) fn end_poll(&mut self, now: Time, slot: u32, end: PollEnd) {
+        let State::Waiting(poll) = &self.conns.peek(slot).state else { return };
+        let (pool, since) = (poll.pool, poll.since);
+        match end {
+            PollEnd::Left => self.counters.polls_left += 1,
+            PollEnd::Expired => self.counters.polls_expired += 1,
+            PollEnd::Closed => self.counters.polls_closed += 1,
+        }
+        self.emit(|broker| Event::PollEnded {
+            key: broker.pools.get(pool).key().clone(),
+            end,
+            held_us: now.us_since(since),
+        });
+        self.close(slot);
+    }
+}

@@ -1,0 +1,201 @@
+//! The key index: which polls wait for which key on this core.
+//!
+//! A pool is one key's waiting polls, in the order in which they came, and what was counted for
+//! the key. Pools outlive their polls so that the counts do; a pool that nobody waits in and that
+//! no dispatch refers to is idle, and the longest idle one makes room when the table is full.
+
+use super::key::{Key, KeyRef};
+use super::list::{Links, List};
+use super::settings::MatchOrder;
+use ahash::RandomState;
+use hashbrown::HashTable;
+use slab::Slab;
+use std::sync::Arc;
+
+/// Index of a pool. Stays valid while a poll waits in it or a dispatch pins it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolId(u32);
+
+/// One key's polls and counts.
+pub struct Pool {
+    key: Arc<Key>,
+    hash: u64,
+    waiting: List,
+    /// Polls and dispatches that hold this pool's id.
+    pins: u32,
+    /// Polls claimed by a dispatch and not yet confirmed.
+    pub claimed: u32,
+    /// Dispatches answered true.
+    pub hits: u64,
+    /// Dispatches answered false.
+    pub misses: u64,
+}
+
+impl Pool {
+    /// The key, shared with whoever needs it on another core.
+    pub fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// The key, to look at.
+    pub fn key_ref(&self) -> KeyRef<'_> {
+        Key::as_ref(&self.key)
+    }
+
+    /// The key's hash: the same on every core.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Polls in the index.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The connection slot of the poll that has waited longest.
+    pub fn oldest(&self) -> Option<u32> {
+        self.waiting.front()
+    }
+}
+
+/// All pools of one core.
+pub struct Pools {
+    hasher: RandomState,
+    table: HashTable<PoolId>,
+    pools: Slab<Pool>,
+    poll_links: Links,
+    idle: List,
+    idle_links: Links,
+    keys_max: usize,
+}
+
+impl Pools {
+    /// An empty index for at most `keys_max` keys; `hasher` is seeded alike on every core.
+    pub fn new(hasher: RandomState, keys_max: usize) -> Self {
+        Pools {
+            hasher,
+            table: HashTable::new(),
+            pools: Slab::new(),
+            poll_links: Links::default(),
+            idle: List::default(),
+            idle_links: Links::default(),
+            keys_max,
+        }
+    }
+
+    /// The pool of `key`, made if need be, pinned until [`Pools::unpin`]. `None` when `keys_max`
+    /// keys are all in use.
+    pub fn pin(&mut self, key: KeyRef<'_>) -> Option<PoolId> {
+        let hash = key.hash(&self.hasher);
+        let pools = &self.pools;
+        let found = self.table.find(hash, |id| {
+            let pool = &pools[id.0 as usize];
+            pool.hash == hash && pool.key_ref() == key
+        });
+        if let Some(&id) = found {
+            self.repin(id);
+            return Some(id);
+        }
+        if self.pools.len() >= self.keys_max && !self.evict() {
+            return None;
+        }
+        let pool = Pool {
+            key: Arc::new(key.to_key()),
+            hash,
+            waiting: List::default(),
+            pins: 1,
+            claimed: 0,
+            hits: 0,
+            misses: 0,
+        };
+        let id = PoolId(self.pools.insert(pool) as u32);
+        let pools = &self.pools;
+        self.table.insert_unique(hash, id, |id| pools[id.0 as usize].hash);
+        Some(id)
+    }
+
+    /// One more pin on a pool that is known to exist.
+    pub fn repin(&mut self, id: PoolId) {
+        let pool = &mut self.pools[id.0 as usize];
+        if pool.pins == 0 {
+            self.idle.remove(&mut self.idle_links, id.0);
+        }
+        pool.pins += 1;
+    }
+
+    /// Gives back a pin.
+    pub fn unpin(&mut self, id: PoolId) {
+        let pool = &mut self.pools[id.0 as usize];
+        pool.pins -= 1;
+        if pool.pins == 0 {
+            self.idle.push_back(&mut self.idle_links, id.0);
+        }
+    }
+
+    /// Forgets the longest idle pool, counts and all.
+    fn evict(&mut self) -> bool {
+        let Some(slot) = self.idle.front() else { return false };
+        self.idle.remove(&mut self.idle_links, slot);
+        let hash = self.pools[slot as usize].hash;
+        if let Ok(entry) = self.table.find_entry(hash, |id| id.0 == slot) {
+            entry.remove();
+        }
+        self.pools.remove(slot as usize);
+        true
+    }
+
+    /// Puts the poll on connection slot `slot` into the index, newest last.
+    pub fn wait(&mut self, id: PoolId, slot: u32) {
+        self.pools[id.0 as usize].waiting.push_back(&mut self.poll_links, slot);
+    }
+
+    /// Takes the poll on connection slot `slot` out of the index.
+    pub fn leave(&mut self, id: PoolId, slot: u32) {
+        self.pools[id.0 as usize].waiting.remove(&mut self.poll_links, slot);
+    }
+
+    /// The first poll in matching order for which `may` holds. It stays in the index.
+    pub fn choose(&self, id: PoolId, order: MatchOrder, may: impl Fn(u32) -> bool) -> Option<u32> {
+        let list = &self.pools[id.0 as usize].waiting;
+        let links = &self.poll_links;
+        let mut candidate = match order {
+            MatchOrder::Newest => list.back(),
+            MatchOrder::Oldest => list.front(),
+        };
+        while let Some(slot) = candidate {
+            if may(slot) {
+                return Some(slot);
+            }
+            candidate = match order {
+                MatchOrder::Newest => list.before(links, slot),
+                MatchOrder::Oldest => list.after(links, slot),
+            };
+        }
+        None
+    }
+
+    /// A pinned pool.
+    pub fn get(&self, id: PoolId) -> &Pool {
+        &self.pools[id.0 as usize]
+    }
+
+    /// A pinned pool, to count in.
+    pub fn get_mut(&mut self, id: PoolId) -> &mut Pool {
+        &mut self.pools[id.0 as usize]
+    }
+
+    /// Every pool, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.iter().map(|(_, pool)| pool)
+    }
+
+    /// Number of keys remembered.
+    pub fn len(&self) -> usize {
+        self.pools.len()
+    }
+
+    /// No key remembered.
+    pub fn is_empty(&self) -> bool {
+        self.pools.is_empty()
+    }
+}

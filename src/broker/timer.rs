@@ -1,0 +1,322 @@
+//! A hierarchical timing wheel with one timer per connection slot.
+//!
+//! Six levels of 64 slots, one tick a millisecond: every deadline within two years has a place, a
+//! timer moves at most five times before it fires, and an empty wheel costs nothing. The lists are
+//! intrusive (a node per connection slot), so that arming, moving and cancelling allocate nothing
+//! and a closed connection leaves nothing behind.
+//!
+//! Two promises, both held by tests against a naive oracle: a timer never fires before its
+//! deadline (ticks round up), and [`Wheel::next_deadline`] is never later than the first due timer.
+//!
+//! A deadline that moves later does not touch the wheel: the node stays where it is and is put
+//! back when it comes up. Keep-alive traffic pushes its deadlines out thousands of times a second,
+//! and each push is one store.
+
+use super::time::Time;
+
+const LEVELS: usize = 6;
+const SLOT_BITS: u32 = 6;
+const SLOTS: usize = 1 << SLOT_BITS;
+const TICK_US: u64 = 1_000;
+const NIL: u32 = u32::MAX;
+const UNLINKED: u16 = u16::MAX;
+
+#[derive(Clone, Copy)]
+struct Node {
+    prev: u32,
+    next: u32,
+    /// Index into `heads`, or [`UNLINKED`].
+    place: u16,
+    /// What the owner asked for.
+    deadline: Time,
+    /// The tick that the node is linked under; at or before the deadline's tick.
+    linked_tick: u64,
+}
+
+const IDLE: Node = Node { prev: NIL, next: NIL, place: UNLINKED, deadline: Time(u64::MAX), linked_tick: 0 };
+
+/// The wheel. Slots are the connection slots of the core's table.
+pub struct Wheel {
+    nodes: Vec<Node>,
+    heads: [u32; LEVELS * SLOTS],
+    /// One bit for each non-empty slot of a level.
+    occupied: [u64; LEVELS],
+    /// All ticks before this one have been handled.
+    now_tick: u64,
+    armed: usize,
+}
+
+impl Default for Wheel {
+    fn default() -> Self {
+        Wheel {
+            nodes: Vec::new(),
+            heads: [NIL; LEVELS * SLOTS],
+            occupied: [0; LEVELS],
+            now_tick: 0,
+            armed: 0,
+        }
+    }
+}
+
+impl Wheel {
+    /// Arms or moves the one timer of `slot`. It fires at the first tick that is not before `deadline`.
+    pub fn arm(&mut self, slot: u32, deadline: Time) {
+        if slot as usize >= self.nodes.len() {
+            self.nodes.resize(slot as usize + 1, IDLE);
+        }
+        let tick = tick_at_or_after(deadline);
+        let node = &mut self.nodes[slot as usize];
+        node.deadline = deadline;
+        if node.place != UNLINKED {
+            if node.linked_tick <= tick {
+                return;
+            }
+            self.unlink(slot);
+        }
+        self.link(slot, tick);
+    }
+
+    /// Disarms the timer of `slot`, if it is armed.
+    pub fn cancel(&mut self, slot: u32) {
+        if let Some(node) = self.nodes.get(slot as usize)
+            && node.place != UNLINKED
+        {
+            self.unlink(slot);
+        }
+    }
+
+    /// Number of armed timers.
+    pub fn armed(&self) -> usize {
+        self.armed
+    }
+
+    /// The instant at which [`Wheel::expired`] has work to do: never later than the first deadline,
+    /// and earlier when a level has to be spread over the one below.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.next_tick().map(|tick| Time(tick * TICK_US))
+    }
+
+    /// One slot whose deadline has passed at `now`, disarmed; call until it answers `None`.
+    pub fn expired(&mut self, now: Time) -> Option<u32> {
+        let limit = now.0 / TICK_US;
+        loop {
+            let tick = match self.next_tick() {
+                Some(tick) if tick <= limit => tick,
+                _ => {
+                    self.now_tick = self.now_tick.max(limit);
+                    return None;
+                }
+            };
+            self.now_tick = self.now_tick.max(tick);
+            self.spread(tick);
+            let place = (tick as usize) & (SLOTS - 1);
+            let slot = self.heads[place];
+            if slot == NIL {
+                continue;
+            }
+            self.unlink(slot);
+            let due = tick_at_or_after(self.nodes[slot as usize].deadline);
+            if due <= limit {
+                return Some(slot);
+            }
+            self.link(slot, due);
+        }
+    }
+
+    /// The next tick with a due slot at level 0 or a slot to spread above it.
+    fn next_tick(&self) -> Option<u64> {
+        let mut first: Option<u64> = None;
+        for level in 0..LEVELS {
+            if self.occupied[level] == 0 {
+                continue;
+            }
+            let shift = SLOT_BITS * level as u32;
+            let here = (self.now_tick >> shift) & (SLOTS as u64 - 1);
+            let ahead = self.occupied[level].rotate_right(here as u32).trailing_zeros() as u64;
+            let base = (self.now_tick >> shift) + ahead;
+            let tick = (base << shift).max(self.now_tick);
+            first = Some(first.map_or(tick, |known| known.min(tick)));
+        }
+        first
+    }
+
+    /// Moves the nodes of the upper slots that begin at or before `tick` to where they belong now.
+    fn spread(&mut self, tick: u64) {
+        for level in (1..LEVELS).rev() {
+            let index = (tick >> (SLOT_BITS * level as u32)) as usize & (SLOTS - 1);
+            if self.occupied[level] & (1 << index) == 0 {
+                continue;
+            }
+            let place = level * SLOTS + index;
+            while self.heads[place] != NIL {
+                let slot = self.heads[place];
+                self.unlink(slot);
+                let due = tick_at_or_after(self.nodes[slot as usize].deadline);
+                self.link(slot, due);
+            }
+        }
+    }
+
+    fn link(&mut self, slot: u32, tick: u64) {
+        let tick = tick.max(self.now_tick);
+        let place = self.place_of(tick);
+        let head = self.heads[place];
+        self.nodes[slot as usize].prev = NIL;
+        self.nodes[slot as usize].next = head;
+        self.nodes[slot as usize].place = place as u16;
+        self.nodes[slot as usize].linked_tick = tick;
+        if head != NIL {
+            self.nodes[head as usize].prev = slot;
+        }
+        self.heads[place] = slot;
+        self.occupied[place / SLOTS] |= 1 << (place % SLOTS);
+        self.armed += 1;
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Node { prev, next, place, .. } = self.nodes[slot as usize];
+        let place = place as usize;
+        if prev == NIL {
+            self.heads[place] = next;
+            if next == NIL {
+                self.occupied[place / SLOTS] &= !(1 << (place % SLOTS));
+            }
+        } else {
+            self.nodes[prev as usize].next = next;
+        }
+        if next != NIL {
+            self.nodes[next as usize].prev = prev;
+        }
+        self.nodes[slot as usize].place = UNLINKED;
+        self.armed -= 1;
+    }
+
+    /// The level is the highest 6-bit digit in which the tick differs from now; what lies beyond
+    /// the top level waits in its last slot and is spread from there.
+    fn place_of(&self, tick: u64) -> usize {
+        let span = 1u64 << (SLOT_BITS * LEVELS as u32);
+        let tick = tick.min(self.now_tick | (span - 1));
+        let differing = (tick ^ self.now_tick) | (SLOTS as u64 - 1);
+        let level = ((63 - differing.leading_zeros()) / SLOT_BITS) as usize;
+        level * SLOTS + ((tick >> (SLOT_BITS * level as u32)) as usize & (SLOTS - 1))
+    }
+}
+
+/// Ticks round up: a timer that fires a moment early would find nothing due and never come again.
+fn tick_at_or_after(at: Time) -> u64 {
+    at.0.div_ceil(TICK_US)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn drain(wheel: &mut Wheel, now: Time) -> Vec<u32> {
+        let mut fired: Vec<u32> = std::iter::from_fn(|| wheel.expired(now)).collect();
+        fired.sort_unstable();
+        fired
+    }
+
+    #[test]
+    fn fires_at_its_tick_and_not_before() {
+        let mut wheel = Wheel::default();
+        wheel.arm(3, Time(5_001));
+        assert_eq!(drain(&mut wheel, Time(5_999)), [0u32; 0]);
+        assert_eq!(drain(&mut wheel, Time(6_000)), [3]);
+        assert_eq!(wheel.armed(), 0);
+    }
+
+    #[test]
+    fn a_later_deadline_is_kept_without_relinking() {
+        let mut wheel = Wheel::default();
+        wheel.arm(0, Time::from_ms(10));
+        wheel.arm(0, Time::from_ms(5_000));
+        assert_eq!(drain(&mut wheel, Time::from_ms(4_999)), [0u32; 0]);
+        assert_eq!(drain(&mut wheel, Time::from_ms(5_000)), [0]);
+    }
+
+    #[test]
+    fn an_earlier_deadline_comes_first() {
+        let mut wheel = Wheel::default();
+        wheel.arm(0, Time::from_ms(5_000));
+        wheel.arm(0, Time::from_ms(10));
+        assert!(wheel.next_deadline().unwrap() <= Time::from_ms(10));
+        assert_eq!(drain(&mut wheel, Time::from_ms(10)), [0]);
+        assert_eq!(drain(&mut wheel, Time::from_ms(6_000)), [0u32; 0]);
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_fires_at_once() {
+        let mut wheel = Wheel::default();
+        drain(&mut wheel, Time::from_ms(1_000_000));
+        wheel.arm(9, Time::from_ms(3));
+        assert_eq!(drain(&mut wheel, Time::from_ms(1_000_000)), [9]);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Arm(u32, u64),
+        Cancel(u32),
+        Advance(u64),
+        ToNextDeadline,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let span = prop_oneof![0u64..3_000, 0u64..200_000, 0u64..400_000_000, 0u64..100_000_000_000];
+        let step = prop_oneof![
+            4 => (0u32..24, span.clone()).prop_map(|(slot, us)| Step::Arm(slot, us)),
+            1 => (0u32..24).prop_map(Step::Cancel),
+            2 => span.prop_map(Step::Advance),
+            2 => Just(Step::ToNextDeadline),
+        ];
+        prop::collection::vec(step, 1..120)
+    }
+
+    proptest! {
+        /// The oracle: a map from slot to deadline, searched from end to end.
+        #[test]
+        fn agrees_with_a_naive_oracle(steps in steps()) {
+            let mut wheel = Wheel::default();
+            let mut oracle: BTreeMap<u32, Time> = BTreeMap::new();
+            let mut now = Time(0);
+            for step in steps {
+                match step {
+                    Step::Arm(slot, us) => {
+                        wheel.arm(slot, now.plus_us(us));
+                        oracle.insert(slot, now.plus_us(us));
+                    }
+                    Step::Cancel(slot) => {
+                        wheel.cancel(slot);
+                        oracle.remove(&slot);
+                    }
+                    Step::Advance(us) => now = now.plus_us(us),
+                    Step::ToNextDeadline => {
+                        if let Some(at) = wheel.next_deadline() {
+                            now = now.max(at);
+                        }
+                    }
+                }
+                let fired = drain(&mut wheel, now);
+                let whole_ticks = now.0 / TICK_US;
+                let due: Vec<u32> = oracle
+                    .iter()
+                    .filter(|(_, at)| tick_at_or_after(**at) <= whole_ticks)
+                    .map(|(slot, _)| *slot)
+                    .collect();
+                prop_assert_eq!(&fired, &due);
+                for slot in &fired {
+                    prop_assert!(oracle[slot] <= now, "fired early");
+                    oracle.remove(slot);
+                }
+                prop_assert_eq!(wheel.armed(), oracle.len());
+                let first = oracle.values().min().map(|at| Time(tick_at_or_after(*at) * TICK_US));
+                match (wheel.next_deadline(), first) {
+                    (Some(next), Some(first)) => prop_assert!(next <= first),
+                    (next, first) => prop_assert_eq!(next.is_none(), first.is_none()),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! The epoll engine, on mio: edge-triggered, reads into one scratch buffer per core.
+//!
+//! In the steady state a request costs one `read` and a response one `write`: a read that does not
+//! fill the buffer has emptied the socket (the next byte is a new edge), and writability is asked
+//! for only after a write that fell short.
+
+mod accept;
+mod outgoing;
+
+use super::{Engine, Wake};
+use crate::broker::contract::Side;
+use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
+use crate::sys::tcp::{self, ErrorQueue};
+use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+use outgoing::{Outgoing, Progress, Stamps};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Read at one go; also the most that one connection gets of a turn.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Events taken from the kernel per turn.
+const EVENTS_PER_TURN: usize = 1024;
+
+const WAKE_TOKEN: Token = Token(usize::MAX);
+/// Tokens of acceptors count down from here; above every slot and generation in use.
+const ACCEPTOR_TOKENS: usize = usize::MAX - 1;
+
+/// One connection's socket.
+struct Socket {
+    stream: TcpStream,
+    generation: u32,
+    paused: bool,
+    /// Unread bytes or an unread FIN may be there, announced by an edge that won't come again.
+    unread: bool,
+    /// The peer's FIN has been announced.
+    fin: bool,
+    /// A send's delivery is in question: report the kernel's view with the FIN.
+    in_question: bool,
+    /// Acknowledgements are asked for and this one is awaited (confirm `ack`).
+    stamps: Option<Box<Stamps>>,
+    /// What the kernel has not taken yet.
+    outgoing: Option<Box<Outgoing>>,
+}
+
+/// A connection's readiness, as taken from an event or left over from the last turn.
+#[derive(Clone, Copy)]
+struct Ready {
+    token: Token,
+    readable: bool,
+    writable: bool,
+    error: bool,
+    fin: bool,
+}
+
+/// A fact that owns its content; `Received` is made on the way out instead.
+enum Fact {
+    Accepted { conn: ConnId, side: Side },
+    AcceptFailed,
+    Sent(ConnId),
+    Acked(ConnId),
+    PeerClosed { conn: ConnId, facts: Option<TcpFacts> },
+    Reset(ConnId),
+    Probed { conn: ConnId, facts: TcpFacts },
+}
+
+/// One core's engine.
+pub struct Epoll {
+    poll: Poll,
+    events: Events,
+    waker: Arc<EventFd>,
+    acceptors: Vec<Acceptor>,
+    sockets: Slab<Socket>,
+    /// How often each slot has been used.
+    generations: Vec<u32>,
+    scratch: Box<[u8]>,
+    /// This turn's readiness and how far it has been handled.
+    batch: Vec<Ready>,
+    cursor: usize,
+    /// Readiness that is left for the next turn, so that one busy peer can't starve the others.
+    leftover: Vec<Ready>,
+    facts: VecDeque<Fact>,
+}
+
+struct EventFd(Waker);
+
+impl Wake for EventFd {
+    fn wake(&self) {
+        // Fails only if the eventfd is gone, and with it the engine that would be woken.
+        let _ = self.0.wake();
+    }
+}
+
+impl Epoll {
+    /// An engine that accepts from `listeners`, which are listening and non-blocking.
+    pub fn new(listeners: Vec<(Side, std::net::TcpListener)>) -> io::Result<Epoll> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(EventFd(Waker::new(poll.registry(), WAKE_TOKEN)?));
+        let mut acceptors = Vec::new();
+        for (index, (side, listener)) in listeners.into_iter().enumerate() {
+            let mut acceptor = Acceptor::new(side, listener);
+            acceptor.register(poll.registry(), Token(ACCEPTOR_TOKENS - index))?;
+            acceptors.push(acceptor);
+        }
+        Ok(Epoll {
+            poll,
+            events: Events::with_capacity(EVENTS_PER_TURN),
+            waker,
+            acceptors,
+            sockets: Slab::new(),
+            generations: Vec::new(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            batch: Vec::new(),
+            cursor: 0,
+            leftover: Vec::new(),
+            facts: VecDeque::new(),
+        })
+    }
+
+    /// Takes in a new connection; it is dropped if epoll has no room for it.
+    fn admit(&mut self, mut stream: TcpStream, side: Side) {
+        let entry = self.sockets.vacant_entry();
+        let slot = entry.key() as u32;
+        if self.generations.len() <= slot as usize {
+            self.generations.push(0);
+        }
+        let generation = self.generations[slot as usize].wrapping_add(1) & GENERATION_MASK;
+        self.generations[slot as usize] = generation;
+        let conn = ConnId { slot, generation };
+        if self.poll.registry().register(&mut stream, token(conn), Interest::READABLE).is_err() {
+            return self.facts.push_back(Fact::AcceptFailed);
+        }
+        entry.insert(Socket {
+            stream,
+            generation,
+            paused: false,
+            unread: false,
+            fin: false,
+            in_question: false,
+            stamps: None,
+            outgoing: None,
+        });
+        self.facts.push_back(Fact::Accepted { conn, side });
+    }
+
+    fn accept(&mut self, index: usize) {
+        let side = self.acceptors[index].side;
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.acceptors[index].accept() {
+                Accepted::Stream(stream) => self.admit(stream, side),
+                Accepted::Gone => {}
+                Accepted::Empty => return,
+                Accepted::Exhausted => return self.facts.push_back(Fact::AcceptFailed),
+            }
+        }
+        self.leftover.push(Ready::reading(Token(ACCEPTOR_TOKENS - index)));
+    }
+
+    /// Handles one readiness as far as its first fact; what remains of it stays in the batch.
+    fn advance(&mut self, ready: Ready) -> Option<Received> {
+        if let Some(index) = ACCEPTOR_TOKENS.checked_sub(ready.token.0)
+            && index < self.acceptors.len()
+        {
+            self.accept(index);
+            return None;
+        }
+        let conn = conn_id(ready.token);
+        let socket = socket(&mut self.sockets, conn)?;
+        socket.fin |= ready.fin;
+        socket.unread |= ready.readable;
+        if ready.error && self.look_at_errors(conn) {
+            return None;
+        }
+        if ready.writable {
+            self.write_on(conn);
+        }
+        if !self.facts.is_empty() {
+            // Told in the order in which it was found: bytes come after an acknowledgement.
+            self.cursor -= 1;
+            self.batch[self.cursor] = Ready { error: false, writable: false, ..ready };
+            return None;
+        }
+        self.read(conn)
+    }
+
+    /// An acknowledgement or a failure? True if the connection is done for.
+    fn look_at_errors(&mut self, conn: ConnId) -> bool {
+        let Some(socket) = socket(&mut self.sockets, conn) else { return true };
+        if let Some(stamps) = &mut socket.stamps {
+            while let Some(expected) = stamps.awaited {
+                match tcp::next_error(socket.stream.as_fd()) {
+                    Ok(ErrorQueue::Acked(index)) if index == expected => {
+                        stamps.awaited = None;
+                        socket.in_question = false;
+                        self.facts.push_back(Fact::Acked(conn));
+                        return false;
+                    }
+                    Ok(ErrorQueue::Acked(_) | ErrorQueue::Other) => {}
+                    Ok(ErrorQueue::Empty) | Err(_) => break,
+                }
+            }
+        }
+        match socket.stream.take_error() {
+            Ok(None) => false,
+            Ok(Some(_)) | Err(_) => {
+                self.facts.push_back(Fact::Reset(conn));
+                true
+            }
+        }
+    }
+
+    /// Goes on with a write that fell short.
+    fn write_on(&mut self, conn: ConnId) {
+        let Some(socket) = socket(&mut self.sockets, conn) else { return };
+        let Some(mut outgoing) = socket.outgoing.take() else { return };
+        match outgoing.write(&socket.stream, &mut socket.stamps) {
+            Ok(Progress::Done) => {
+                let _ = self.poll.registry().reregister(&mut socket.stream, token(conn), Interest::READABLE);
+                self.facts.push_back(Fact::Sent(conn));
+            }
+            Ok(Progress::Blocked) => socket.outgoing = Some(outgoing),
+            Err(_) => self.facts.push_back(Fact::Reset(conn)),
+        }
+    }
+
+    fn read(&mut self, conn: ConnId) -> Option<Received> {
+        let socket = socket(&mut self.sockets, conn)?;
+        if socket.in_question && socket.fin {
+            // The answer to whether the peer has read everything; nothing that it may have sent
+            // before its FIN matters any more.
+            socket.unread = false;
+            self.facts.push_back(peer_closed(socket, conn));
+            return None;
+        }
+        if !socket.unread || socket.paused {
+            return None;
+        }
+        match (&socket.stream).read(&mut self.scratch) {
+            Ok(0) => {
+                socket.unread = false;
+                socket.fin = true;
+                self.facts.push_back(peer_closed(socket, conn));
+                None
+            }
+            Ok(count) => {
+                socket.unread = count == self.scratch.len() || socket.fin;
+                if socket.unread {
+                    self.leftover.push(Ready::reading(token(conn)));
+                }
+                Some(Received { conn, count })
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                socket.unread = false;
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                self.leftover.push(Ready::reading(token(conn)));
+                None
+            }
+            Err(_) => {
+                self.facts.push_back(Fact::Reset(conn));
+                None
+            }
+        }
+    }
+}
+
+impl Engine for Epoll {
+    fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
+        let Some(socket) = socket(&mut self.sockets, conn) else { return };
+        socket.in_question = confirm != SendConfirm::None;
+        let mut outgoing = Outgoing::new(payload, confirm);
+        match outgoing.write(&socket.stream, &mut socket.stamps) {
+            Ok(Progress::Done) => self.facts.push_back(Fact::Sent(conn)),
+            Ok(Progress::Blocked) => {
+                socket.outgoing = Some(Box::new(outgoing));
+                let both = Interest::READABLE | Interest::WRITABLE;
+                if self.poll.registry().reregister(&mut socket.stream, token(conn), both).is_err() {
+                    self.facts.push_back(Fact::Reset(conn));
+                }
+            }
+            Err(_) => self.facts.push_back(Fact::Reset(conn)),
+        }
+    }
+
+    fn pause(&mut self, conn: ConnId) {
+        if let Some(socket) = socket(&mut self.sockets, conn) {
+            socket.paused = true;
+        }
+    }
+
+    fn resume(&mut self, conn: ConnId) {
+        if let Some(socket) = socket(&mut self.sockets, conn) {
+            socket.paused = false;
+            if socket.unread {
+                self.leftover.push(Ready::reading(token(conn)));
+            }
+        }
+    }
+
+    fn shutdown(&mut self, conn: ConnId) {
+        if let Some(socket) = socket(&mut self.sockets, conn) {
+            // A connection that is gone already will say so itself.
+            let _ = socket.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        if socket(&mut self.sockets, conn).is_some() {
+            // Closing the only descriptor takes it out of epoll.
+            self.sockets.remove(conn.slot as usize);
+        }
+    }
+
+    fn abort(&mut self, conn: ConnId) {
+        if let Some(socket) = socket(&mut self.sockets, conn) {
+            // Without linger, what is queued would still be delivered to a peer that comes back.
+            let _ = socket2::SockRef::from(&socket.stream).set_linger(Some(Duration::ZERO));
+            self.sockets.remove(conn.slot as usize);
+        }
+    }
+
+    fn probe(&mut self, conn: ConnId) {
+        if let Some(socket) = socket(&mut self.sockets, conn) {
+            let facts = tcp_facts(socket);
+            self.facts.push_back(Fact::Probed { conn, facts });
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        for mut acceptor in std::mem::take(&mut self.acceptors) {
+            let side = acceptor.side;
+            loop {
+                match acceptor.accept() {
+                    Accepted::Stream(stream) => self.admit(stream, side),
+                    Accepted::Gone => {}
+                    Accepted::Empty | Accepted::Exhausted => break,
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let busy = !self.facts.is_empty() || !self.leftover.is_empty();
+        let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
+        let timeout = match (timeout, retry) {
+            _ if busy => Some(Duration::ZERO),
+            (timeout, None) => timeout,
+            (timeout, Some(at)) => {
+                let until = at.saturating_duration_since(Instant::now());
+                Some(timeout.map_or(until, |timeout| timeout.min(until)))
+            }
+        };
+        self.batch.clear();
+        self.cursor = 0;
+        std::mem::swap(&mut self.batch, &mut self.leftover);
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.batch.extend(self.events.iter().filter(|event| event.token() != WAKE_TOKEN).map(Ready::of));
+        if retry.is_some() {
+            let due = self.acceptors.iter_mut().enumerate().filter_map(|(index, acceptor)| {
+                acceptor.take_due_retry().then(|| Ready::reading(Token(ACCEPTOR_TOKENS - index)))
+            });
+            self.batch.extend(due);
+        }
+        Ok(())
+    }
+
+    fn next_fact(&mut self) -> Option<Input<'_>> {
+        loop {
+            if let Some(fact) = self.facts.pop_front() {
+                return Some(fact.into_input());
+            }
+            let ready = *self.batch.get(self.cursor)?;
+            self.cursor += 1;
+            if let Some(Received { conn, count }) = self.advance(ready) {
+                return Some(Input::Received { conn, bytes: &self.scratch[..count] });
+            }
+        }
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.waker.clone()
+    }
+}
+
+/// Bytes of `conn` at the start of the scratch buffer.
+struct Received {
+    conn: ConnId,
+    count: usize,
+}
+
+impl Ready {
+    fn of(event: &Event) -> Ready {
+        Ready {
+            token: event.token(),
+            readable: event.is_readable() || event.is_read_closed(),
+            writable: event.is_writable(),
+            error: event.is_error(),
+            fin: event.is_read_closed(),
+        }
+    }
+
+    fn reading(token: Token) -> Ready {
+        Ready { token, readable: true, writable: false, error: false, fin: false }
+    }
+}
+
+impl Fact {
+    fn into_input(self) -> Input<'static> {
+        match self {
+            Fact::Accepted { conn, side } => Input::Accepted { conn, side },
+            Fact::AcceptFailed => Input::AcceptFailed,
+            Fact::Sent(conn) => Input::Sent { conn },
+            Fact::Acked(conn) => Input::Acked { conn },
+            Fact::PeerClosed { conn, facts } => Input::PeerClosed { conn, facts },
+            Fact::Reset(conn) => Input::Reset { conn },
+            Fact::Probed { conn, facts } => Input::Probed { conn, facts },
+        }
+    }
+}
+
+/// Generations that fit beside a slot without meeting the tokens of the waker and the acceptors.
+const GENERATION_MASK: u32 = u32::MAX >> 1;
+
+fn token(conn: ConnId) -> Token {
+    Token((conn.generation as usize) << 32 | conn.slot as usize)
+}
+
+fn conn_id(token: Token) -> ConnId {
+    ConnId { slot: token.0 as u32, generation: (token.0 >> 32) as u32 }
+}
+
+/// The socket of `conn`, unless its slot has passed to another connection.
+fn socket(sockets: &mut Slab<Socket>, conn: ConnId) -> Option<&mut Socket> {
+    sockets.get_mut(conn.slot as usize).filter(|socket| socket.generation == conn.generation)
+}
+
+fn peer_closed(socket: &mut Socket, conn: ConnId) -> Fact {
+    let facts = socket.in_question.then(|| tcp_facts(socket));
+    socket.in_question = false;
+    Fact::PeerClosed { conn, facts }
+}
+
+/// The kernel's view, what it has not been given yet included.
+fn tcp_facts(socket: &Socket) -> TcpFacts {
+    let pending = socket.outgoing.as_ref().map_or(0, |outgoing| outgoing.remaining() as u64);
+    match tcp::tcp_state(socket.stream.as_fd()) {
+        Ok(state) => TcpFacts {
+            alive: state.alive,
+            unacked_bytes: state.unacked_bytes + pending,
+            rtt_us: state.rtt_us,
+        },
+        Err(_) => TcpFacts { alive: false, unacked_bytes: pending, rtt_us: 0 },
+    }
+}

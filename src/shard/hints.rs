@@ -1,0 +1,58 @@
+//! What all cores share: hints, and the count of connections. Nothing here is ever locked.
+
+use crate::broker::io::{CoreSet, Shared};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Buckets of key hashes. A collision costs one message that finds nothing.
+const BUCKETS: usize = 4096;
+
+/// The shared table, one handle per core.
+#[derive(Clone)]
+pub struct Hints(Arc<Table>);
+
+struct Table {
+    buckets: Vec<AtomicU64>,
+    connections: AtomicUsize,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        let buckets = (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
+        Hints(Arc::new(Table { buckets, connections: AtomicUsize::new(0) }))
+    }
+}
+
+impl Shared for Hints {
+    fn buckets(&self) -> usize {
+        BUCKETS
+    }
+
+    // A core announces before anything else that it does with the poll (its runner's next read,
+    // say) can be observed, and a reader that misses the bit would have missed the poll as well had
+    // it asked the core itself: release and acquire are enough.
+    fn announce(&self, bucket: usize, core: usize) {
+        self.0.buckets[bucket].fetch_or(1 << core, Ordering::Release);
+    }
+
+    fn withdraw(&self, bucket: usize, core: usize) {
+        self.0.buckets[bucket].fetch_and(!(1 << core), Ordering::Release);
+    }
+
+    fn holders(&self, bucket: usize) -> CoreSet {
+        CoreSet(self.0.buckets[bucket].load(Ordering::Acquire))
+    }
+
+    fn open_connection(&self, connections_max: usize) -> bool {
+        // Relaxed: a count, which publishes nothing else.
+        if self.0.connections.fetch_add(1, Ordering::Relaxed) < connections_max {
+            return true;
+        }
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        false
+    }
+
+    fn close_connection(&self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,95 @@
+//! The mesh: how one core hands a message to another, and wakes it only when it sleeps.
+//!
+//! The sleeper arms, looks once more, then blocks; the sender sends, then looks whether the
+//! receiver is armed. With a full fence between the two steps on both sides, at least one of them
+//! sees the other: a message is found before the sleep, or the sleeper is woken.
+//!
+//! The queues are unbounded by type and bounded by use: a core has at most one offer and one
+//! verdict under way per open dispatch connection.
+
+use crate::broker::io::MeshMessage;
+use crate::broker::report::{Command, CoreReport};
+use crate::engine::Wake;
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+/// Where a command's report goes. Called on the shard's thread; must not block.
+pub type Reply = Box<dyn Fn(CoreReport) + Send>;
+
+/// What a shard gets from others.
+pub enum Mail {
+    /// From another core.
+    Mesh {
+        /// Index of the sender.
+        from: usize,
+        /// What it says.
+        message: MeshMessage,
+    },
+    /// From the control plane.
+    Command {
+        /// What to do.
+        command: Command,
+        /// Where the receipt goes.
+        reply: Reply,
+    },
+}
+
+/// Others' end of a shard's queue. Cheap to clone.
+#[derive(Clone)]
+pub struct Address {
+    queue: Sender<Mail>,
+    armed: Arc<AtomicBool>,
+    waker: Arc<dyn Wake>,
+}
+
+/// The shard's own end.
+pub struct Mailbox {
+    queue: Receiver<Mail>,
+    armed: Arc<AtomicBool>,
+}
+
+/// A shard's queue; `waker` ends its engine's wait.
+pub fn mailbox(waker: Arc<dyn Wake>) -> (Address, Mailbox) {
+    let (sender, receiver) = unbounded();
+    let armed = Arc::new(AtomicBool::new(false));
+    (Address { queue: sender, armed: armed.clone(), waker }, Mailbox { queue: receiver, armed })
+}
+
+impl Address {
+    /// Puts `mail` into the queue and wakes its owner if it sleeps. Mail to a shard that has ended
+    /// is dropped: whoever waits for an answer has a deadline.
+    pub fn send(&self, mail: Mail) {
+        if self.queue.send(mail).is_err() {
+            return;
+        }
+        fence(Ordering::SeqCst);
+        // Many senders, one wake-up: the first to disarm does it.
+        if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Relaxed) {
+            self.waker.wake();
+        }
+    }
+}
+
+impl Mailbox {
+    /// The next mail, if there is any.
+    pub fn take(&self) -> Option<Mail> {
+        self.queue.try_recv().ok()
+    }
+
+    /// Says that the owner is about to sleep. False: it must not, there is mail.
+    pub fn arm(&self) -> bool {
+        self.armed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.queue.is_empty() {
+            return true;
+        }
+        self.disarm();
+        false
+    }
+
+    /// Says that the owner is awake.
+    pub fn disarm(&self) {
+        self.armed.store(false, Ordering::Relaxed);
+    }
+}

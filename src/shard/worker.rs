@@ -1,0 +1,126 @@
+//! One core's loop: facts in, outputs out, sleep until the next of either.
+
+use super::hints::Hints;
+use super::mesh::{Address, Mail, Mailbox, Reply};
+use crate::broker::Broker;
+use crate::broker::io::{Event, Input, Output};
+use crate::broker::time::Time;
+use crate::engine::Engine;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// One core's share of the broker, with the engine under it and the mesh beside it.
+pub struct Worker<E: Engine> {
+    core: usize,
+    broker: Broker<Hints>,
+    engine: E,
+    mailbox: Mailbox,
+    /// By core index, this core's own included.
+    peers: Vec<Address>,
+    /// The origin of the core's time: the same on every core.
+    origin: Instant,
+    reply: Option<Reply>,
+    drained: bool,
+}
+
+impl<E: Engine> Worker<E> {
+    /// A worker ready to run.
+    pub fn new(
+        core: usize,
+        broker: Broker<Hints>,
+        engine: E,
+        mailbox: Mailbox,
+        peers: Vec<Address>,
+        origin: Instant,
+    ) -> Self {
+        Worker { core, broker, engine, mailbox, peers, origin, reply: None, drained: false }
+    }
+
+    /// Runs until drained.
+    ///
+    /// # Errors
+    /// Only what the kernel answers to waiting for events, which nothing here can mend.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut now = self.now();
+        loop {
+            let timeout = self.broker.next_deadline().map(|at| at - now);
+            let timeout = if self.mailbox.arm() { timeout } else { Some(Duration::ZERO) };
+            self.engine.wait(timeout)?;
+            self.mailbox.disarm();
+            now = self.now();
+            self.turn(now);
+            if self.drained {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Handles what there is: facts, mail, timers.
+    fn turn(&mut self, now: Time) {
+        while let Some(fact) = self.engine.next_fact() {
+            self.broker.handle(now, fact);
+            self.carry_out();
+        }
+        while let Some(mail) = self.mailbox.take() {
+            match mail {
+                Mail::Mesh { from, message } => self.broker.handle(now, Input::Mesh { from, message }),
+                Mail::Command { command, reply } => {
+                    self.reply = Some(reply);
+                    self.broker.handle(now, Input::Command(command));
+                }
+            }
+            self.carry_out();
+        }
+        if self.broker.next_deadline().is_some_and(|at| at <= now) {
+            self.broker.tick(now);
+            self.carry_out();
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.broker.poll_output() {
+            match output {
+                Output::Send { conn, payload, confirm } => self.engine.send(conn, payload, confirm),
+                Output::Close { conn } => self.engine.close(conn),
+                Output::Abort { conn } => self.engine.abort(conn),
+                Output::Probe { conn } => self.engine.probe(conn),
+                Output::Pause { conn } => self.engine.pause(conn),
+                Output::Resume { conn } => self.engine.resume(conn),
+                Output::Shutdown { conn } => self.engine.shutdown(conn),
+                Output::Mesh { to, message } => self.peers[to].send(Mail::Mesh { from: self.core, message }),
+                Output::StopAccepting => self.engine.stop_accepting(),
+                Output::Report(report) => {
+                    if let Some(reply) = self.reply.take() {
+                        reply(*report);
+                    }
+                }
+                Output::Event(event) => log(self.core, &event),
+                Output::Drained => self.drained = true,
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::default() + self.origin.elapsed()
+    }
+}
+
+/// Whether the log takes single events. Asked once, at the start: the core does not even produce
+/// what nobody reads.
+pub fn logs_events() -> bool {
+    tracing::enabled!(tracing::Level::DEBUG)
+}
+
+fn log(core: usize, event: &Event) {
+    match event {
+        Event::PollHeld { key } => tracing::debug!(core, ?key, "poll held"),
+        Event::PollEnded { key, end, held_us } => {
+            tracing::debug!(core, ?key, ?end, held_us, "poll ended");
+        }
+        Event::Attempt { end, took_us } => tracing::debug!(core, ?end, took_us, "delivery attempt ended"),
+        Event::Dispatch { key, end, took_us } => {
+            tracing::debug!(core, ?key, ?end, took_us, "dispatch answered");
+        }
+        Event::Rejected { status, error } => tracing::debug!(core, status, error, "request refused"),
+    }
+}

@@ -1,0 +1,287 @@
+//! What the data plane asks the kernel of one TCP connection. Linux only; see tcp(7), and for the
+//! acknowledgement stamps Documentation/networking/timestamping.rst of the kernel.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// A connection's state.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpState {
+    /// Not ended by a reset, a timeout or both sides' FIN.
+    pub alive: bool,
+    /// Bytes in the send queue: not sent yet, or sent and not acknowledged.
+    pub unacked_bytes: u64,
+    /// Smoothed round trip time, microseconds.
+    pub rtt_us: u32,
+}
+
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_FIN_WAIT1: u8 = 4;
+const TCP_FIN_WAIT2: u8 = 5;
+const TCP_CLOSE_WAIT: u8 = 8;
+
+/// The head of `struct tcp_info` (linux/tcp.h), as far as it is needed. The kernel fills as many
+/// bytes as it is asked for.
+#[repr(C)]
+struct TcpInfo {
+    state: u8,
+    _flags: [u8; 7],
+    _rto_to_rcv_mss: [u32; 4],
+    unacked: u32,
+    _sacked_to_rcv_ssthresh: [u32; 10],
+    rtt: u32,
+    _rttvar_to_total_retrans: [u32; 8],
+    _pacing_to_bytes_received: [u64; 4],
+    _segs: [u32; 2],
+    notsent_bytes: u32,
+}
+
+/// The connection's state. One `getsockopt(TCP_INFO)` answers "nothing unacknowledged" and "not
+/// reset" for the same instant, under the socket's lock: after a reset the send queue is empty too,
+/// so two looks (SIOCOUTQ, then SO_ERROR) would need an order that is easily got wrong.
+pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<TcpState> {
+    let mut info = MaybeUninit::<TcpInfo>::zeroed();
+    let mut len = size_of::<TcpInfo>() as libc::socklen_t;
+    // SAFETY: `info` is valid for writes of `len` bytes, and the kernel writes at most `len`.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    check(result)?;
+    // SAFETY: plain integers, zeroed before the call: every bit pattern is a valid value.
+    let info = unsafe { info.assume_init() };
+    let unacked_bytes =
+        if info.unacked == 0 && info.notsent_bytes == 0 { 0 } else { send_queue_bytes(fd)?.max(1) };
+    Ok(TcpState {
+        alive: matches!(info.state, TCP_ESTABLISHED | TCP_FIN_WAIT1 | TCP_FIN_WAIT2 | TCP_CLOSE_WAIT),
+        unacked_bytes,
+        rtt_us: info.rtt,
+    })
+}
+
+/// SIOCOUTQ, tcp(7).
+fn send_queue_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) })?;
+    Ok(bytes as u64)
+}
+
+/// The segment size that sends are cut by (TCP_MAXSEG, tcp(7)).
+pub fn segment_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `bytes` is valid for writes of `len` bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_MAXSEG,
+            (&raw mut bytes).cast(),
+            &mut len,
+        )
+    };
+    check(result)?;
+    Ok(bytes.max(1) as usize)
+}
+
+/// Limits the segments that peers of this listener's connections send and get. A final segment
+/// that completes a pair is acknowledged at once instead of after the peer's 40 ms delay, and the
+/// pairs can only be counted where segment offload does not merge them: hence a small size.
+pub fn limit_segments(fd: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    set_int(fd, libc::IPPROTO_TCP, libc::TCP_MAXSEG, bytes as libc::c_int)
+}
+
+/// TCP_USER_TIMEOUT, tcp(7): unacknowledged data ends the connection after this.
+pub fn set_user_timeout(fd: BorrowedFd<'_>, ms: u32) -> io::Result<()> {
+    set_int(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, ms as libc::c_int)
+}
+
+const SOF_TIMESTAMPING_SOFTWARE: libc::c_int = 1 << 4;
+const SOF_TIMESTAMPING_OPT_ID: libc::c_int = 1 << 7;
+const SOF_TIMESTAMPING_TX_ACK: u32 = 1 << 9;
+const SOF_TIMESTAMPING_OPT_TSONLY: libc::c_int = 1 << 11;
+const SOF_TIMESTAMPING_OPT_ID_TCP: libc::c_int = 1 << 16;
+
+/// Lets [`send_stamped`] report acknowledgements on this connection. Bytes are counted from here
+/// (OPT_ID_TCP), so the first stamped byte after this call is byte 0.
+pub fn enable_ack_stamps(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = SOF_TIMESTAMPING_SOFTWARE
+        | SOF_TIMESTAMPING_OPT_ID
+        | SOF_TIMESTAMPING_OPT_TSONLY
+        | SOF_TIMESTAMPING_OPT_ID_TCP;
+    set_int(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags)
+}
+
+/// Control bytes of one `u32` message, aligned as cmsghdr wants it.
+#[repr(align(8))]
+struct StampControl([u8; 24]);
+
+/// Sends without blocking and asks for the acknowledgement of the last byte taken.
+pub fn send_stamped(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let mut control = StampControl([0; 24]);
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: msghdr is plain data; all-zero is its documented empty value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len() as _;
+    // SAFETY: the control buffer is aligned and holds CMSG_SPACE(4) = 24 bytes, so the first header
+    // and its four bytes of data lie inside it.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SO_TIMESTAMPING;
+        (*header).cmsg_len = libc::CMSG_LEN(4) as _;
+        libc::CMSG_DATA(header).cast::<u32>().write_unaligned(SOF_TIMESTAMPING_TX_ACK);
+    }
+    // SAFETY: the message refers to `bytes` and `control`, both alive; the kernel only reads them.
+    let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
+}
+
+const SO_EE_ORIGIN_TIMESTAMPING: u8 = 4;
+const SCM_TSTAMP_ACK: u32 = 2;
+
+/// One message of the error queue.
+pub enum ErrorQueue {
+    /// The byte with this index, counted from [`enable_ack_stamps`] modulo 2^32, is acknowledged,
+    /// and so is every byte before it.
+    Acked(u32),
+    /// Something else.
+    Other,
+    /// Nothing more in the queue.
+    Empty,
+}
+
+/// Takes one message from the connection's error queue (recvmsg(2), MSG_ERRQUEUE).
+pub fn next_error(fd: BorrowedFd<'_>) -> io::Result<ErrorQueue> {
+    #[repr(align(8))]
+    struct Control([u8; 256]);
+    let mut control = Control([0; 256]);
+    // SAFETY: msghdr is plain data; all-zero is its documented empty value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len() as _;
+    // SAFETY: the message has no data part, and its control buffer is alive and of the given length.
+    let got = unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
+    if got < 0 {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::WouldBlock { Ok(ErrorQueue::Empty) } else { Err(error) };
+    }
+    // SAFETY: the kernel filled the control buffer and set its length; CMSG_FIRSTHDR and CMSG_NXTHDR
+    // stay inside it, and a header whose length covers sock_extended_err is followed by one.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(&message);
+        while !header.is_null() {
+            let kind = ((*header).cmsg_level, (*header).cmsg_type);
+            let is_error =
+                kind == (libc::SOL_IP, libc::IP_RECVERR) || kind == (libc::SOL_IPV6, libc::IPV6_RECVERR);
+            let whole = libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) as usize;
+            if is_error && (*header).cmsg_len as usize >= whole {
+                let error = libc::CMSG_DATA(header).cast::<libc::sock_extended_err>().read_unaligned();
+                if error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING && error.ee_info == SCM_TSTAMP_ACK {
+                    return Ok(ErrorQueue::Acked(error.ee_data));
+                }
+            }
+            header = libc::CMSG_NXTHDR(&message, header);
+        }
+    }
+    Ok(ErrorQueue::Other)
+}
+
+fn set_int(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option's value is one int, read during the call.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn the_layout_is_the_kernels() {
+        assert_eq!(std::mem::offset_of!(TcpInfo, unacked), 24);
+        assert_eq!(std::mem::offset_of!(TcpInfo, rtt), 68);
+        assert_eq!(std::mem::offset_of!(TcpInfo, notsent_bytes), 144);
+    }
+
+    #[test]
+    fn unread_bytes_are_acknowledged_and_unsent_bytes_are_counted() {
+        let (client, mut server) = pair();
+        server.write_all(b"hello").unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        let state = tcp_state(server.as_fd()).unwrap();
+        assert!(state.alive);
+        assert_eq!(state.unacked_bytes, 0);
+        server.set_nonblocking(true).unwrap();
+        let chunk = vec![0u8; 1 << 20];
+        while server.write(&chunk).is_ok() {}
+        std::thread::sleep(Duration::from_millis(60));
+        assert!(tcp_state(server.as_fd()).unwrap().unacked_bytes > 0, "the window is full");
+        drop(client);
+    }
+
+    #[test]
+    fn a_close_with_unread_bytes_is_not_alive_and_a_clean_close_is() {
+        let (client, mut server) = pair();
+        server.write_all(b"unread").unwrap();
+        drop(client);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!tcp_state(server.as_fd()).unwrap().alive);
+
+        let (client, server) = pair();
+        client.shutdown(Shutdown::Write).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(tcp_state(server.as_fd()).unwrap().alive);
+    }
+
+    #[test]
+    fn an_acknowledgement_carries_the_index_of_its_last_byte() {
+        let (_client, server) = pair();
+        enable_ack_stamps(server.as_fd()).unwrap();
+        for expected in [4, 9] {
+            assert_eq!(send_stamped(server.as_fd(), b"12345").unwrap(), 5);
+            let mut acked = None;
+            for _ in 0..100 {
+                match next_error(server.as_fd()).unwrap() {
+                    ErrorQueue::Acked(index) => acked = Some(index),
+                    ErrorQueue::Other => {}
+                    ErrorQueue::Empty if acked.is_some() => break,
+                    ErrorQueue::Empty => std::thread::sleep(Duration::from_millis(2)),
+                }
+            }
+            assert_eq!(acked, Some(expected));
+        }
+    }
+}
