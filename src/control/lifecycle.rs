@@ -17,13 +17,15 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
-use tokio::time::{interval, sleep};
+use tokio::time::{Instant, interval, sleep};
 use tracing::{debug, info, warn};
 
 /// Workers are asked this often, so that silence is noticed without a scraper.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What a drain may take beyond the times it is configured with.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// A signal this soon after the first is its echo: timeout(1), terminals and wrappers signal a process and its group.
+const ECHO: Duration = Duration::from_millis(200);
 const ADMIN_BACKLOG: u32 = 128;
 /// After the hand-over: time for handshakes that had begun to end in the predecessor's queue.
 const HANDSHAKES: Duration = Duration::from_millis(250);
@@ -128,7 +130,7 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     }
     tokio::select! {
         _ = ended => info!("drained"),
-        stop = signals.stop() => return Err(RunError::Impatient(stop)),
+        stop = signals.stop_again() => return Err(RunError::Impatient(stop)),
         () = sleep(drain_max) => return Err(RunError::DrainStuck(drain_max)),
     }
     Ok(())
@@ -225,6 +227,17 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
+    }
+
+    /// The next one that is not the first one's echo.
+    async fn stop_again(&mut self) -> Stop {
+        let first = Instant::now();
+        loop {
+            let stop = self.stop().await;
+            if first.elapsed() > ECHO {
+                return stop;
+            }
+        }
     }
 
     async fn stop(&mut self) -> Stop {
