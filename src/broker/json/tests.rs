@@ -88,6 +88,10 @@ fn what_is_at_fault_is_named() {
             body(d, r#""\ud800\u0061""#, "1", "1"),
             "dequeuedMessage.backgroundWorker.version holds half of a surrogate pair",
         ),
+        (
+            body(d, r#""\ud800\ue000""#, "1", "1"),
+            "dequeuedMessage.backgroundWorker.version holds half of a surrogate pair",
+        ),
         (minimal().replace("cpu", "gpu"), "dequeuedMessage.run.machine.cpu is missing"),
         (minimal().replace("machine", "m"), "dequeuedMessage.run.machine is missing"),
         (minimal().replace("run", "m"), "dequeuedMessage.run is missing"),
