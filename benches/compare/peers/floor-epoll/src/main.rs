@@ -101,8 +101,9 @@ impl Floor {
         self.epoll.add(listener, socket::READ);
         let mut events = Epoll::events();
         loop {
-            for index in 0..self.epoll.wait(&mut events) {
-                let (fd, is_readable, is_error) = socket::event(&events[index]);
+            let ready = self.epoll.wait(&mut events);
+            for event in &events[..ready] {
+                let (fd, is_readable, is_error) = socket::event(event);
                 if fd == listener {
                     self.accept(listener);
                     continue;
