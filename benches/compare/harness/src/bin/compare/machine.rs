@@ -10,17 +10,13 @@ use harness::socket;
 use nix::sched::{CloneFlags, unshare};
 use serde::{Deserialize, Serialize};
 
-/// Descriptors for 200,000 polls, and, as root, a loopback of its own with all the ports it needs.
-pub fn isolate() -> Result<()> {
+/// As many descriptors as there are, and, as root, a loopback of its own with all the ports it needs. Answers the
+/// descriptors that one process may have.
+pub fn isolate() -> Result<u64> {
     let descriptors = socket::raise_descriptor_limit();
-    if descriptors < 300_000 {
-        eprintln!(
-            "only {descriptors} descriptors a process: large numbers of held polls will not be reached"
-        );
-    }
     if unshare(CloneFlags::CLONE_NEWNET).is_err() {
         eprintln!("not root: runs in the machine's own network, with the ports that it has");
-        return Ok(());
+        return Ok(descriptors);
     }
     raise_loopback()?;
     let sysctls = [
@@ -33,7 +29,7 @@ pub fn isolate() -> Result<()> {
             eprintln!("cannot set {name}: {error}");
         }
     }
-    Ok(())
+    Ok(descriptors)
 }
 
 fn raise_loopback() -> Result<()> {
@@ -59,11 +55,13 @@ pub struct Machine {
     pub cpu: String,
     pub cores: usize,
     pub memory_gib: u64,
+    /// That one process may have.
+    pub descriptors: u64,
     pub versions: BTreeMap<String, String>,
 }
 
 impl Machine {
-    pub fn describe(pilotlight: Option<&Path>) -> Self {
+    pub fn describe(pilotlight: Option<&Path>, descriptors: u64) -> Self {
         let mut versions = BTreeMap::new();
         let mut version = |name: &str, program: &str, args: &[&str]| {
             if let Some(line) = first_line(program, args) {
@@ -92,6 +90,7 @@ impl Machine {
             cpu: value("model name").unwrap_or("unknown").to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory_gib: kib.div_ceil(1024 * 1024),
+            descriptors,
             versions,
         }
     }

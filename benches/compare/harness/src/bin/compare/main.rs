@@ -21,6 +21,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::measure::{Measure, Plan};
 use crate::results::Results;
+use crate::running::Running;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
@@ -82,21 +83,21 @@ fn main() -> Result<()> {
 }
 
 fn measure(cli: &Cli) -> Result<Results> {
-    machine::isolate()?;
+    let descriptors = machine::isolate()?;
     let plan = if cli.quick { Plan::quick() } else { Plan::full() };
     let servers: Vec<_> = servers::all(&cli.pilotlight)
         .into_iter()
         .filter(|server| {
             cli.only.is_empty() || cli.only.iter().any(|part| server.name.contains(part.as_str()))
         })
-        .filter(|server| server.is_there())
+        .filter(Running::is_possible)
         .collect();
     if servers.is_empty() {
         bail!("no server to measure");
     }
     let sections =
         if cli.sections.is_empty() { Section::value_variants().to_vec() } else { cli.sections.clone() };
-    let mut measure = Measure::new(plan, servers, cli.foreign_percent_max);
+    let mut measure = Measure::new(plan, servers, descriptors, cli.foreign_percent_max);
     println!("about {} minutes", (measure.expected_secs(&sections) / 60.0).ceil());
     for section in sections {
         measure.run(section)?;

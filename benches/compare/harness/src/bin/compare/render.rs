@@ -39,13 +39,15 @@ fn preamble(results: &Results) -> String {
     };
     format!(
         "Written by `benches/compare/run`, which builds everything, runs it and writes this page.\n{quick}\n\
-         Measured {} in {:.0} minutes on {} ({} cores, {} GiB), Linux {}, both ends on this machine.\n\n\
+         Measured {} in {:.0} minutes on {} ({} cores, {} GiB, {} descriptors a process), Linux {}, \
+         both ends on this machine.\n\n\
          Versions: {}.\n",
         machine.date,
         results.minutes,
         machine.cpu,
         machine.cores,
         machine.memory_gib,
+        machine.descriptors,
         machine.kernel,
         versions.join("; ")
     )

@@ -93,6 +93,16 @@ impl Running {
         Ok(running)
     }
 
+    /// A server that cannot be started here (a runtime that is not installed, an engine that the kernel or the
+    /// build lacks) is left out of the run.
+    pub fn is_possible(server: &Server) -> bool {
+        let started = Running::start(server, Place::SERVER);
+        if let Err(error) = &started {
+            eprintln!("left out: {error:#}");
+        }
+        started.is_ok()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

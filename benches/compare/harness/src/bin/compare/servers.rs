@@ -73,14 +73,6 @@ impl Server {
         self
     }
 
-    pub fn is_there(&self) -> bool {
-        let there = self.program.exists();
-        if !there {
-            eprintln!("left out: {}: there is no {}", self.name, self.program.display());
-        }
-        there
-    }
-
     /// With these arguments too.
     pub fn with(&self, args: &[&str]) -> Self {
         let mut server = self.clone();
@@ -165,7 +157,8 @@ fn ours(pilotlight: &Path) -> Vec<Server> {
     let both = Parts { memory: true, latency: true, ..Parts::default() };
     let latency = Parts { latency: true, ..Parts::default() };
     let ours = |name, what, engine: &str, confirm: &str| {
-        let args = ["serve", "--engine", engine, "--confirm", confirm];
+        // The load's polls last as long as a section does: none may come to its end there.
+        let args = ["serve", "--engine", engine, "--confirm", confirm, "--connection-timeout", "4m"];
         Server::new(name, what, Kind::Ours, pilotlight, &args)
     };
     vec![

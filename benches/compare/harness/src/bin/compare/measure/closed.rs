@@ -78,7 +78,7 @@ impl Measure {
     }
 
     fn window(&self, server: &Server) -> Result<Window> {
-        let (running, _controllers) = warm(server)?;
+        let (running, _controllers) = self.warm(server)?;
         let (foreign, cpu_ns) = (Foreign::now(), process::cpu_ns(running.pid()));
         let dispatched = load::dispatch(running.addr, self.plan.window_secs)?;
         let (foreign_after, cpu_ns_after) = (Foreign::now(), process::cpu_ns(running.pid()));
@@ -91,6 +91,18 @@ impl Measure {
         })
     }
 
+    /// A server that has its 500 polls and has been dispatched to for a while.
+    fn warm(&self, server: &Server) -> Result<(Running, Controllers)> {
+        let running = Running::start(server, Place::SERVER)?;
+        let controllers = Controllers::start(running.addr)?;
+        std::thread::sleep(Duration::from_millis(300));
+        process::wait_idle(running.pid(), Duration::from_secs(3));
+        if self.plan.warms_up {
+            load::dispatch(running.addr, server.warmup_secs)?;
+        }
+        Ok((running, controllers))
+    }
+
     /// In a run of its own, since counting costs.
     pub(super) fn syscalls(&mut self) -> Result<()> {
         if !Counter::works() {
@@ -98,7 +110,7 @@ impl Measure {
             return Ok(());
         }
         for server in self.servers.clone() {
-            let (running, _controllers) = warm(&server)?;
+            let (running, _controllers) = self.warm(&server)?;
             let counter = Counter::start(running.pid())?;
             let dispatched = load::dispatch(running.addr, self.plan.window_secs)?;
             let mut counts = counter.stop()?;
@@ -127,16 +139,6 @@ fn per_match(total: f64, dispatched: &Dispatched, server: &Server) -> Result<f64
         bail!("{}: no hits: {dispatched:?}", server.name);
     }
     Ok(total / dispatched.hits as f64)
-}
-
-/// A server that has its 500 polls and has been dispatched to for a while.
-fn warm(server: &Server) -> Result<(Running, Controllers)> {
-    let running = Running::start(server, Place::SERVER)?;
-    let controllers = Controllers::start(running.addr)?;
-    std::thread::sleep(Duration::from_millis(300));
-    process::wait_idle(running.pid(), Duration::from_secs(3));
-    load::dispatch(running.addr, server.warmup_secs)?;
-    Ok((running, controllers))
 }
 
 /// perf, counting the system calls of one process.

@@ -19,7 +19,7 @@ impl Measure {
             process::wait_idle(running.pid(), IDLE_WITHIN);
             let mut rows = vec![Resident { held: 0, rss_bytes: process::rss_bytes(running.pid()) }];
             let mut polls = Held::start(running.addr, server.open_rate)?;
-            for &wanted in self.plan.held {
+            for &wanted in &self.plan.held {
                 let now = polls.hold(wanted)?;
                 process::wait_idle(running.pid(), IDLE_WITHIN);
                 let rss_bytes = process::rss_bytes(running.pid());

@@ -13,14 +13,19 @@ use crate::machine::Machine;
 use crate::results::{Described, Results};
 use crate::servers::{Kind, Server};
 
+/// What a process needs beside its polls: connections of supervisors, and those that have ended but are not
+/// closed.
+const DESCRIPTORS_FOR_THE_REST: u64 = 1000;
+
 /// How long and how much. Everything is bounded.
 pub struct Plan {
     quick: bool,
     rounds: u32,
+    warms_up: bool,
     window_secs: u64,
     /// A window is run again at most this often.
     repeats_max: u32,
-    held: &'static [u64],
+    held: Vec<u64>,
     aborts: u64,
     aborts_secs_max: u64,
     open_secs: f64,
@@ -28,7 +33,7 @@ pub struct Plan {
     open_rounds: u32,
     /// Polls and keys of the crowded case.
     crowd: (u64, u64),
-    scale: &'static [u64],
+    scale: Vec<u64>,
 }
 
 impl Plan {
@@ -36,15 +41,16 @@ impl Plan {
         Plan {
             quick: false,
             rounds: 5,
+            warms_up: true,
             window_secs: 3,
             repeats_max: 3,
-            held: &[500, 10_000, 200_000],
+            held: vec![500, 10_000, 200_000],
             aborts: 1_000_000,
             aborts_secs_max: 60,
             open_secs: 4.0,
             open_rounds: 3,
             crowd: (100_000, 10_000),
-            scale: &[500, 10_000, 50_000, 100_000, 200_000],
+            scale: vec![500, 10_000, 50_000, 100_000, 200_000],
         }
     }
 
@@ -52,16 +58,28 @@ impl Plan {
         Plan {
             quick: true,
             rounds: 1,
+            warms_up: false,
             window_secs: 1,
             repeats_max: 0,
-            held: &[500],
+            held: vec![500],
             aborts: 5_000,
             aborts_secs_max: 1,
             open_secs: 0.3,
             open_rounds: 1,
             crowd: (2_000, 200),
-            scale: &[500],
+            scale: vec![500],
         }
+    }
+
+    /// No more polls than one process has descriptors for, on either side.
+    fn within(mut self, descriptors: u64) -> Self {
+        let most = descriptors.saturating_sub(DESCRIPTORS_FOR_THE_REST);
+        for list in [&mut self.held, &mut self.scale] {
+            list.iter_mut().for_each(|polls| *polls = most.min(*polls));
+            list.dedup();
+        }
+        self.crowd.0 = most.min(self.crowd.0);
+        self
     }
 }
 
@@ -73,7 +91,8 @@ pub struct Measure {
 }
 
 impl Measure {
-    pub fn new(plan: Plan, servers: Vec<Server>, foreign_percent_max: f64) -> Self {
+    pub fn new(plan: Plan, servers: Vec<Server>, descriptors: u64, foreign_percent_max: f64) -> Self {
+        let plan = plan.within(descriptors);
         let ours = servers.iter().find(|server| server.kind == Kind::Ours);
         let described = servers.iter().map(|server| Described {
             name: server.name.to_owned(),
@@ -81,7 +100,7 @@ impl Measure {
             binary_bytes: server.binary.as_ref().and_then(|path| path.metadata().ok()).map(|meta| meta.len()),
         });
         let results = Results {
-            machine: Machine::describe(ours.map(|server| server.program.as_path())),
+            machine: Machine::describe(ours.map(|server| server.program.as_path()), descriptors),
             quick: plan.quick,
             foreign_percent_max,
             servers: described.collect(),
@@ -111,7 +130,8 @@ impl Measure {
         let plan = &self.plan;
         let count =
             |takes_part: fn(&Server) -> bool| self.servers.iter().filter(|s| takes_part(s)).count() as f64;
-        let window = |server: &Server| START + (server.warmup_secs + plan.window_secs) as f64;
+        let warmup = |server: &Server| if plan.warms_up { server.warmup_secs as f64 } else { 0.0 };
+        let window = |server: &Server| START + warmup(server) + plan.window_secs as f64;
         let windows: f64 = self.servers.iter().map(window).sum();
         let open = START + 1.5 + plan.open_secs;
         let filling = |polls: u64| polls as f64 / 12_000.0;

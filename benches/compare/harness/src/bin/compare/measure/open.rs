@@ -16,7 +16,7 @@ impl Measure {
     pub(super) fn latency(&mut self) -> Result<()> {
         for round in 1..=self.plan.open_rounds {
             // The middle rate is the one with a target: it is measured in every round.
-            let percents: &[u32] = if round == 1 { &[25, 50, 75] } else { &[50] };
+            let percents: &[u32] = if round == 1 && !self.plan.quick { &[25, 50, 75] } else { &[50] };
             for server in self.servers.clone().into_iter().filter(|server| server.parts.latency) {
                 let Some(capacity) = self.results.hits_per_second(server.name) else {
                     eprintln!("latency of {} needs its capacity: run the windows too", server.name);
@@ -91,7 +91,7 @@ impl Measure {
 
     pub(super) fn scale(&mut self) -> Result<()> {
         for server in self.servers.clone().into_iter().filter(|server| server.parts.scale) {
-            for &polls in self.plan.scale {
+            for &polls in &self.plan.scale {
                 let args = ["--runners", &polls.to_string(), SPIN];
                 let report = self.open_loop(&server, Place::LOAD, PAIR_RATE, &args)?;
                 println!(
