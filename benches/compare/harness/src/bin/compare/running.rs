@@ -41,12 +41,14 @@ impl Place {
         for &cpu in self.cpus {
             let _ = set.set(cpu);
         }
-        // SAFETY: between fork and exec only two system calls are made, and nothing is allocated.
+        // SAFETY: between fork and exec only system calls are made, and nothing is allocated.
         unsafe {
             command.pre_exec(move || {
                 sched_setaffinity(Pid::from_raw(0), &set)?;
                 // Being preferred takes root; without it the load is merely less even.
                 libc::setpriority(libc::PRIO_PROCESS, 0, self.nice);
+                // Nothing outlives the harness, however it ends.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 Ok(())
             });
         }

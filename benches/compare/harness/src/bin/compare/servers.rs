@@ -57,14 +57,14 @@ impl Server {
             scatter_args: &[],
             binary: Some(program.to_owned()),
             warmup_secs: 1,
-            open_rate: 20_000,
+            open_rate: 30_000,
         }
     }
 
     fn script(mut self) -> Self {
         self.binary = None;
         self.warmup_secs = 2;
-        self.open_rate = 5_000;
+        self.open_rate = 8_000;
         self
     }
 

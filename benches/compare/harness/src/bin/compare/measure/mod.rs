@@ -23,8 +23,9 @@ pub struct Plan {
     rounds: u32,
     warms_up: bool,
     window_secs: u64,
-    /// A window is run again at most this often.
+    /// A window is run again at most this often, and all of them together.
     repeats_max: u32,
+    repeats_left: u32,
     held: Vec<u64>,
     aborts: u64,
     aborts_secs_max: u64,
@@ -44,10 +45,11 @@ impl Plan {
             warms_up: true,
             window_secs: 3,
             repeats_max: 3,
+            repeats_left: 40,
             held: vec![500, 10_000, 200_000],
             aborts: 1_000_000,
-            aborts_secs_max: 60,
-            open_secs: 4.0,
+            aborts_secs_max: 130,
+            open_secs: 3.0,
             open_rounds: 3,
             crowd: (100_000, 10_000),
             scale: vec![500, 10_000, 50_000, 100_000, 200_000],
@@ -61,6 +63,7 @@ impl Plan {
             warms_up: false,
             window_secs: 1,
             repeats_max: 0,
+            repeats_left: 0,
             held: vec![500],
             aborts: 5_000,
             aborts_secs_max: 1,
@@ -134,6 +137,9 @@ impl Measure {
         let window = |server: &Server| START + warmup(server) + plan.window_secs as f64;
         let windows: f64 = self.servers.iter().map(window).sum();
         let open = START + 1.5 + plan.open_secs;
+        let aborting = |server: &Server| {
+            START + (plan.aborts as f64 / f64::from(server.open_rate)).min(plan.aborts_secs_max as f64)
+        };
         let filling = |polls: u64| polls as f64 / 12_000.0;
         let rounds = f64::from(plan.open_rounds);
         let secs = |section: &Section| match section {
@@ -143,7 +149,7 @@ impl Measure {
                 count(|s| s.parts.memory)
                     * (START + 2.0 + filling(plan.held.iter().copied().max().unwrap_or(0)))
             }
-            Section::Aborts => count(|s| s.parts.memory) * (START + plan.aborts_secs_max as f64),
+            Section::Aborts => self.servers.iter().filter(|s| s.parts.memory).map(aborting).sum(),
             Section::Latency => count(|s| s.parts.latency) * (rounds + 2.0) * open,
             Section::Keys => count(|s| s.parts.keys) * rounds * (2.0 * open + filling(plan.crowd.0)),
             Section::Workers => count(|s| s.parts.workers) * rounds * 3.0 * open,
