@@ -117,27 +117,19 @@ impl Ring {
         }
     }
 
-    /// `last`: nothing follows on this connection; it is shut down and its end comes as an event.
+    /// `last`: nothing follows on this connection; its receive is cancelled, which comes as its end. (A shutdown
+    /// would do it too, but the kernel hands that to a thread.)
     pub fn send(&mut self, conn: u32, bytes: &'static [u8], last: bool) {
-        let flags = if last {
-            squeue::Flags::SKIP_SUCCESS | squeue::Flags::IO_LINK
-        } else {
-            squeue::Flags::SKIP_SUCCESS
-        };
         let send = opcode::Send::new(types::Fixed(conn), bytes.as_ptr(), bytes.len() as u32)
             .flags(libc::MSG_NOSIGNAL)
             .build()
-            .flags(flags)
-            .user_data(SILENT);
-        if !last {
-            self.push(&[send]);
-            return;
-        }
-        let shutdown = opcode::Shutdown::new(types::Fixed(conn), libc::SHUT_RDWR)
-            .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(SILENT);
-        self.push(&[send, shutdown]);
+        self.push(&[send]);
+        if last {
+            let cancel = opcode::AsyncCancel::new(RECEIVE | u64::from(conn));
+            self.push(&[cancel.build().flags(squeue::Flags::SKIP_SUCCESS).user_data(SILENT)]);
+        }
     }
 
     pub fn close(&mut self, conn: u32) {
