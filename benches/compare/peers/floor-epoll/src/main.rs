@@ -4,6 +4,7 @@
 //! takes the next POST. What is left is what two reads and two writes cost on this kernel.
 //!
 //! - `--close`: the poll's answer says `Connection: close` and its connection is closed after it.
+//! - `--read`: the poll's answer says `Connection: close`, and the POST is answered when its client has closed.
 //! - `--confirm`: the POST is answered when the poll's kernel has acknowledged the answer.
 //! - `--echo`: the poll is answered with the POST's body, so that a receipt can be told by its id.
 //! - `--scatter`: a pseudo-random poll is taken, not the newest: what cold sockets cost.
@@ -36,6 +37,7 @@ const FRESH: Conn = Conn { held_at: NONE, parked: NONE, sent_bytes: 0, mss: MSS 
 struct Options {
     port: u16,
     close: bool,
+    read: bool,
     confirm: bool,
     echo: bool,
     scatter: bool,
@@ -53,12 +55,14 @@ struct Floor {
 }
 
 fn main() {
-    let mut options = Options { port: 0, close: false, confirm: false, echo: false, scatter: false };
+    let mut options =
+        Options { port: 0, close: false, read: false, confirm: false, echo: false, scatter: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--port" => options.port = args.next().and_then(|v| v.parse().ok()).expect("--port PORT"),
             "--close" => options.close = true,
+            "--read" => options.read = true,
             "--confirm" => options.confirm = true,
             "--echo" => options.echo = true,
             "--scatter" => options.scatter = true,
@@ -81,7 +85,7 @@ impl Floor {
     fn new(options: Options) -> Self {
         // The message itself, as a broker would cut it out of the dispatch.
         let message = &DISPATCH[br#"{"dequeuedMessage":"#.len()..DISPATCH.len() - 1];
-        let mut answer = answer_head(message.len(), options.close);
+        let mut answer = answer_head(message.len(), options.close || options.read);
         let head_bytes = answer.len();
         answer.extend_from_slice(message);
         Floor {
@@ -183,6 +187,10 @@ impl Floor {
             return;
         }
         socket::send(poll as i32, &self.answer);
+        if self.options.read {
+            self.conns[poll as usize].parked = fd as u32;
+            return;
+        }
         if self.options.close {
             socket::close(poll as i32);
         }
@@ -194,7 +202,7 @@ impl Floor {
         let body_at = request.windows(4).position(|w| w == b"\r\n\r\n").map_or(read, |at| at + 4);
         self.answer.truncate(self.head_bytes);
         self.answer.extend_from_slice(&request[body_at..]);
-        let head = answer_head(read - body_at, self.options.close);
+        let head = answer_head(read - body_at, self.options.close || self.options.read);
         self.answer[..self.head_bytes].copy_from_slice(&head);
     }
 
@@ -234,7 +242,7 @@ impl Floor {
         self.release(fd as u32);
         let parked = std::mem::replace(&mut self.conns[fd as usize].parked, NONE);
         if parked != NONE {
-            socket::send(parked as i32, FALSE);
+            socket::send(parked as i32, if self.options.read { TRUE } else { FALSE });
         }
         socket::close(fd);
     }

@@ -65,7 +65,7 @@ impl Machine {
         let mut versions = BTreeMap::new();
         let mut version = |name: &str, program: &str, args: &[&str]| {
             if let Some(line) = first_line(program, args) {
-                versions.insert(name.to_owned(), line);
+                versions.insert(name.to_owned(), line.trim_start_matches(name).trim_start().to_owned());
             }
         };
         version("node", "node_modules/node-22/bin/node", &["--version"]);

@@ -59,7 +59,8 @@ fn reached(results: &Results) -> String {
         let measured = target.measured.map_or("–".to_owned(), |m| format!("{m:.2}{unit}"));
         let sign = if target.more_is_better { "≥ " } else { "" };
         let (must, aim) = (format!("{sign}{}{unit}", target.must), format!("{sign}{}{unit}", target.aim));
-        vec![target.figure.to_owned(), must, aim, measured, target.verdict().to_owned()]
+        let verdict = target.verdict().to_owned();
+        vec![target.figure, must, aim, measured, verdict]
     });
     table("What is to be reached", &["figure", "must", "aim", "measured", ""], rows.collect())
 }
@@ -126,6 +127,9 @@ fn open_loop(results: &Results) -> String {
         for percent in [25, 50, 75] {
             let reports: Vec<&OpenLoop> =
                 all.iter().filter(|row| row.percent == percent).map(|row| &row.report).collect();
+            if reports.is_empty() {
+                continue;
+            }
             let of = |figure: fn(&OpenLoop) -> f64| {
                 median(reports.iter().map(|report| figure(report)))
                     .map_or("–".to_owned(), |value| format!("{value:.0}"))

@@ -146,6 +146,8 @@ fn floors() -> Vec<Server> {
         .parts(latency),
         floor("floor-epoll-close", "the same, closing after each run", FLOOR_EPOLL, &["--close"])
             .parts(latency),
+        floor("floor-epoll-read", "the same, waiting for the runner to close", FLOOR_EPOLL, &["--read"])
+            .parts(latency),
         floor("floor-uring", "a bare io_uring loop", FLOOR_URING, &[])
             .parts(Parts { memory: true, ..Parts::default() }),
         floor("floor-uring-close", "the same, closing after each run", FLOOR_URING, &["--close"]),
