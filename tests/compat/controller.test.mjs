@@ -35,7 +35,7 @@ describe(`run controller on ${runtime}, confirm ${confirm}`, { timeout: 120_000 
         runtime: runtime === "bun" ? "bun-1.4" : { node20: "node", node22: "node-22", node24: "node-24" }[runtime],
       }),
     );
-    broker = await startBroker({ flags: ["--connection-timeout", "20s", "--keepalive", "2m"] });
+    broker = await startBroker({ flags: ["--connection-timeout", "20s", "--keepalive", "2m", "--drain-time", "200ms"] });
     supervisor = await MockSupervisor.start();
   });
   after(async () => {
@@ -84,7 +84,11 @@ describe(`run controller on ${runtime}, confirm ${confirm}`, { timeout: 120_000 
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));
     let how;
     child.ended.then((ended) => (how = ended));
-    ending.push(() => child.kill("SIGKILL") && child.ended);
+    // A controller leaves its prepared task process behind when it exits; in its container that ends with it.
+    ending.push(() => {
+      child.kill("SIGKILL");
+      return child.ended;
+    });
     /** `promise`, or what the controller wrote, should that fail. */
     const told = async (promise) => {
       try {

@@ -39,17 +39,25 @@ export async function until(what, probe, { timeout = 10_000, every = 20 } = {}) 
   }
 }
 
-// Nothing that a test starts outlives it, however the test ends.
+// Nothing that a test starts outlives it, however the test ends: each child leads a group of its own, so that
+// what it has started in turn goes with it.
 const children = new Set();
-process.on("exit", () => {
-  for (const child of children) child.kill("SIGKILL");
-});
+function reap(child) {
+  try {
+    process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // Nobody is left in the group.
+  }
+}
+process.on("exit", () => children.forEach(reap));
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 export function start(command, args, options) {
-  const child = spawn(command, args, options);
+  const child = spawn(command, args, { ...options, detached: true });
   children.add(child);
   child.ended = new Promise((done) => {
     child.once("error", (error) => done({ error }));
+    // What it has started may hold its output open, without which there is no "close".
+    child.once("exit", () => reap(child));
     child.once("close", (code, signal) => done({ code, signal }));
   });
   child.ended.then(() => children.delete(child));

@@ -74,9 +74,12 @@ async function job(file, { runtime, confirm }) {
   });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));
-  const killer = setTimeout(() => process.kill(-child.pid, "SIGKILL"), JOB_TIMEOUT_MS);
+  // SIGTERM first: on it a test file takes down what it has started.
+  const killers = [["SIGTERM", 0], ["SIGKILL", 10_000]].map(([signal, grace]) =>
+    setTimeout(() => process.kill(-child.pid, signal), JOB_TIMEOUT_MS + grace),
+  );
   const code = await new Promise((done) => child.once("close", done));
-  clearTimeout(killer);
+  killers.forEach(clearTimeout);
   const count = (what) => Number(new RegExp(`^ℹ ${what} (\\d+)$`, "m").exec(output)?.[1] ?? 0);
   const passed = count("pass");
   // A test that was skipped has not shown anything, and a file that ended early has failed.
