@@ -176,6 +176,21 @@ fn a_half_closed_supervisor_gets_its_answers() {
     assert_eq!(poll.response().status, 200);
 }
 
+#[test]
+fn empty_lines_before_a_request() {
+    let broker = Broker::start("--workers 1");
+    for lines in ["\r\n", "\r\n\r\n\r\n\r\n"] {
+        let request = [lines.as_bytes(), trigger::CONNECT].concat();
+        let mut client = broker.client();
+        assert_eq!(client.ask(&request).status, 200, "{lines:?}");
+        assert_eq!(client.ask(&request).status, 200, "{lines:?}");
+        for_each_cut(&broker, &request[..lines.len() + 4], |_, client| {
+            client.send(&trigger::CONNECT[4..]);
+            assert_eq!(client.response().status, 200, "{lines:?}");
+        });
+    }
+}
+
 /// Sends `request` once per place at which it can be cut in two, each time on a connection of its
 /// own and with enough time between the parts for the first to have been read.
 fn for_each_cut(broker: &Broker, request: &[u8], then: impl FnMut(usize, &mut Client)) {
