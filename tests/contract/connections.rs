@@ -176,6 +176,24 @@ fn a_half_closed_supervisor_gets_its_answers() {
     assert_eq!(poll.response().status, 200);
 }
 
+/// The end of a runner is the end of its poll, also if it was seen before the poll was.
+#[test]
+fn a_poll_behind_which_its_runner_has_closed_is_not_held() {
+    let broker = Broker::start("--workers 1 --confirm read");
+    let (key, other) = (Key::fresh(), Key::fresh());
+    let mut runner = broker.poll(&key);
+    let mut client = broker.supervisor();
+    client.send([&key.dispatch(), other.poll().as_bytes()].concat());
+    client.finish();
+    assert_eq!(runner.response().status, 200);
+    thread::sleep(MOMENT);
+    // Only now the dispatch is answered, and the poll behind it looked at.
+    runner.finish();
+    assert!(client.response().did_warm_start());
+    client.expect_closed();
+    assert!(!broker.dispatch(&other.message()));
+}
+
 #[test]
 fn empty_lines_before_a_request() {
     let broker = Broker::start("--workers 1");
