@@ -6,4 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
+mod connections;
+mod json;
+mod limits;
 mod matching;
+mod workers;
