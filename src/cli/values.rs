@@ -15,7 +15,7 @@ impl FromStr for Millis {
     fn from_str(typed: &str) -> Result<Self, String> {
         const FORM: &str = "write a number and its unit: 500ms, 30s, 5m, 1h";
         let parsed: Duration = humantime::parse_duration(typed).map_err(|_| FORM.to_owned())?;
-        if parsed.subsec_nanos() % 1_000_000 != 0 {
+        if !parsed.subsec_nanos().is_multiple_of(1_000_000) {
             return Err("times are in whole milliseconds: 1ms is the finest".to_owned());
         }
         u64::try_from(parsed.as_millis()).map(Millis).map_err(|_| FORM.to_owned())

@@ -5,6 +5,7 @@ mod resolve;
 mod tests;
 
 pub use crate::cli::{EngineChoice, LogFormat};
+pub use crate::sys::listen::TcpOptions;
 pub use resolve::{ADMIN_CONNECTIONS_MAX, ConfigError, WORKERS_MAX};
 
 use crate::broker::settings::Settings;
@@ -43,6 +44,8 @@ pub struct Listeners {
     pub dispatch: Option<ListenSpec>,
     /// Health, metrics, status, drain.
     pub admin: ListenSpec,
+    /// Share addresses that somebody listens on already.
+    pub takeover: bool,
 }
 
 /// One listener: to be bound, or handed over by the service manager.
@@ -53,21 +56,6 @@ pub enum ListenSpec {
     /// A listening socket that came with the process (systemd socket activation).
     /// It may be shared with a predecessor or a successor: never `shutdown` it.
     Fd(Arc<OwnedFd>),
-}
-
-/// Socket options of the data plane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpOptions {
-    /// Length of the accept queue of each listener; the kernel caps it at net.core.somaxconn.
-    pub backlog: u32,
-    /// TCP_USER_TIMEOUT, in milliseconds; 0 leaves the kernel's.
-    pub user_timeout_ms: u32,
-    /// TCP_KEEPIDLE, in seconds.
-    pub keepalive_idle_s: u32,
-    /// TCP_KEEPINTVL, in seconds.
-    pub keepalive_interval_s: u32,
-    /// TCP_KEEPCNT.
-    pub keepalive_count: u32,
 }
 
 /// What is logged, and how.

@@ -1,1 +1,26 @@
+//! Everything that is not hot: admin HTTP, metrics, logs, signals.
+//!
+//! One thread (the main one) with its own small runtime. It asks the workers and they answer; they never wait for
+//! it, and it never waits long for them.
+//!
+//! - [`lifecycle`]: start, serve, drain, end.
+//! - [`cores`]: asking all workers at once, and noticing one that is silent.
+//! - [`admin`]: the routes of the admin side; [`server`]: its connections and their bounds.
+//! - [`status`], [`metrics`], [`drain`]: what those routes say and do.
+//! - [`client`]: `pilotlight drain`, which talks to them.
+//! - [`logging`]: where log lines go.
 
+pub mod admin;
+pub mod client;
+pub mod cores;
+pub mod drain;
+pub mod lifecycle;
+pub mod logging;
+pub mod metrics;
+pub mod server;
+pub mod status;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,12 @@ pub enum ActivationError {
 /// Takes the sockets that were handed over to this very process (LISTEN_PID); none is the usual case.
 /// Call it once, before anything else opens a descriptor.
 pub fn take() -> Result<Activated, ActivationError> {
-    // sd-notify checks LISTEN_PID and sets close-on-exec on each descriptor, so each one is open.
+    // A parent's variables may have been inherited; sd-notify would then miss the sockets that their names are for.
+    let ours = std::process::id().to_string();
+    if std::env::var("LISTEN_PID").as_ref() != Ok(&ours) {
+        return Ok(Activated::default());
+    }
+    // This sets close-on-exec on each descriptor, and fails if one is not open.
     let named: Vec<(RawFd, String)> = sd_notify::listen_fds_with_names()
         .map_err(|error| ActivationError::Variables(error.to_string()))?
         .collect();

@@ -4,7 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use super::tcp;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// Which of the three listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +50,7 @@ impl fmt::Display for Side {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// EADDRINUSE.
-    #[error("{flag} {addr}: the address is in use: stop what listens there, or choose another port (0 takes a free one)", flag = .side.flag())]
+    #[error("{flag} {addr}: the address is in use: stop what listens there, choose another port (0 takes a free one), or join a running pilotlight with --takeover", flag = .side.flag())]
     InUse {
         /// Which listener.
         side: Side,
@@ -112,21 +115,99 @@ impl ListenError {
     }
 }
 
-/// Binds a non-blocking listener. With `reuse_port` several sockets (one per core) share the address.
-pub fn bind(
-    side: Side,
-    addr: SocketAddr,
-    backlog: u32,
-    reuse_port: bool,
-) -> Result<TcpListener, ListenError> {
+/// Binds a non-blocking listener. Several sockets (one per core, or a predecessor's) may share its
+/// address; with `exclusive` it is refused if somebody listens there already.
+pub fn bind(side: Side, addr: SocketAddr, backlog: u32, exclusive: bool) -> Result<TcpListener, ListenError> {
     let bound = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(reuse_port)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&addr.into())?;
+        if exclusive && addr.port() != 0 {
+            // SO_REUSEPORT would join a stranger's listener without a word.
+            socket(addr, false)?;
+        }
+        let socket = socket(addr, true)?;
         socket.listen(backlog.min(i32::MAX as u32) as i32)?;
         Ok(socket.into())
     };
     bound().map_err(|source| ListenError::new(side, addr, source))
+}
+
+fn socket(addr: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+/// Socket options of the data plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// Length of the accept queue of each listener; the kernel caps it at net.core.somaxconn.
+    pub backlog: u32,
+    /// TCP_USER_TIMEOUT, in milliseconds; 0 leaves the kernel's.
+    pub user_timeout_ms: u32,
+    /// TCP_KEEPIDLE, in seconds.
+    pub keepalive_idle_s: u32,
+    /// TCP_KEEPINTVL, in seconds.
+    pub keepalive_interval_s: u32,
+    /// TCP_KEEPCNT.
+    pub keepalive_count: u32,
+}
+
+impl TcpOptions {
+    /// Sets what Linux hands down from a listener to the connections that it accepts, so that a new
+    /// connection costs no system call for it. With `segment_bytes` their segments are limited too.
+    pub fn hand_down(&self, listener: &TcpListener, segment_bytes: Option<u32>) -> io::Result<()> {
+        let socket = SockRef::from(listener);
+        socket.set_tcp_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(self.keepalive_idle_s.into()))
+            .with_interval(Duration::from_secs(self.keepalive_interval_s.into()))
+            .with_retries(self.keepalive_count);
+        socket.set_tcp_keepalive(&keepalive)?;
+        if self.user_timeout_ms > 0 {
+            tcp::set_user_timeout(listener.as_fd(), self.user_timeout_ms)?;
+        }
+        match segment_bytes {
+            Some(bytes) => tcp::limit_segments(listener.as_fd(), bytes),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any() -> SocketAddr {
+        "127.0.0.1:0".parse().expect("an address")
+    }
+
+    #[test]
+    fn an_address_is_shared_only_on_purpose() {
+        let first = bind(Side::Runner, any(), 8, true).expect("bound");
+        let addr = first.local_addr().expect("bound");
+        bind(Side::Runner, addr, 8, false).expect("a second on the same address");
+        let error = bind(Side::Admin, addr, 8, true).expect_err("in use");
+        assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_the_kernel_says_becomes_what_to_do() {
+        let addr: SocketAddr = "[::1]:80".parse().expect("an address");
+        for (errno, advice) in [
+            (libc::EADDRINUSE, "choose another port"),
+            (libc::EACCES, "from 1024 up"),
+            (libc::EADDRNOTAVAIL, "no such address"),
+            (libc::EMFILE, "LimitNOFILE"),
+            (libc::EAFNOSUPPORT, "choose an IPv4 address"),
+            (libc::ENOBUFS, "No buffer space"),
+        ] {
+            let error = ListenError::new(Side::Dispatch, addr, io::Error::from_raw_os_error(errno));
+            let line = error.to_string();
+            assert!(line.starts_with("--dispatch-listen [::1]:80: "), "{line}");
+            assert!(line.contains(advice), "{line}");
+            assert!(!line.contains('\n'), "{line}");
+        }
+    }
 }

@@ -100,7 +100,7 @@ fn plain_pieces(len: usize, segment_bytes: usize) -> u8 {
     (0..3u8)
         .find(|&pieces| {
             let rest = len.saturating_sub(pieces as usize);
-            (pieces as usize + segments(rest)) % 2 == 0
+            (pieces as usize + segments(rest)).is_multiple_of(2)
         })
         .unwrap_or(0)
 }
@@ -115,7 +115,7 @@ mod tests {
             for len in 2..6_000 {
                 let pieces = plain_pieces(len, segment_bytes) as usize;
                 let segments = pieces + (len - pieces).div_ceil(segment_bytes);
-                assert!(pieces <= 2 && segments % 2 == 0, "{len} of {segment_bytes}: {pieces}");
+                assert!(pieces <= 2 && segments.is_multiple_of(2), "{len} of {segment_bytes}: {pieces}");
             }
         }
     }

@@ -1,0 +1,194 @@
+//! The routes of the admin side.
+
+use super::cores::Reporter;
+use super::status::{About, Status};
+use super::{drain, metrics};
+use crate::broker::settings::Confirm;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// A worker that has answered nothing for longer than this makes `/healthz` fail.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// A request from its head to its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const BODY_BYTES_MAX: usize = 16 << 10;
+
+/// What the admin side knows.
+pub struct Admin {
+    confirm: Confirm,
+    connections_max: usize,
+    /// Unset until every worker serves.
+    reporter: OnceLock<Reporter>,
+    draining: AtomicBool,
+}
+
+/// An answer that is no success: a status and one line.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    error: String,
+}
+
+impl Refusal {
+    /// Any of them.
+    pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Refusal { status, error: error.into() }
+    }
+
+    /// 400.
+    pub fn bad(error: impl Into<String>) -> Self {
+        Refusal::new(StatusCode::BAD_REQUEST, error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({"error": self.error}))).into_response()
+    }
+}
+
+impl Admin {
+    /// Before the workers have started.
+    pub fn new(confirm: Confirm, connections_max: usize) -> Self {
+        Admin { confirm, connections_max, reporter: OnceLock::new(), draining: AtomicBool::new(false) }
+    }
+
+    /// Every worker serves.
+    pub fn serving(&self, reporter: Reporter) {
+        assert!(self.reporter.set(reporter).is_ok(), "started once");
+    }
+
+    /// The process is on its way out.
+    pub fn draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// The workers, once they serve.
+    pub fn reporter(&self) -> Result<&Reporter, Refusal> {
+        self.reporter.get().ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "starting"))
+    }
+
+    fn about(&self, reporter: &Reporter) -> About {
+        About {
+            engine: reporter.engine_name(),
+            uptime: reporter.uptime(),
+            draining: self.is_draining(),
+            confirm: self.confirm,
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// All routes.
+pub fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_page))
+        .route("/status", get(status))
+        .route("/drain", get(drain::list).post(drain::begin).delete(drain::lift))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(in_time))
+        .with_state(admin)
+}
+
+/// Alive: every worker has answered something lately.
+async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
+    let silent = match admin.reporter() {
+        // Workers end one by one when they drain.
+        Ok(reporter) if !admin.is_draining() => reporter.silent(SILENCE_MAX),
+        _ => Vec::new(),
+    };
+    match silent.is_empty() {
+        true => Json(json!({"healthy": true})).into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"healthy": false, "stalled_cores": silent})))
+            .into_response(),
+    }
+}
+
+/// Ready for runners and dispatches.
+async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
+    let reason = match admin.reporter() {
+        _ if admin.is_draining() => "draining",
+        Err(_) => "starting",
+        Ok(_) => return Json(json!({"ready": true})).into_response(),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"ready": false, "reason": reason}))).into_response()
+}
+
+async fn metrics_page(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
+    let reporter = admin.reporter()?;
+    let snapshot = reporter.snapshot(false).await;
+    let page = metrics::render(admin.about(reporter), admin.connections_max, &snapshot);
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response())
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
+    let reporter = admin.reporter()?;
+    let snapshot = reporter.snapshot(true).await;
+    Ok(Json(Status::new(admin.about(reporter), &snapshot)).into_response())
+}
+
+async fn no_such_route() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status and /drain")
+}
+
+async fn no_such_method() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "not with this method: the Allow header names those that are",
+    )
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (
+            [(header::CONNECTION, "close")],
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
+        )
+            .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FakeCores, Manner};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn unhealthy_once_a_core_is_silent_for_seconds_and_healthy_again_after() {
+        let cores = Arc::new(FakeCores::new(&[Manner::Answers, Manner::Answers]));
+        let admin = Arc::new(Admin::new(Confirm::Read, 1));
+        admin.serving(Reporter::new(cores.clone()));
+        let beat = async || {
+            admin.reporter().expect("serving").snapshot(false).await;
+            tokio::time::advance(Duration::from_secs(1)).await;
+            healthz(State(admin.clone())).await.status()
+        };
+        for _ in 0..10 {
+            assert_eq!(beat().await, StatusCode::OK);
+        }
+        cores.now(1, Manner::Silent);
+        assert_eq!(beat().await, StatusCode::OK);
+        for _ in 0..3 {
+            beat().await;
+        }
+        assert_eq!(beat().await, StatusCode::SERVICE_UNAVAILABLE);
+        cores.now(1, Manner::Answers);
+        assert_eq!(beat().await, StatusCode::OK);
+    }
+}

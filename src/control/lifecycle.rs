@@ -1,0 +1,236 @@
+//! Start, serve, drain, end.
+
+use super::admin::{self, Admin};
+use super::cores::{REPORT_AGE_MAX, Reporter};
+use super::logging;
+use super::server::{self, Bounds};
+use crate::broker::report::Command;
+use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, Listeners, ServeConfig};
+use crate::shard::{self, StartError, Started};
+use crate::sys::handover::ListenGroup;
+use crate::sys::listen::{self, ListenError, Side};
+use crate::sys::{descriptors, kernel, notify};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
+use tokio::time::{interval, sleep};
+use tracing::{debug, info, warn};
+
+/// Workers are asked this often, so that silence is noticed without a scraper.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// What a drain may take beyond the times it is configured with.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+const ADMIN_BACKLOG: u32 = 128;
+/// After the hand-over: time for handshakes that had begun to end in the predecessor's queue.
+const HANDSHAKES: Duration = Duration::from_millis(250);
+
+/// Why `serve` ended other than by a drain.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The data plane did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The admin side did not start.
+    #[error(transparent)]
+    Admin(#[from] ListenError),
+    /// A log filter that looked right and is not.
+    #[error("--log-level: {0}: write a level, or module=level")]
+    Log(#[from] tracing_subscriber::filter::ParseError),
+    /// No runtime, no signals.
+    #[error("cannot set up the control plane: {0}")]
+    Control(#[from] io::Error),
+    /// The workers ended though nobody told them to.
+    #[error("the workers ended unasked: this is a bug; the log's last lines say more")]
+    WorkersEnded,
+    /// The drain took far longer than it may.
+    #[error("the drain did not end within {}s: connections were cut", .0.as_secs())]
+    DrainStuck(Duration),
+    /// A second signal.
+    #[error("told twice to stop: connections were cut")]
+    Impatient(Stop),
+}
+
+/// A signal that ends the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl Stop {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stop::Interrupt => "SIGINT",
+            Stop::Terminate => "SIGTERM",
+        }
+    }
+
+    /// The exit code by which shells know it.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Stop::Interrupt => 130,
+            Stop::Terminate => 143,
+        }
+    }
+}
+
+/// Serves until told to stop. The calling thread becomes the control plane.
+pub fn run(config: ServeConfig) -> Result<(), RunError> {
+    logging::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(serve(config));
+    // Without waiting for workers that did not end: the process does.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(config: ServeConfig) -> Result<(), RunError> {
+    let mut signals = Signals::new()?;
+    report_limits(&config);
+    let admin = Arc::new(Admin::new(config.settings.confirm, config.connections_max));
+    let listener = admin_listener(&config.listeners)?;
+    let admin_group = ListenGroup::new(&listener, 1)?;
+    log_listening(Side::Admin, listener.local_addr()?);
+    let routes = admin::router(admin.clone());
+    tokio::spawn(server::serve(listener, routes, Bounds::new(ADMIN_CONNECTIONS_MAX)));
+
+    let drain_max = drain_time_max(&config);
+    let started = spawn_blocking(move || shard::start(&config)).await;
+    let Started { fleet, workers, mut listen_groups } = started.map_err(|_| RunError::WorkersEnded)??;
+    listen_groups.push(admin_group);
+    log_listening(Side::Runner, fleet.bound().runner);
+    if let Some(addr) = fleet.bound().dispatch {
+        log_listening(Side::Dispatch, addr);
+    }
+    info!(workers = fleet.workers(), engine = %fleet.engine_name(), "serving");
+    admin.serving(Reporter::new(Arc::new(fleet)));
+    tell_manager(notify::ready());
+    tokio::spawn(heartbeat(admin.clone()));
+
+    let mut ended = spawn_blocking(move || workers.join());
+    let stop = tokio::select! {
+        stop = signals.stop() => stop,
+        _ = &mut ended => return Err(RunError::WorkersEnded),
+    };
+    info!(signal = %stop.name(), "draining");
+    hand_over(listen_groups).await;
+    admin.draining();
+    tell_manager(notify::stopping());
+    if let Ok(reporter) = admin.reporter() {
+        reporter.tell(Command::Drain);
+    }
+    tokio::select! {
+        _ = ended => info!("drained"),
+        stop = signals.stop() => return Err(RunError::Impatient(stop)),
+        () = sleep(drain_max) => return Err(RunError::DrainStuck(drain_max)),
+    }
+    Ok(())
+}
+
+/// Sends the new connections of every listener to a successor, if there is one, and stays until the
+/// handshakes that had begun are through. Consumes the groups: they keep their sockets open.
+async fn hand_over(groups: Vec<ListenGroup>) {
+    let steered = groups.iter().filter(|group| group.steer_to_successor()).count();
+    if steered > 0 {
+        info!("a successor listens: new connections go to it");
+        sleep(HANDSHAKES).await;
+        groups.iter().for_each(ListenGroup::release);
+    }
+}
+
+fn report_limits(config: &ServeConfig) {
+    info!(
+        limit = config.descriptors.limit,
+        raised_from = config.descriptors.before,
+        max_connections = config.connections_max,
+        "descriptors: holds about {} idle runners at {} sockets each",
+        descriptors::runners(config.connections_max),
+        descriptors::SOCKETS_PER_RUNNER,
+    );
+    let backlog = config.tcp.backlog;
+    if let Some(somaxconn) = kernel::somaxconn().filter(|cap| *cap < backlog) {
+        warn!(
+            backlog,
+            somaxconn,
+            "the kernel caps --backlog: a fleet that comes back all at once may be slowed down; sysctl -w net.core.somaxconn={backlog} lifts it",
+        );
+    }
+}
+
+fn admin_listener(listeners: &Listeners) -> Result<TcpListener, RunError> {
+    let listener = match &listeners.admin {
+        ListenSpec::Addr(addr) => listen::bind(Side::Admin, *addr, ADMIN_BACKLOG, !listeners.takeover)?,
+        ListenSpec::Fd(fd) => {
+            let listener = std::net::TcpListener::from(fd.try_clone()?);
+            listener.set_nonblocking(true)?;
+            listener
+        }
+    };
+    Ok(TcpListener::from_std(listener)?)
+}
+
+/// Tests and scripts read these lines to find port 0.
+fn log_listening(side: Side, addr: SocketAddr) {
+    info!(%side, %addr, "listening");
+}
+
+/// A service manager that cannot be told is not worth dying for.
+fn tell_manager(told: io::Result<()>) {
+    if let Err(error) = told {
+        warn!(%error, "cannot tell the service manager (NOTIFY_SOCKET)");
+    }
+}
+
+fn drain_time_max(config: &ServeConfig) -> Duration {
+    let settings = &config.settings;
+    DRAIN_GRACE
+        + Duration::from_millis(
+            settings.drain_time_ms + settings.dispatch_timeout_ms + settings.write_timeout_ms,
+        )
+}
+
+async fn heartbeat(admin: Arc<Admin>) {
+    const { assert!(HEARTBEAT.as_millis() > REPORT_AGE_MAX.as_millis()) };
+    let mut beat = interval(HEARTBEAT);
+    loop {
+        beat.tick().await;
+        if let Ok(reporter) = admin.reporter() {
+            reporter.snapshot(false).await;
+        }
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// From here on no signal ends the process by itself.
+    fn new() -> io::Result<Self> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                debug!("SIGHUP: there is nothing to reload");
+            }
+        });
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn stop(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.interrupt.recv() => Stop::Interrupt,
+            _ = self.terminate.recv() => Stop::Terminate,
+        }
+    }
+}

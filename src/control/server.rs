@@ -1,0 +1,79 @@
+//! The admin side's connections: few, short and bounded, so that a slow or greedy client harms nobody.
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+/// The bounds on what clients of the admin side can take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Open connections; one more closes the oldest, so that a health check always gets in.
+    pub connections_max: usize,
+    /// From accept, or from the last answer, to the end of a request's head.
+    pub head_timeout: Duration,
+    /// A connection's whole life; then it is closed when it is between two requests.
+    pub life_max: Duration,
+    /// And this much later it is closed whatever it does.
+    pub grace: Duration,
+}
+
+impl Bounds {
+    /// Those in force, with `connections_max` from the configuration.
+    pub const fn new(connections_max: usize) -> Self {
+        Bounds {
+            connections_max,
+            head_timeout: Duration::from_secs(10),
+            life_max: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A request's head, and what is read ahead.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// When accept fails for want of descriptors or memory, trying again at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `app` on `listener` until dropped.
+pub async fn serve(listener: TcpListener, app: Router, bounds: Bounds) {
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "admin side cannot accept");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        open.retain(|connection| !connection.is_finished());
+        while open.len() >= bounds.connections_max {
+            if let Some(oldest) = open.pop_front() {
+                oldest.abort();
+            }
+        }
+        let connection = tokio::spawn(connection(stream, app.clone(), bounds));
+        open.push_back(connection.abort_handle());
+    }
+}
+
+async fn connection(stream: TcpStream, app: Router, bounds: Bounds) {
+    // Without it an answer in two segments waits for the client's delayed acknowledgement. It is only slower.
+    let _ = stream.set_nodelay(true);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(bounds.head_timeout).max_buf_size(BUFFER_BYTES_MAX);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)));
+    // How a client's connection ends is the client's business.
+    if timeout(bounds.life_max, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(bounds.grace, connection).await;
+    }
+}

@@ -1,0 +1,117 @@
+//! Workers for tests: each answers, is silent, or has ended.
+
+use super::cores::{Cores, Reply};
+use crate::broker::report::{Command, CoreReport, Counters, KeyReport, Selector};
+use std::sync::Mutex;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Manner {
+    Answers,
+    Silent,
+    Ended,
+}
+
+pub struct FakeCores(Mutex<State>);
+
+struct State {
+    manners: Vec<Manner>,
+    asked: usize,
+    cordons: Vec<Selector>,
+    draining: bool,
+    unanswered: Vec<(CoreReport, Reply)>,
+}
+
+impl FakeCores {
+    pub fn new(manners: &[Manner]) -> Self {
+        FakeCores(Mutex::new(State {
+            manners: manners.to_vec(),
+            asked: 0,
+            cordons: Vec::new(),
+            draining: false,
+            unanswered: Vec::new(),
+        }))
+    }
+
+    pub fn now(&self, core: usize, manner: Manner) {
+        self.0.lock().unwrap().manners[core] = manner;
+    }
+
+    /// How many questions were asked (of all workers at once).
+    pub fn asked(&self) -> usize {
+        self.0.lock().unwrap().asked
+    }
+
+    pub fn answer_late(&self) {
+        for (report, reply) in self.0.lock().unwrap().unanswered.drain(..) {
+            reply(report);
+        }
+    }
+}
+
+impl Cores for FakeCores {
+    fn request(&self, command: Command, reply: Reply) {
+        let mut state = self.0.lock().unwrap();
+        state.asked += 1;
+        let mut keys = false;
+        match command {
+            Command::Report { keys: asked } => keys = asked,
+            Command::Cordon(selector) => state.cordons.push(selector),
+            Command::Uncordon(selector) => state.cordons.retain(|other| *other != selector),
+            Command::Drain => state.draining = true,
+        }
+        for core in 0..state.manners.len() {
+            let report =
+                CoreReport { cordons: state.cordons.clone(), draining: state.draining, ..report(core, keys) };
+            match state.manners[core] {
+                Manner::Answers => reply(report),
+                Manner::Silent => state.unanswered.push((report, reply.clone())),
+                Manner::Ended => (),
+            }
+        }
+    }
+
+    fn workers(&self) -> usize {
+        self.0.lock().unwrap().manners.len()
+    }
+
+    fn engine_name(&self) -> &'static str {
+        "epoll"
+    }
+}
+
+/// Worker `core`'s report: every number is its own, so that a mix-up shows.
+pub fn report(core: usize, keys: bool) -> CoreReport {
+    let n = core as u64;
+    let row = |deployment: &str, memory: f64, waiting: u64, oldest_wait_ms: u64| KeyReport {
+        deployment: deployment.to_owned(),
+        version: "20260101.1".to_owned(),
+        cpu: 0.5,
+        memory,
+        waiting,
+        hits: 3 + n,
+        misses: 1,
+        oldest_wait_ms,
+    };
+    CoreReport {
+        core,
+        connections: 30 + n,
+        waiting: 10 + n,
+        claimed: n,
+        counters: Counters {
+            hits: 100 + n,
+            misses: 50,
+            misses_unconfirmed: 5,
+            bytes_in: 1_000,
+            ..Counters::default()
+        },
+        keys: match keys {
+            true => vec![
+                row("deployment_b", 1.0, 4, 2_000 + n),
+                row("deployment_a", 0.25 * (n + 1) as f64, 6 + n, 1_000),
+            ],
+            false => Vec::new(),
+        },
+        cordons: Vec::new(),
+        draining: false,
+    }
+}

@@ -1,0 +1,253 @@
+//! The admin side over real sockets, with workers that are not real.
+
+use super::admin::{self, Admin};
+use super::cores::Reporter;
+use super::server::{self, Bounds};
+use super::testing::{FakeCores, Manner};
+use crate::broker::settings::Confirm;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+struct Side {
+    addr: SocketAddr,
+    admin: Arc<Admin>,
+    cores: Arc<FakeCores>,
+}
+
+async fn side(manners: &[Manner], bounds: Bounds) -> Side {
+    let side = starting(manners, bounds).await;
+    side.admin.serving(Reporter::new(side.cores.clone()));
+    side
+}
+
+async fn starting(manners: &[Manner], bounds: Bounds) -> Side {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    let admin = Arc::new(Admin::new(Confirm::Read, 1_000));
+    tokio::spawn(server::serve(listener, admin::router(admin.clone()), bounds));
+    let cores = Arc::new(FakeCores::new(manners));
+    Side { addr, admin, cores }
+}
+
+const TWO: &[Manner] = &[Manner::Answers, Manner::Answers];
+
+impl Side {
+    async fn exchange(&self, request: String) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.addr).await.expect("connected");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("read");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).expect("a status");
+        (status.parse().expect("a number"), body.to_owned())
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        self.exchange(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
+    }
+
+    async fn drain(&self, method: &str, body: &str) -> (u16, Value) {
+        let length = body.len();
+        let (status, body) = self.exchange(format!(
+            "{method} /drain HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+        .await;
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+}
+
+#[tokio::test]
+async fn ready_is_said_only_while_the_workers_serve() {
+    let side = starting(TWO, Bounds::new(8)).await;
+    assert_eq!(side.get("/healthz").await.0, 200);
+    for path in ["/readyz", "/status", "/metrics", "/drain"] {
+        let (status, body) = side.get(path).await;
+        assert_eq!((status, body.contains("starting")), (503, true), "{path}");
+    }
+    side.admin.serving(Reporter::new(side.cores.clone()));
+    for path in ["/readyz", "/healthz", "/status", "/metrics", "/drain"] {
+        assert_eq!(side.get(path).await.0, 200, "{path}");
+    }
+    side.admin.draining();
+    let (status, body) = side.get("/readyz").await;
+    assert_eq!((status, body.contains("draining")), (503, true));
+    let (_, body) = side.get("/status").await;
+    assert!(body.contains(r#""draining":true"#), "{body}");
+    assert_eq!(side.get("/healthz").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_stalled_core_is_marked_and_holds_nothing_up() {
+    let side = side(&[Manner::Answers, Manner::Silent], Bounds::new(8)).await;
+    let asked_at = Instant::now();
+    let (status, body) = side.get("/status").await;
+    let took = asked_at.elapsed();
+    assert_eq!(status, 200);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(body["waiting"], json!(10));
+    assert_eq!(body["cores"][0]["stalled"], json!(false));
+    assert_eq!(body["cores"][1]["stalled"], json!(true));
+    let (status, body) = side.get("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(body.contains(r#"pilotlight_core_stalled{core="1"} 1"#), "{body}");
+}
+
+#[tokio::test]
+async fn a_drain_is_begun_listed_and_lifted() {
+    let side = side(TWO, Bounds::new(8)).await;
+    let node = r#"{"instance":"worker-3"}"#;
+    let none = json!({"drains": [], "stalled_cores": []});
+    let one = json!({"drains": [{"instance": "worker-3"}], "stalled_cores": []});
+    assert_eq!(side.drain("GET", "").await, (200, none.clone()));
+    assert_eq!(side.drain("POST", node).await, (200, one.clone()));
+    assert_eq!(side.drain("GET", "").await, (200, one.clone()));
+    let (status, body) = side.drain("DELETE", r#"{"deployment":"worker-3"}"#).await;
+    assert_eq!(status, 404);
+    assert_eq!(body, json!({"error": "no drain of deployment \"worker-3\" is in force"}));
+    assert_eq!(side.drain("DELETE", node).await, (200, none));
+}
+
+#[tokio::test]
+async fn a_drain_that_a_core_has_not_heard_of_is_only_accepted() {
+    let side = side(&[Manner::Answers, Manner::Silent], Bounds::new(8)).await;
+    let (status, body) = side.drain("POST", r#"{"deployment":"deployment_a"}"#).await;
+    assert_eq!(status, 202);
+    assert_eq!(body, json!({"drains": [{"deployment": "deployment_a"}], "stalled_cores": [1]}));
+}
+
+#[tokio::test]
+async fn drains_that_cannot_be_meant_are_refused_with_the_reason() {
+    let side = side(TWO, Bounds::new(8)).await;
+    let long = format!(r#"{{"instance":"{}"}}"#, "x".repeat(513));
+    let huge = format!(r#"{{"instance":"{}"}}"#, "x".repeat(20_000));
+    for (body, status, reason) in [
+        ("", 400, "EOF"),
+        ("{", 400, "EOF"),
+        ("[]", 400, "one of the two"),
+        ("{}", 400, "one of the two"),
+        (r#"{"instance":"a","deployment":"b"}"#, 400, "one of the two"),
+        (r#"{"node":"a"}"#, 400, "unknown field `node`, expected `instance` or `deployment`"),
+        (r#"{"instance":3}"#, 400, "expected a string"),
+        (r#"{"instance":""}"#, 400, "instance: empty"),
+        (r#"{"deployment":" a"}"#, 400, "deployment: empty, or with blanks"),
+        (r#"{"instance":"a\n"}"#, 400, "instance:"),
+        (&long, 400, "longer than 512 bytes"),
+        (&huge, 413, "limit"),
+    ] {
+        let (got, answer) = side.drain("POST", body).await;
+        let error = answer["error"].as_str().expect("an error");
+        assert_eq!(got, status, "{body}: {error}");
+        assert!(error.contains(reason), "{body}: {error}");
+    }
+    assert_eq!(side.drain("GET", "").await.1["drains"], json!([]));
+}
+
+#[tokio::test]
+async fn only_json_changes_anything() {
+    let side = side(TWO, Bounds::new(8)).await;
+    // What a form in a foreign page can send without asking.
+    for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
+        let body = r#"{"instance":"a"}"#;
+        let (status, _) = side
+            .exchange(format!(
+                "POST /drain HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            ))
+            .await;
+        assert_eq!(status, 415, "{content_type}");
+    }
+    assert_eq!(side.drain("GET", "").await.1["drains"], json!([]));
+}
+
+#[tokio::test]
+async fn drains_are_bounded() {
+    let side = side(TWO, Bounds::new(8)).await;
+    for index in 0..1_024 {
+        use super::cores::Cores;
+        use crate::broker::report::{Command, Selector};
+        let selector = Selector::Instance(format!("worker-{index}"));
+        side.cores.request(Command::Cordon(selector), Arc::new(|_| ()));
+    }
+    let (status, body) = side.drain("POST", r#"{"instance":"one-more"}"#).await;
+    assert_eq!(status, 409, "{body}");
+    // One that is in force may be asked for again.
+    let (status, _) = side.drain("POST", r#"{"instance":"worker-7"}"#).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn unknown_routes_and_methods_say_what_there_is() {
+    let side = side(TWO, Bounds::new(8)).await;
+    let (status, body) = side.get("/nothing").await;
+    assert_eq!((status, body.contains("/status")), (404, true), "{body}");
+    let (status, body) =
+        side.exchange("POST /status HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".to_owned()).await;
+    assert_eq!((status, body.contains("Allow")), (405, true), "{body}");
+}
+
+fn tight() -> Bounds {
+    Bounds {
+        connections_max: 4,
+        head_timeout: Duration::from_millis(200),
+        life_max: Duration::from_millis(600),
+        grace: Duration::from_millis(100),
+    }
+}
+
+/// When the server has closed, or how long it has not.
+async fn closed_after(stream: &mut TcpStream) -> Duration {
+    let began = Instant::now();
+    let mut rest = Vec::new();
+    let _ = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn greedy_clients_cannot_lock_out_a_health_check() {
+    let mut bounds = Bounds::new(4);
+    bounds.head_timeout = Duration::from_secs(60);
+    let side = side(TWO, bounds).await;
+    let mut greedy = Vec::new();
+    for _ in 0..20 {
+        greedy.push(TcpStream::connect(side.addr).await.expect("connected"));
+    }
+    assert_eq!(side.get("/healthz").await.0, 200);
+    // The oldest had to go.
+    let took = closed_after(&mut greedy[0]).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_cut() {
+    let side = side(TWO, tight()).await;
+    let mut slow = TcpStream::connect(side.addr).await.expect("connected");
+    slow.write_all(b"GET /healthz HTT").await.expect("sent");
+    let took = closed_after(&mut slow).await;
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_at_the_end_of_its_life() {
+    let side = side(TWO, tight()).await;
+    let mut greedy = TcpStream::connect(side.addr).await.expect("connected");
+    let request = b"GET /status HTTP/1.1\r\nhost: a\r\n\r\n".repeat(64);
+    let mut sent = 0;
+    let began = Instant::now();
+    // It asks and asks until the server stops reading, and then until it is gone.
+    while began.elapsed() < Duration::from_secs(5) {
+        match timeout(Duration::from_secs(3), greedy.write_all(&request)).await {
+            Ok(Ok(())) => sent += request.len(),
+            Ok(Err(_)) => break,
+            Err(_) => panic!("still held after {sent} bytes"),
+        }
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(side.get("/healthz").await.0, 200);
+}
