@@ -24,6 +24,7 @@ mod sys;
 mod table;
 mod wire;
 
+mod races;
 mod silence;
 
 use broker::{Broker, Builder};
@@ -168,7 +169,7 @@ fn trial(place: usize, fault: Fault, mode: Mode, cores: Cores) -> Trial {
 
 /// In the order of the table; those that run alone last, so that the others are not held up.
 fn faults() -> Vec<Fault> {
-    [silence::FAULTS].concat()
+    [silence::FAULTS, races::FAULTS].concat()
 }
 
 fn main() -> ExitCode {

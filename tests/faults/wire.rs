@@ -135,15 +135,23 @@ impl Wire {
     /// Bytes that the runner's kernel has acknowledged on a connection, as far as the wire carried it.
     pub fn acked_bytes(&self, port: u16) -> usize {
         let trace = self.trace(port);
-        let Some(first) = trace.iter().find(|segment| segment.to_runner && segment.syn) else { return 0 };
-        let origin = first.seq.wrapping_add(1);
-        let acks = trace.iter().filter(|segment| !segment.to_runner && !segment.syn && !segment.lost);
-        // Our own FIN counts as a byte; no test asks after one.
-        acks.map(|segment| segment.ack.wrapping_sub(origin) as usize)
-            .filter(|&n| n < 1 << 31)
-            .max()
-            .unwrap_or(0)
+        let acks = trace.iter().filter(|seg| !seg.to_runner && !seg.syn && !seg.rst && !seg.lost);
+        acks.map(|seg| past_origin(&trace, seg.ack)).max().unwrap_or(0)
     }
+
+    /// Bytes that the broker has put on the wire for a connection, each counted once.
+    pub fn sent_bytes(&self, port: u16) -> usize {
+        let trace = self.trace(port);
+        let data = trace.iter().filter(|seg| seg.to_runner && seg.payload_bytes > 0);
+        data.map(|seg| past_origin(&trace, seg.seq) + seg.payload_bytes).max().unwrap_or(0)
+    }
+}
+
+/// How many of the broker's bytes come before this sequence number.
+fn past_origin(trace: &[Segment], seq: u32) -> usize {
+    let Some(first) = trace.iter().find(|seg| seg.to_runner && seg.syn) else { return 0 };
+    let past = seq.wrapping_sub(first.seq).wrapping_sub(1);
+    if past < 1 << 31 { past as usize } else { 0 }
 }
 
 impl Drop for Wire {
