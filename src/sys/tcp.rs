@@ -38,10 +38,24 @@ struct TcpInfo {
     notsent_bytes: u32,
 }
 
-/// The connection's state. One `getsockopt(TCP_INFO)` answers "nothing unacknowledged" and "not
-/// reset" for the same instant, under the socket's lock: after a reset the send queue is empty too,
-/// so two looks (SIOCOUTQ, then SO_ERROR) would need an order that is easily got wrong.
+/// The connection's state. Nothing unacknowledged counts only together with "not reset", for a
+/// reset empties the send queue too. The kernel gathers TCP_INFO in two steps (the state first, the
+/// counts later, under the socket's lock), and a reset may come between them: alive, and nothing
+/// unacknowledged, of a connection whose peer read nothing. So where nothing is unacknowledged the
+/// state is taken again: no reset is ever undone, and what is alive now was alive then.
 pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<TcpState> {
+    let info = tcp_info(fd)?;
+    let all_acked = info.unacked == 0 && info.notsent_bytes == 0;
+    let unacked_bytes = if all_acked { 0 } else { send_queue_bytes(fd)?.max(1) };
+    let state = if all_acked { tcp_info(fd)?.state } else { info.state };
+    Ok(TcpState {
+        alive: matches!(state, TCP_ESTABLISHED | TCP_FIN_WAIT1 | TCP_FIN_WAIT2 | TCP_CLOSE_WAIT),
+        unacked_bytes,
+        rtt_us: info.rtt,
+    })
+}
+
+fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     let mut info = MaybeUninit::<TcpInfo>::zeroed();
     let mut len = size_of::<TcpInfo>() as libc::socklen_t;
     // SAFETY: `info` is valid for writes of `len` bytes, and the kernel writes at most `len`.
@@ -56,14 +70,7 @@ pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<TcpState> {
     };
     check(result)?;
     // SAFETY: plain integers, zeroed before the call: every bit pattern is a valid value.
-    let info = unsafe { info.assume_init() };
-    let unacked_bytes =
-        if info.unacked == 0 && info.notsent_bytes == 0 { 0 } else { send_queue_bytes(fd)?.max(1) };
-    Ok(TcpState {
-        alive: matches!(info.state, TCP_ESTABLISHED | TCP_FIN_WAIT1 | TCP_FIN_WAIT2 | TCP_CLOSE_WAIT),
-        unacked_bytes,
-        rtt_us: info.rtt,
-    })
+    Ok(unsafe { info.assume_init() })
 }
 
 /// SIOCOUTQ, tcp(7).
