@@ -109,7 +109,7 @@ impl<S: Shared> Broker<S> {
 
     /// A poll older than the connection timeout is dead by definition. Its client's own abort is
     /// on the way; the guard once more leaves it the time to arrive.
-    fn expiry(&self, poll: &Poll) -> Time {
+    pub(super) fn expiry(&self, poll: &Poll) -> Time {
         poll.since.plus_ms(self.settings.connection_timeout_ms + self.settings.guard_ms)
     }
 

@@ -637,3 +637,16 @@ fn the_confirmation_asked_of_the_engine_is_the_modes() {
         assert_eq!(confirms, [expected]);
     }
 }
+
+#[test]
+fn a_drain_keeps_no_poll_past_its_time() {
+    let mut bench = Bench::new(Settings { drain_time_ms: 60_000, ..settings() });
+    bench.poll(0);
+    bench.poll(1);
+    bench.pass_ms(29_000);
+    bench.command(Command::Drain);
+    // The second one's turn would come after 30 s; it is over after one and the guard.
+    bench.pass_ms(0);
+    assert_eq!(bench.pass_ms(1_499), []);
+    assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::Drained]);
+}
