@@ -143,7 +143,7 @@ impl<S: Shared> Broker<S> {
         {
             let correction_us = (2 * u64::from(facts.rtt_us)).min(guard_us);
             poll.measured = true;
-            poll.offer_until = Time(poll.offer_until.0 - correction_us);
+            poll.offer_until = Time(poll.offer_until.0.saturating_sub(correction_us));
         }
         self.arm_poll(slot);
     }
