@@ -128,7 +128,7 @@ impl<S: Shared> Broker<S> {
     }
 
     /// What this core is holding and has counted.
-    pub(super) fn report(&self, now: Time, keys: bool) -> CoreReport {
+    pub fn report(&self, now: Time, keys: bool) -> CoreReport {
         CoreReport {
             core: self.core,
             connections: self.conns.open_count() as u64,
