@@ -92,10 +92,12 @@ impl<S: Shared> Broker<S> {
         let held = self.held_polls(|_, _| true);
         let count = held.len() as u64;
         for (index, slot) in held.into_iter().enumerate() {
-            if matches!(&self.conns.peek(slot).state, State::Waiting(poll) if poll.indexed) {
+            let State::Waiting(poll) = self.conns.peek(slot).state else { continue };
+            if poll.indexed {
                 self.park(slot);
             }
-            self.timers.arm(slot, now.plus_us(drain_us * index as u64 / count));
+            let in_turn = now.plus_us(drain_us * index as u64 / count);
+            self.timers.arm(slot, in_turn.min(self.expiry(&poll)));
         }
         self.drain_progress(now);
     }
@@ -126,7 +128,7 @@ impl<S: Shared> Broker<S> {
     }
 
     /// What this core is holding and has counted.
-    pub(super) fn report(&self, now: Time, keys: bool) -> CoreReport {
+    pub fn report(&self, now: Time, keys: bool) -> CoreReport {
         CoreReport {
             core: self.core,
             connections: self.conns.open_count() as u64,

@@ -119,7 +119,7 @@ impl<S: Shared> Broker<S> {
 
     /// A poll older than the connection timeout is dead by definition. Its client's own abort is
     /// on the way; the guard once more leaves it the time to arrive.
-    fn expiry(&self, poll: &Poll) -> Time {
+    pub(super) fn expiry(&self, poll: &Poll) -> Time {
         poll.since.plus_ms(self.settings.connection_timeout_ms + self.settings.guard_ms)
     }
 
@@ -153,7 +153,7 @@ impl<S: Shared> Broker<S> {
         {
             let correction_us = (2 * u64::from(facts.rtt_us)).min(guard_us);
             poll.measured = true;
-            poll.offer_until = Time(poll.offer_until.0 - correction_us);
+            poll.offer_until = Time(poll.offer_until.0.saturating_sub(correction_us));
         }
         self.arm_poll(slot);
     }

@@ -647,3 +647,26 @@ fn the_confirmation_asked_of_the_engine_is_the_modes() {
         assert_eq!(confirms, [expected]);
     }
 }
+
+#[test]
+fn a_drain_keeps_no_poll_past_its_time() {
+    let mut bench = Bench::new(Settings { drain_time_ms: 60_000, ..settings() });
+    bench.poll(0);
+    bench.poll(1);
+    bench.pass_ms(29_000);
+    bench.command(Command::Drain);
+    // The second one's turn would come after 30 s; it is over after one and the guard.
+    bench.pass_ms(0);
+    assert_eq!(bench.pass_ms(1_499), []);
+    assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::Drained]);
+}
+
+#[test]
+fn a_guard_and_a_round_trip_longer_than_the_process_has_run() {
+    let mut bench = Bench::new(Settings { connection_timeout_ms: 1_000, guard_ms: 900, ..settings() });
+    bench.now = Time(0);
+    bench.poll(0);
+    assert_eq!(bench.pass_ms(0), [Done::Probed(0)]);
+    assert_eq!(bench.probed(0, TcpFacts { rtt_us: 500_000, ..CLEAN }), []);
+    assert_eq!(bench.dispatch(1), [answer(1, false)]);
+}

@@ -43,20 +43,35 @@ impl<E: Engine> Worker<E> {
     pub fn run(mut self) -> io::Result<()> {
         let mut now = self.now();
         loop {
-            let timeout = self.broker.next_deadline().map(|at| at - now);
+            let timeout = self.next_deadline().map(|at| at - now);
             let timeout = if self.mailbox.arm() { timeout } else { Some(Duration::ZERO) };
             self.engine.wait(timeout)?;
             self.mailbox.disarm();
             now = self.now();
             self.turn(now);
-            if self.drained {
+            if self.is_drained() {
                 return Ok(());
             }
         }
     }
 
+    /// When the next turn must be, whatever else happens.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.broker.next_deadline()
+    }
+
+    /// The drain is over; there is nothing left to run for.
+    pub fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    /// The core, to look at.
+    pub fn broker(&self) -> &Broker<Hints> {
+        &self.broker
+    }
+
     /// Handles what there is: facts, mail, timers.
-    fn turn(&mut self, now: Time) {
+    pub fn turn(&mut self, now: Time) {
         while let Some(fact) = self.engine.next_fact() {
             self.broker.handle(now, fact);
             self.carry_out();
