@@ -19,11 +19,6 @@ impl<S: Shared> Broker<S> {
             self.counters.polls_closed += 1;
             return self.close(slot);
         }
-        if self.conns.peek(slot).peer_closed {
-            // Pipelined behind a request whose answer took longer than its client stayed.
-            self.counters.polls_left += 1;
-            return self.close(slot);
-        }
         let Some(pool) = self.pools.pin(key) else {
             self.counters.refused += 1;
             self.counters.polls_closed += 1;
