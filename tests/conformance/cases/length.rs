@@ -68,6 +68,24 @@ pub fn cases() -> Vec<Case> {
             "HEAD /connect HTTP/1.1\r\nHost: broker\r\nContent-Length: 4\r\n\r\n1234",
             RefuseHead(400),
         ),
+        case(
+            "a HEAD with two lengths",
+            "Go readrequest_test: smuggle_two_content_len_head",
+            "HEAD /connect HTTP/1.1\r\nHost: broker\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n1234",
+            RefuseHead(400),
+        ),
+        case(
+            "a HEAD with a NUL",
+            "RFC 9110 9.3.2",
+            "HEAD /connect HTTP/1.1\r\nHost: broker\r\nX: \0\r\n\r\n",
+            RefuseHead(400),
+        ),
+        case(
+            "a HEAD that is too long",
+            "RFC 9110 9.3.2",
+            format!("HEAD /{} HTTP/1.1\r\n\r\n", "x".repeat(16_384)),
+            RefuseHead(414),
+        ),
         // More than one.
         case(
             "two lengths",
