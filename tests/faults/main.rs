@@ -24,7 +24,13 @@ mod sys;
 mod table;
 mod wire;
 
+mod delays;
+mod drain;
+mod ends;
+mod limits;
+mod processes;
 mod races;
+mod readers;
 mod silence;
 
 use broker::{Broker, Builder};
@@ -169,7 +175,17 @@ fn trial(place: usize, fault: Fault, mode: Mode, cores: Cores) -> Trial {
 
 /// In the order of the table; those that run alone last, so that the others are not held up.
 fn faults() -> Vec<Fault> {
-    [silence::FAULTS, races::FAULTS].concat()
+    [
+        silence::FAULTS,
+        races::FAULTS,
+        processes::FAULTS,
+        readers::FAULTS,
+        delays::FAULTS,
+        ends::FAULTS,
+        limits::FAULTS,
+        drain::FAULTS,
+    ]
+    .concat()
 }
 
 fn main() -> ExitCode {
