@@ -309,7 +309,7 @@ impl Broker {
     pub fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
         let until = Instant::now() + PATIENCE;
         while !done() {
-            assert!(Instant::now() < until, "still not: {what}; {}", self.status());
+            assert!(Instant::now() < until, "still not: {what}");
             thread::sleep(Duration::from_millis(10));
         }
     }

@@ -24,7 +24,6 @@ pub const FAULTS: &[Fault] = &[
 
 const DEPLOYMENT: &str = "deployment_drain";
 const OTHER: &str = "deployment_other";
-const NOISE: Duration = super::silence::NOISE;
 
 /// SIGTERM with a dispatch under way, ten polls held, a supervisor idle and a connection unused.
 fn drain(case: &Case) {
@@ -41,6 +40,7 @@ fn drain(case: &Case) {
     let run = Run::new(DEPLOYMENT);
     supervisor.ask(&run).expect("to ask");
     runner.reached();
+    let under_way = thread::spawn(move || (supervisor.answer(PATIENCE), runner.said()));
 
     broker.signal(Signal::SIGTERM);
     let told_to = Instant::now();
@@ -49,9 +49,10 @@ fn drain(case: &Case) {
         assert!(told_to.elapsed() < Duration::from_secs(1), "still ready");
     }
     let unready = told_to.elapsed();
+    // The workers are told within a moment of that.
+    thread::sleep(Duration::from_millis(50));
     let refused = idle.dispatch(&Run::new(OTHER));
-    let under_way = supervisor.answer(PATIENCE);
-    let said = runner.said();
+    let (under_way, said) = under_way.join().expect("a supervisor");
     let refuses = broker.net.connect(broker.runner).is_err();
     let ends: Vec<(Response, Duration)> = ends.into_iter().map(|end| end.join().expect("a runner")).collect();
     let status = broker.wait(Duration::from_secs(10));
@@ -66,13 +67,16 @@ fn drain(case: &Case) {
     assert_eq!(under_way.told, Told::True, "what was claimed finishes");
     assert!(said.whole(&run), "{said:?}");
     assert_eq!(refused.told, Told::False);
-    assert!(refused.took < NOISE && unready < Duration::from_millis(500), "{refused:?} {unready:?}");
+    assert!(refused.took < case.noise() && unready < case.noise(), "{refused:?} {unready:?}");
     assert!(refuses, "nobody listens any more");
     assert!(ends.iter().all(|(end, _)| end.bytes == 0 && end.end == End::Closed), "{ends:?}");
     let spread = last - first;
-    assert!(spread > DRAIN_TIME / 2 && last < DRAIN_TIME + NOISE, "spread over the drain time: {spread:?}");
+    assert!(
+        spread > DRAIN_TIME / 2 && last < DRAIN_TIME + case.noise(),
+        "spread over the drain time: {spread:?}"
+    );
     assert_eq!(status.code(), Some(0));
-    assert!(took < DRAIN_TIME + Duration::from_secs(1), "{took:?}");
+    assert!(took < DRAIN_TIME + Duration::from_millis(500) + case.noise(), "{took:?}");
 }
 
 fn ended(poll: Poller, since: Instant) -> (Response, Duration) {
@@ -86,16 +90,17 @@ fn told_twice(case: &Case) {
     broker.wait_for_polls(OTHER, 10);
     broker.signal(Signal::SIGTERM);
     while broker.admin("GET", "/readyz", "").0 != 503 {}
+    // A terminal and its shell may both pass on one Ctrl-C: the broker takes that for one.
+    thread::sleep(Duration::from_millis(600));
     let again = Instant::now();
     broker.signal(Signal::SIGTERM);
     let status = broker.wait(Duration::from_secs(5));
     let took = again.elapsed();
     case.row("a second SIGTERM", "network error", "nothing (closed)", format!("exit after {}", time(took)));
     assert_eq!(status.code(), Some(143));
-    assert!(took < Duration::from_millis(500), "{took:?}");
-    for poll in polls {
-        assert_eq!(poll.receive(PATIENCE).bytes, 0, "closed, not answered");
-    }
+    assert!(took < case.noise(), "{took:?}");
+    let bytes: usize = polls.into_iter().map(|poll| poll.receive(PATIENCE).bytes).sum();
+    assert_eq!(bytes, 0, "closed, not answered");
 }
 
 fn cordon_node(case: &Case) {
@@ -116,10 +121,10 @@ fn cordon_deployment(case: &Case) {
 fn cordon(case: &Case, target: &str, inside: (&str, &str), outside: (&str, &str), of: &str) {
     let broker = case.broker().start();
     let poll = |(deployment, node): (&str, &str)| {
-        let before = broker.waiting(deployment);
+        let before = broker.status()["waiting"].as_u64().expect("a number");
         let mut stream = broker.connect();
         stream.write_all(&poll_request(deployment, "controller_1", node)).expect("to poll");
-        broker.wait_for_polls(deployment, before + 1);
+        broker.wait_until("one more poll is held", || broker.status()["waiting"] == before + 1);
         stream
     };
     let (kept, closed) = (poll(outside), poll(inside));
@@ -128,7 +133,6 @@ fn cordon(case: &Case, target: &str, inside: (&str, &str), outside: (&str, &str)
     assert_eq!(status, 200, "{drains}");
     assert_eq!(read_response(&closed, PATIENCE).end, End::Closed, "its polls are closed");
     assert_eq!(read_now(&kept).end, End::Silent, "others are not");
-    kept.set_nonblocking(false).expect("blocking");
 
     let back = poll(inside);
     let run = Run::new(outside.0);
@@ -153,7 +157,6 @@ fn cordon(case: &Case, target: &str, inside: (&str, &str), outside: (&str, &str)
     );
     assert_eq!(answer.told, Told::False);
     assert_eq!(read_now(&back).end, End::Silent, "it is held, not closed");
-    back.set_nonblocking(false).expect("blocking");
 
     let (status, drains) = broker.admin("DELETE", "/drain", target);
     assert_eq!((status, drains["drains"].as_array().map(Vec::len)), (200, Some(0)), "{drains}");

@@ -189,6 +189,7 @@ pub fn read_now(mut stream: &TcpStream) -> Response {
             Err(_) => break End::Reset,
         }
     };
+    stream.set_nonblocking(false).expect("blocking");
     parse(&input, end)
 }
 

@@ -29,7 +29,6 @@ pub const FAULTS: &[Fault] = &[
 ];
 
 const DEPLOYMENT: &str = "deployment_limits";
-const NOISE: Duration = super::silence::NOISE;
 
 /// A poll of 2 s is offered nothing in its last 200 ms.
 fn guard(case: &Case) {
@@ -57,7 +56,7 @@ fn expired(case: &Case) {
     let noticed = format!("{}; closed after {}", time(answer.took), time(took));
     case.row("a poll of 1 s whose runner does not end it", answer.told, "nothing (closed)", noticed);
     assert_eq!((end.end, end.bytes), (End::Closed, 0));
-    assert!(took >= Duration::from_secs(1) && took < Duration::from_millis(1_100) + NOISE, "{took:?}");
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_millis(1_100) + case.noise(), "{took:?}");
     assert_eq!(answer.told, Told::False);
 }
 
@@ -118,7 +117,7 @@ fn slow_requests(case: &Case) {
         assert_eq!(end.bytes, 0, "half a request may be half a poll, which survives a close only");
         assert!(*took >= Duration::from_millis(500), "{took:?}");
     }
-    assert!(ends[0].1.max(ends[1].1) < Duration::from_millis(500) + NOISE, "{ends:?}");
+    assert!(ends[0].1.max(ends[1].1) < Duration::from_millis(500) + case.noise(), "{ends:?}");
     assert!(broker.counter("requests_timed_out") == 3);
 }
 
@@ -146,7 +145,10 @@ fn preconnected(case: &Case) {
         format!("{}; reaped after {}", time(answer.took), time(reaped)),
     );
     assert_eq!((end.end, end.bytes), (End::Closed, 0));
-    assert!(reaped >= Duration::from_millis(990) && reaped < Duration::from_secs(1) + NOISE, "{reaped:?}");
+    assert!(
+        reaped >= Duration::from_millis(990) && reaped < Duration::from_secs(1) + case.noise(),
+        "{reaped:?}"
+    );
     assert_eq!(answer.told, Told::True);
     assert!(got.is(&run));
     assert_eq!(read_now(&served).end, End::Silent, "a connection that has served outlives the client's 4 s");
@@ -181,16 +183,16 @@ fn full(case: &Case) {
     let closed = ends.iter().filter(|end| end.end != End::Silent).count() as u64;
     assert_eq!(held + closed, 120, "held or closed without an answer: a runner survives both");
     assert!(ends.iter().all(|end| end.bytes == 0));
-    let mut told = Vec::new();
-    for poller in polls {
-        let runner = thread::spawn(move || poller.receive(PATIENCE));
-        if told.len() < 5 {
-            told.push(supervisor.dispatch(&run).told);
-        }
-        drop(runner);
-    }
-    case.row("120 polls where 96 fit", told[0], "the run, or closed without an answer", "");
+    let runners: Vec<_> =
+        polls.into_iter().map(|poll| thread::spawn(move || poll.receive(PATIENCE))).collect();
+    let told: Vec<Told> = (0..20).map(|_| supervisor.dispatch(&run).told).collect();
+    drop(supervisor);
+    drop(broker);
+    let got = runners.into_iter().map(|runner| runner.join().expect("a runner"));
+    let got = got.filter(|got| got.is(&run)).count();
+    case.row("120 polls where 96 fit, 20 runs", told[0], "the run (20), or closed without an answer", "");
     assert!(told.iter().all(|told| *told == Told::True), "{told:?}");
+    assert_eq!(got, 20);
 }
 
 /// No descriptor left in mid-life: the broker serves whom it has, does not spin, and recovers.

@@ -24,7 +24,6 @@ pub const FAULTS: &[Fault] = &[
 const DEPLOYMENT: &str = "deployment_processes";
 /// `--read-timeout`.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
-const NOISE: Duration = super::silence::NOISE;
 
 fn killed_waiting(case: &Case) {
     let broker = case.broker().start();
@@ -78,7 +77,7 @@ fn stopped(case: &Case) {
         return assert_eq!(answer.told, Told::True, "its kernel had it");
     }
     assert_eq!(answer.told, Told::False);
-    assert!(answer.took >= READ_TIMEOUT && answer.took < READ_TIMEOUT + NOISE, "{:?}", answer.took);
+    assert!(answer.took >= READ_TIMEOUT && answer.took < READ_TIMEOUT + case.noise(), "{:?}", answer.took);
     // What the process gets in the end is not asserted: its kernel had the bytes before our reset
     // came, and whether it still hands them out is the kernel's affair. The table says what it did.
 }
@@ -100,7 +99,11 @@ fn second_runner(case: &Case) {
     assert_eq!(answer.told, Told::True);
     if case.mode == Mode::Read {
         assert!(got.is(&run));
-        assert!(answer.took >= READ_TIMEOUT && answer.took < READ_TIMEOUT + NOISE, "{:?}", answer.took);
+        assert!(
+            answer.took >= READ_TIMEOUT && answer.took < READ_TIMEOUT + case.noise(),
+            "{:?}",
+            answer.took
+        );
     }
 }
 

@@ -35,7 +35,6 @@ pub const FAULTS: &[Fault] = &[
 ];
 
 const DEPLOYMENT: &str = "deployment_readers";
-const NOISE: Duration = super::silence::NOISE;
 
 /// A poll whose sender has nothing more to say: its FIN comes with the request.
 fn half_closed_first(case: &Case) {
@@ -94,7 +93,7 @@ fn never_reads(case: &Case) {
     case.row("a run of 2 MiB, of which the runner reads nothing", answer.told, "nothing", time(answer.took));
     if case.mode != Mode::Write {
         assert_eq!(answer.told, Told::False);
-        assert!(answer.took < Duration::from_secs(2) + NOISE, "{:?}", answer.took);
+        assert!(answer.took < Duration::from_secs(2) + case.noise(), "{:?}", answer.took);
     }
     drop(poller);
 }
@@ -195,7 +194,7 @@ fn last_byte(case: &Case) {
     );
     assert_eq!(answer.told, Told::False);
     assert!(!got.is(&run));
-    assert!(answer.took < Duration::from_secs(2) + NOISE, "{:?}", answer.took);
+    assert!(answer.took < Duration::from_secs(2) + case.noise(), "{:?}", answer.took);
 }
 
 /// A large run creeps to a distant runner; others are not held up.
