@@ -155,6 +155,24 @@ pub fn read_response(mut stream: &TcpStream, within: Duration) -> Response {
     parse(&input, end)
 }
 
+/// Reads one response, `step_bytes` at a time with a pause behind each.
+pub fn read_slowly(mut stream: &TcpStream, step_bytes: usize, pause: Duration) -> Response {
+    let mut input = Vec::new();
+    let mut buffer = vec![0; step_bytes];
+    let end = loop {
+        if complete(&input) {
+            break End::Complete;
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) => break End::Closed,
+            Ok(count) => input.extend_from_slice(&buffer[..count]),
+            Err(_) => break End::Reset,
+        }
+        std::thread::sleep(pause);
+    };
+    parse(&input, end)
+}
+
 /// Reads what is there already, without waiting.
 pub fn read_now(mut stream: &TcpStream) -> Response {
     stream.set_nonblocking(true).expect("non-blocking");
@@ -171,6 +189,7 @@ pub fn read_now(mut stream: &TcpStream) -> Response {
             Err(_) => break End::Reset,
         }
     };
+    stream.set_nonblocking(false).expect("blocking");
     parse(&input, end)
 }
 

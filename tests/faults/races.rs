@@ -19,6 +19,8 @@ pub const FAULTS: &[Fault] = &[
 
 const DEPLOYMENT: &str = "deployment_races";
 const ROUNDS: u32 = 400;
+/// After this, what was sent over loopback is in the other end's kernel, on a busy machine too.
+const QUEUED: Duration = Duration::from_millis(30);
 
 /// The FIN is in the broker's kernel before the dispatch is; the broker sees both at once.
 fn fin_before(case: &Case) {
@@ -28,7 +30,9 @@ fn fin_before(case: &Case) {
     let run = Run::new(DEPLOYMENT);
     broker.freeze();
     drop(poller);
+    thread::sleep(QUEUED);
     supervisor.ask(&run).expect("to ask");
+    thread::sleep(QUEUED);
     broker.thaw();
     let answer = supervisor.answer(PATIENCE);
     case.row("the runner's FIN is queued, then a dispatch", answer.told, "nothing", time(answer.took));
@@ -45,7 +49,9 @@ fn fin_behind(case: &Case) {
     let run = Run::new(DEPLOYMENT);
     broker.freeze();
     supervisor.ask(&run).expect("to ask");
+    thread::sleep(QUEUED);
     drop(poller);
+    thread::sleep(QUEUED);
     broker.thaw();
     let answer = supervisor.answer(PATIENCE);
     case.row("a dispatch is queued, then the runner's FIN", answer.told, "nothing", time(answer.took));
@@ -162,7 +168,7 @@ fn fin_race(case: &Case) {
         Mode::Read => assert_eq!(tally.true_and_unread, 0, "what is true was read"),
         _ => assert_eq!(tally.against_the_wire, 0, "what is true was acknowledged, and nothing else"),
     }
-    assert!(tally.slowest < Duration::from_millis(300), "{:?}", tally.slowest);
+    assert!(tally.slowest < Duration::from_millis(150) + case.noise(), "{:?}", tally.slowest);
 }
 
 fn reset_race(case: &Case) {
