@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "shard::Fleet",
             "shard::StartError",
+            "shard::Started",
             "shard::start",
             "sys",
         ],

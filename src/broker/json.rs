@@ -5,14 +5,15 @@
 //! that validates but does not recurse, so that depth costs a bit per level and time is linear.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use self::scan::Scanner;
-use super::http::Rejection;
 use super::key::{KeyRef, Number};
 
+mod error;
 mod scan;
+mod text;
 
+pub use error::{Expected, Field, JsonError};
 pub(super) use scan::number_len;
 
 /// A dispatch's body, borrowed.
@@ -48,7 +49,8 @@ impl Dispatch<'_> {
 /// The first fault found: not JSON, a key field that is missing or not what it must be, or a name
 /// on the way to one that is there twice (readers differ in which of the two they take).
 pub fn parse_dispatch(body: &[u8]) -> Result<Dispatch<'_>, JsonError> {
-    let text = std::str::from_utf8(body).map_err(|error| JsonError::Utf8 { at: error.valid_up_to() })?;
+    let text = std::str::from_utf8(body)
+        .map_err(|error| JsonError::Utf8 { at: error.valid_up_to().try_into().unwrap_or(u32::MAX) })?;
     let mut reader = Reader {
         scan: Scanner::new(text),
         seen: 0,
@@ -62,113 +64,6 @@ pub fn parse_dispatch(body: &[u8]) -> Result<Dispatch<'_>, JsonError> {
     reader.body()?;
     reader.scan.end()?;
     reader.finish()
-}
-
-/// What is wrong with a dispatch's body. Offsets are in bytes from its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JsonError {
-    /// Not UTF-8 (RFC 8259 section 8.1).
-    Utf8 {
-        /// Where it stops being UTF-8.
-        at: usize,
-    },
-    /// Not JSON.
-    Syntax {
-        /// Where.
-        at: usize,
-        /// What JSON has there.
-        expected: &'static str,
-    },
-    /// The body ends inside of its JSON.
-    Truncated,
-    /// A field is not of its type.
-    Type(Field),
-    /// A field is not there.
-    Missing(Field),
-    /// A field is there twice.
-    Repeated(Field),
-    /// A field's text holds half of a surrogate pair: it is no Unicode text.
-    Surrogate(Field),
-    /// A number that no 64-bit float holds.
-    Range(Field),
-}
-
-/// The fields that the broker reads. `Type` and `Missing` of a [`JsonError`] name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// The body itself.
-    Body,
-    /// `dequeuedMessage`
-    Message,
-    /// `dequeuedMessage.deployment`
-    Deployment,
-    /// `dequeuedMessage.deployment.friendlyId`
-    DeploymentId,
-    /// `dequeuedMessage.backgroundWorker`
-    Worker,
-    /// `dequeuedMessage.backgroundWorker.version`
-    WorkerVersion,
-    /// `dequeuedMessage.run`
-    Run,
-    /// `dequeuedMessage.run.friendlyId`
-    RunId,
-    /// `dequeuedMessage.run.machine`
-    Machine,
-    /// `dequeuedMessage.run.machine.cpu`
-    Cpu,
-    /// `dequeuedMessage.run.machine.memory`
-    Memory,
-}
-
-impl Field {
-    /// Where the field is, and what it must be.
-    const fn describe(self) -> (&'static str, &'static str) {
-        match self {
-            Field::Body => ("the body", "an object"),
-            Field::Message => ("dequeuedMessage", "an object"),
-            Field::Deployment => ("dequeuedMessage.deployment", "an object"),
-            Field::DeploymentId => ("dequeuedMessage.deployment.friendlyId", "a string"),
-            Field::Worker => ("dequeuedMessage.backgroundWorker", "an object"),
-            Field::WorkerVersion => ("dequeuedMessage.backgroundWorker.version", "a string"),
-            Field::Run => ("dequeuedMessage.run", "an object"),
-            Field::RunId => ("dequeuedMessage.run.friendlyId", "a string"),
-            Field::Machine => ("dequeuedMessage.run.machine", "an object"),
-            Field::Cpu => ("dequeuedMessage.run.machine.cpu", "a number"),
-            Field::Memory => ("dequeuedMessage.run.machine.memory", "a number"),
-        }
-    }
-}
-
-impl fmt::Display for JsonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            JsonError::Utf8 { at } => write!(f, "the body is not UTF-8 at byte {at}"),
-            JsonError::Syntax { at, expected } => {
-                write!(f, "the body is not JSON at byte {at}: expected {expected}")
-            }
-            JsonError::Truncated => write!(f, "the body is not JSON: it ends too soon"),
-            JsonError::Type(field) => {
-                let (path, kind) = field.describe();
-                write!(f, "{path} must be {kind}")
-            }
-            JsonError::Missing(field) => write!(f, "{} is missing", field.describe().0),
-            JsonError::Repeated(field) => write!(f, "{} is there twice", field.describe().0),
-            JsonError::Surrogate(field) => {
-                let path = field.describe().0;
-                write!(f, "{path} holds half of a surrogate pair")
-            }
-            JsonError::Range(field) => write!(f, "{} is out of range", field.describe().0),
-        }
-    }
-}
-
-impl std::error::Error for JsonError {}
-
-impl From<JsonError> for Rejection {
-    #[cold]
-    fn from(error: JsonError) -> Rejection {
-        Rejection { error: Cow::Owned(error.to_string()), ..Rejection::new(400, "") }
-    }
 }
 
 /// The body so far. One method per object on the way to a key field; none calls itself.

@@ -10,6 +10,11 @@ impl<S: Shared> Broker<S> {
     /// Holds the poll that `slot` just asked for. Never answered with anything but its run: where
     /// there is no room its connection is closed, which its runner survives.
     pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, instance: &str) {
+        if self.conns.peek(slot).peer_closed {
+            // It had hung up before its turn came, and no further event would say so.
+            self.counters.polls_left += 1;
+            return self.close(slot);
+        }
         if self.drain.is_some() {
             self.counters.polls_closed += 1;
             return self.close(slot);

@@ -89,7 +89,15 @@ impl<S: Shared> Broker<S> {
             let rest = &input[used..];
             match &mut conn.state {
                 State::Idle if !rest.is_empty() => {
-                    used += leading_crlf(rest).min(LEADING_CRLF_BYTES_MAX);
+                    let empty_lines_len = leading_crlf(rest);
+                    if empty_lines_len <= LEADING_CRLF_BYTES_MAX
+                        && matches!(rest[empty_lines_len..], [] | [b'\r'])
+                    {
+                        // No request yet, and perhaps more empty lines: they are counted together,
+                        // however they are fragmented.
+                        break;
+                    }
+                    used += empty_lines_len.min(LEADING_CRLF_BYTES_MAX);
                     begun = true;
                     conn.state = State::Head(HeadScanner::default());
                 }

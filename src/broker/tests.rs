@@ -522,6 +522,16 @@ fn what_is_pipelined_behind_a_held_poll_waits_within_bounds() {
 }
 
 #[test]
+fn a_poll_pipelined_by_a_client_that_has_hung_up_is_not_held() {
+    let mut bench = Bench::new(settings());
+    bench.accept(0);
+    bench.receive(0, &[&dispatch("1"), POLL].concat());
+    assert_eq!(bench.fin(0, None), []);
+    assert_eq!(bench.sent(0), [Done::Closed(0)]);
+    assert_eq!(bench.broker.waiting(), 0);
+}
+
+#[test]
 fn a_refusal_lingers_so_that_it_can_be_read_and_runs_nothing_behind_it() {
     let mut bench = Bench::new(settings());
     bench.accept(0);

@@ -11,11 +11,12 @@ pub use error::StartError;
 use crate::broker::Broker;
 use crate::broker::contract;
 use crate::broker::report::{Command, CoreReport};
-use crate::broker::settings::Confirm;
+use crate::broker::settings::{Confirm, Settings};
 use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
 use crate::sys::cpus;
+use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{Side, bind};
 use ahash::RandomState;
 use hints::Hints;
@@ -82,27 +83,44 @@ impl Fleet {
     }
 }
 
+/// What [`start`] started.
+pub struct Started {
+    /// The handle on the workers.
+    pub fleet: Fleet,
+    /// Their threads.
+    pub workers: JoinSet,
+    /// The addresses' sockets, to hand over to a successor. Drop them before the drain: a socket
+    /// that is held here stays open.
+    pub listen_groups: Vec<ListenGroup>,
+}
+
 /// Starts one thread per worker; returns when every listener is bound and serving.
-pub fn start(config: &ServeConfig) -> Result<(Fleet, JoinSet), StartError> {
+pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
     let workers = config.workers.len();
     let (bound, listeners) = listeners(config)?;
+    let listen_groups = listeners[0]
+        .iter()
+        .map(|(_, listener)| ListenGroup::new(listener, workers))
+        .collect::<Result<_, _>>()
+        .map_err(|_| StartError::Descriptors)?;
     let engine_error = |source| StartError::Engine { engine: "epoll", source };
     let engines: Vec<Epoll> =
         listeners.into_iter().map(Epoll::new).collect::<Result<_, _>>().map_err(engine_error)?;
     let (addresses, mailboxes): (Vec<Address>, Vec<Mailbox>) =
         engines.iter().map(|engine| mailbox(engine.waker())).unzip();
     let shared = Hints::default();
+    let settings = Settings { events: worker::logs_events(), ..config.settings.clone() };
     // One random seed for the process: cores must agree on a key's bucket, strangers must not know it.
     let hasher = RandomState::new();
     let origin = Instant::now();
     let mut threads = Vec::new();
     for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
-        let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
+        let broker = Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
         let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
         threads.push(spawn(core, config.workers[core], workers, worker)?);
     }
     let fleet = Fleet(Arc::new(Inner { bound, engine_name: "epoll", workers: addresses }));
-    Ok((fleet, JoinSet(threads)))
+    Ok(Started { fleet, workers: JoinSet(threads), listen_groups })
 }
 
 /// Starts one worker's thread and waits until it stands on its CPU.
@@ -152,7 +170,6 @@ fn listen(
     config: &ServeConfig,
     cores: &mut [CoreListeners],
 ) -> Result<SocketAddr, StartError> {
-    let several = cores.len() > 1;
     let segment_bytes = (config.settings.confirm == Confirm::Ack).then_some(ACK_SEGMENT_BYTES);
     let mut bound = None;
     for core in cores {
@@ -161,8 +178,10 @@ fn listen(
                 TcpListener::from(fd.try_clone().map_err(|_| StartError::Descriptors)?)
             }
             // Port 0 is resolved by the first core; the others join it.
-            (ListenSpec::Addr(_), Some(addr)) => bind(side, addr, config.tcp.backlog, true)?,
-            (ListenSpec::Addr(addr), None) => bind(side, *addr, config.tcp.backlog, several)?,
+            (ListenSpec::Addr(_), Some(addr)) => bind(side, addr, config.tcp.backlog, false)?,
+            (ListenSpec::Addr(addr), None) => {
+                bind(side, *addr, config.tcp.backlog, !config.listeners.takeover)?
+            }
         };
         listener
             .set_nonblocking(true)

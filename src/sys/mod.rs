@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod cpus;
 pub mod descriptors;
+pub mod handover;
 pub mod kernel;
 pub mod listen;
 pub mod notify;

@@ -1,5 +1,7 @@
 //! The reader held against serde_json, on damaged messages and on documents made up at random.
 
+use std::fmt;
+
 use proptest::prelude::*;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 

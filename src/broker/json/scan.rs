@@ -1,10 +1,12 @@
 //! JSON's grammar (RFC 8259) over bytes that are known to be UTF-8.
 
-use std::borrow::Cow;
-
-use super::JsonError;
+use super::text::Text;
+use super::{Expected, JsonError};
 
 /// A place in a text. Every method leaves it behind what it read.
+///
+/// Methods that loop work on a copy, which lives in registers; only errors and escapes leave it.
+#[derive(Clone, Copy)]
 pub(super) struct Scanner<'b> {
     text: &'b str,
     at: usize,
@@ -16,7 +18,7 @@ impl<'b> Scanner<'b> {
     }
 
     /// Whether the next value starts with this byte.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_is(&mut self, byte: u8) -> bool {
         self.peek() == Some(byte)
     }
@@ -43,14 +45,14 @@ impl<'b> Scanner<'b> {
     pub(super) fn end(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(self.expected("nothing more")),
+            Some(_) => Err(self.expected(Expected::End)),
         }
     }
 
     /// Behind an object's `{`: whether it has a member.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open_object(&mut self) -> Result<bool, JsonError> {
-        self.expect(b'{', "`{`")?;
+        self.expect(b'{', Expected::Value)?;
         if self.next_is(b'}') {
             self.at += 1;
             return Ok(false);
@@ -59,7 +61,7 @@ impl<'b> Scanner<'b> {
     }
 
     /// Behind a member's value: whether the object has another member.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_member(&mut self) -> Result<bool, JsonError> {
         match self.peek() {
             Some(b',') => {
@@ -70,25 +72,36 @@ impl<'b> Scanner<'b> {
                 self.at += 1;
                 Ok(false)
             }
-            _ => Err(self.expected("`,` or `}`")),
+            _ => Err(self.expected(Expected::NextMember)),
         }
     }
 
     /// A member's name and the colon behind it.
-    #[inline]
     pub(super) fn name(&mut self) -> Result<Text<'b>, JsonError> {
-        if !self.next_is(b'"') {
-            return Err(self.expected("a name in quotes"));
-        }
-        let name = self.string()?;
-        self.expect(b':', "`:`")?;
+        let mut here = *self;
+        here.expect(b'"', Expected::Name)?;
+        let name = here.string_rest()?;
+        here.expect(b':', Expected::Colon)?;
+        *self = here;
         Ok(name)
     }
 
+    /// The same, where the name does not matter.
+    #[inline(always)]
+    fn skip_name(&mut self) -> Result<(), JsonError> {
+        self.expect(b'"', Expected::Name)?;
+        self.skip_string_rest()?;
+        self.expect(b':', Expected::Colon)
+    }
+
     /// A string.
-    #[inline]
     pub(super) fn string(&mut self) -> Result<Text<'b>, JsonError> {
-        self.expect(b'"', "`\"`")?;
+        self.expect(b'"', Expected::Value)?;
+        self.string_rest()
+    }
+
+    #[inline(always)]
+    fn string_rest(&mut self) -> Result<Text<'b>, JsonError> {
         let start = self.at;
         let has_escapes = self.skip_string_rest()?;
         Ok(Text { raw: &self.text[start..self.at - 1], has_escapes })
@@ -104,40 +117,41 @@ impl<'b> Scanner<'b> {
 
     /// Any value, validated. Containers are kept track of with a bit each.
     pub(super) fn skip_value(&mut self) -> Result<(), JsonError> {
+        let mut here = *self;
         let mut open = Containers::default();
         loop {
-            let opened = match self.peek() {
+            let opened = match here.peek() {
                 Some(b'"') => {
-                    self.at += 1;
-                    self.skip_string_rest()?;
+                    here.at += 1;
+                    here.skip_string_rest()?;
                     false
                 }
                 Some(b'-' | b'0'..=b'9') => {
-                    self.skip_number()?;
+                    here.skip_number()?;
                     false
                 }
                 Some(b'{') => {
-                    let opened = self.open_object()?;
+                    let opened = here.open_object()?;
                     if opened {
                         open.push(true);
-                        self.name()?;
+                        here.skip_name()?;
                     }
                     opened
                 }
                 Some(b'[') => {
-                    self.at += 1;
-                    let opened = !self.next_is(b']');
+                    here.at += 1;
+                    let opened = !here.next_is(b']');
                     if opened {
                         open.push(false);
                     } else {
-                        self.at += 1;
+                        here.at += 1;
                     }
                     opened
                 }
-                Some(b't') => self.skip_literal("true")?,
-                Some(b'f') => self.skip_literal("false")?,
-                Some(b'n') => self.skip_literal("null")?,
-                _ => return Err(self.expected("a value")),
+                Some(b't') => here.skip_literal("true", Expected::True)?,
+                Some(b'f') => here.skip_literal("false", Expected::False)?,
+                Some(b'n') => here.skip_literal("null", Expected::Null)?,
+                _ => return Err(here.expected(Expected::Value)),
             };
             if opened {
                 continue;
@@ -145,14 +159,15 @@ impl<'b> Scanner<'b> {
             // Behind a value: close what ends here, up to the next value.
             loop {
                 let Some(is_object) = open.top() else {
+                    *self = here;
                     return Ok(());
                 };
                 if is_object {
-                    if self.next_member()? {
-                        self.name()?;
+                    if here.next_member()? {
+                        here.skip_name()?;
                         break;
                     }
-                } else if self.next_element()? {
+                } else if here.next_element()? {
                     break;
                 }
                 open.pop();
@@ -160,7 +175,7 @@ impl<'b> Scanner<'b> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn next_element(&mut self) -> Result<bool, JsonError> {
         match self.peek() {
             Some(b',') => {
@@ -171,49 +186,58 @@ impl<'b> Scanner<'b> {
                 self.at += 1;
                 Ok(false)
             }
-            _ => Err(self.expected("`,` or `]`")),
+            _ => Err(self.expected(Expected::NextElement)),
         }
     }
 
     /// The next byte that is not white space; stays in front of it.
-    #[inline]
+    #[inline(always)]
     fn peek(&mut self) -> Option<u8> {
         let bytes = self.text.as_bytes();
         loop {
             match bytes.get(self.at) {
+                Some(byte) if *byte > b' ' => return Some(*byte),
                 Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
                 other => return other.copied(),
             }
         }
     }
 
-    #[inline]
-    fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), JsonError> {
+    #[inline(always)]
+    fn expect(&mut self, byte: u8, what: Expected) -> Result<(), JsonError> {
         if !self.next_is(byte) {
-            return Err(self.expected(name));
+            return Err(self.expected(what));
         }
         self.at += 1;
         Ok(())
     }
 
     /// Behind a string's opening quote: up to behind its closing one. Whether it has escapes.
-    #[inline]
+    #[inline(always)]
     fn skip_string_rest(&mut self) -> Result<bool, JsonError> {
         let bytes = self.text.as_bytes();
-        let mut has_escapes = false;
+        let end = next_special(bytes, self.at);
+        if bytes.get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return Ok(false);
+        }
+        self.at = end;
+        self.at = self.end_of_string_with_escapes()?;
+        Ok(true)
+    }
+
+    /// Behind the string that `self` is in, in front of its first escape. Kept apart, for few
+    /// strings have one.
+    #[inline(never)]
+    fn end_of_string_with_escapes(mut self) -> Result<usize, JsonError> {
+        let bytes = self.text.as_bytes();
         loop {
-            self.at = next_special(bytes, self.at);
             match bytes.get(self.at) {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(has_escapes);
-                }
-                Some(b'\\') => {
-                    has_escapes = true;
-                    self.skip_escape()?;
-                }
-                _ => return Err(self.expected("no control character")),
+                Some(b'"') => return Ok(self.at + 1),
+                Some(b'\\') => self.skip_escape()?,
+                _ => return Err(self.expected(Expected::NoControl)),
             }
+            self.at = next_special(bytes, self.at);
         }
     }
 
@@ -227,17 +251,17 @@ impl<'b> Scanner<'b> {
                 for _ in 0..4 {
                     self.at += 1;
                     if !bytes.get(self.at).is_some_and(u8::is_ascii_hexdigit) {
-                        return Err(self.expected("four hex digits"));
+                        return Err(self.expected(Expected::HexDigits));
                     }
                 }
                 self.at += 1;
             }
-            _ => return Err(self.expected("one of \"\\/bfnrtu")),
+            _ => return Err(self.expected(Expected::Escape)),
         }
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip_number(&mut self) -> Result<(), JsonError> {
         match number_len(&self.text.as_bytes()[self.at..]) {
             Ok(len) => {
@@ -246,14 +270,14 @@ impl<'b> Scanner<'b> {
             }
             Err(len) => {
                 self.at += len;
-                Err(self.expected("a digit"))
+                Err(self.expected(Expected::Digit))
             }
         }
     }
 
     /// `false`: what it is to the caller, that no container was opened.
-    #[inline]
-    fn skip_literal(&mut self, literal: &'static str) -> Result<bool, JsonError> {
+    #[inline(always)]
+    fn skip_literal(&mut self, literal: &str, name: Expected) -> Result<bool, JsonError> {
         let rest = &self.text.as_bytes()[self.at..];
         if rest.starts_with(literal.as_bytes()) {
             self.at += literal.len();
@@ -261,14 +285,14 @@ impl<'b> Scanner<'b> {
         }
         let same = literal.bytes().zip(rest).take_while(|(a, b)| a == *b);
         self.at += same.count();
-        Err(self.expected(literal))
+        Err(self.expected(name))
     }
 
     #[cold]
-    fn expected(&self, expected: &'static str) -> JsonError {
+    fn expected(self, expected: Expected) -> JsonError {
         match self.text.len() == self.at {
             true => JsonError::Truncated,
-            false => JsonError::Syntax { at: self.at, expected },
+            false => JsonError::Syntax { at: self.at.try_into().unwrap_or(u32::MAX), expected },
         }
     }
 }
@@ -303,16 +327,8 @@ pub(in crate::broker) fn number_len(bytes: &[u8]) -> Result<usize, usize> {
 /// The first quote, backslash or control character at or behind `at`; the length if there is none.
 #[inline]
 pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*word);
-        // The lowest high bit set in each is that of the first byte in question (a borrow can only
-        // come from a byte below that was one), and bytes of UTF-8 are left out by `!word`.
-        let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
-        let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
-        let control = word.wrapping_sub(ONES * 0x20);
-        let found = (quote | backslash | control) & !word & HIGHS;
+        let found = specials(u64::from_le_bytes(*word));
         if found != 0 {
             return at + (found.trailing_zeros() / 8) as usize;
         }
@@ -323,68 +339,17 @@ pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     at + rest.iter().position(special).unwrap_or(rest.len())
 }
 
-/// A string's inside, as it is written. Its escapes are well-formed.
-#[derive(Clone, Copy)]
-pub(super) struct Text<'b> {
-    raw: &'b str,
-    has_escapes: bool,
-}
-
-impl<'b> Text<'b> {
-    /// What it means, if that is what is written.
-    #[inline]
-    pub(super) fn plain(self) -> Option<&'b str> {
-        (!self.has_escapes).then_some(self.raw)
-    }
-
-    /// What it means; `None` if it holds half of a surrogate pair. Allocates only for escapes.
-    #[inline]
-    pub(super) fn decode(self) -> Option<Cow<'b, str>> {
-        match self.plain() {
-            Some(text) => Some(Cow::Borrowed(text)),
-            None => decode_escapes(self.raw).map(Cow::Owned),
-        }
-    }
-}
-
-#[cold]
-fn decode_escapes(raw: &str) -> Option<String> {
-    let mut text = String::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some((plain, escape)) = rest.split_once('\\') {
-        text.push_str(plain);
-        let kind = escape.as_bytes().first()?;
-        rest = &escape[1..];
-        text.push(match kind {
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => {
-                let (first, behind) = code_unit(rest)?;
-                rest = behind;
-                match first {
-                    0xd800..=0xdbff => {
-                        let (second, behind) = code_unit(rest.strip_prefix("\\u")?)?;
-                        rest = behind;
-                        let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
-                        char::from_u32(0x10000 + ((first - 0xd800) << 10 | low))?
-                    }
-                    // The other half of a pair is no char.
-                    _ => char::from_u32(first)?,
-                }
-            }
-            itself => char::from(*itself),
-        });
-    }
-    text.push_str(rest);
-    Some(text)
-}
-
-fn code_unit(text: &str) -> Option<(u32, &str)> {
-    let (digits, rest) = text.split_at_checked(4)?;
-    Some((u32::from_str_radix(digits, 16).ok()?, rest))
+/// Marks quotes, backslashes and control characters with their byte's high bit. Only the lowest
+/// mark is sure to be one: a borrow can reach the bytes above it.
+#[inline]
+fn specials(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    let control = word.wrapping_sub(ONES * 0x20);
+    // `!word` leaves out the bytes above ASCII.
+    (quote | backslash | control) & !word & HIGHS
 }
 
 /// The open containers, a bit each: 1 for an object. Allocates from the 65th on.
