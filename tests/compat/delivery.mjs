@@ -144,6 +144,8 @@ async function race({ runtime, confirm, dispatches, listen }) {
   const gone = new Map();
   process.onEvent((event) => event.ev === "gone" && gone.get(event.id)?.());
   let left = dispatches;
+  // How long a dispatch takes to reach the runner, so that the two keep meeting on a slow machine too.
+  let lead = 1;
   await Promise.all(
     Array.from({ length: 12 }, async () => {
       while (left-- > 0) {
@@ -152,8 +154,10 @@ async function race({ runtime, confirm, dispatches, listen }) {
         const ended = new Promise((done) => gone.set(id, done));
         const abortAt = now() + 50;
         process.send({ op: "abortAt", id, at: abortAt });
-        await sleep(abortAt - 1 - now() + (Math.random() * 6 - 3));
+        await sleep(abortAt - lead - now() + (Math.random() * 6 - 3));
+        const began = now();
         await ledger.dispatch(broker, key);
+        lead += ((now() - began) / 2 - lead) / 50;
         await ended;
         gone.delete(id);
       }
