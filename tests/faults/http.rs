@@ -234,9 +234,14 @@ pub struct Poller {
 
 impl Poller {
     /// Polls on `stream`.
-    pub fn on(mut stream: TcpStream, deployment: &str) -> Poller {
-        stream.write_all(&poll_request(deployment, "controller_1", "node_1")).expect("to poll");
-        Poller { stream }
+    pub fn on(stream: TcpStream, deployment: &str) -> Poller {
+        Poller::try_on(stream, deployment).expect("to poll")
+    }
+
+    /// Polls on `stream`; `None` if it is not open any more.
+    pub fn try_on(mut stream: TcpStream, deployment: &str) -> Option<Poller> {
+        stream.write_all(&poll_request(deployment, "controller_1", "node_1")).ok()?;
+        Some(Poller { stream })
     }
 
     /// Reads as a client does: the response, then the end of the connection if the response says so.
