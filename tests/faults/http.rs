@@ -307,6 +307,18 @@ impl Supervisor {
         }
     }
 
+    /// Asks until the broker holds the poll that is on its way to it.
+    pub fn dispatch_when_held(&mut self, run: &Run) -> Answer {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.dispatch(run);
+            if answer.told != Told::False || Instant::now() > until {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Asks.
     pub fn ask(&mut self, run: &Run) -> io::Result<()> {
         let request = run.request();
