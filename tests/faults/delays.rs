@@ -3,7 +3,7 @@
 use super::http::{CONNECT, End, PATIENCE, Poller, Run, Told, read_response};
 use super::net::Net;
 use super::table::time;
-use super::{Beside, Case, Fault, Mode, Scope};
+use super::{Beside, Case, Fault, Scope};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
@@ -51,7 +51,7 @@ fn runs(case: &Case, broker_net: &Net, runner_net: &Net, addr: Ipv4Addr, over: &
             let keep = !got.close;
             (got, keep.then_some(poller.stream))
         });
-        let answer = supervisor.dispatch(&run);
+        let answer = supervisor.dispatch_when_held(&run);
         let (got, stream) = runner.join().expect("a runner");
         assert_eq!(answer.told, Told::True);
         assert!(got.is(&run), "{}", got.of(&run));

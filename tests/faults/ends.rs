@@ -78,7 +78,9 @@ fn broker_killed(case: &Case) {
     broker.signal(Signal::SIGKILL);
     let answer = supervisor.answer(PATIENCE);
     let said = runner.said();
-    case.row("the broker is killed in mid-dispatch", answer.told, said.of(&run), time(answer.took));
+    let when = if answer.told == Told::True { " (before that)" } else { "" };
+    let told = format!("{}{when}", answer.told);
+    case.row("the broker is killed when the run is in the runner's kernel", told, said.of(&run), "");
     // In `ack` the answer may have been out already, and then it is right.
     match (case.mode, answer.told) {
         (_, Told::NetworkError) => {}

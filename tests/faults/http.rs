@@ -234,9 +234,14 @@ pub struct Poller {
 
 impl Poller {
     /// Polls on `stream`.
-    pub fn on(mut stream: TcpStream, deployment: &str) -> Poller {
-        stream.write_all(&poll_request(deployment, "controller_1", "node_1")).expect("to poll");
-        Poller { stream }
+    pub fn on(stream: TcpStream, deployment: &str) -> Poller {
+        Poller::try_on(stream, deployment).expect("to poll")
+    }
+
+    /// Polls on `stream`; `None` if it is not open any more.
+    pub fn try_on(mut stream: TcpStream, deployment: &str) -> Option<Poller> {
+        stream.write_all(&poll_request(deployment, "controller_1", "node_1")).ok()?;
+        Some(Poller { stream })
     }
 
     /// Reads as a client does: the response, then the end of the connection if the response says so.
@@ -299,6 +304,18 @@ impl Supervisor {
         match self.ask(run) {
             Ok(()) => self.answer(PATIENCE),
             Err(_) => Answer { told: Told::NetworkError, took: self.asked.elapsed() },
+        }
+    }
+
+    /// Asks until the broker holds the poll that is on its way to it.
+    pub fn dispatch_when_held(&mut self, run: &Run) -> Answer {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.dispatch(run);
+            if answer.told != Told::False || Instant::now() > until {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 

@@ -28,10 +28,13 @@ mod wire;
 mod delays;
 mod drain;
 mod ends;
+mod fleet;
+mod herd;
 mod limits;
 mod processes;
 mod races;
 mod readers;
+mod restart;
 mod silence;
 
 use broker::{Broker, Builder};
@@ -193,6 +196,8 @@ fn faults() -> Vec<Fault> {
         ends::FAULTS,
         limits::FAULTS,
         drain::FAULTS,
+        restart::FAULTS,
+        herd::FAULTS,
     ]
     .concat()
 }

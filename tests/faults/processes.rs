@@ -18,12 +18,15 @@ pub const FAULTS: &[Fault] = &[
         beside: Beside::Others,
         test: second_runner,
     },
+    Fault { name: "deadline", scope: Scope::ProofsOnOneCore, beside: Beside::Others, test: deadline },
     Fault { name: "busy", scope: Scope::Everything, beside: Beside::Others, test: busy },
 ];
 
 const DEPLOYMENT: &str = "deployment_processes";
 /// `--read-timeout`.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// Before a deadline, as far as two clocks agree.
+const SOON: Duration = Duration::from_millis(5);
 
 fn killed_waiting(case: &Case) {
     let broker = case.broker().start();
@@ -105,6 +108,32 @@ fn second_runner(case: &Case) {
             answer.took
         );
     }
+}
+
+/// Two stopped runners use up the dispatch's time (`--dispatch-timeout`, 2 s); a third is not tried.
+fn deadline(case: &Case) {
+    const DEADLINE: Duration = Duration::from_secs(2);
+    let broker = case.broker().start();
+    let live = broker.poll(DEPLOYMENT);
+    let start = || Runner::start(&broker.net, broker.runner, DEPLOYMENT, Duration::ZERO);
+    let mut stopped = [start(), start()];
+    broker.wait_for_polls(DEPLOYMENT, 3);
+    stopped.iter().for_each(Runner::freeze);
+    let mut supervisor = broker.supervisor();
+    let run = Run::new(DEPLOYMENT);
+    let answer = supervisor.dispatch(&run);
+    stopped.iter().for_each(Runner::thaw);
+    let got = stopped[1].said().of(&run);
+    let what = "two stopped runners until the dispatch's time is over; they are continued later";
+    case.row(what, answer.told, format!("{got}, late"), time(answer.took));
+    if case.mode != Mode::Read {
+        return assert_eq!(answer.told, Told::True, "its kernel had it");
+    }
+    assert_eq!(answer.told, Told::False);
+    assert!(answer.took >= DEADLINE - SOON && answer.took < DEADLINE + case.noise(), "{:?}", answer.took);
+    let runner = thread::spawn(move || live.receive(PATIENCE));
+    assert_eq!(supervisor.dispatch(&run).told, Told::True, "the live one is there for the next");
+    assert!(runner.join().expect("a runner").is(&run));
 }
 
 /// A blocked event loop, a garbage collection: not frozen, only late.

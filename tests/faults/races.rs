@@ -1,6 +1,7 @@
 //! Ends that meet the run: a runner that closes or resets within microseconds of the write.
 
-use super::http::{PATIENCE, Poller, Run, Supervisor, Told, read_now};
+use super::broker::Broker;
+use super::http::{Answer, PATIENCE, Poller, Run, Supervisor, Told, read_now};
 use super::net::Net;
 use super::table::time;
 use super::wire::{BROKER, Wire};
@@ -33,9 +34,8 @@ fn fin_before(case: &Case) {
     thread::sleep(QUEUED);
     supervisor.ask(&run).expect("to ask");
     thread::sleep(QUEUED);
-    broker.thaw();
-    let answer = supervisor.answer(PATIENCE);
-    case.row("the runner's FIN is queued, then a dispatch", answer.told, "nothing", time(answer.took));
+    let (answer, took) = answer_after_thaw(&broker, &mut supervisor);
+    case.row("the runner's FIN is queued, then a dispatch", answer.told, "nothing", time(took));
     // With two workers the dispatch may be ahead all the same: then it is the next test's case.
     assert!(answer.told == Told::False || case.mode == Mode::Write && case.cores == Cores::Two);
 }
@@ -52,13 +52,20 @@ fn fin_behind(case: &Case) {
     thread::sleep(QUEUED);
     drop(poller);
     thread::sleep(QUEUED);
-    broker.thaw();
-    let answer = supervisor.answer(PATIENCE);
-    case.row("a dispatch is queued, then the runner's FIN", answer.told, "nothing", time(answer.took));
+    let (answer, took) = answer_after_thaw(&broker, &mut supervisor);
+    case.row("a dispatch is queued, then the runner's FIN", answer.told, "nothing", time(took));
     match case.mode {
         Mode::Write => assert_eq!(answer.told, Told::True, "our kernel took the bytes"),
         Mode::Read | Mode::Ack => assert_eq!(answer.told, Told::False),
     }
+}
+
+/// The answer, and how long it took from the moment at which the broker could go on.
+fn answer_after_thaw(broker: &Broker, supervisor: &mut Supervisor) -> (Answer, Duration) {
+    let thawed = Instant::now();
+    broker.thaw();
+    let answer = supervisor.answer(PATIENCE);
+    (answer, thawed.elapsed())
 }
 
 /// What `ROUNDS` races came to.
