@@ -47,6 +47,8 @@ fn fin_behind(case: &Case) {
     let poller = broker.poll(DEPLOYMENT);
     let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
     let run = Run::new(DEPLOYMENT);
+    // Its connection is accepted, so that the dispatch is all that waits.
+    assert_eq!(supervisor.dispatch(&Run::new("deployment_nobody")).told, Told::False);
     broker.freeze();
     supervisor.ask(&run).expect("to ask");
     thread::sleep(QUEUED);
