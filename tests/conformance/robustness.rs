@@ -14,13 +14,6 @@ use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
 
-/// A broker that does not call slow what is slow only because the machine is shared.
-fn start(flags: &str) -> Broker {
-    Broker::start(&format!("{PATIENT} {flags}"))
-}
-
-const PATIENT: &str = "--workers 2 --dispatch-timeout 15s --ack-timeout 10s --read-timeout 10s";
-
 /// A runner and a supervisor who want nothing but their runs, one after the other.
 struct Others {
     stop: Arc<AtomicBool>,
@@ -109,7 +102,7 @@ fn trickle(clients: &mut Vec<Client>, bytes: &[u8], pause: Duration) -> Vec<Clie
 
 #[test]
 fn slow_heads() {
-    let broker = start("--request-timeout 700ms");
+    let broker = Broker::start("--workers 2 --request-timeout 700ms");
     let others = Others::at(&broker);
     let before = broker.rss();
     let mut slow: Vec<Client> = (0..300).map(|_| broker.client()).collect();
@@ -128,7 +121,7 @@ fn slow_heads() {
 
 #[test]
 fn slow_bodies() {
-    let broker = start("--request-timeout 700ms");
+    let broker = Broker::start("--workers 2 --request-timeout 700ms");
     let others = Others::at(&broker);
     let before = broker.rss();
     let head = |framing: &str| format!("POST /warm-start HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
@@ -152,7 +145,7 @@ fn slow_bodies() {
 /// They ask and ask, and never read an answer.
 #[test]
 fn slow_readers() {
-    let broker = start("--write-timeout 700ms");
+    let broker = Broker::start("--workers 2 --write-timeout 700ms");
     let others = Others::at(&broker);
     let before = broker.rss();
     // Large ones, so that a turn's bytes are not many requests: what the answers need is the point.
@@ -182,7 +175,7 @@ fn slow_readers() {
 /// Each takes whatever it can get, and reads its answers as fast as they come.
 #[test]
 fn greedy_pipeliners() {
-    let broker = start("");
+    let broker = Broker::start("--workers 2");
     let others = Others::at(&broker);
     let greedy: Vec<_> = (0..2)
         .map(|_| {
@@ -242,7 +235,7 @@ fn connections(broker: &Broker, count: usize) -> Vec<Client> {
 #[test]
 fn ten_thousand_idle_sockets() {
     let count = 10_000.min(open_files() - 1_000);
-    let broker = Broker::with_descriptors(12_000, PATIENT);
+    let broker = Broker::with_descriptors(12_000, "--workers 2");
     let before = broker.rss();
     let mut idle = connections(&broker, count);
     broker.wait_for("connections", count as u64);
@@ -279,7 +272,7 @@ fn ten_thousand_idle_sockets() {
 /// More of them than fit, and they come again and again.
 #[test]
 fn a_flood_at_the_limit() {
-    let broker = start("--max-connections 200 --request-timeout 500ms");
+    let broker = Broker::start("--workers 2 --max-connections 200 --request-timeout 500ms");
     let keys: Vec<Key> = (0..100).map(|_| Key::fresh()).collect();
     let mut polls: Vec<Client> = keys.iter().map(|_| broker.client()).collect();
     for (key, poll) in keys.iter().zip(&mut polls) {
@@ -339,7 +332,7 @@ fn a_flood_at_the_limit() {
 /// Heads and bodies that are too long, many at a time: refused, and none of it is kept.
 #[test]
 fn a_flood_of_what_is_too_long() {
-    let broker = start("");
+    let broker = Broker::start("--workers 2");
     let others = Others::at(&broker);
     let before = broker.rss();
     let field = format!("X: {}\r\n", "y".repeat(MIB));
@@ -380,7 +373,7 @@ fn a_flood_of_what_is_too_long() {
 /// Rubbish of every kind, and clients that break off wherever they like.
 #[test]
 fn rubbish() {
-    let broker = start("--request-timeout 1s");
+    let broker = Broker::start("--workers 2 --request-timeout 1s");
     let others = Others::at(&broker);
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
     let mut random = move |below: usize| {
