@@ -7,4 +7,5 @@
 mod support;
 
 mod cases;
+mod robustness;
 mod table;
