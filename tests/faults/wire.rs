@@ -126,9 +126,29 @@ impl Wire {
         self.runner = fresh;
     }
 
-    /// The segments of one connection, in the order in which they were put on the wire.
+    /// The segments of the latest connection from this port, in the order in which they were put on
+    /// the wire. (A port is free for the next one as soon as a reset has ended the last.)
     pub fn trace(&self, port: u16) -> Vec<Segment> {
-        lock(&self.shared.trace).iter().filter(|segment| segment.port == port).copied().collect()
+        let trace = lock(&self.shared.trace);
+        let of_port: Vec<Segment> = trace.iter().filter(|segment| segment.port == port).copied().collect();
+        let began = of_port.iter().rposition(|segment| segment.syn && !segment.to_runner).unwrap_or(0);
+        of_port[began..].to_vec()
+    }
+
+    /// What passed on a connection, a segment a line: for a test that failed.
+    pub fn describe(&self, port: u16) -> String {
+        let trace = self.trace(port);
+        let Some(began) = trace.first().map(|segment| segment.at) else { return String::new() };
+        let lines = trace.iter().map(|seg| {
+            let Segment { payload_bytes, syn, rst, lost, .. } = *seg;
+            let to = if seg.to_runner { "to the runner" } else { "to the broker" };
+            let at = seg.at - began;
+            format!(
+                "\n  {at:?} {to}: seq {} ack {} {payload_bytes} bytes, syn {syn} rst {rst} lost {lost}",
+                seg.seq, seg.ack
+            )
+        });
+        lines.collect()
     }
 
     /// Bytes that the runner's kernel has acknowledged on a connection, as far as the wire carried it.
@@ -136,13 +156,6 @@ impl Wire {
         let trace = self.trace(port);
         let acks = trace.iter().filter(|seg| !seg.to_runner && !seg.syn && !seg.rst && !seg.lost);
         acks.map(|seg| past_origin(&trace, seg.ack)).max().unwrap_or(0)
-    }
-
-    /// Bytes that the broker has put on the wire for a connection, each counted once.
-    pub fn sent_bytes(&self, port: u16) -> usize {
-        let trace = self.trace(port);
-        let data = trace.iter().filter(|seg| seg.to_runner && seg.payload_bytes > 0);
-        data.map(|seg| past_origin(&trace, seg.seq) + seg.payload_bytes).max().unwrap_or(0)
     }
 }
 
