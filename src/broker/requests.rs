@@ -267,7 +267,8 @@ impl<S: Shared> Broker<S> {
         if !conn.buffer.is_empty() {
             self.consume_buffer(now, id);
             let Some(conn) = self.conns.get(id) else { return };
-            if conn.paused && conn.buffer.len() < self.settings.pipeline_bytes_max {
+            // A request that is incomplete needs its rest, however much of it is here.
+            if conn.state.is_incomplete_request() || conn.buffer.len() < self.settings.pipeline_bytes_max {
                 self.resume(slot);
             }
         }

@@ -670,3 +670,16 @@ fn a_guard_and_a_round_trip_longer_than_the_process_has_run() {
     assert_eq!(bench.probed(0, TcpFacts { rtt_us: 500_000, ..CLEAN }), []);
     assert_eq!(bench.dispatch(1), [answer(1, false)]);
 }
+
+#[test]
+fn a_pipelined_head_longer_than_what_is_kept_is_read_to_its_end() {
+    let mut bench = Bench::new(Settings { pipeline_bytes_max: 16, ..settings() });
+    bench.accept(0);
+    let connect = b"GET /connect HTTP/1.1\r\nHost: b\r\n\r\n";
+    let (begin, rest) = POLL.split_at(100);
+    let done = bench.receive(0, &[connect, begin].concat());
+    assert!(matches!(&done[..], [Done::Sent(0, _), Done::Paused(0)]), "{done:?}");
+    assert_eq!(bench.sent(0), [Done::Resumed(0)]);
+    assert_eq!(bench.receive(0, rest), []);
+    assert_eq!(bench.broker.waiting(), 1);
+}
