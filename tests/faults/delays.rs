@@ -3,6 +3,7 @@
 use super::http::{CONNECT, End, PATIENCE, Poller, Run, Told, read_response};
 use super::net::Net;
 use super::table::time;
+use super::wire::{BROKER, Wire};
 use super::{Beside, Case, Fault, Scope};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub const FAULTS: &[Fault] = &[
     Fault { name: "delayed_ack", scope: Scope::Modes, beside: Beside::Nobody, test: over_loopback },
     Fault { name: "delayed_ack_veth", scope: Scope::Modes, beside: Beside::Nobody, test: over_veth },
+    Fault { name: "delayed_ack_wire", scope: Scope::Modes, beside: Beside::Nobody, test: over_wire },
 ];
 
 const DEPLOYMENT: &str = "deployment_delays";
@@ -32,6 +34,13 @@ fn over_veth(case: &Case) {
     runs(case, &broker, &runner, Ipv4Addr::new(10, 79, 0, 1), "veth");
 }
 
+/// Segment by segment, as a network card without offload does: a lone last one is what meets the
+/// delay.
+fn over_wire(case: &Case) {
+    let wire = Wire::new();
+    runs(case, &wire.broker, &wire.runner, BROKER, "a wire without offload");
+}
+
 /// Runs of every size between 1 and 9 KB, each on a connection that has carried a response before.
 fn runs(case: &Case, broker_net: &Net, runner_net: &Net, addr: Ipv4Addr, over: &str) {
     let broker = case.broker().on(broker_net, addr).start();
@@ -45,7 +54,8 @@ fn runs(case: &Case, broker_net: &Net, runner_net: &Net, addr: Ipv4Addr, over: &
         thread::sleep(Duration::from_millis(3));
         let poller = Poller::on(stream, DEPLOYMENT);
         thread::sleep(Duration::from_millis(2));
-        let run = Run::sized(DEPLOYMENT, 900 + round * 101);
+        // Up and down: a receiver expects segments as large as the largest that it has seen.
+        let run = Run::sized(DEPLOYMENT, 900 + round * 37 % RUNS * 101);
         let runner = thread::spawn(move || {
             let got = read_response(&poller.stream, PATIENCE);
             let keep = !got.close;
