@@ -108,7 +108,7 @@ impl<S: Shared> Broker<S> {
                         used += len + self.head_complete(now, id.slot, &rest[..len], &rest[len..]);
                     }
                     Ok(None) => break,
-                    Err(rejection) => self.reject(now, id.slot, &rejection, false),
+                    Err(rejection) => self.reject(now, id.slot, &rejection, is_head(rest)),
                 },
                 State::Body(_) if !rest.is_empty() => used += self.body_bytes(now, id.slot, rest),
                 State::Writing { refused: true } | State::Lingering => return input.len(),
@@ -123,10 +123,11 @@ impl<S: Shared> Broker<S> {
 
     /// A head is complete. Answers how many bytes of the body behind it are used.
     fn head_complete(&mut self, now: Time, slot: u32, head: &[u8], behind: &[u8]) -> usize {
-        let head = match parse_head(head) {
+        let bytes = head;
+        let head = match parse_head(bytes) {
             Ok(head) => head,
             Err(rejection) => {
-                self.reject(now, slot, &rejection, false);
+                self.reject(now, slot, &rejection, is_head(bytes));
                 return 0;
             }
         };
@@ -316,4 +317,10 @@ impl<S: Shared> Broker<S> {
         self.resume(slot);
         self.timers.arm(slot, now.plus_ms(self.settings.linger_ms));
     }
+}
+
+/// Whether the answer to this request must have no body (RFC 9110 section 9.3.2), whatever is wrong
+/// with the rest of it.
+fn is_head(request: &[u8]) -> bool {
+    request.starts_with(b"HEAD ")
 }

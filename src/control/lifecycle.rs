@@ -122,9 +122,9 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
         _ = &mut ended => return Err(RunError::WorkersEnded),
     };
     info!(signal = %stop.name(), "draining");
-    hand_over(listen_groups).await;
     admin.draining();
     tell_manager(notify::stopping());
+    hand_over(listen_groups).await;
     if let Ok(reporter) = admin.reporter() {
         reporter.tell(Command::Drain);
     }

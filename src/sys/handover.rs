@@ -7,7 +7,7 @@
 //! through, and closes empty listeners.
 #![allow(unsafe_code)]
 
-use std::fs;
+use super::listeners::listening_sockets;
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
@@ -89,38 +89,11 @@ fn unsteer(fd: BorrowedFd<'_>) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// How many sockets listen on this address's port, whosever they are (proc_net_tcp(5)).
-fn listening_sockets(addr: SocketAddr) -> usize {
-    let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-    fs::read_to_string(table).map_or(0, |table| count_listening(&table, addr.port()))
-}
-
-fn count_listening(table: &str, port: u16) -> usize {
-    const LISTEN: &str = "0A";
-    let on_port = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(1);
-        let local = fields.next().and_then(|address| address.rsplit_once(':'));
-        let state = fields.nth(1);
-        state == Some(LISTEN) && local.is_some_and(|(_, hex)| u16::from_str_radix(hex, 16) == Ok(port))
-    };
-    table.lines().filter(on_port).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sys::listen::{Side, bind};
     use std::net::TcpStream;
-
-    #[test]
-    fn only_listening_sockets_on_the_port_count() {
-        let table = "  sl  local_address rem_address   st tx_queue\n\
-             0: 0100007F:1F68 00000000:0000 0A 00000000:00000000\n\
-             1: 0100007F:1F68 00000000:0000 0A 00000000:00000000\n\
-             2: 0100007F:1F68 0100007F:D2F0 01 00000000:00000000\n\
-             3: 0100007F:1F69 00000000:0000 0A 00000000:00000000\n";
-        assert_eq!(count_listening(table, 8040), 2);
-    }
 
     #[test]
     fn new_connections_go_where_they_are_steered() {

@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod handover;
 pub mod kernel;
 pub mod listen;
+pub mod listeners;
 pub mod notify;
 pub mod tcp;
 

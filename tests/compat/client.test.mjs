@@ -11,6 +11,10 @@ const { runtime, confirm } = settings;
 /** What the client makes of a message: its own schema, then JSON again, as the worker reports it. */
 const asReceived = (message) => JSON.parse(JSON.stringify(DequeuedMessage.parse(message)));
 
+// A process that gets no CPU for longer than --read-timeout is frozen, and its run goes to the next runner, too:
+// on a loaded machine that would be a finding about the machine.
+const PATIENT = ["--dispatch-timeout", "15s", "--read-timeout", "10s", "--ack-timeout", "5s", "--drain-time", "200ms"];
+
 describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000 }, () => {
   let broker;
   let fleet;
@@ -24,7 +28,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
   };
 
   before(async () => {
-    broker = await startBroker({ flags: ["--connection-timeout", "20s", "--keepalive", "2m", "--drain-time", "200ms"] });
+    broker = await startBroker({ flags: ["--connection-timeout", "20s", "--keepalive", "2m", ...PATIENT] });
     fleet = await RunnerProcess.start(broker);
   });
   after(async () => {
@@ -177,9 +181,13 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
 
     const hits = [...told].filter(([, warm]) => warm).length;
     assert.deepEqual(strange, []);
-    assert.deepEqual([...told].filter(([run, warm]) => warm && received.get(run) !== 1), [], "told true, not received once");
-    assert.deepEqual([...told].filter(([run, warm]) => !warm && received.has(run)), [], "told false, received");
-    assert.deepEqual([...received.keys()].filter((run) => !told.has(run)), [], "never sent, received");
+    const wrong = {
+      "told true, never received": [...told].filter(([run, warm]) => warm && !received.has(run)),
+      "told false, received": [...told].filter(([run, warm]) => !warm && received.has(run)),
+      "received twice": [...received].filter(([, times]) => times > 1),
+      "received, never sent": [...received.keys()].filter((run) => !told.has(run)),
+    };
+    assert.deepEqual(Object.entries(wrong).filter(([, runs]) => runs.length), []);
     // 500 runners that are back within milliseconds: only the keys without runners may miss.
     assert.ok(hits >= 3_500, `${hits} of 4,000 were hits`);
     assert.deepEqual(processes.flatMap((process) => process.errors), []);
@@ -273,7 +281,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     const relay = await CountingRelay.start(broker.addr);
     ending.push(() => relay.stop());
     const alone = await runners(broker, { url: relay.url });
-    // Node polls beside the connection that did /connect, Bun on it (WIRE.md); a poll's own is used again
+    // Node polls beside the connection that did /connect, Bun on it (docs/protocol.md); a poll's own is used again
     // unless the broker asked for its end.
     const connections = (rounds) => (runtime === "bun" ? 0 : 1) + (confirm === "read" ? rounds : 1);
     for (let round = 1; round <= 3; round++) {

@@ -3,7 +3,7 @@
 // own timeout, and what the supervisor was told compared with what the runners' processes received.
 //
 //   node delivery.mjs [--dispatches 2000] [--race 2500] [--runtime node22,bun] [--confirm read,ack]
-//                     [--keys distinct,shared,shared-oldest] [--delay 0,10] [--rate 250]
+//                     [--keys distinct,shared,shared-oldest] [--delay 0,10] [--rate 250] [--nice=-10] [--guard auto]
 //
 // --dispatches counts per cell of the table, --race per line of the second one. Exits 1 unless nothing was
 // lost (told true, never received), delivered behind the supervisor's back (told false, received) or received
@@ -11,6 +11,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { setPriority } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { RUNTIMES, RunnerProcess, here, now, sleep, start, startBroker, until } from "./harness.mjs";
@@ -18,7 +19,7 @@ import { makeKey, makeMessage } from "./messages.mjs";
 
 const POLL_TIMEOUT_MS = 400;
 // Few runners to a process: their event loop must not be what makes an abort late.
-const PROCESSES = 4;
+const PROCESSES = 5;
 const RUNNERS = 100;
 const IN_FLIGHT_MAX = 200;
 
@@ -30,6 +31,8 @@ const { values: options } = parseArgs({
     confirm: { type: "string", default: "read,ack" },
     keys: { type: "string", default: "distinct,shared,shared-oldest" },
     delay: { type: "string", default: "0,10" },
+    nice: { type: "string", default: "0" },
+    guard: { type: "string", default: "auto" },
     rate: { type: "string", default: "250" },
     // Used by this script to call itself inside a namespace.
     cell: { type: "string" },
@@ -94,11 +97,11 @@ async function counters(broker) {
   return { polls: sum("polls"), reset: sum("attempts_reset"), silent: sum("attempts_ack_timeout"), unread: sum("attempts_read_timeout") };
 }
 
-async function moments({ runtime, confirm, keys: sharing, delay, dispatches, rate, listen, runnersNetns }) {
+async function moments({ runtime, confirm, keys: sharing, delay, guard, dispatches, rate, listen, runnersNetns }) {
   const broker = await startBroker({
     listen,
     confirm,
-    flags: ["--connection-timeout", `${POLL_TIMEOUT_MS}ms`, "--keepalive", "5m", "--drain-time", "200ms", "--match-order", sharing === "shared-oldest" ? "oldest" : "newest"],
+    flags: ["--connection-timeout", `${POLL_TIMEOUT_MS}ms`, "--keepalive", "5m", "--drain-time", "200ms", "--guard", guard, "--match-order", sharing === "shared-oldest" ? "oldest" : "newest"],
   });
   const ledger = new Ledger();
   const keys = Array.from({ length: sharing === "distinct" ? RUNNERS : RUNNERS / 20 }, () => makeKey());
@@ -141,6 +144,8 @@ async function race({ runtime, confirm, dispatches, listen }) {
   const gone = new Map();
   process.onEvent((event) => event.ev === "gone" && gone.get(event.id)?.());
   let left = dispatches;
+  // How long a dispatch takes to reach the runner, so that the two keep meeting on a slow machine too.
+  let lead = 1;
   await Promise.all(
     Array.from({ length: 12 }, async () => {
       while (left-- > 0) {
@@ -149,8 +154,10 @@ async function race({ runtime, confirm, dispatches, listen }) {
         const ended = new Promise((done) => gone.set(id, done));
         const abortAt = now() + 50;
         process.send({ op: "abortAt", id, at: abortAt });
-        await sleep(abortAt - 1 - now() + (Math.random() * 6 - 3));
+        await sleep(abortAt - lead - now() + (Math.random() * 6 - 3));
+        const began = now();
         await ledger.dispatch(broker, key);
+        lead += ((now() - began) / 2 - lead) / 50;
         await ended;
         gone.delete(id);
       }
@@ -168,6 +175,9 @@ async function race({ runtime, confirm, dispatches, listen }) {
 
 const ip = (...args) => execFileSync("ip", args, { stdio: ["ignore", "pipe", "pipe"], timeout: 10_000 });
 
+let undoing = () => {};
+process.once("exit", () => undoing());
+
 /** Two namespaces with a delayed link between them; `end` removes everything. */
 async function delayedLink(delay) {
   const tag = `plc${process.pid}`;
@@ -178,7 +188,7 @@ async function delayedLink(delay) {
   const end = () => {
     for (const { netns } of sides) spawnSync("ip", ["netns", "del", netns], { stdio: "ignore", timeout: 10_000 });
   };
-  process.once("exit", end);
+  undoing = end;
   for (const { netns } of sides) ip("netns", "add", netns);
   const link = start(RUNTIMES.bun, [join(here, "link.mjs"), sides[0].device, sides[1].device, String(delay)], { stdio: ["ignore", "pipe", "inherit"] });
   let up = false;
@@ -197,6 +207,7 @@ async function inCell(cell, netns) {
   const args = [fileURLToPath(import.meta.url), "--cell", JSON.stringify(cell)];
   const [command, all] = netns ? ["ip", ["netns", "exec", netns, RUNTIMES.node22, ...args]] : [RUNTIMES.node22, args];
   const child = start(command, all, { stdio: ["ignore", "pipe", "inherit"] });
+  setPriority(child.pid, Number(options.nice));
   let output = "";
   child.stdout.setEncoding("utf8").on("data", (text) => (output += text));
   const killer = setTimeout(() => child.kill("SIGTERM"), 120_000 + (cell.dispatches / Math.min(cell.rate ?? 50, 50)) * 1_000);
@@ -216,7 +227,7 @@ function printer(columns) {
 
 async function main() {
   const list = (text) => text.split(",").filter(Boolean);
-  const numbers = { dispatches: Number(options.dispatches), rate: Number(options.rate) };
+  const numbers = { dispatches: Number(options.dispatches), rate: Number(options.rate), guard: options.guard };
   for (const runtime of list(options.runtime)) {
     if (!existsSync(RUNTIMES[runtime] ?? "")) throw new Error(`runtime ${runtime} is not installed: node run.mjs installs it`);
   }

@@ -151,7 +151,7 @@ export async function dispatch(url, message, { raw } = {}) {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body,
-    signal: AbortSignal.timeout(10_000),
+    signal: AbortSignal.timeout(20_000),
   });
   const text = await answer.text();
   if (answer.status !== 200) throw new Error(`dispatch answered ${answer.status}: ${text}`);

@@ -1,5 +1,5 @@
 // Prints what the unmodified client does on the wire, per runtime: a server that only logs stands where the
-// broker would. The tables of WIRE.md are this script's output.
+// broker would. The table in docs/protocol.md is this script's output.
 //
 //   node wire.mjs [--runtime node20,node22,node24,bun] [--only WORDS] [--patience SECONDS]
 import { createServer } from "node:net";
@@ -334,6 +334,34 @@ const scenarios = {
     }
   },
 
+  async "event loop blocked for 2 s, response after 0.2 s, reset by the broker 1 s later"(record, process) {
+    const outcomes = [];
+    for (let i = 0; i < 3; i++) {
+      const recorder = await Recorder.start();
+      process.send({ op: "target", url: recorder.url });
+      const key = makeKey();
+      const message = makeMessage(key);
+      process.runner(key, { connect: false, connectionTimeoutMs: 30_000, keepaliveMs: 300_000 });
+      const request = await until("polled", () => recorder.polls[0]);
+      request.seen.hold = true;
+      await sleep(50);
+      process.send({ op: "block", ms: 2_000 });
+      await sleep(200);
+      const at = now();
+      answer(request, JSON.stringify(message), CLOSE);
+      await sleep(1_000);
+      const end = request.seen.fin ? `FIN ${ms(at, request.seen.fin).split(".")[0]} ms after the response` : "nothing for 1 s";
+      if (!request.seen.fin) request.seen.socket.resetAndDestroy();
+      await sleep(1_500);
+      await process.drain();
+      outcomes.push(`${end}; the run was ${process.runsOf(message) ? "received" : "not received"} in the end`);
+      process.send({ op: "stop" });
+      await sleep(100);
+      recorder.stop();
+    }
+    record("the broker sees", tally(outcomes));
+  },
+
   async "SIGKILL while it waits"(record, process) {
     const recorder = await Recorder.start();
     process.send({ op: "target", url: recorder.url });
@@ -359,3 +387,5 @@ for (const runtime of values.runtime.split(",")) {
   }
   await process.stop();
 }
+
+process.exit(0);

@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const LOG_LINES_MAX: usize = 200;
+const STATUS_AGE_MAX: Duration = Duration::from_millis(101);
 
 /// The binary: the one just built, or the one to be judged instead.
 pub fn binary() -> String {
@@ -119,8 +120,16 @@ impl Builder {
             let log = log.clone();
             move || follow(stderr, &log)
         });
-        let probes = AtomicUsize::new(0);
-        Broker { child: Mutex::new(child), net: self.net, runner, admin, workers: self.workers, log, probes }
+        Broker {
+            child: Mutex::new(child),
+            net: self.net,
+            runner,
+            admin,
+            workers: self.workers,
+            log,
+            probes: AtomicUsize::new(0),
+            asked: Mutex::new(None),
+        }
     }
 
     fn command(&self, activated: bool) -> Command {
@@ -176,6 +185,7 @@ pub struct Broker {
     workers: usize,
     log: Arc<Mutex<VecDeque<String>>>,
     probes: AtomicUsize,
+    asked: Mutex<Option<Instant>>,
 }
 
 impl Broker {
@@ -233,9 +243,14 @@ impl Broker {
         panic!("no worker has seen the probe");
     }
 
-    /// `/status`. Its numbers are up to 100 ms old.
+    /// `/status`. The broker answers from memory for 100 ms; this waits for an answer that is fresh.
     pub fn status(&self) -> Value {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = *asked {
+            thread::sleep(STATUS_AGE_MAX.saturating_sub(at.elapsed()));
+        }
         let (status, body) = self.admin("GET", "/status", "");
+        *asked = Some(Instant::now());
         assert_eq!(status, 200, "{body}");
         body
     }
@@ -294,7 +309,7 @@ impl Broker {
     pub fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
         let until = Instant::now() + PATIENCE;
         while !done() {
-            assert!(Instant::now() < until, "still not: {what}; {}", self.status());
+            assert!(Instant::now() < until, "still not: {what}");
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -333,7 +348,7 @@ impl Broker {
     /// Stops it and waits until it stands still, so that facts pile up in its kernel.
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
-        wait_for_state(self.pid(), 'T');
+        wait_until_stopped(self.pid());
     }
 
     pub fn thaw(&self) {
@@ -370,15 +385,18 @@ impl Drop for Broker {
     }
 }
 
-/// Waits until a process is in this state of proc(5).
-pub fn wait_for_state(pid: u32, state: char) {
+/// Waits until every thread of a process is stopped.
+pub fn wait_until_stopped(pid: u32) {
     let until = Instant::now() + PATIENCE;
-    loop {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("/proc");
-        if stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(state)) {
-            return;
-        }
-        assert!(Instant::now() < until, "process {pid} is not in state {state}: {stat}");
+    while !threads_of(pid).iter().all(|stat| stat.trim_start().starts_with('T')) {
+        assert!(Instant::now() < until, "process {pid} does not stop");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// What proc(5) says of each thread, from its state on.
+fn threads_of(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("/proc");
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    stats.filter_map(|stat| Some(stat.rsplit_once(')')?.1.to_owned())).collect()
 }

@@ -155,6 +155,24 @@ pub fn read_response(mut stream: &TcpStream, within: Duration) -> Response {
     parse(&input, end)
 }
 
+/// Reads one response, `step_bytes` at a time with a pause behind each.
+pub fn read_slowly(mut stream: &TcpStream, step_bytes: usize, pause: Duration) -> Response {
+    let mut input = Vec::new();
+    let mut buffer = vec![0; step_bytes];
+    let end = loop {
+        if complete(&input) {
+            break End::Complete;
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) => break End::Closed,
+            Ok(count) => input.extend_from_slice(&buffer[..count]),
+            Err(_) => break End::Reset,
+        }
+        std::thread::sleep(pause);
+    };
+    parse(&input, end)
+}
+
 /// Reads what is there already, without waiting.
 pub fn read_now(mut stream: &TcpStream) -> Response {
     stream.set_nonblocking(true).expect("non-blocking");
@@ -171,6 +189,7 @@ pub fn read_now(mut stream: &TcpStream) -> Response {
             Err(_) => break End::Reset,
         }
     };
+    stream.set_nonblocking(false).expect("blocking");
     parse(&input, end)
 }
 
@@ -215,9 +234,14 @@ pub struct Poller {
 
 impl Poller {
     /// Polls on `stream`.
-    pub fn on(mut stream: TcpStream, deployment: &str) -> Poller {
-        stream.write_all(&poll_request(deployment, "controller_1", "node_1")).expect("to poll");
-        Poller { stream }
+    pub fn on(stream: TcpStream, deployment: &str) -> Poller {
+        Poller::try_on(stream, deployment).expect("to poll")
+    }
+
+    /// Polls on `stream`; `None` if it is not open any more.
+    pub fn try_on(mut stream: TcpStream, deployment: &str) -> Option<Poller> {
+        stream.write_all(&poll_request(deployment, "controller_1", "node_1")).ok()?;
+        Some(Poller { stream })
     }
 
     /// Reads as a client does: the response, then the end of the connection if the response says so.
@@ -280,6 +304,18 @@ impl Supervisor {
         match self.ask(run) {
             Ok(()) => self.answer(PATIENCE),
             Err(_) => Answer { told: Told::NetworkError, took: self.asked.elapsed() },
+        }
+    }
+
+    /// Asks until the broker holds the poll that is on its way to it.
+    pub fn dispatch_when_held(&mut self, run: &Run) -> Answer {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.dispatch(run);
+            if answer.told != Told::False || Instant::now() > until {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 

@@ -19,21 +19,33 @@
 mod broker;
 mod http;
 mod net;
+mod noise;
 mod process;
 mod sys;
 mod table;
 mod wire;
 
+mod delays;
+mod drain;
+mod ends;
+mod fleet;
+mod herd;
+mod limits;
+mod processes;
 mod races;
+mod readers;
+mod restart;
 mod silence;
 
 use broker::{Broker, Builder};
 use http::Supervisor;
 use libtest_mimic::{Arguments, Trial};
+use noise::Noise;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use table::Row;
 
 /// What counts as delivered: the broker's `--confirm`.
@@ -112,6 +124,7 @@ struct Fault {
 struct Case {
     place: usize,
     rows: AtomicUsize,
+    noise: Noise,
     mode: Mode,
     cores: Cores,
 }
@@ -128,6 +141,11 @@ impl Case {
     /// A supervisor, on the other core if there are two.
     fn supervisor(&self, broker: &Broker, deployment: &str) -> Supervisor {
         broker.supervisor_elsewhere(deployment)
+    }
+
+    /// What this machine may add to a time that the broker bounds; the table shows what it was.
+    fn noise(&self) -> Duration {
+        self.noise.allowance()
     }
 
     /// Puts an outcome into the table. Every case of a fault records the same rows in the same order.
@@ -152,7 +170,7 @@ fn trial(place: usize, fault: Fault, mode: Mode, cores: Cores) -> Trial {
     let suffix = if cores == Cores::Two { "::two_cores" } else { "" };
     let name = format!("{}::{}{suffix}", fault.name, mode.name());
     Trial::test(name, move || {
-        let case = Case { place, rows: AtomicUsize::new(0), mode, cores };
+        let case = Case { place, rows: AtomicUsize::new(0), noise: Noise::listen(), mode, cores };
         match fault.beside {
             Beside::Others => {
                 let _company = COMPANY.read();
@@ -169,7 +187,19 @@ fn trial(place: usize, fault: Fault, mode: Mode, cores: Cores) -> Trial {
 
 /// In the order of the table; those that run alone last, so that the others are not held up.
 fn faults() -> Vec<Fault> {
-    [silence::FAULTS, races::FAULTS].concat()
+    [
+        silence::FAULTS,
+        races::FAULTS,
+        processes::FAULTS,
+        readers::FAULTS,
+        delays::FAULTS,
+        ends::FAULTS,
+        limits::FAULTS,
+        drain::FAULTS,
+        restart::FAULTS,
+        herd::FAULTS,
+    ]
+    .concat()
 }
 
 fn main() -> ExitCode {

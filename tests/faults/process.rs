@@ -1,7 +1,7 @@
 //! A runner as a process of its own: this binary, started again, so that it can be stopped, killed
 //! and kept busy while its kernel goes on.
 
-use super::broker::wait_for_state;
+use super::broker::wait_until_stopped;
 use super::http::{End, PATIENCE, Poller, Run, read_response};
 use super::net::Net;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -63,7 +63,7 @@ impl Runner {
     /// Stops it; its kernel goes on.
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
-        wait_for_state(self.child.id(), 'T');
+        wait_until_stopped(self.child.id());
     }
 
     pub fn thaw(&self) {

@@ -1,6 +1,7 @@
 //! Ends that meet the run: a runner that closes or resets within microseconds of the write.
 
-use super::http::{PATIENCE, Poller, Run, Supervisor, Told, read_now};
+use super::broker::Broker;
+use super::http::{Answer, PATIENCE, Poller, Run, Supervisor, Told, read_now};
 use super::net::Net;
 use super::table::time;
 use super::wire::{BROKER, Wire};
@@ -19,6 +20,8 @@ pub const FAULTS: &[Fault] = &[
 
 const DEPLOYMENT: &str = "deployment_races";
 const ROUNDS: u32 = 400;
+/// After this, what was sent over loopback is in the other end's kernel, on a busy machine too.
+const QUEUED: Duration = Duration::from_millis(30);
 
 /// The FIN is in the broker's kernel before the dispatch is; the broker sees both at once.
 fn fin_before(case: &Case) {
@@ -28,10 +31,11 @@ fn fin_before(case: &Case) {
     let run = Run::new(DEPLOYMENT);
     broker.freeze();
     drop(poller);
+    thread::sleep(QUEUED);
     supervisor.ask(&run).expect("to ask");
-    broker.thaw();
-    let answer = supervisor.answer(PATIENCE);
-    case.row("the runner's FIN is queued, then a dispatch", answer.told, "nothing", time(answer.took));
+    thread::sleep(QUEUED);
+    let (answer, took) = answer_after_thaw(&broker, &mut supervisor);
+    case.row("the runner's FIN is queued, then a dispatch", answer.told, "nothing", time(took));
     // With two workers the dispatch may be ahead all the same: then it is the next test's case.
     assert!(answer.told == Told::False || case.mode == Mode::Write && case.cores == Cores::Two);
 }
@@ -43,16 +47,27 @@ fn fin_behind(case: &Case) {
     let poller = broker.poll(DEPLOYMENT);
     let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
     let run = Run::new(DEPLOYMENT);
+    // Its connection is accepted, so that the dispatch is all that waits.
+    assert_eq!(supervisor.dispatch(&Run::new("deployment_nobody")).told, Told::False);
     broker.freeze();
     supervisor.ask(&run).expect("to ask");
+    thread::sleep(QUEUED);
     drop(poller);
-    broker.thaw();
-    let answer = supervisor.answer(PATIENCE);
-    case.row("a dispatch is queued, then the runner's FIN", answer.told, "nothing", time(answer.took));
+    thread::sleep(QUEUED);
+    let (answer, took) = answer_after_thaw(&broker, &mut supervisor);
+    case.row("a dispatch is queued, then the runner's FIN", answer.told, "nothing", time(took));
     match case.mode {
         Mode::Write => assert_eq!(answer.told, Told::True, "our kernel took the bytes"),
         Mode::Read | Mode::Ack => assert_eq!(answer.told, Told::False),
     }
+}
+
+/// The answer, and how long it took from the moment at which the broker could go on.
+fn answer_after_thaw(broker: &Broker, supervisor: &mut Supervisor) -> (Answer, Duration) {
+    let thawed = Instant::now();
+    broker.thaw();
+    let answer = supervisor.answer(PATIENCE);
+    (answer, thawed.elapsed())
 }
 
 /// What `ROUNDS` races came to.
@@ -162,7 +177,7 @@ fn fin_race(case: &Case) {
         Mode::Read => assert_eq!(tally.true_and_unread, 0, "what is true was read"),
         _ => assert_eq!(tally.against_the_wire, 0, "what is true was acknowledged, and nothing else"),
     }
-    assert!(tally.slowest < Duration::from_millis(300), "{:?}", tally.slowest);
+    assert!(tally.slowest < Duration::from_millis(150) + case.noise(), "{:?}", tally.slowest);
 }
 
 fn reset_race(case: &Case) {

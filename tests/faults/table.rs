@@ -1,6 +1,5 @@
 //! What every fault came to, as a table: on the terminal, and in docs/guarantees.md.
 
-use super::http::Told;
 use super::{Cores, Mode};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -37,11 +36,6 @@ pub fn time(took: Duration) -> String {
         us @ 10_000..10_000_000 => format!("{} ms", us / 1_000),
         us => format!("{} s", us / 1_000_000),
     }
-}
-
-/// The answer of one dispatch.
-pub fn told(told: Told) -> String {
-    told.to_string()
 }
 
 fn sorted() -> Vec<Row> {

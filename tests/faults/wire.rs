@@ -44,7 +44,6 @@ pub struct Segment {
     pub ack: u32,
     pub payload_bytes: usize,
     pub syn: bool,
-    pub fin: bool,
     pub rst: bool,
     /// It was dropped.
     pub lost: bool,
@@ -272,7 +271,6 @@ fn parse(bytes: &[u8], to_runner: bool, at: Instant) -> Option<Segment> {
         seq: long(4)?,
         ack: long(8)?,
         payload_bytes: tcp.len().saturating_sub(header),
-        fin: flags & 1 != 0,
         syn: flags & 2 != 0,
         rst: flags & 4 != 0,
         lost: false,

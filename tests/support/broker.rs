@@ -54,6 +54,10 @@ impl Broker {
                 command.env_remove(name);
             }
         }
+        // What is slow only because the machine is shared is not given up. Flags go before these.
+        command.env("PILOTLIGHT_DISPATCH_TIMEOUT", "15s");
+        command.env("PILOTLIGHT_READ_TIMEOUT", "10s");
+        command.env("PILOTLIGHT_ACK_TIMEOUT", "10s");
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         if let Ok(engine) = std::env::var("PILOTLIGHT_ENGINE") {
             command.args(["--engine", &engine]);

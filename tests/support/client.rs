@@ -92,6 +92,15 @@ impl Client {
         Client::over(socket.into())
     }
 
+    /// With as little room for what it has not read as the kernel allows.
+    pub fn connect_narrow(addr: SocketAddr) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.set_recv_buffer_size(1).expect("set");
+        socket.connect_timeout(&addr.into(), PATIENCE).expect("connected");
+        Client::over(socket.into()).expect("set")
+    }
+
     fn over(stream: TcpStream) -> io::Result<Client> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;

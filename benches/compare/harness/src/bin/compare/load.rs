@@ -13,9 +13,9 @@ use crate::running::Place;
 
 const CONTROLLERS: u32 = 500;
 const SUPERVISORS: u32 = 50;
-/// Both sides share a core. A runner that was answered goes first, or the supervisors would spend the core on
-/// finding out that nobody polls.
-const CONTROLLERS_PLACE: Place = Place { nice: -5, ..Place::LOAD };
+/// Both sides share a core. Where every poll takes a new connection, an answered controller goes first, or the
+/// supervisors would spend the core on finding out that nobody polls.
+const RECONNECTING: Place = Place { nice: -20, ..Place::LOAD };
 
 /// What the supervisors saw.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,9 +34,10 @@ pub struct Dispatched {
 pub struct Controllers(Child);
 
 impl Controllers {
-    pub fn start(addr: SocketAddrV4) -> Result<Self> {
+    pub fn start(addr: SocketAddrV4, reconnect: bool) -> Result<Self> {
         let mut wrk = wrk(CONTROLLERS, 600, "load/controllers.lua", addr);
-        CONTROLLERS_PLACE.apply(&mut wrk);
+        let place = if reconnect { RECONNECTING } else { Place::LOAD };
+        place.apply(&mut wrk);
         Ok(Controllers(wrk.stdout(Stdio::null()).spawn().context("cannot start wrk")?))
     }
 }

@@ -34,6 +34,8 @@ pub struct Server {
     pub parts: Parts,
     pub program: PathBuf,
     pub args: Vec<String>,
+    /// Each poll takes a new connection.
+    pub closes: bool,
     /// Added where a receipt must be told by its id, and where a poll is to be taken at random.
     pub echo_args: &'static [&'static str],
     pub scatter_args: &'static [&'static str],
@@ -55,6 +57,7 @@ impl Server {
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             echo_args: &[],
             scatter_args: &[],
+            closes: ["--close", "--read", "read"].iter().any(|close| args.contains(close)),
             binary: Some(program.to_owned()),
             warmup_secs: 1,
             open_rate: 30_000,

@@ -96,7 +96,7 @@ impl Measure {
     /// A server that has its 500 polls and has been dispatched to for a while.
     fn warm(&self, server: &Server) -> Result<(Running, Controllers)> {
         let running = Running::start(server, Place::SERVER)?;
-        let controllers = Controllers::start(running.addr)?;
+        let controllers = Controllers::start(running.addr, server.closes)?;
         std::thread::sleep(Duration::from_millis(300));
         process::wait_idle(running.pid(), Duration::from_secs(3));
         if self.plan.warms_up {
