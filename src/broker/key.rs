@@ -15,19 +15,20 @@ impl Number {
     /// `None` for anything else (white space, `+1`, `.5`, `0x1`, `Infinity`, `NaN`, nothing) and
     /// for what no 64-bit float holds (`1e999`). What is too small for one is 0.
     #[inline]
-    pub fn parse(text: &str) -> Option<Number> {
-        match short_decimal(text.as_bytes()) {
+    pub fn parse(text: impl AsRef<[u8]>) -> Option<Number> {
+        let text = text.as_ref();
+        match short_decimal(text) {
             Some(value) => Some(Number(value)),
             None => Number::parse_any(text),
         }
     }
 
     #[cold]
-    fn parse_any(text: &str) -> Option<Number> {
-        if number_len(text.as_bytes()) != Ok(text.len()) {
+    fn parse_any(text: &[u8]) -> Option<Number> {
+        if number_len(text) != Ok(text.len()) {
             return None;
         }
-        let value: f64 = text.parse().ok()?;
+        let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
         // -0 + 0 is 0.
         value.is_finite().then_some(Number(value + 0.0))
     }

@@ -169,7 +169,7 @@ impl<S: Shared> Broker<S> {
     pub(super) fn check_invariants(&self) {
         let timers = self.timers.armed();
         assert_eq!(timers, self.conns.open_count(), "every open connection has exactly one timer");
-        if self.conns.open_count() <= INVARIANTS_CONNECTIONS_MAX {
+        if self.conns.open_count().max(self.pools.len()) <= INVARIANTS_CONNECTIONS_MAX {
             self.check_states();
         }
     }
@@ -193,8 +193,11 @@ impl<S: Shared> Broker<S> {
             (self.indexed, self.parked, self.claimed, self.verdicts, self.fresh.len()),
             "indexed, parked, claimed, verdicts, fresh"
         );
-        let in_buckets: u32 = self.bucket_counts.iter().sum();
-        assert_eq!(in_buckets as usize, self.indexed, "bucket counts");
+        for bucket in self.pools.iter().map(|pool| self.bucket_of(pool)) {
+            let here = self.pools.iter().filter(|pool| self.bucket_of(pool) == bucket);
+            let waiting: usize = here.map(|pool| pool.waiting()).sum();
+            assert_eq!(self.bucket_counts[bucket] as usize, waiting, "bucket counts");
+        }
         let in_pools: usize = self.pools.iter().map(|pool| pool.waiting()).sum();
         assert_eq!(in_pools, self.indexed, "pools");
     }

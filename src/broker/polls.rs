@@ -93,7 +93,11 @@ impl<S: Shared> Broker<S> {
 
     /// The hint bucket of a pool's key.
     pub(super) fn bucket(&self, pool: super::pool::PoolId) -> usize {
-        self.pools.get(pool).hash() as usize & (self.bucket_counts.len() - 1)
+        self.bucket_of(self.pools.get(pool))
+    }
+
+    pub(super) fn bucket_of(&self, pool: &super::pool::Pool) -> usize {
+        pool.hash() as usize & (self.bucket_counts.len() - 1)
     }
 
     /// A poll's timers in turn: measure its round trip, stop offering it, close it.

@@ -201,7 +201,7 @@ export class RunnerProcess {
           self.version = event.version;
           done();
         } else if (event.ev === "pong") {
-          self.#pongs.get(event.n)?.();
+          self.#pongs.get(event.n)?.(event.late);
         } else {
           self.events.push(event);
           for (const listener of self.#listeners) listener(event);
@@ -244,15 +244,19 @@ export class RunnerProcess {
     return this.events.filter((e) => e.ev === "run" && e.run === message.run.friendlyId).length;
   }
 
-  /** Until everything that the process has written so far was read. */
+  /**
+   * Until everything that the process has written so far was read. Returns by how many milliseconds its event
+   * loop was late at worst since the last call.
+   */
   async drain() {
     const n = this.#serial++;
-    await new Promise((done) => {
+    const late = await new Promise((done) => {
       this.#pongs.set(n, done);
-      this.ended.then(done);
+      this.ended.then(() => done(0));
       this.send({ op: "ping", n });
     });
     this.#pongs.delete(n);
+    return late;
   }
 
   /** Ends every runner in it, politely, and the process. */

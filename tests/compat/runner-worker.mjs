@@ -105,9 +105,20 @@ const commands = {
     while (now() < end);
   },
   ping({ n }) {
-    say({ ev: "pong", n });
+    say({ ev: "pong", n, late });
+    late = 0;
   },
 };
+
+// How late this process's event loop was at worst since the last ping: what an abort of a client here is late by.
+const TICK_MS = 10;
+let late = 0;
+let ticked = now();
+setInterval(() => {
+  const tick = now();
+  late = Math.max(late, tick - ticked - TICK_MS);
+  ticked = tick;
+}, TICK_MS);
 
 const lines = createInterface({ input: process.stdin });
 lines.on("line", (line) => {

@@ -4,6 +4,7 @@
 use super::net::{End, Event, Life, LinkId, Us};
 use super::oracle::{Ask, Kind};
 use super::world::Sim;
+use pilotlight::broker::contract::Side;
 
 pub struct Client {
     pub link: LinkId,
@@ -32,7 +33,10 @@ impl Client {
     pub fn connect(sim: &mut Sim, me: usize, dispatch: bool) -> Client {
         let wire = sim.plan.wire(&mut sim.net.rng);
         let core = sim.net.rng.index(sim.plan.cores);
-        let side = sim.oracle.side_of(dispatch, &sim.plan);
+        let side = match dispatch && sim.plan.own_dispatch_listener {
+            true => Side::Dispatch,
+            false => Side::Runner,
+        };
         let in_pieces = sim.net.rng.chance(sim.plan.faults.fragments);
         let link = sim.net.connect(me, core, side, wire);
         if sim.net.rng.chance(sim.plan.faults.cut * 0.1) {

@@ -28,6 +28,8 @@ struct Conn {
     await_ack: Option<u64>,
     told_fin: bool,
     told_reset: bool,
+    /// The socket's error was taken by a look at it; the next look finds none.
+    error_taken: bool,
     /// Its news waits until then.
     held_until: Us,
     held_back: bool,
@@ -98,9 +100,14 @@ impl Sockets {
         [now.then_some(0), held, accept].into_iter().flatten().min().map(|at| at.max(net.now))
     }
 
-    /// The news of a connection is being kept from the core.
+    /// There may be news of a connection that the core has not been told yet.
     fn holds_back(&self, link: LinkId) -> bool {
-        self.slot_of(link).is_some_and(|slot| self.stirred.contains(&slot))
+        self.slot_of(link).is_some_and(|slot| self.stirred.contains(&slot) || self.batch.contains(&slot))
+    }
+
+    /// Links that the core doesn't read from.
+    pub fn paused(&self) -> Vec<LinkId> {
+        self.conns.iter().flatten().filter(|conn| conn.paused).map(|conn| conn.link).collect()
     }
 
     /// Draws which connections' news this turn brings, and in which order.
@@ -173,6 +180,7 @@ impl Sockets {
             await_ack: None,
             told_fin: false,
             told_reset: false,
+            error_taken: false,
             held_until: 0,
             held_back: false,
         });
@@ -224,9 +232,22 @@ impl Sockets {
             return None;
         }
         let socket = net.socket(link, End::Broker);
+        let settled = conn.out.is_none() && !conn.sent_untold && !conn.told_fin;
+        if socket.dead && socket.peer_fin && conn.in_question && settled && net.rng.chance(0.3) {
+            // The FIN was seen, and the reset came before the kernel was asked.
+            conn.told_fin = true;
+            conn.in_question = false;
+            return Some(Fact::Fin(id, Some(facts(conn, net))));
+        }
+        let socket = net.socket(link, End::Broker);
         // Most engines see the error first; a completion may bring what was read before.
         if socket.dead && (socket.queue.is_empty() || conn.paused || net.rng.chance(0.7)) {
             conn.told_reset = true;
+            if conn.error_taken && net.rng.chance(0.5) {
+                // A read finds the end of the stream where the error was.
+                let facts = std::mem::take(&mut conn.in_question).then(|| facts(conn, net));
+                return Some(Fact::Fin(id, facts));
+            }
             return Some(Fact::Reset(id));
         }
         if conn.out.is_some() {
@@ -373,11 +394,12 @@ impl Fact {
     }
 }
 
-fn facts(conn: &Conn, net: &Net) -> TcpFacts {
+fn facts(conn: &mut Conn, net: &Net) -> TcpFacts {
     let socket = net.socket(conn.link, End::Broker);
+    let alive = !socket.dead || std::mem::replace(&mut conn.error_taken, true);
     let pending = conn.out.as_ref().map_or(0, |out| (out.payload.bytes().len() - out.at) as u64);
     let rtt_us = 2 * net.links[conn.link].wire.delay as u32;
-    TcpFacts { alive: socket.alive(), unacked_bytes: socket.unacked() + pending, rtt_us }
+    TcpFacts { alive, unacked_bytes: socket.unacked() + pending, rtt_us }
 }
 
 fn shuffle(slots: &mut [u32], rng: &mut Rng) {
@@ -475,6 +497,7 @@ impl Engine for SimEngine {
     fn probe(&mut self, id: ConnId) {
         self.with(|sockets, net, _, oracle, _| match sockets.get(id) {
             Some(conn) => {
+                oracle.probes(conn.link);
                 let facts = facts(conn, net);
                 sockets.facts.push_back(Fact::Probed(id, facts));
             }
@@ -500,7 +523,7 @@ impl Engine for SimEngine {
     fn next_fact(&mut self) -> Option<Input<'_>> {
         let fact = self.with(|sockets, net, plan, oracle, now| {
             let fact = sockets.next(net, plan)?;
-            oracle.tally.facts += 1;
+            oracle.tally.count("facts");
             sockets.tell(&fact, oracle, now, net);
             Some(fact)
         })?;

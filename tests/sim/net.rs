@@ -347,7 +347,11 @@ impl Net {
         let socket = self.socket_mut(link, end);
         let before = socket.window();
         let count = max.min(socket.queue.len());
-        into.extend(socket.queue.drain(..count));
+        let (front, back) = socket.queue.as_slices();
+        let from_front = count.min(front.len());
+        into.extend_from_slice(&front[..from_front]);
+        into.extend_from_slice(&back[..count - from_front]);
+        socket.queue.drain(..count);
         socket.read += count as u64;
         let shut = before < segment && socket.window() > before;
         if shut && !socket.dead {

@@ -29,6 +29,8 @@ pub struct Faults {
     pub runner_on_response: f64,
     /// A runner does something unfortunate at a random moment of a poll.
     pub runner_on_poll: f64,
+    /// Half of what befalls runners is this.
+    pub favourite: u64,
     /// A supervisor does something unfortunate with a dispatch.
     pub supervisor: f64,
     /// A request is written in small pieces, with time between them.
@@ -149,6 +151,7 @@ fn faults(rng: &mut Rng) -> Faults {
         delayed_ack: draw(1.0),
         runner_on_response: draw(1.0),
         runner_on_poll: draw(1.0),
+        favourite: 0,
         supervisor: draw(0.5),
         fragments: draw(1.0),
         pipelined: draw(0.5),
@@ -159,6 +162,7 @@ fn faults(rng: &mut Rng) -> Faults {
 
 impl Faults {
     fn with_times(mut self, rng: &mut Rng) -> Faults {
+        self.favourite = rng.next();
         self.stall_max = rng.pick(&[5_000, 100_000, 2_500_000]);
         self.slow_mail_max = rng.pick(&[1_000, 50_000, 3_000_000]);
         self

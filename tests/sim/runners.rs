@@ -289,7 +289,8 @@ impl Runner {
 
 fn mishap(sim: &mut Sim) -> Mishap {
     let rng = &mut sim.net.rng;
-    match rng.below(12) {
+    let kind = if rng.chance(0.5) { sim.plan.faults.favourite } else { rng.next() };
+    match kind % 12 {
         0 | 1 => Mishap::Freeze(rng.magnitude(4_000_000)),
         2 => Mishap::Close,
         3 => Mishap::Reset,

@@ -6,7 +6,6 @@ use super::net::{End, Event, Us};
 use super::oracle::{Kind, Run};
 use super::world::Sim;
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 pub struct Supervisor {
     me: usize,
@@ -173,18 +172,7 @@ fn new_run(sim: &mut Sim, key: usize) -> usize {
         spec.version,
         "p".repeat(pad)
     );
-    sim.oracle.runs.push(Run {
-        key,
-        message: Rc::new(message.into_bytes()),
-        home: 0,
-        since: None,
-        answer: None,
-        answered_at: 0,
-        attempts: Vec::new(),
-        got_by: Vec::new(),
-        heard: None,
-        abandoned: false,
-    });
+    sim.oracle.runs.push(Run::new(key, message.into_bytes()));
     run
 }
 

@@ -3,15 +3,17 @@
 
 use super::engine::{NoWake, SimEngine, Sockets, bury};
 use super::net::{End, Event, LinkId, Net, Us};
-use super::oracle::{Cordon, Oracle, Tally};
-use super::plan::{AdminAct, Plan};
+use super::oracle::between::SelfView;
+use super::oracle::{Cordon, Oracle};
+use super::plan::{AdminAct, KeySpec, Plan};
 use super::runners::Runner;
 use super::supervisors::{Stranger, Supervisor};
+use super::tally::Tally;
 use ahash::RandomState;
 use pilotlight::broker::Broker;
 use pilotlight::broker::io::Shared as _;
 use pilotlight::broker::key::{KeyRef, Number};
-use pilotlight::broker::report::{Command, CoreReport, Selector};
+use pilotlight::broker::report::{Command, CoreReport, Counters, KeyReport, Selector};
 use pilotlight::broker::time::Time;
 use pilotlight::shard::hints::Hints;
 use pilotlight::shard::mesh::{Address, Mail, Mailbox, mailbox};
@@ -278,7 +280,7 @@ impl World {
             let lag = sim.net.rng.magnitude(200);
             this.now = this.now.max((now + offset).saturating_sub(lag));
             sim.turn_now = this.now;
-            sim.oracle.tally.turns += 1;
+            sim.oracle.tally.count("turns");
             sim.sockets[core].start(&mut sim.net, &sim.plan);
             this.now
         };
@@ -295,8 +297,11 @@ impl World {
         self.check(core, now);
         let this = &mut self.cores[core];
         if this.worker.as_ref().is_some_and(Worker::is_drained) {
-            this.worker = None;
+            let worker = this.worker.take();
             let sim = &mut *self.shared.borrow_mut();
+            if let Some(worker) = worker {
+                sum_up(worker.broker().counters(), &mut sim.oracle.tally);
+            }
             bury(&mut sim.sockets[core], &mut sim.net);
             sim.oracle.trace.say(sim.net.now, || format!("core {core} is drained and ends"));
         }
@@ -417,10 +422,25 @@ impl World {
         let Some(worker) = &self.cores[core].worker else { return };
         let broker = worker.broker();
         let sim = &mut *self.shared.borrow_mut();
-        let Sim { oracle, net, plan, .. } = sim;
-        oracle.check_core(core, broker.waiting(), broker.connections(), now, net);
-        oracle.check_deadline(core, worker.next_deadline().map(|at| at.0));
-        oracle.check_memory(core, broker.buffered_bytes());
+        let Sim { oracle, net, plan, sockets, .. } = sim;
+        let own = SelfView {
+            waiting: broker.waiting(),
+            connections: broker.connections(),
+            buffered_bytes: broker.buffered_bytes(),
+            next_deadline: worker.next_deadline().map(|at| at.0),
+            counters: broker.counters(),
+        };
+        oracle.check_core(core, &own, now);
+        for link in sockets[core].paused() {
+            oracle.check_paused(link);
+        }
+        if net.rng.chance(0.05) {
+            let report = broker.report(Time(now), true);
+            for key in 0..plan.keys.len() {
+                let row = report.keys.iter().find(|row| is_row_of(row, &plan.keys[key]));
+                oracle.check_key(core, key, row, net);
+            }
+        }
         for key in oracle.keys_to_be_found(core, net) {
             let spec = &plan.keys[key];
             let number = |text| Number::parse(text).expect("the plan's numbers are numbers");
@@ -457,6 +477,7 @@ impl World {
         let sim = &mut *self.shared.borrow_mut();
         for (index, core) in self.cores.iter().enumerate() {
             let Some(worker) = &core.worker else { continue };
+            sum_up(worker.broker().counters(), &mut sim.oracle.tally);
             if !worker.broker().is_at_rest() {
                 return Err(format!(
                     "all is quiet, and core {index} still holds something: {:?}",
@@ -479,6 +500,33 @@ impl World {
             None => Ok(sim.oracle.tally.clone()),
         }
     }
+}
+
+fn is_row_of(row: &KeyReport, key: &KeySpec) -> bool {
+    let number = |text: &str| text.parse::<f64>().expect("the plan's numbers are numbers");
+    row.deployment == key.deployment
+        && row.version == key.version
+        && row.cpu == number(key.cpu.0)
+        && row.memory == number(key.memory.0)
+}
+
+/// The corners that a core has been to.
+fn sum_up(counters: &Counters, tally: &mut Tally) {
+    tally.add("core: refused at a limit", counters.refused);
+    tally.add("core: evicted", counters.evicted);
+    tally.add("core: accept errors", counters.accept_errors);
+    tally.add("core: polls left", counters.polls_left);
+    tally.add("core: polls expired", counters.polls_expired);
+    tally.add("core: polls closed", counters.polls_closed);
+    tally.add("core: unconfirmed", counters.misses_unconfirmed);
+    tally.add("core: rejected", counters.rejected);
+    tally.add("core: requests timed out", counters.requests_timed_out);
+    tally.add("core: attempts confirmed", counters.attempts_confirmed);
+    tally.add("core: attempts reset", counters.attempts_reset);
+    tally.add("core: attempts unacknowledged", counters.attempts_ack_timeout);
+    tally.add("core: attempts unread", counters.attempts_read_timeout);
+    tally.add("core: offers sent", counters.offers_sent);
+    tally.add("core: offers returned", counters.offers_returned);
 }
 
 fn populate(sim: &mut Sim) -> Vec<Actor> {

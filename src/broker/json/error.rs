@@ -5,8 +5,8 @@ use std::fmt;
 
 use crate::broker::http::Rejection;
 
-/// What is wrong with a dispatch's body. Offsets are in bytes from its start (those above 4 GiB are
-/// that). Eight bytes, so that results travel in registers.
+/// What is wrong with a dispatch's body. Offsets are in bytes from its start (4 GiB, wherever it is, in
+/// a body above that). Eight bytes, so that results travel in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonError {
     /// Not UTF-8 (RFC 8259 section 8.1).
@@ -128,6 +128,19 @@ impl Field {
             Field::Machine => ("dequeuedMessage.run.machine", "an object"),
             Field::Cpu => ("dequeuedMessage.run.machine.cpu", "a number"),
             Field::Memory => ("dequeuedMessage.run.machine.memory", "a number"),
+        }
+    }
+}
+
+impl JsonError {
+    /// A scanner says how many bytes it had left; of a body of `len` bytes it is known where that is.
+    pub(super) fn in_body(self, len: usize) -> JsonError {
+        match self {
+            JsonError::Syntax { at: left, expected } => {
+                let at = u32::try_from(len).map_or(u32::MAX, |len| len - left);
+                JsonError::Syntax { at, expected }
+            }
+            other => other,
         }
     }
 }

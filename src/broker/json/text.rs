@@ -2,26 +2,28 @@
 
 use std::borrow::Cow;
 
-/// A string's inside, as it is written. Its escapes are well-formed.
+/// A string's inside, as it is written: UTF-8 with well-formed escapes, once the whole body is known to
+/// be UTF-8.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'b> {
-    pub(super) raw: &'b str,
+    pub(super) raw: &'b [u8],
     pub(super) has_escapes: bool,
 }
 
 impl<'b> Text<'b> {
     /// What it means, if that is what is written.
-    #[inline]
-    pub(super) fn plain(self) -> Option<&'b str> {
+    #[inline(always)]
+    pub(super) fn plain(self) -> Option<&'b [u8]> {
         (!self.has_escapes).then_some(self.raw)
     }
 
     /// What it means; `None` if it holds half of a surrogate pair. Allocates only for escapes.
     #[inline]
     pub(super) fn decode(self) -> Option<Cow<'b, str>> {
-        match self.plain() {
-            Some(text) => Some(Cow::Borrowed(text)),
-            None => decode_escapes(self.raw).map(Cow::Owned),
+        let raw = std::str::from_utf8(self.raw).ok()?;
+        match self.has_escapes {
+            false => Some(Cow::Borrowed(raw)),
+            true => decode_escapes(raw).map(Cow::Owned),
         }
     }
 }
