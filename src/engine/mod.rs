@@ -13,6 +13,8 @@
 //! - a fact that is ready is reported before `wait` blocks.
 
 pub mod epoll;
+mod fact;
+mod stamps;
 
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use std::io;
