@@ -57,7 +57,7 @@ mod tests {
             for len in 2..6_000 {
                 let pieces = plain_pieces(len, segment_bytes) as usize;
                 let segments = pieces + (len - pieces).div_ceil(segment_bytes);
-                assert!(pieces <= 2 && segments % 2 == 0, "{len} of {segment_bytes}: {pieces}");
+                assert!(pieces <= 2 && segments.is_multiple_of(2), "{len} of {segment_bytes}: {pieces}");
             }
         }
     }
