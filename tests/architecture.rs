@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "shard::Fleet",
             "shard::StartError",
+            "shard::Started",
             "shard::start",
             "sys",
         ],
@@ -52,7 +53,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// The crates that the pure core is made of.
-const BROKER_CRATES: &[&str] = &["ahash", "hashbrown", "httparse", "itoa", "memchr", "slab"];
+const BROKER_CRATES: &[&str] = &["ahash", "hashbrown", "httparse", "itoa", "memchr", "slab", "wide"];
 
 /// What the pure core may not have of the standard library: the world, time, threads, chance.
 const NOT_IN_BROKER: &[&str] = &[

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const BINARY: &str = env!("CARGO_BIN_EXE_pilotlight");
 /// Far above what anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than a signal's echo may come after it.
+const ECHO: Duration = Duration::from_millis(300);
 /// Both sides on free ports.
 const ANYWHERE: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
@@ -382,11 +384,27 @@ fn a_second_signal_ends_a_drain_at_once() {
         running.signal(Signal::SIGTERM);
         wait_ready(admin, 503);
         assert_eq!(get(admin, "/healthz").0, 200);
+        thread::sleep(ECHO);
         running.signal(signal);
         assert_eq!(running.ended().code(), Some(code));
         running.line("told twice to stop");
         drop(polls);
     }
+}
+
+#[test]
+fn the_echo_of_a_signal_is_not_a_second_one() {
+    let mut command = pilotlight(&ANYWHERE);
+    command.args(["--drain-time", "1s"]);
+    let mut running = Running::start(command);
+    let runner = running.listening("runner");
+    running.line("serving");
+    let polls: Vec<TcpStream> = (0..20).map(|_| poll(runner)).collect();
+    // Two of a kind might become one.
+    running.signal(Signal::SIGTERM);
+    running.signal(Signal::SIGINT);
+    assert_eq!(running.ended().code(), Some(0));
+    drop(polls);
 }
 
 /// A warm runner's long poll.

@@ -42,6 +42,19 @@ pub struct Conn {
     pub paused: bool,
 }
 
+impl Conn {
+    /// Memory owned for bytes that can't be used yet.
+    pub fn buffered_bytes(&self) -> usize {
+        let body = match &self.state {
+            State::Body(body) | State::Continue(body) => match &**body {
+                Body::Length { received, .. } | Body::Chunked { received, .. } => received.capacity(),
+            },
+            _ => 0,
+        };
+        self.buffer.capacity() + body
+    }
+}
+
 /// What a connection is doing.
 pub enum State {
     /// Not in use.

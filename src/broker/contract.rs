@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::http::{Framing, Head, Method, Rejection};
+use super::http::{Framing, Head, Method, Rejection, is_field};
 use super::key::{KeyRef, Number};
 
 /// Which listener a connection came in by.
@@ -164,7 +164,7 @@ impl Field {
             32 => Field::Controller,
             _ => return None,
         };
-        name.eq_ignore_ascii_case(field.name()).then_some(field)
+        is_field(name, field.name()).then_some(field)
     }
 }
 

@@ -47,7 +47,7 @@ pub struct TcpFacts {
     pub alive: bool,
     /// Bytes of ours that the peer's kernel has not acknowledged, those not yet sent included.
     pub unacked_bytes: u64,
-    /// Smoothed round trip time in microseconds.
+    /// Smoothed round trip time in microseconds; 0 where nobody asked ([`Output::Probe`] does).
     pub rtt_us: u32,
 }
 

@@ -5,14 +5,17 @@
 //! that validates but does not recurse, so that depth costs a bit per level and time is linear.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use self::scan::Scanner;
-use super::http::Rejection;
+use self::text::Text;
 use super::key::{KeyRef, Number};
 
+mod error;
+mod plain;
 mod scan;
+mod text;
 
+pub use error::{Expected, Field, JsonError};
 pub(super) use scan::number_len;
 
 /// A dispatch's body, borrowed.
@@ -48,135 +51,22 @@ impl Dispatch<'_> {
 /// The first fault found: not JSON, a key field that is missing or not what it must be, or a name
 /// on the way to one that is there twice (readers differ in which of the two they take).
 pub fn parse_dispatch(body: &[u8]) -> Result<Dispatch<'_>, JsonError> {
-    let text = std::str::from_utf8(body).map_err(|error| JsonError::Utf8 { at: error.valid_up_to() })?;
-    let mut reader = Reader {
-        scan: Scanner::new(text),
-        seen: 0,
-        message: None,
-        deployment: None,
-        version: None,
-        cpu: None,
-        memory: None,
-        run_id: None,
-    };
-    reader.body()?;
-    reader.scan.end()?;
+    let all_bits = body.iter().fold(0, |all, byte| all | byte);
+    if !all_bits.is_ascii() {
+        std::str::from_utf8(body)
+            .map_err(|error| JsonError::Utf8 { at: error.valid_up_to().try_into().unwrap_or(u32::MAX) })?;
+    }
+    let mut reader = Reader::default();
+    reader.body(Scanner::new(body)).map_err(|error| error.in_body(body.len()))?;
     reader.finish()
 }
 
-/// What is wrong with a dispatch's body. Offsets are in bytes from its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JsonError {
-    /// Not UTF-8 (RFC 8259 section 8.1).
-    Utf8 {
-        /// Where it stops being UTF-8.
-        at: usize,
-    },
-    /// Not JSON.
-    Syntax {
-        /// Where.
-        at: usize,
-        /// What JSON has there.
-        expected: &'static str,
-    },
-    /// The body ends inside of its JSON.
-    Truncated,
-    /// A field is not of its type.
-    Type(Field),
-    /// A field is not there.
-    Missing(Field),
-    /// A field is there twice.
-    Repeated(Field),
-    /// A field's text holds half of a surrogate pair: it is no Unicode text.
-    Surrogate(Field),
-    /// A number that no 64-bit float holds.
-    Range(Field),
-}
-
-/// The fields that the broker reads. `Type` and `Missing` of a [`JsonError`] name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// The body itself.
-    Body,
-    /// `dequeuedMessage`
-    Message,
-    /// `dequeuedMessage.deployment`
-    Deployment,
-    /// `dequeuedMessage.deployment.friendlyId`
-    DeploymentId,
-    /// `dequeuedMessage.backgroundWorker`
-    Worker,
-    /// `dequeuedMessage.backgroundWorker.version`
-    WorkerVersion,
-    /// `dequeuedMessage.run`
-    Run,
-    /// `dequeuedMessage.run.friendlyId`
-    RunId,
-    /// `dequeuedMessage.run.machine`
-    Machine,
-    /// `dequeuedMessage.run.machine.cpu`
-    Cpu,
-    /// `dequeuedMessage.run.machine.memory`
-    Memory,
-}
-
-impl Field {
-    /// Where the field is, and what it must be.
-    const fn describe(self) -> (&'static str, &'static str) {
-        match self {
-            Field::Body => ("the body", "an object"),
-            Field::Message => ("dequeuedMessage", "an object"),
-            Field::Deployment => ("dequeuedMessage.deployment", "an object"),
-            Field::DeploymentId => ("dequeuedMessage.deployment.friendlyId", "a string"),
-            Field::Worker => ("dequeuedMessage.backgroundWorker", "an object"),
-            Field::WorkerVersion => ("dequeuedMessage.backgroundWorker.version", "a string"),
-            Field::Run => ("dequeuedMessage.run", "an object"),
-            Field::RunId => ("dequeuedMessage.run.friendlyId", "a string"),
-            Field::Machine => ("dequeuedMessage.run.machine", "an object"),
-            Field::Cpu => ("dequeuedMessage.run.machine.cpu", "a number"),
-            Field::Memory => ("dequeuedMessage.run.machine.memory", "a number"),
-        }
-    }
-}
-
-impl fmt::Display for JsonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            JsonError::Utf8 { at } => write!(f, "the body is not UTF-8 at byte {at}"),
-            JsonError::Syntax { at, expected } => {
-                write!(f, "the body is not JSON at byte {at}: expected {expected}")
-            }
-            JsonError::Truncated => write!(f, "the body is not JSON: it ends too soon"),
-            JsonError::Type(field) => {
-                let (path, kind) = field.describe();
-                write!(f, "{path} must be {kind}")
-            }
-            JsonError::Missing(field) => write!(f, "{} is missing", field.describe().0),
-            JsonError::Repeated(field) => write!(f, "{} is there twice", field.describe().0),
-            JsonError::Surrogate(field) => {
-                let path = field.describe().0;
-                write!(f, "{path} holds half of a surrogate pair")
-            }
-            JsonError::Range(field) => write!(f, "{} is out of range", field.describe().0),
-        }
-    }
-}
-
-impl std::error::Error for JsonError {}
-
-impl From<JsonError> for Rejection {
-    #[cold]
-    fn from(error: JsonError) -> Rejection {
-        Rejection { error: Cow::Owned(error.to_string()), ..Rejection::new(400, "") }
-    }
-}
-
-/// The body so far. One method per object on the way to a key field; none calls itself.
+/// The body so far.
+#[derive(Default)]
 struct Reader<'b> {
-    scan: Scanner<'b>,
     /// A bit per [`Field`] whose name has been met.
     seen: u16,
-    message: Option<&'b str>,
+    message: Option<&'b [u8]>,
     deployment: Option<Cow<'b, str>>,
     version: Option<Cow<'b, str>>,
     cpu: Option<Number>,
@@ -185,117 +75,95 @@ struct Reader<'b> {
 }
 
 impl<'b> Reader<'b> {
-    fn body(&mut self) -> Result<(), JsonError> {
-        self.object(Field::Body, |this, name| match name {
-            "dequeuedMessage" => this.message(),
-            _ => this.scan.skip_value(),
-        })
-    }
-
-    fn message(&mut self) -> Result<(), JsonError> {
-        let start = self.scan.value_start();
-        self.object(Field::Message, |this, name| match name {
-            "run" => this.run(),
-            "deployment" => this.deployment(),
-            "backgroundWorker" => this.worker(),
-            _ => this.scan.skip_value(),
-        })?;
-        self.message = Some(self.scan.since(start));
-        Ok(())
-    }
-
-    fn deployment(&mut self) -> Result<(), JsonError> {
-        self.object(Field::Deployment, |this, name| match name {
-            "friendlyId" => {
-                this.deployment = Some(this.string(Field::DeploymentId)?);
-                Ok(())
+    /// Goes through the objects on the way to the fields, into one and back to the one around it.
+    fn body(&mut self, mut scan: Scanner<'b>) -> Result<(), JsonError> {
+        let mut object = Field::Body;
+        let mut message_start = scan;
+        let mut has_members = self.open(object, &mut scan)?;
+        loop {
+            if has_members {
+                let name = scan.name()?;
+                let field = match name.plain() {
+                    Some(name) => object.member(name),
+                    None => object.member_by_escaped(name),
+                };
+                match field {
+                    None => scan.skip_value()?,
+                    Some(Field::RunId) => scan = self.run_id(scan)?,
+                    Some(field @ (Field::Cpu | Field::Memory)) => scan = self.number(field, scan)?,
+                    Some(field @ (Field::DeploymentId | Field::WorkerVersion)) => {
+                        scan = self.string(field, scan)?;
+                    }
+                    Some(inner) => {
+                        let start = scan.value_start();
+                        if inner == Field::Message {
+                            message_start = start;
+                        }
+                        has_members = self.open(inner, &mut scan)?;
+                        object = inner;
+                        continue;
+                    }
+                }
             }
-            _ => this.scan.skip_value(),
-        })
+            // Behind a member's value, or in an empty object: up to the next member.
+            has_members = true;
+            while !scan.skip_if(b',') {
+                scan.expect(b'}', Expected::NextMember)?;
+                if object == Field::Message {
+                    self.message = Some(scan.since(message_start));
+                }
+                let Some(around) = object.container() else { return scan.end() };
+                object = around;
+            }
+        }
     }
 
-    fn worker(&mut self) -> Result<(), JsonError> {
-        self.object(Field::Worker, |this, name| match name {
-            "version" => {
-                this.version = Some(this.string(Field::WorkerVersion)?);
-                Ok(())
-            }
-            _ => this.scan.skip_value(),
-        })
-    }
-
-    fn run(&mut self) -> Result<(), JsonError> {
-        self.object(Field::Run, |this, name| match name {
-            "machine" => this.machine(),
-            "friendlyId" => this.run_id(),
-            _ => this.scan.skip_value(),
-        })
-    }
-
-    fn machine(&mut self) -> Result<(), JsonError> {
-        self.object(Field::Machine, |this, name| match name {
-            "cpu" => {
-                this.cpu = Some(this.number(Field::Cpu)?);
-                Ok(())
-            }
-            "memory" => {
-                this.memory = Some(this.number(Field::Memory)?);
-                Ok(())
-            }
-            _ => this.scan.skip_value(),
-        })
+    /// Into an object: whether it has members.
+    #[inline(always)]
+    fn open(&mut self, field: Field, scan: &mut Scanner<'b>) -> Result<bool, JsonError> {
+        self.once(field)?;
+        match scan.skip_if(b'{') {
+            true => Ok(!scan.next_is(b'}')),
+            false => Err(not_a(field, *scan)),
+        }
     }
 
     /// Never required: what is no text is no id.
-    fn run_id(&mut self) -> Result<(), JsonError> {
+    fn run_id(&mut self, mut scan: Scanner<'b>) -> Result<Scanner<'b>, JsonError> {
         self.once(Field::RunId)?;
-        if self.scan.next_is(b'"') {
-            self.run_id = self.scan.string()?.decode();
-            return Ok(());
+        match scan.next_is(b'"') {
+            true => self.run_id = scan.string()?.decode(),
+            false => scan.skip_value()?,
         }
-        self.scan.skip_value()
+        Ok(scan)
     }
 
-    /// Reads an object; `member` reads the value behind each name.
-    #[inline]
-    fn object(
-        &mut self,
-        field: Field,
-        mut member: impl FnMut(&mut Self, &str) -> Result<(), JsonError>,
-    ) -> Result<(), JsonError> {
+    fn string(&mut self, field: Field, mut scan: Scanner<'b>) -> Result<Scanner<'b>, JsonError> {
         self.once(field)?;
-        if !self.scan.next_is(b'{') {
-            return Err(self.not_a(field));
+        if !scan.next_is(b'"') {
+            return Err(not_a(field, scan));
         }
-        let mut more = self.scan.open_object()?;
-        while more {
-            let name = self.scan.name()?;
-            match name.plain() {
-                Some(name) => member(self, name)?,
-                // A name that is no Unicode text is none of those that matter.
-                None => member(self, &name.decode().unwrap_or_default())?,
-            }
-            more = self.scan.next_member()?;
-        }
-        Ok(())
+        let text = scan.string()?.decode();
+        let place = match field {
+            Field::DeploymentId => &mut self.deployment,
+            _ => &mut self.version,
+        };
+        *place = Some(text.ok_or(JsonError::Surrogate(field))?);
+        Ok(scan)
     }
 
-    fn string(&mut self, field: Field) -> Result<Cow<'b, str>, JsonError> {
+    fn number(&mut self, field: Field, mut scan: Scanner<'b>) -> Result<Scanner<'b>, JsonError> {
         self.once(field)?;
-        if !self.scan.next_is(b'"') {
-            return Err(self.not_a(field));
+        if !scan.next_is_number() {
+            return Err(not_a(field, scan));
         }
-        let text = self.scan.string()?;
-        text.decode().ok_or(JsonError::Surrogate(field))
-    }
-
-    fn number(&mut self, field: Field) -> Result<Number, JsonError> {
-        self.once(field)?;
-        if !self.scan.next_is_number() {
-            return Err(self.not_a(field));
-        }
-        let text = self.scan.number()?;
-        Number::parse(text).ok_or(JsonError::Range(field))
+        let number = Number::parse(scan.number()?);
+        let place = match field {
+            Field::Cpu => &mut self.cpu,
+            _ => &mut self.memory,
+        };
+        *place = Some(number.ok_or(JsonError::Range(field))?);
+        Ok(scan)
     }
 
     fn once(&mut self, field: Field) -> Result<(), JsonError> {
@@ -305,15 +173,6 @@ impl<'b> Reader<'b> {
         }
         self.seen |= bit;
         Ok(())
-    }
-
-    /// What stands there is not what the field must be: another value, or no JSON at all.
-    #[cold]
-    fn not_a(&mut self, field: Field) -> JsonError {
-        match self.scan.skip_value() {
-            Ok(()) => JsonError::Type(field),
-            Err(error) => error,
-        }
     }
 
     fn finish(self) -> Result<Dispatch<'b>, JsonError> {
@@ -328,13 +187,70 @@ impl<'b> Reader<'b> {
         };
         let message = self.message.ok_or(JsonError::Missing(Field::Message))?;
         Ok(Dispatch {
-            message: message.as_bytes(),
+            message,
             deployment: (self.deployment).ok_or_else(|| missing(Field::Deployment, Field::DeploymentId))?,
             version: (self.version).ok_or_else(|| missing(Field::Worker, Field::WorkerVersion))?,
             cpu: self.cpu.ok_or_else(|| missing(machine, Field::Cpu))?,
             memory: self.memory.ok_or_else(|| missing(machine, Field::Memory))?,
             run_id: self.run_id,
         })
+    }
+}
+
+/// What stands there is not what the field must be: another value, or no JSON at all.
+#[cold]
+#[inline(never)]
+fn not_a(field: Field, mut scan: Scanner<'_>) -> JsonError {
+    match scan.skip_value() {
+        Ok(()) => JsonError::Type(field),
+        Err(error) => error,
+    }
+}
+
+impl Field {
+    /// The field that a member of this object is.
+    #[inline(always)]
+    fn member(self, name: &[u8]) -> Option<Field> {
+        let named = |known: &[u8], field| (name == known).then_some(field);
+        match self {
+            Field::Body => named(b"dequeuedMessage", Field::Message),
+            Field::Message => match name.len() {
+                3 => named(b"run", Field::Run),
+                10 => named(b"deployment", Field::Deployment),
+                16 => named(b"backgroundWorker", Field::Worker),
+                _ => None,
+            },
+            Field::Deployment => named(b"friendlyId", Field::DeploymentId),
+            Field::Worker => named(b"version", Field::WorkerVersion),
+            Field::Run => match name.len() {
+                7 => named(b"machine", Field::Machine),
+                10 => named(b"friendlyId", Field::RunId),
+                _ => None,
+            },
+            Field::Machine => match name.len() {
+                3 => named(b"cpu", Field::Cpu),
+                6 => named(b"memory", Field::Memory),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// A name that is no Unicode text is none of those that matter.
+    #[cold]
+    #[inline(never)]
+    fn member_by_escaped(self, name: Text<'_>) -> Option<Field> {
+        self.member(name.decode()?.as_bytes())
+    }
+
+    /// The object that this object is in; `None` for the body.
+    fn container(self) -> Option<Field> {
+        match self {
+            Field::Message => Some(Field::Body),
+            Field::Machine => Some(Field::Run),
+            Field::Deployment | Field::Worker | Field::Run => Some(Field::Message),
+            _ => None,
+        }
     }
 }
 

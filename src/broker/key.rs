@@ -15,19 +15,20 @@ impl Number {
     /// `None` for anything else (white space, `+1`, `.5`, `0x1`, `Infinity`, `NaN`, nothing) and
     /// for what no 64-bit float holds (`1e999`). What is too small for one is 0.
     #[inline]
-    pub fn parse(text: &str) -> Option<Number> {
-        match short_decimal(text.as_bytes()) {
+    pub fn parse(text: impl AsRef<[u8]>) -> Option<Number> {
+        let text = text.as_ref();
+        match short_decimal(text) {
             Some(value) => Some(Number(value)),
             None => Number::parse_any(text),
         }
     }
 
     #[cold]
-    fn parse_any(text: &str) -> Option<Number> {
-        if number_len(text.as_bytes()) != Ok(text.len()) {
+    fn parse_any(text: &[u8]) -> Option<Number> {
+        if number_len(text) != Ok(text.len()) {
             return None;
         }
-        let value: f64 = text.parse().ok()?;
+        let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
         // -0 + 0 is 0.
         value.is_finite().then_some(Number(value + 0.0))
     }
@@ -38,12 +39,12 @@ impl Number {
     }
 }
 
-/// Up to 15 digits with or without a point, no exponent, no sign: one integer and one division,
-/// both exact or correctly rounded. `None`: not such a number; perhaps another.
+/// Up to 16 digits or 15 and a point, no exponent, no sign: one integer, rounded correctly, or a
+/// division of two exact ones, rounded correctly. `None`: not such a number; perhaps another.
 #[inline]
 fn short_decimal(text: &[u8]) -> Option<f64> {
-    const POWERS: [f64; 16] =
-        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    const POWERS: [f64; 15] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
     if text.is_empty() || text.len() > 16 {
         return None;
     }
@@ -63,7 +64,7 @@ fn short_decimal(text: &[u8]) -> Option<f64> {
         None => 0,
     };
     let leading_zero = text[0] == b'0' && integer_len > 1;
-    if leading_zero || integer_len + fraction_len > 15 {
+    if leading_zero {
         return None;
     }
     Some(digits as f64 / POWERS[fraction_len])
@@ -99,8 +100,8 @@ pub struct KeyRef<'a> {
 impl KeyRef<'_> {
     /// The hash under the caller's seed, which must be random: what is hashed is the clients'.
     ///
-    /// Lengths are hashed before what they measure, so that different keys never feed the hasher
-    /// the same bytes.
+    /// Different keys never feed the hasher the same bytes: the first text's length goes before it,
+    /// and 16 bytes of numbers end the second.
     #[inline]
     pub fn hash(&self, state: &ahash::RandomState) -> u64 {
         let mut hasher = state.build_hasher();
@@ -111,7 +112,6 @@ impl KeyRef<'_> {
     #[inline]
     fn feed(&self, hasher: &mut impl Hasher) {
         hasher.write_u64(self.deployment.len() as u64);
-        hasher.write_u64(self.version.len() as u64);
         hasher.write(self.deployment.as_bytes());
         hasher.write(self.version.as_bytes());
         self.cpu.hash(hasher);
@@ -274,6 +274,12 @@ mod tests {
         }
     }
 
+    fn transcript(key: KeyRef<'_>) -> Vec<u8> {
+        let mut transcript = Transcript::default();
+        key.feed(&mut transcript);
+        transcript.0
+    }
+
     type Parts = (String, String, f64, f64);
 
     fn parts() -> impl Strategy<Value = Parts> {
@@ -300,14 +306,20 @@ mod tests {
             prop_assert_eq!(a == b, same);
             prop_assert_eq!(a.to_key() == b.to_key(), same);
             prop_assert_eq!(a.hash(&state()) == b.hash(&state()), same);
-            let fed = |key: KeyRef<'_>| {
-                let mut transcript = Transcript::default();
-                key.feed(&mut transcript);
-                transcript.0
-            };
-            prop_assert_eq!(fed(a) == fed(b), same);
+            prop_assert_eq!(transcript(a) == transcript(b), same);
             let owned = a.to_key();
             prop_assert_eq!(owned.as_ref(), a);
+        }
+
+        #[test]
+        fn the_hasher_sees_where_a_string_ends(text in "[ab\0]{1,12}", at in 0usize..12) {
+            let (deployment, version) = text.split_at(at.min(text.len() - 1));
+            let key_of = |deployment, version| key(deployment, version, "1", "2");
+            let fed = transcript(key_of(deployment, version));
+            for other in (0..=text.len()).filter(|other| *other != deployment.len()) {
+                let (deployment, version) = text.split_at(other);
+                prop_assert_ne!(&transcript(key_of(deployment, version)), &fed);
+            }
         }
 
         #[test]
@@ -322,7 +334,7 @@ mod tests {
         }
 
         #[test]
-        fn short_decimals_too(text in "(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?") {
+        fn short_decimals_too(text in "(0|[1-9][0-9]{0,16})(\\.[0-9]{1,16})?") {
             let expected = text.parse::<f64>().unwrap();
             prop_assert_eq!(number(&text).get().to_bits(), expected.to_bits());
         }

@@ -92,10 +92,12 @@ impl<S: Shared> Broker<S> {
         let held = self.held_polls(|_, _| true);
         let count = held.len() as u64;
         for (index, slot) in held.into_iter().enumerate() {
-            if matches!(&self.conns.peek(slot).state, State::Waiting(poll) if poll.indexed) {
+            let State::Waiting(poll) = self.conns.peek(slot).state else { continue };
+            if poll.indexed {
                 self.park(slot);
             }
-            self.timers.arm(slot, now.plus_us(drain_us * index as u64 / count));
+            let in_turn = now.plus_us(drain_us * index as u64 / count);
+            self.timers.arm(slot, in_turn.min(self.expiry(&poll)));
         }
         self.drain_progress(now);
     }
@@ -126,7 +128,7 @@ impl<S: Shared> Broker<S> {
     }
 
     /// What this core is holding and has counted.
-    pub(super) fn report(&self, now: Time, keys: bool) -> CoreReport {
+    pub fn report(&self, now: Time, keys: bool) -> CoreReport {
         CoreReport {
             core: self.core,
             connections: self.conns.open_count() as u64,
@@ -167,7 +169,7 @@ impl<S: Shared> Broker<S> {
     pub(super) fn check_invariants(&self) {
         let timers = self.timers.armed();
         assert_eq!(timers, self.conns.open_count(), "every open connection has exactly one timer");
-        if self.conns.open_count() <= INVARIANTS_CONNECTIONS_MAX {
+        if self.conns.open_count().max(self.pools.len()) <= INVARIANTS_CONNECTIONS_MAX {
             self.check_states();
         }
     }
@@ -191,8 +193,11 @@ impl<S: Shared> Broker<S> {
             (self.indexed, self.parked, self.claimed, self.verdicts, self.fresh.len()),
             "indexed, parked, claimed, verdicts, fresh"
         );
-        let in_buckets: u32 = self.bucket_counts.iter().sum();
-        assert_eq!(in_buckets as usize, self.indexed, "bucket counts");
+        for bucket in self.pools.iter().map(|pool| self.bucket_of(pool)) {
+            let here = self.pools.iter().filter(|pool| self.bucket_of(pool) == bucket);
+            let waiting: usize = here.map(|pool| pool.waiting()).sum();
+            assert_eq!(self.bucket_counts[bucket] as usize, waiting, "bucket counts");
+        }
         let in_pools: usize = self.pools.iter().map(|pool| pool.waiting()).sum();
         assert_eq!(in_pools, self.indexed, "pools");
     }

@@ -156,6 +156,18 @@ impl<S: Shared> Broker<S> {
         self.indexed + self.parked + self.claimed
     }
 
+    /// Memory that connections own for bytes of theirs that can't be used yet.
+    pub fn buffered_bytes(&self) -> usize {
+        self.conns.iter().map(|(_, conn)| conn.buffered_bytes()).sum()
+    }
+
+    /// Nothing is held for anybody: no connection, poll, claim, name, timer or pin.
+    pub fn is_at_rest(&self) -> bool {
+        let counts = self.conns.open_count() + self.waiting() + self.verdicts + self.timers.armed();
+        let hints = self.bucket_counts.iter().any(|count| *count > 0);
+        counts == 0 && !hints && self.fresh.is_empty() && self.instances.is_empty() && self.pools.is_idle()
+    }
+
     /// Open connections.
     pub fn connections(&self) -> usize {
         self.conns.open_count()

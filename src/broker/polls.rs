@@ -10,6 +10,11 @@ impl<S: Shared> Broker<S> {
     /// Holds the poll that `slot` just asked for. Never answered with anything but its run: where
     /// there is no room its connection is closed, which its runner survives.
     pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, instance: &str) {
+        if self.conns.peek(slot).peer_closed {
+            // It had hung up before its turn came, and no further event would say so.
+            self.counters.polls_left += 1;
+            return self.close(slot);
+        }
         if self.drain.is_some() {
             self.counters.polls_closed += 1;
             return self.close(slot);
@@ -88,7 +93,11 @@ impl<S: Shared> Broker<S> {
 
     /// The hint bucket of a pool's key.
     pub(super) fn bucket(&self, pool: super::pool::PoolId) -> usize {
-        self.pools.get(pool).hash() as usize & (self.bucket_counts.len() - 1)
+        self.bucket_of(self.pools.get(pool))
+    }
+
+    pub(super) fn bucket_of(&self, pool: &super::pool::Pool) -> usize {
+        pool.hash() as usize & (self.bucket_counts.len() - 1)
     }
 
     /// A poll's timers in turn: measure its round trip, stop offering it, close it.
@@ -109,7 +118,7 @@ impl<S: Shared> Broker<S> {
 
     /// A poll older than the connection timeout is dead by definition. Its client's own abort is
     /// on the way; the guard once more leaves it the time to arrive.
-    fn expiry(&self, poll: &Poll) -> Time {
+    pub(super) fn expiry(&self, poll: &Poll) -> Time {
         poll.since.plus_ms(self.settings.connection_timeout_ms + self.settings.guard_ms)
     }
 
@@ -143,7 +152,7 @@ impl<S: Shared> Broker<S> {
         {
             let correction_us = (2 * u64::from(facts.rtt_us)).min(guard_us);
             poll.measured = true;
-            poll.offer_until = Time(poll.offer_until.0 - correction_us);
+            poll.offer_until = Time(poll.offer_until.0.saturating_sub(correction_us));
         }
         self.arm_poll(slot);
     }

@@ -189,6 +189,12 @@ impl Pools {
         self.pools.iter().map(|(_, pool)| pool)
     }
 
+    /// Nobody waits in any pool, and none is pinned.
+    pub fn is_idle(&self) -> bool {
+        self.idle.len() == self.pools.len()
+            && self.iter().all(|pool| pool.waiting() == 0 && pool.claimed == 0)
+    }
+
     /// Number of keys remembered.
     pub fn len(&self) -> usize {
         self.pools.len()

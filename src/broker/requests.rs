@@ -89,7 +89,15 @@ impl<S: Shared> Broker<S> {
             let rest = &input[used..];
             match &mut conn.state {
                 State::Idle if !rest.is_empty() => {
-                    used += leading_crlf(rest).min(LEADING_CRLF_BYTES_MAX);
+                    let empty_lines_len = leading_crlf(rest);
+                    if empty_lines_len <= LEADING_CRLF_BYTES_MAX
+                        && matches!(rest[empty_lines_len..], [] | [b'\r'])
+                    {
+                        // No request yet, and perhaps more empty lines: they are counted together,
+                        // however they are fragmented.
+                        break;
+                    }
+                    used += empty_lines_len.min(LEADING_CRLF_BYTES_MAX);
                     begun = true;
                     conn.state = State::Head(HeadScanner::default());
                 }
@@ -100,7 +108,7 @@ impl<S: Shared> Broker<S> {
                         used += len + self.head_complete(now, id.slot, &rest[..len], &rest[len..]);
                     }
                     Ok(None) => break,
-                    Err(rejection) => self.reject(now, id.slot, &rejection, false),
+                    Err(rejection) => self.reject(now, id.slot, &rejection, is_head(rest)),
                 },
                 State::Body(_) if !rest.is_empty() => used += self.body_bytes(now, id.slot, rest),
                 State::Writing { refused: true } | State::Lingering => return input.len(),
@@ -115,10 +123,11 @@ impl<S: Shared> Broker<S> {
 
     /// A head is complete. Answers how many bytes of the body behind it are used.
     fn head_complete(&mut self, now: Time, slot: u32, head: &[u8], behind: &[u8]) -> usize {
-        let head = match parse_head(head) {
+        let bytes = head;
+        let head = match parse_head(bytes) {
             Ok(head) => head,
             Err(rejection) => {
-                self.reject(now, slot, &rejection, false);
+                self.reject(now, slot, &rejection, is_head(bytes));
                 return 0;
             }
         };
@@ -258,7 +267,8 @@ impl<S: Shared> Broker<S> {
         if !conn.buffer.is_empty() {
             self.consume_buffer(now, id);
             let Some(conn) = self.conns.get(id) else { return };
-            if conn.paused && conn.buffer.len() < self.settings.pipeline_bytes_max {
+            // A request that is incomplete needs its rest, however much of it is here.
+            if conn.state.is_incomplete_request() || conn.buffer.len() < self.settings.pipeline_bytes_max {
                 self.resume(slot);
             }
         }
@@ -307,4 +317,10 @@ impl<S: Shared> Broker<S> {
         self.resume(slot);
         self.timers.arm(slot, now.plus_ms(self.settings.linger_ms));
     }
+}
+
+/// Whether the answer to this request must have no body (RFC 9110 section 9.3.2), whatever is wrong
+/// with the rest of it.
+fn is_head(request: &[u8]) -> bool {
+    request.starts_with(b"HEAD ")
 }

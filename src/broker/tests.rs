@@ -522,6 +522,16 @@ fn what_is_pipelined_behind_a_held_poll_waits_within_bounds() {
 }
 
 #[test]
+fn a_poll_pipelined_by_a_client_that_has_hung_up_is_not_held() {
+    let mut bench = Bench::new(settings());
+    bench.accept(0);
+    bench.receive(0, &[&dispatch("1"), POLL].concat());
+    assert_eq!(bench.fin(0, None), []);
+    assert_eq!(bench.sent(0), [Done::Closed(0)]);
+    assert_eq!(bench.broker.waiting(), 0);
+}
+
+#[test]
 fn a_refusal_lingers_so_that_it_can_be_read_and_runs_nothing_behind_it() {
     let mut bench = Bench::new(settings());
     bench.accept(0);
@@ -636,4 +646,40 @@ fn the_confirmation_asked_of_the_engine_is_the_modes() {
             .collect();
         assert_eq!(confirms, [expected]);
     }
+}
+
+#[test]
+fn a_drain_keeps_no_poll_past_its_time() {
+    let mut bench = Bench::new(Settings { drain_time_ms: 60_000, ..settings() });
+    bench.poll(0);
+    bench.poll(1);
+    bench.pass_ms(29_000);
+    bench.command(Command::Drain);
+    // The second one's turn would come after 30 s; it is over after one and the guard.
+    bench.pass_ms(0);
+    assert_eq!(bench.pass_ms(1_499), []);
+    assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::Drained]);
+}
+
+#[test]
+fn a_guard_and_a_round_trip_longer_than_the_process_has_run() {
+    let mut bench = Bench::new(Settings { connection_timeout_ms: 1_000, guard_ms: 900, ..settings() });
+    bench.now = Time(0);
+    bench.poll(0);
+    assert_eq!(bench.pass_ms(0), [Done::Probed(0)]);
+    assert_eq!(bench.probed(0, TcpFacts { rtt_us: 500_000, ..CLEAN }), []);
+    assert_eq!(bench.dispatch(1), [answer(1, false)]);
+}
+
+#[test]
+fn a_pipelined_head_longer_than_what_is_kept_is_read_to_its_end() {
+    let mut bench = Bench::new(Settings { pipeline_bytes_max: 16, ..settings() });
+    bench.accept(0);
+    let connect = b"GET /connect HTTP/1.1\r\nHost: b\r\n\r\n";
+    let (begin, rest) = POLL.split_at(100);
+    let done = bench.receive(0, &[connect, begin].concat());
+    assert!(matches!(&done[..], [Done::Sent(0, _), Done::Paused(0)]), "{done:?}");
+    assert_eq!(bench.sent(0), [Done::Resumed(0)]);
+    assert_eq!(bench.receive(0, rest), []);
+    assert_eq!(bench.broker.waiting(), 1);
 }

@@ -24,13 +24,14 @@ Examples:
     curl http://127.0.0.1:8042/status
 
 Signals:
-  SIGTERM, SIGINT  drain: /readyz turns 503, dispatches get false, held polls are closed over --drain-time; then exit 0
-  a second one     exit at once
+  SIGTERM, SIGINT  drain: /readyz turns 503, dispatches get false, held polls are closed
+                   over --drain-time; then exit 0
+  a second one     exit at once (within 0.2s it is taken for an echo of the first)
 
 Exit codes:
-  0    served, and drained
-  1    failed at run time (address in use, a worker ended)
-  2    a flag, its environment variable or the machine's limits do not allow what was asked
+  0         served, and drained
+  1         failed at run time (address in use, a worker ended)
+  2         a flag, its environment variable or the machine's limits do not allow it
   130, 143  told twice to stop, by SIGINT or SIGTERM";
 
 /// Warm starts for self-hosted Trigger.dev

@@ -32,6 +32,12 @@ pub struct ServeFlags {
     #[arg(long, value_name = "IP:PORT", env = "PILOTLIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:8042", help_heading = LISTENING)]
     pub admin_listen: String,
 
+    /// Join the addresses of a running pilotlight instead of refusing to share them
+    ///
+    /// For an upgrade without a gap: start the new one with --takeover, wait for its /readyz, then stop the old one with SIGTERM. The old one sends every new connection to the new one before it closes its listeners.
+    #[arg(long, env = "PILOTLIGHT_TAKEOVER", help_heading = LISTENING)]
+    pub takeover: bool,
+
     /// Connections that may queue for acceptance, per worker
     ///
     /// After a restart a whole fleet comes back within a second. The kernel caps this at the sysctl net.core.somaxconn; the log warns if it does.

@@ -44,6 +44,8 @@ pub struct Listeners {
     pub dispatch: Option<ListenSpec>,
     /// Health, metrics, status, drain.
     pub admin: ListenSpec,
+    /// Share addresses that somebody listens on already.
+    pub takeover: bool,
 }
 
 /// One listener: to be bound, or handed over by the service manager.

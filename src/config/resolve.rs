@@ -151,6 +151,7 @@ fn connections_max(flags: &ServeFlags, machine: &Machine, workers: usize) -> Res
 
 fn listeners(flags: &ServeFlags, activated: Activated) -> Result<Listeners, ConfigError> {
     let listeners = Listeners {
+        takeover: flags.takeover,
         runner: listener(Side::Runner, &flags.listen, activated.runner)?,
         dispatch: match (&flags.dispatch_listen, activated.dispatch) {
             (None, None) => None,

@@ -5,8 +5,9 @@ use super::cores::{REPORT_AGE_MAX, Reporter};
 use super::logging;
 use super::server::{self, Bounds};
 use crate::broker::report::Command;
-use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, ServeConfig};
-use crate::shard::{self, StartError};
+use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, Listeners, ServeConfig};
+use crate::shard::{self, StartError, Started};
+use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{self, ListenError, Side};
 use crate::sys::{descriptors, kernel, notify};
 use std::io;
@@ -16,14 +17,18 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
-use tokio::time::{interval, sleep};
+use tokio::time::{Instant, interval, sleep};
 use tracing::{debug, info, warn};
 
 /// Workers are asked this often, so that silence is noticed without a scraper.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What a drain may take beyond the times it is configured with.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// A signal this soon after the first is its echo: timeout(1), terminals and wrappers signal a process and its group.
+const ECHO: Duration = Duration::from_millis(200);
 const ADMIN_BACKLOG: u32 = 128;
+/// After the hand-over: time for handshakes that had begun to end in the predecessor's queue.
+const HANDSHAKES: Duration = Duration::from_millis(250);
 
 /// Why `serve` ended other than by a drain.
 #[derive(Debug, thiserror::Error)]
@@ -92,14 +97,16 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     report_limits(&config);
     let admin = Arc::new(Admin::new(config.settings.confirm, config.connections_max));
-    let listener = admin_listener(&config.listeners.admin)?;
+    let listener = admin_listener(&config.listeners)?;
+    let admin_group = ListenGroup::new(&listener, 1)?;
     log_listening(Side::Admin, listener.local_addr()?);
     let routes = admin::router(admin.clone());
     tokio::spawn(server::serve(listener, routes, Bounds::new(ADMIN_CONNECTIONS_MAX)));
 
     let drain_max = drain_time_max(&config);
     let started = spawn_blocking(move || shard::start(&config)).await;
-    let (fleet, workers) = started.map_err(|_| RunError::WorkersEnded)??;
+    let Started { fleet, workers, mut listen_groups } = started.map_err(|_| RunError::WorkersEnded)??;
+    listen_groups.push(admin_group);
     log_listening(Side::Runner, fleet.bound().runner);
     if let Some(addr) = fleet.bound().dispatch {
         log_listening(Side::Dispatch, addr);
@@ -117,15 +124,27 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     info!(signal = %stop.name(), "draining");
     admin.draining();
     tell_manager(notify::stopping());
+    hand_over(listen_groups).await;
     if let Ok(reporter) = admin.reporter() {
         reporter.tell(Command::Drain);
     }
     tokio::select! {
         _ = ended => info!("drained"),
-        stop = signals.stop() => return Err(RunError::Impatient(stop)),
+        stop = signals.stop_again() => return Err(RunError::Impatient(stop)),
         () = sleep(drain_max) => return Err(RunError::DrainStuck(drain_max)),
     }
     Ok(())
+}
+
+/// Sends the new connections of every listener to a successor, if there is one, and stays until the
+/// handshakes that had begun are through. Consumes the groups: they keep their sockets open.
+async fn hand_over(groups: Vec<ListenGroup>) {
+    let steered = groups.iter().filter(|group| group.steer_to_successor()).count();
+    if steered > 0 {
+        info!("a successor listens: new connections go to it");
+        sleep(HANDSHAKES).await;
+        groups.iter().for_each(ListenGroup::release);
+    }
 }
 
 fn report_limits(config: &ServeConfig) {
@@ -147,9 +166,9 @@ fn report_limits(config: &ServeConfig) {
     }
 }
 
-fn admin_listener(spec: &ListenSpec) -> Result<TcpListener, RunError> {
-    let listener = match spec {
-        ListenSpec::Addr(addr) => listen::bind(Side::Admin, *addr, ADMIN_BACKLOG, false)?,
+fn admin_listener(listeners: &Listeners) -> Result<TcpListener, RunError> {
+    let listener = match &listeners.admin {
+        ListenSpec::Addr(addr) => listen::bind(Side::Admin, *addr, ADMIN_BACKLOG, !listeners.takeover)?,
         ListenSpec::Fd(fd) => {
             let listener = std::net::TcpListener::from(fd.try_clone()?);
             listener.set_nonblocking(true)?;
@@ -208,6 +227,17 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
+    }
+
+    /// The next one that is not the first one's echo.
+    async fn stop_again(&mut self) -> Stop {
+        let first = Instant::now();
+        loop {
+            let stop = self.stop().await;
+            if first.elapsed() > ECHO {
+                return stop;
+            }
+        }
     }
 
     async fn stop(&mut self) -> Stop {

@@ -320,7 +320,8 @@ impl Engine for Epoll {
 
     fn probe(&mut self, conn: ConnId) {
         if let Some(socket) = socket(&mut self.sockets, conn) {
-            let facts = tcp_facts(socket);
+            let rtt_us = tcp::round_trip_us(socket.stream.as_fd()).unwrap_or(0);
+            let facts = TcpFacts { rtt_us, ..tcp_facts(socket) };
             self.facts.push_back(Fact::Probed { conn, facts });
         }
     }
@@ -433,11 +434,7 @@ fn peer_closed(socket: &mut Socket, conn: ConnId) -> Fact {
 fn tcp_facts(socket: &Socket) -> TcpFacts {
     let pending = socket.outgoing.as_ref().map_or(0, |outgoing| outgoing.remaining() as u64);
     match tcp::tcp_state(socket.stream.as_fd()) {
-        Ok(state) => TcpFacts {
-            alive: state.alive,
-            unacked_bytes: state.unacked_bytes + pending,
-            rtt_us: state.rtt_us,
-        },
+        Ok(state) => TcpFacts { alive: state.alive, unacked_bytes: state.unacked_bytes + pending, rtt_us: 0 },
         Err(_) => TcpFacts { alive: false, unacked_bytes: pending, rtt_us: 0 },
     }
 }

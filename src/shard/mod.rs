@@ -12,13 +12,14 @@ pub use error::StartError;
 use crate::broker::Broker;
 use crate::broker::contract;
 use crate::broker::report::{Command, CoreReport};
-use crate::broker::settings::Confirm;
+use crate::broker::settings::{Confirm, Settings};
 use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
 #[cfg(feature = "io-uring")]
 use crate::engine::uring::Uring;
 use crate::sys::cpus;
+use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{Side, bind};
 use ahash::RandomState;
 use engine::{Chosen, choose};
@@ -87,8 +88,19 @@ impl Fleet {
     }
 }
 
+/// What [`start`] started.
+pub struct Started {
+    /// The handle on the workers.
+    pub fleet: Fleet,
+    /// Their threads.
+    pub workers: JoinSet,
+    /// The addresses' sockets, to hand over to a successor. Drop them before the drain: a socket
+    /// that is held here stays open.
+    pub listen_groups: Vec<ListenGroup>,
+}
+
 /// Starts one thread per worker; returns when every listener is bound and serving.
-pub fn start(config: &ServeConfig) -> Result<(Fleet, JoinSet), StartError> {
+pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
     let (chosen, why) = choose(config.engine);
     if let Some(why) = why {
         tracing::info!(engine = %chosen.name(), "--engine auto: {why}");
@@ -98,7 +110,7 @@ pub fn start(config: &ServeConfig) -> Result<(Fleet, JoinSet), StartError> {
         #[cfg(feature = "io-uring")]
         Chosen::IoUring => start_on(chosen, Uring::new, config),
         #[cfg(not(feature = "io-uring"))]
-        Chosen::IoUring => Err(chosen.error(std::io::ErrorKind::Unsupported.into())),
+        Chosen::IoUring => Err(chosen.error(io::ErrorKind::Unsupported.into())),
     }
 }
 
@@ -106,8 +118,13 @@ fn start_on<E: Engine + Send + 'static>(
     chosen: Chosen,
     engine: impl Fn(CoreListeners) -> io::Result<E>,
     config: &ServeConfig,
-) -> Result<(Fleet, JoinSet), StartError> {
+) -> Result<Started, StartError> {
     let (bound, listeners) = listeners(config)?;
+    let listen_groups = listeners[0]
+        .iter()
+        .map(|(_, listener)| ListenGroup::new(listener, config.workers.len()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| StartError::Descriptors)?;
     let engines: Vec<E> = listeners
         .into_iter()
         .map(|listeners| engine(listeners).map_err(|source| chosen.error(source)))
@@ -115,17 +132,18 @@ fn start_on<E: Engine + Send + 'static>(
     let (addresses, mailboxes): (Vec<Address>, Vec<Mailbox>) =
         engines.iter().map(|engine| mailbox(engine.waker())).unzip();
     let shared = Hints::default();
+    let settings = Settings { events: worker::logs_events(), ..config.settings.clone() };
     // One random seed for the process: cores must agree on a key's bucket, strangers must not know it.
     let hasher = RandomState::new();
     let origin = Instant::now();
     let mut threads = Vec::new();
     for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
-        let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
+        let broker = Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
         let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
         threads.push(spawn(core, config, chosen, worker)?);
     }
     let fleet = Fleet(Arc::new(Inner { bound, engine_name: chosen.name(), workers: addresses }));
-    Ok((fleet, JoinSet(threads)))
+    Ok(Started { fleet, workers: JoinSet(threads), listen_groups })
 }
 
 /// Starts one worker's thread and waits until it stands on its CPU and its engine runs.
@@ -182,7 +200,6 @@ fn listen(
     config: &ServeConfig,
     cores: &mut [CoreListeners],
 ) -> Result<SocketAddr, StartError> {
-    let several = cores.len() > 1;
     let segment_bytes = (config.settings.confirm == Confirm::Ack).then_some(ACK_SEGMENT_BYTES);
     let mut bound = None;
     for core in cores {
@@ -191,8 +208,10 @@ fn listen(
                 TcpListener::from(fd.try_clone().map_err(|_| StartError::Descriptors)?)
             }
             // Port 0 is resolved by the first core; the others join it.
-            (ListenSpec::Addr(_), Some(addr)) => bind(side, addr, config.tcp.backlog, true)?,
-            (ListenSpec::Addr(addr), None) => bind(side, *addr, config.tcp.backlog, several)?,
+            (ListenSpec::Addr(_), Some(addr)) => bind(side, addr, config.tcp.backlog, false)?,
+            (ListenSpec::Addr(addr), None) => {
+                bind(side, *addr, config.tcp.backlog, !config.listeners.takeover)?
+            }
         };
         listener
             .set_nonblocking(true)

@@ -48,23 +48,38 @@ impl<E: Engine> Worker<E> {
     pub fn run(mut self) -> io::Result<()> {
         let mut now = self.now();
         loop {
-            let timeout = self.broker.next_deadline().map(|at| at - now);
+            let timeout = self.next_deadline().map(|at| at - now);
             let timeout = if self.mailbox.arm() { timeout } else { Some(Duration::ZERO) };
             self.engine.wait(timeout)?;
             self.mailbox.disarm();
             now = self.now();
             self.turn(now);
-            if self.drained {
+            if self.is_drained() {
                 return Ok(());
             }
         }
     }
 
+    /// When the next turn must be, whatever else happens.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.broker.next_deadline()
+    }
+
+    /// The drain is over; there is nothing left to run for.
+    pub fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    /// The core, to look at.
+    pub fn broker(&self) -> &Broker<Hints> {
+        &self.broker
+    }
+
     /// Handles what there is: facts, mail, timers.
-    fn turn(&mut self, now: Time) {
+    pub fn turn(&mut self, now: Time) {
         while let Some(fact) = self.engine.next_fact() {
             self.broker.handle(now, fact);
-            self.carry_out(now);
+            self.carry_out();
         }
         while let Some(mail) = self.mailbox.take() {
             match mail {
@@ -74,15 +89,15 @@ impl<E: Engine> Worker<E> {
                     self.broker.handle(now, Input::Command(command));
                 }
             }
-            self.carry_out(now);
+            self.carry_out();
         }
         if self.broker.next_deadline().is_some_and(|at| at <= now) {
             self.broker.tick(now);
-            self.carry_out(now);
+            self.carry_out();
         }
     }
 
-    fn carry_out(&mut self, now: Time) {
+    fn carry_out(&mut self) {
         while let Some(output) = self.broker.poll_output() {
             match output {
                 Output::Send { conn, payload, confirm } => self.engine.send(conn, payload, confirm),
@@ -99,17 +114,33 @@ impl<E: Engine> Worker<E> {
                         reply(*report);
                     }
                 }
-                Output::Event(event) => self.log(now, &event),
+                Output::Event(event) => log(self.core, &event),
                 Output::Drained => self.drained = true,
             }
         }
     }
 
-    fn log(&self, _now: Time, event: &Event) {
-        tracing::debug!(core = self.core, ?event);
-    }
-
     fn now(&self) -> Time {
         Time::default() + self.origin.elapsed()
+    }
+}
+
+/// Whether the log takes single events. Asked once, at the start: the core does not even produce
+/// what nobody reads.
+pub fn logs_events() -> bool {
+    tracing::enabled!(tracing::Level::DEBUG)
+}
+
+fn log(core: usize, event: &Event) {
+    match event {
+        Event::PollHeld { key } => tracing::debug!(core, ?key, "poll held"),
+        Event::PollEnded { key, end, held_us } => {
+            tracing::debug!(core, ?key, ?end, held_us, "poll ended");
+        }
+        Event::Attempt { end, took_us } => tracing::debug!(core, ?end, took_us, "delivery attempt ended"),
+        Event::Dispatch { key, end, took_us } => {
+            tracing::debug!(core, ?key, ?end, took_us, "dispatch answered");
+        }
+        Event::Rejected { status, error } => tracing::debug!(core, status, error, "request refused"),
     }
 }

@@ -47,8 +47,10 @@ mod tests {
     #[test]
     fn the_soft_limit_is_raised_to_the_hard_one() {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("limits");
+        let soft = hard.min(1_000);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("lowered");
         let raised = Descriptors::raise().expect("limits");
-        assert_eq!(raised.limit as u64, hard);
+        assert_eq!((raised.before as u64, raised.limit as u64), (soft, hard));
         assert_eq!(getrlimit(Resource::RLIMIT_NOFILE), Ok((hard, hard)));
         let again = Descriptors::raise().expect("limits");
         assert_eq!(again.before, again.limit);

@@ -50,7 +50,7 @@ impl fmt::Display for Side {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// EADDRINUSE.
-    #[error("{flag} {addr}: the address is in use: stop what listens there, or choose another port (0 takes a free one)", flag = .side.flag())]
+    #[error("{flag} {addr}: the address is in use: stop what listens there, choose another port (0 takes a free one), or join a running pilotlight with --takeover", flag = .side.flag())]
     InUse {
         /// Which listener.
         side: Side,
@@ -115,60 +115,28 @@ impl ListenError {
     }
 }
 
-/// Binds a non-blocking listener. With `reuse_port` several sockets (one per core) share the address.
-pub fn bind(
-    side: Side,
-    addr: SocketAddr,
-    backlog: u32,
-    reuse_port: bool,
-) -> Result<TcpListener, ListenError> {
+/// Binds a non-blocking listener. Several sockets (one per core, or a predecessor's) may share its
+/// address; with `exclusive` it is refused if somebody listens there already.
+pub fn bind(side: Side, addr: SocketAddr, backlog: u32, exclusive: bool) -> Result<TcpListener, ListenError> {
     let bound = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(reuse_port)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&addr.into())?;
+        if exclusive && addr.port() != 0 {
+            // SO_REUSEPORT would join a stranger's listener without a word.
+            socket(addr, false)?;
+        }
+        let socket = socket(addr, true)?;
         socket.listen(backlog.min(i32::MAX as u32) as i32)?;
         Ok(socket.into())
     };
     bound().map_err(|source| ListenError::new(side, addr, source))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn any() -> SocketAddr {
-        "127.0.0.1:0".parse().expect("an address")
-    }
-
-    #[test]
-    fn sockets_share_an_address_only_if_all_say_so() {
-        let first = bind(Side::Runner, any(), 8, true).expect("bound");
-        let addr = first.local_addr().expect("bound");
-        bind(Side::Runner, addr, 8, true).expect("a second on the same address");
-        let error = bind(Side::Admin, addr, 8, false).expect_err("in use");
-        assert!(matches!(error, ListenError::InUse { .. }), "{error}");
-    }
-
-    #[test]
-    fn what_the_kernel_says_becomes_what_to_do() {
-        let addr: SocketAddr = "[::1]:80".parse().expect("an address");
-        for (errno, advice) in [
-            (libc::EADDRINUSE, "choose another port"),
-            (libc::EACCES, "from 1024 up"),
-            (libc::EADDRNOTAVAIL, "no such address"),
-            (libc::EMFILE, "LimitNOFILE"),
-            (libc::EAFNOSUPPORT, "choose an IPv4 address"),
-            (libc::ENOBUFS, "No buffer space"),
-        ] {
-            let error = ListenError::new(Side::Dispatch, addr, io::Error::from_raw_os_error(errno));
-            let line = error.to_string();
-            assert!(line.starts_with("--dispatch-listen [::1]:80: "), "{line}");
-            assert!(line.contains(advice), "{line}");
-            assert!(!line.contains('\n'), "{line}");
-        }
-    }
+fn socket(addr: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
 }
 
 /// Socket options of the data plane.
@@ -203,6 +171,43 @@ impl TcpOptions {
         match segment_bytes {
             Some(bytes) => tcp::limit_segments(listener.as_fd(), bytes),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any() -> SocketAddr {
+        "127.0.0.1:0".parse().expect("an address")
+    }
+
+    #[test]
+    fn an_address_is_shared_only_on_purpose() {
+        let first = bind(Side::Runner, any(), 8, true).expect("bound");
+        let addr = first.local_addr().expect("bound");
+        bind(Side::Runner, addr, 8, false).expect("a second on the same address");
+        let error = bind(Side::Admin, addr, 8, true).expect_err("in use");
+        assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_the_kernel_says_becomes_what_to_do() {
+        let addr: SocketAddr = "[::1]:80".parse().expect("an address");
+        for (errno, advice) in [
+            (libc::EADDRINUSE, "choose another port"),
+            (libc::EACCES, "from 1024 up"),
+            (libc::EADDRNOTAVAIL, "no such address"),
+            (libc::EMFILE, "LimitNOFILE"),
+            (libc::EAFNOSUPPORT, "choose an IPv4 address"),
+            (libc::ENOBUFS, "No buffer space"),
+        ] {
+            let error = ListenError::new(Side::Dispatch, addr, io::Error::from_raw_os_error(errno));
+            let line = error.to_string();
+            assert!(line.starts_with("--dispatch-listen [::1]:80: "), "{line}");
+            assert!(line.contains(advice), "{line}");
+            assert!(!line.contains('\n'), "{line}");
         }
     }
 }

@@ -6,8 +6,10 @@
 pub mod activation;
 pub mod cpus;
 pub mod descriptors;
+pub mod handover;
 pub mod kernel;
 pub mod listen;
+pub mod listeners;
 pub mod notify;
 pub mod tcp;
 

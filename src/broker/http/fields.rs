@@ -29,7 +29,7 @@ impl<'b> Fields<'b> {
     /// Takes one field. Its value has no white space around it.
     #[inline]
     pub(super) fn take(&mut self, name: &'b str, value: &'b [u8]) -> Result<(), Rejection> {
-        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        let is = |lower: &str| is_field(name, lower);
         match name.len() {
             4 if is("host") => self.host(value),
             6 if is("expect") => self.expect(value),
@@ -173,6 +173,13 @@ impl Coding {
         }
         Ok(Framing::Chunked)
     }
+}
+
+/// Whether a field's name is this one, letter case aside (RFC 9110 section 5.1). Most clients write
+/// it in lower case, which is quicker to see.
+#[inline]
+pub(in crate::broker) fn is_field(name: &str, lower: &str) -> bool {
+    name == lower || name.eq_ignore_ascii_case(lower)
 }
 
 /// The members of a comma-separated list (RFC 9110 section 5.6.1), without white space around them.

@@ -4,6 +4,8 @@ use super::Rejection;
 
 /// Finds the end of a head; looks at each byte once, however it arrives in fragments.
 ///
+/// One per request: start the next with a new one (and behind its [`leading_crlf`]).
+///
 /// Strict about line ends (RFC 9112 section 2.2): a CR without its LF, an LF without its CR and a
 /// NUL anywhere in the head are refused, for other servers read them as a line end or not.
 #[derive(Clone, Copy, Debug, Default)]

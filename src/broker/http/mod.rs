@@ -18,6 +18,7 @@ pub mod response;
 mod target;
 
 pub use body::ChunkedDecoder;
+pub(in crate::broker) use fields::is_field;
 pub use head::{HeadScanner, leading_crlf};
 pub use request::{Framing, HEADER_FIELDS_MAX, Head, Method, Version, parse_head};
 pub use response::Persistence;

@@ -104,6 +104,7 @@ fn refused_request_lines() {
         ("GET / HTTP/2.0", 505),
         ("PRI * HTTP/2.0", 505),
         ("GET / HTTP/9.9", 505),
+        ("GET / HTTP/2.0 x", 400),
         ("GET / HTTP/1.10", 400),
         ("GET / HTTP/11.1", 400),
         ("GET / HTTP/1.", 400),

@@ -1,5 +1,7 @@
 //! The reader held against serde_json, on damaged messages and on documents made up at random.
 
+use std::fmt;
+
 use proptest::prelude::*;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -347,6 +349,8 @@ proptest! {
     ) {
         let from = from.min(bytes.len());
         let naive = (from..bytes.len()).find(|&at| matches!(bytes[at], b'"' | b'\\' | 0..=0x1f));
-        prop_assert_eq!(scan::next_special(&bytes, from), naive.unwrap_or(bytes.len()));
+        let naive = &bytes[naive.unwrap_or(bytes.len())..];
+        prop_assert_eq!(plain::skip_plain(&bytes[from..]), naive);
+        prop_assert_eq!(plain::behind_plain_string(&bytes[from..]), naive.strip_prefix(b"\""));
     }
 }

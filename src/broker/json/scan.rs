@@ -1,276 +1,280 @@
-//! JSON's grammar (RFC 8259) over bytes that are known to be UTF-8.
+//! JSON's grammar (RFC 8259) over bytes, wherever UTF-8 may not matter: outside of strings there is
+//! only ASCII, and a string ends at a quote.
 
-use std::borrow::Cow;
+use super::plain::{behind_plain_string, skip_plain};
+use super::text::Text;
+use super::{Expected, JsonError};
 
-use super::JsonError;
-
-/// A place in a text. Every method leaves it behind what it read.
-pub(super) struct Scanner<'b> {
-    text: &'b str,
-    at: usize,
-}
+/// A place in a text: what is not read yet. Every method leaves it behind what it read.
+///
+/// Small enough to live in registers: what is inlined changes it in place, what is not takes it and
+/// gives it back. Errors name the place by what is left there; see [`JsonError::in_body`].
+#[derive(Clone, Copy)]
+pub(super) struct Scanner<'b>(&'b [u8]);
 
 impl<'b> Scanner<'b> {
-    pub(super) fn new(text: &'b str) -> Self {
-        Scanner { text, at: 0 }
+    pub(super) fn new(text: &'b [u8]) -> Self {
+        Scanner(text)
     }
 
     /// Whether the next value starts with this byte.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_is(&mut self, byte: u8) -> bool {
-        self.peek() == Some(byte)
+        // White space is skipped only where it is in the way.
+        self.0.first() == Some(&byte) || self.peek() == Some(byte)
     }
 
     /// Whether the next value is a number.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_is_number(&mut self) -> bool {
         matches!(self.peek(), Some(b'-' | b'0'..=b'9'))
     }
 
     /// Where the next value starts.
-    #[inline]
-    pub(super) fn value_start(&mut self) -> usize {
+    #[inline(always)]
+    pub(super) fn value_start(&mut self) -> Self {
         self.peek();
-        self.at
+        *self
     }
 
     /// What was read since `start`.
-    pub(super) fn since(&self, start: usize) -> &'b str {
-        &self.text[start..self.at]
+    #[inline(always)]
+    pub(super) fn since(self, start: Self) -> &'b [u8] {
+        &start.0[..start.0.len() - self.0.len()]
     }
 
     /// Nothing but white space may follow.
     pub(super) fn end(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(self.expected("nothing more")),
-        }
-    }
-
-    /// Behind an object's `{`: whether it has a member.
-    #[inline]
-    pub(super) fn open_object(&mut self) -> Result<bool, JsonError> {
-        self.expect(b'{', "`{`")?;
-        if self.next_is(b'}') {
-            self.at += 1;
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    /// Behind a member's value: whether the object has another member.
-    #[inline]
-    pub(super) fn next_member(&mut self) -> Result<bool, JsonError> {
-        match self.peek() {
-            Some(b',') => {
-                self.at += 1;
-                Ok(true)
-            }
-            Some(b'}') => {
-                self.at += 1;
-                Ok(false)
-            }
-            _ => Err(self.expected("`,` or `}`")),
+            Some(_) => Err(self.expected(Expected::End)),
         }
     }
 
     /// A member's name and the colon behind it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn name(&mut self) -> Result<Text<'b>, JsonError> {
-        if !self.next_is(b'"') {
-            return Err(self.expected("a name in quotes"));
-        }
-        let name = self.string()?;
-        self.expect(b':', "`:`")?;
+        self.expect(b'"', Expected::Name)?;
+        let name = self.string_rest()?;
+        self.expect(b':', Expected::Colon)?;
         Ok(name)
     }
 
+    /// The same, where the name does not matter.
+    #[inline(always)]
+    fn skip_name(&mut self) -> Result<(), JsonError> {
+        self.expect(b'"', Expected::Name)?;
+        self.skip_string_rest()?;
+        self.expect(b':', Expected::Colon)
+    }
+
     /// A string.
-    #[inline]
+    #[inline(always)]
     pub(super) fn string(&mut self) -> Result<Text<'b>, JsonError> {
-        self.expect(b'"', "`\"`")?;
-        let start = self.at;
+        self.expect(b'"', Expected::Value)?;
+        self.string_rest()
+    }
+
+    /// Behind a string's opening quote: up to behind its closing one.
+    #[inline(always)]
+    fn string_rest(&mut self) -> Result<Text<'b>, JsonError> {
+        let start = *self;
         let has_escapes = self.skip_string_rest()?;
-        Ok(Text { raw: &self.text[start..self.at - 1], has_escapes })
+        let raw = &start.0[..start.0.len() - self.0.len() - 1];
+        Ok(Text { raw, has_escapes })
+    }
+
+    /// The same; whether it has escapes.
+    #[inline(always)]
+    fn skip_string_rest(&mut self) -> Result<bool, JsonError> {
+        if let Some(behind) = behind_plain_string(self.0) {
+            self.0 = behind;
+            return Ok(false);
+        }
+        *self = self.behind_escaped_string()?;
+        Ok(true)
+    }
+
+    /// The same for a string with escapes; or what is wrong with it. Kept apart, for few have one.
+    #[cold]
+    #[inline(never)]
+    fn behind_escaped_string(mut self) -> Result<Self, JsonError> {
+        loop {
+            self.0 = skip_plain(self.0);
+            match self.0 {
+                [b'"', behind @ ..] => return Ok(Scanner(behind)),
+                [b'\\', escape @ ..] => {
+                    self.0 = escape;
+                    self.skip_escape()?;
+                }
+                _ => return Err(self.expected(Expected::NoControl)),
+            }
+        }
+    }
+
+    /// Behind a backslash (RFC 8259 section 7). Whether surrogates pair is not looked at.
+    fn skip_escape(&mut self) -> Result<(), JsonError> {
+        match self.0 {
+            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => self.0 = behind,
+            [b'u', behind @ ..] => {
+                self.0 = behind;
+                for _ in 0..4 {
+                    match self.0 {
+                        [digit, behind @ ..] if digit.is_ascii_hexdigit() => self.0 = behind,
+                        _ => return Err(self.expected(Expected::HexDigits)),
+                    }
+                }
+            }
+            _ => return Err(self.expected(Expected::Escape)),
+        }
+        Ok(())
     }
 
     /// A number, as it is written.
-    #[inline]
-    pub(super) fn number(&mut self) -> Result<&'b str, JsonError> {
-        let start = self.at;
-        self.skip_number()?;
-        Ok(&self.text[start..self.at])
+    #[inline(always)]
+    pub(super) fn number(&mut self) -> Result<&'b [u8], JsonError> {
+        let (len, is_whole) = match number_len(self.0) {
+            Ok(len) => (len, true),
+            Err(len) => (len, false),
+        };
+        let (number, behind) = self.0.split_at_checked(len).unwrap_or((self.0, &[]));
+        self.0 = behind;
+        match is_whole {
+            true => Ok(number),
+            false => Err(self.expected(Expected::Digit)),
+        }
     }
 
-    /// Any value, validated. Containers are kept track of with a bit each.
+    /// Any value, validated.
+    #[inline(always)]
     pub(super) fn skip_value(&mut self) -> Result<(), JsonError> {
+        if self.skip_if(b'"') {
+            self.skip_string_rest()?;
+        } else {
+            *self = self.behind_other_value()?;
+        }
+        Ok(())
+    }
+
+    /// Behind a value that is no string. Containers are kept track of with a bit each.
+    #[inline(never)]
+    fn behind_other_value(mut self) -> Result<Self, JsonError> {
         let mut open = Containers::default();
         loop {
-            let opened = match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    self.skip_string_rest()?;
-                    false
+            // In front of a value.
+            if self.skip_if(b'"') {
+                self.skip_string_rest()?;
+            } else if self.skip_if(b'{') {
+                open.push(true);
+                if !self.next_is(b'}') {
+                    self.skip_name()?;
+                    continue;
                 }
-                Some(b'-' | b'0'..=b'9') => {
-                    self.skip_number()?;
-                    false
+            } else if self.skip_if(b'[') {
+                open.push(false);
+                if !self.next_is(b']') {
+                    continue;
                 }
-                Some(b'{') => {
-                    let opened = self.open_object()?;
-                    if opened {
-                        open.push(true);
-                        self.name()?;
-                    }
-                    opened
-                }
-                Some(b'[') => {
-                    self.at += 1;
-                    let opened = !self.next_is(b']');
-                    if opened {
-                        open.push(false);
-                    } else {
-                        self.at += 1;
-                    }
-                    opened
-                }
-                Some(b't') => self.skip_literal("true")?,
-                Some(b'f') => self.skip_literal("false")?,
-                Some(b'n') => self.skip_literal("null")?,
-                _ => return Err(self.expected("a value")),
-            };
-            if opened {
-                continue;
+            } else if self.next_is_number() {
+                self.number()?;
+            } else {
+                self = self.behind_literal()?;
             }
-            // Behind a value: close what ends here, up to the next value.
+            // Behind a value, or in front of the end of an empty container: up to the next value.
             loop {
-                let Some(is_object) = open.top() else {
-                    return Ok(());
-                };
-                if is_object {
-                    if self.next_member()? {
-                        self.name()?;
-                        break;
-                    }
-                } else if self.next_element()? {
+                if open.is_empty() {
+                    return Ok(self);
+                }
+                if self.skip_if(b',') {
                     break;
+                }
+                match open.innermost_is_object() {
+                    true => self.expect(b'}', Expected::NextMember)?,
+                    false => self.expect(b']', Expected::NextElement)?,
                 }
                 open.pop();
             }
+            if open.innermost_is_object() {
+                self.skip_name()?;
+            }
         }
     }
 
-    #[inline]
-    fn next_element(&mut self) -> Result<bool, JsonError> {
-        match self.peek() {
-            Some(b',') => {
-                self.at += 1;
-                Ok(true)
+    #[inline(never)]
+    fn behind_literal(mut self) -> Result<Self, JsonError> {
+        let (literal, name): (&[u8], _) = match self.0.first() {
+            Some(b't') => (b"true", Expected::True),
+            Some(b'f') => (b"false", Expected::False),
+            Some(b'n') => (b"null", Expected::Null),
+            _ => return Err(self.expected(Expected::Value)),
+        };
+        for byte in literal {
+            match self.0 {
+                [first, behind @ ..] if first == byte => self.0 = behind,
+                _ => return Err(self.expected(name)),
             }
-            Some(b']') => {
-                self.at += 1;
-                Ok(false)
-            }
-            _ => Err(self.expected("`,` or `]`")),
         }
+        Ok(self)
     }
 
     /// The next byte that is not white space; stays in front of it.
-    #[inline]
+    #[inline(always)]
     fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        loop {
-            match bytes.get(self.at) {
-                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
-                other => return other.copied(),
-            }
+        if self.0.first().is_none_or(|byte| *byte <= b' ') {
+            self.0 = behind_space(self.0);
+        }
+        self.0.first().copied()
+    }
+
+    /// Skips the byte if it is next.
+    #[inline(always)]
+    pub(super) fn skip_if(&mut self, byte: u8) -> bool {
+        match self.0 {
+            [first, behind @ ..] if *first == byte => self.0 = behind,
+            [first, ..] if *first > b' ' => return false,
+            space => match behind_space(space) {
+                [first, behind @ ..] if *first == byte => self.0 = behind,
+                _ => return false,
+            },
+        }
+        true
+    }
+
+    /// Skips the byte, which must be next.
+    #[inline(always)]
+    pub(super) fn expect(&mut self, byte: u8, what: Expected) -> Result<(), JsonError> {
+        match self.skip_if(byte) {
+            true => Ok(()),
+            false => Err(self.next_expected(what)),
         }
     }
 
-    #[inline]
-    fn expect(&mut self, byte: u8, name: &'static str) -> Result<(), JsonError> {
-        if !self.next_is(byte) {
-            return Err(self.expected(name));
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    /// Behind a string's opening quote: up to behind its closing one. Whether it has escapes.
-    #[inline]
-    fn skip_string_rest(&mut self) -> Result<bool, JsonError> {
-        let bytes = self.text.as_bytes();
-        let mut has_escapes = false;
-        loop {
-            self.at = next_special(bytes, self.at);
-            match bytes.get(self.at) {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(has_escapes);
-                }
-                Some(b'\\') => {
-                    has_escapes = true;
-                    self.skip_escape()?;
-                }
-                _ => return Err(self.expected("no control character")),
-            }
-        }
-    }
-
-    /// RFC 8259 section 7. Whether surrogates pair is not looked at.
-    fn skip_escape(&mut self) -> Result<(), JsonError> {
-        let bytes = self.text.as_bytes();
-        self.at += 1;
-        match bytes.get(self.at) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-            Some(b'u') => {
-                for _ in 0..4 {
-                    self.at += 1;
-                    if !bytes.get(self.at).is_some_and(u8::is_ascii_hexdigit) {
-                        return Err(self.expected("four hex digits"));
-                    }
-                }
-                self.at += 1;
-            }
-            _ => return Err(self.expected("one of \"\\/bfnrtu")),
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn skip_number(&mut self) -> Result<(), JsonError> {
-        match number_len(&self.text.as_bytes()[self.at..]) {
-            Ok(len) => {
-                self.at += len;
-                Ok(())
-            }
-            Err(len) => {
-                self.at += len;
-                Err(self.expected("a digit"))
-            }
-        }
-    }
-
-    /// `false`: what it is to the caller, that no container was opened.
-    #[inline]
-    fn skip_literal(&mut self, literal: &'static str) -> Result<bool, JsonError> {
-        let rest = &self.text.as_bytes()[self.at..];
-        if rest.starts_with(literal.as_bytes()) {
-            self.at += literal.len();
-            return Ok(false);
-        }
-        let same = literal.bytes().zip(rest).take_while(|(a, b)| a == *b);
-        self.at += same.count();
-        Err(self.expected(literal))
-    }
-
+    /// Something else is here than what JSON has here.
     #[cold]
-    fn expected(&self, expected: &'static str) -> JsonError {
-        match self.text.len() == self.at {
-            true => JsonError::Truncated,
-            false => JsonError::Syntax { at: self.at, expected },
+    #[inline(never)]
+    fn expected(self, expected: Expected) -> JsonError {
+        match self.0.len() {
+            0 => JsonError::Truncated,
+            left => JsonError::Syntax { at: left.try_into().unwrap_or(u32::MAX), expected },
         }
     }
+
+    /// The same behind white space.
+    #[cold]
+    #[inline(never)]
+    fn next_expected(self, expected: Expected) -> JsonError {
+        Scanner(behind_space(self.0)).expected(expected)
+    }
+}
+
+/// Kept apart, for between machines there is none.
+#[cold]
+#[inline(never)]
+fn behind_space(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\n' | b'\r', behind @ ..] = bytes {
+        bytes = behind;
+    }
+    bytes
 }
 
 /// The length of the number (RFC 8259 section 6) that `bytes` start with; or how many of them could
@@ -300,124 +304,45 @@ pub(in crate::broker) fn number_len(bytes: &[u8]) -> Result<usize, usize> {
     Ok(at)
 }
 
-/// The first quote, backslash or control character at or behind `at`; the length if there is none.
-#[inline]
-pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*word);
-        // The lowest high bit set in each is that of the first byte in question (a borrow can only
-        // come from a byte below that was one), and bytes of UTF-8 are left out by `!word`.
-        let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
-        let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
-        let control = word.wrapping_sub(ONES * 0x20);
-        let found = (quote | backslash | control) & !word & HIGHS;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    let special = |&b: &u8| b == b'"' || b == b'\\' || b < 0x20;
-    at + rest.iter().position(special).unwrap_or(rest.len())
-}
-
-/// A string's inside, as it is written. Its escapes are well-formed.
-#[derive(Clone, Copy)]
-pub(super) struct Text<'b> {
-    raw: &'b str,
-    has_escapes: bool,
-}
-
-impl<'b> Text<'b> {
-    /// What it means, if that is what is written.
-    #[inline]
-    pub(super) fn plain(self) -> Option<&'b str> {
-        (!self.has_escapes).then_some(self.raw)
-    }
-
-    /// What it means; `None` if it holds half of a surrogate pair. Allocates only for escapes.
-    #[inline]
-    pub(super) fn decode(self) -> Option<Cow<'b, str>> {
-        match self.plain() {
-            Some(text) => Some(Cow::Borrowed(text)),
-            None => decode_escapes(self.raw).map(Cow::Owned),
-        }
-    }
-}
-
-#[cold]
-fn decode_escapes(raw: &str) -> Option<String> {
-    let mut text = String::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some((plain, escape)) = rest.split_once('\\') {
-        text.push_str(plain);
-        let kind = escape.as_bytes().first()?;
-        rest = &escape[1..];
-        text.push(match kind {
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => {
-                let (first, behind) = code_unit(rest)?;
-                rest = behind;
-                match first {
-                    0xd800..=0xdbff => {
-                        let (second, behind) = code_unit(rest.strip_prefix("\\u")?)?;
-                        rest = behind;
-                        let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
-                        char::from_u32(0x10000 + ((first - 0xd800) << 10 | low))?
-                    }
-                    // The other half of a pair is no char.
-                    _ => char::from_u32(first)?,
-                }
-            }
-            itself => char::from(*itself),
-        });
-    }
-    text.push_str(rest);
-    Some(text)
-}
-
-fn code_unit(text: &str) -> Option<(u32, &str)> {
-    let (digits, rest) = text.split_at_checked(4)?;
-    Some((u32::from_str_radix(digits, 16).ok()?, rest))
-}
-
-/// The open containers, a bit each: 1 for an object. Allocates from the 65th on.
-#[derive(Default)]
+/// The open containers, a bit each, the innermost lowest: 1 for an object. Allocates from the 64th on.
 struct Containers {
-    depth: usize,
-    /// The innermost ones; the innermost of all in the lowest bit.
+    /// Above the highest of them stands a 1.
     bits: u64,
-    /// Those further out, 64 each.
+    /// Those further out, 63 each.
     outer: Vec<u64>,
 }
 
+impl Default for Containers {
+    fn default() -> Self {
+        Containers { bits: 1, outer: Vec::new() }
+    }
+}
+
 impl Containers {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, is_object: bool) {
-        if self.depth != 0 && self.depth.is_multiple_of(64) {
+        if self.bits >> 63 == 1 {
             self.outer.push(self.bits);
+            self.bits = 1;
         }
         self.bits = self.bits << 1 | u64::from(is_object);
-        self.depth += 1;
     }
 
-    #[inline]
-    fn top(&self) -> Option<bool> {
-        (self.depth != 0).then_some(self.bits & 1 == 1)
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.bits == 1
     }
 
-    #[inline]
+    #[inline(always)]
+    fn innermost_is_object(&self) -> bool {
+        self.bits & 1 == 1
+    }
+
+    #[inline(always)]
     fn pop(&mut self) {
-        self.depth -= 1;
         self.bits >>= 1;
-        if self.depth != 0 && self.depth.is_multiple_of(64) {
-            self.bits = self.outer.pop().unwrap_or_default();
+        if self.bits == 1 {
+            self.bits = self.outer.pop().unwrap_or(1);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use super::*;
+use crate::broker::http::Rejection;
 
 /// What a supervisor sends, in shape and size; the ids are made up.
 pub(super) const REALISTIC: &str = r#"{"dequeuedMessage":{"version":"1","snapshot":{"id":"cmeqg7v1x0a2b01mt5h4k9z3d","friendlyId":"snapshot_f8kq3v7m2x9c4w1p","executionStatus":"PENDING_EXECUTING","description":"Run was QUEUED, and now is PENDING_EXECUTING","createdAt":"2026-07-14T09:31:22.418Z"},"dequeuedAt":"2026-07-14T09:31:22.431Z","workerQueueLength":3,"image":"registry.internal/trigger/proj_zkqmwlxbtr:20260714.3.prod@sha256:4f1c2a9d8e7b60f5a3c1d9e2b8f7061524c3d4e5f60718293a4b5c6d7e8f9012","checkpoint":null,"completedWaitpoints":[],"backgroundWorker":{"id":"cmeqf0k2v000101pb7d3e8w5n","friendlyId":"worker_3hx8n5c1v7k2m9q4","version":"20260714.3","runtime":"node-22"},"deployment":{"id":"cmeqf0m9c000301pbb1r7t2xa","friendlyId":"deployment_q7w2e9r4t1y6u3i8","imagePlatform":"linux/amd64"},"run":{"id":"cmeqg7tzw0a1x01mt2v9n6k4s","friendlyId":"run_m4k8x2c7v1b9n5z3","isTest":false,"isReplay":false,"machine":{"name":"small-1x","cpu":0.5,"memory":0.5,"centsPerMs":0.0000338},"attemptNumber":1,"masterQueue":"main","traceContext":{"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","tracestate":"dd=s:1;p:00f067aa0ba902b7;t.dm:-0,es=s:0.5","external":{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},"annotations":{"triggerSource":"sdk","triggerAction":"trigger","rootTriggerSource":"sdk","idempotencyKey":"order-2026-07-14-000418"}},"environment":{"id":"cmeqe91aa000001pb4c2s8h6j","type":"PRODUCTION"},"organization":{"id":"cmeqe8zzz000201pb9x4v1b7n","hasPrivateLink":false},"project":{"id":"cmeqe90bc000101pb0m5k3w2q"},"placementTags":[]}}"#;
@@ -85,6 +86,10 @@ fn what_is_at_fault_is_named() {
         ),
         (
             body(d, r#""\ud800\u0061""#, "1", "1"),
+            "dequeuedMessage.backgroundWorker.version holds half of a surrogate pair",
+        ),
+        (
+            body(d, r#""\ud800\ue000""#, "1", "1"),
             "dequeuedMessage.backgroundWorker.version holds half of a surrogate pair",
         ),
         (minimal().replace("cpu", "gpu"), "dequeuedMessage.run.machine.cpu is missing"),

@@ -1,0 +1,58 @@
+//! Aborts polls: connects, polls, waits a moment and hangs up, as a runner does whose time is over.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use harness::message::Poll;
+use harness::socket;
+
+const SOURCES: usize = 8;
+
+#[derive(Parser)]
+#[command(about = "Opens polls and aborts them, at a rate")]
+struct Args {
+    /// The server.
+    #[arg(long)]
+    target: SocketAddrV4,
+    #[arg(long, default_value_t = 1_000_000)]
+    count: u64,
+    /// Aborts per second, at most.
+    #[arg(long, default_value_t = 20_000)]
+    rate: u32,
+    /// How long a poll is held.
+    #[arg(long, default_value_t = 20)]
+    held_ms: u64,
+    /// Stop after this long, however many it were.
+    #[arg(long, default_value_t = 60)]
+    secs_max: u64,
+}
+
+fn main() -> io::Result<()> {
+    let args = Args::parse();
+    socket::raise_descriptor_limit();
+    let mut poll = Poll::default();
+    let mut open = VecDeque::new();
+    let (mut opened, mut aborted) = (0u64, 0u64);
+    let started = Instant::now();
+    while aborted < args.count && started.elapsed() < Duration::from_secs(args.secs_max) {
+        let due = (started.elapsed().as_secs_f64() * f64::from(args.rate)) as u64;
+        while opened < due && aborted + (open.len() as u64) < args.count {
+            let stream = socket::connect(socket::source(opened as usize, SOURCES), args.target)?;
+            let sent = socket::send(&stream, poll.request(0)).unwrap_or(false);
+            open.push_back((Instant::now() + Duration::from_millis(args.held_ms), stream, sent));
+            opened += 1;
+        }
+        while open.front().is_some_and(|(until, ..)| *until <= Instant::now()) {
+            let (_, stream, sent) = open.pop_front().expect("the front");
+            // A poll that could not be sent at once was connected late: it goes now, and aborts with its end.
+            let counted = sent || socket::send(&stream, poll.request(0)).unwrap_or(false);
+            aborted += u64::from(counted);
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    println!("{{\"aborted\":{aborted},\"seconds\":{:.3}}}", started.elapsed().as_secs_f64());
+    Ok(())
+}

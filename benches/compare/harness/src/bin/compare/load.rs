@@ -1,0 +1,174 @@
+//! The load as processes: wrk for the closed loop, the tools of this workspace for everything else.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddrV4;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::running::Place;
+
+const CONTROLLERS: u32 = 500;
+const SUPERVISORS: u32 = 50;
+/// Both sides share a core. Where every poll takes a new connection, an answered controller goes first, or the
+/// supervisors would spend the core on finding out that nobody polls.
+const RECONNECTING: Place = Place { nice: -20, ..Place::LOAD };
+
+/// What the supervisors saw.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Dispatched {
+    pub hits: u64,
+    pub misses: u64,
+    pub duration_us: u64,
+    pub p50_us: f64,
+    pub p95_us: f64,
+    pub p99_us: f64,
+    pub max_us: f64,
+    pub errors: u64,
+}
+
+/// 500 controllers that poll for as long as this lives.
+pub struct Controllers(Child);
+
+impl Controllers {
+    pub fn start(addr: SocketAddrV4, reconnect: bool) -> Result<Self> {
+        let mut wrk = wrk(CONTROLLERS, 600, "load/controllers.lua", addr);
+        let place = if reconnect { RECONNECTING } else { Place::LOAD };
+        place.apply(&mut wrk);
+        Ok(Controllers(wrk.stdout(Stdio::null()).spawn().context("cannot start wrk")?))
+    }
+}
+
+impl Drop for Controllers {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGKILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// 50 supervisors for a while.
+pub fn dispatch(addr: SocketAddrV4, secs: u64) -> Result<Dispatched> {
+    let mut wrk = wrk(SUPERVISORS, secs, "load/supervisors.lua", addr);
+    wrk.args(["--", "load/dispatch.json"]);
+    Place::LOAD.apply(&mut wrk);
+    last_line(wrk)
+}
+
+fn wrk(connections: u32, secs: u64, script: &str, addr: SocketAddrV4) -> Command {
+    let mut wrk = Command::new("wrk");
+    wrk.args(["-t1", &format!("-c{connections}"), &format!("-d{secs}"), "--timeout", "60s", "--latency"]);
+    wrk.args(["-s", script, &format!("http://{addr}/warm-start")]);
+    wrk
+}
+
+/// What the open-loop generator reports.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenLoop {
+    pub rate: f64,
+    pub runners: u64,
+    pub keys: u64,
+    pub dispatched: u64,
+    pub hits: u64,
+    pub misses: u64,
+    pub failed: u64,
+    pub true_but_not_delivered: u64,
+    pub delivered_but_not_true: u64,
+    pub delivered_twice: u64,
+    pub renewed: u64,
+    pub cpu_us_per_match: f64,
+    pub rss_bytes: u64,
+    pub to_runner_us: Percentiles,
+    pub to_answer_us: Percentiles,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Percentiles {
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+pub fn open_loop(addr: SocketAddrV4, pid: u32, place: Place, args: &[String]) -> Result<OpenLoop> {
+    let mut tool = tool("openloop", addr);
+    tool.args(["--server-pid", &pid.to_string()]).args(args);
+    place.apply(&mut tool);
+    last_line(tool)
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Aborted {
+    pub aborted: u64,
+    pub seconds: f64,
+}
+
+pub fn abort(addr: SocketAddrV4, count: u64, rate: u32, secs_max: u64) -> Result<Aborted> {
+    let mut tool = tool("aborts", addr);
+    tool.args([
+        "--count",
+        &count.to_string(),
+        "--rate",
+        &rate.to_string(),
+        "--secs-max",
+        &secs_max.to_string(),
+    ]);
+    Place::LOAD.apply(&mut tool);
+    last_line(tool)
+}
+
+/// Polls that are held for as long as this lives.
+pub struct Held {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HeldNow {
+    pub held: u64,
+    pub renewed: u64,
+}
+
+impl Held {
+    pub fn start(addr: SocketAddrV4, rate: u32) -> Result<Self> {
+        let mut tool = tool("hold", addr);
+        tool.args(["--rate", &rate.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Place::LOAD.apply(&mut tool);
+        let mut child = tool.spawn().context("cannot start hold")?;
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let (Some(input), Some(output)) = (input, output) else { bail!("hold has no pipes") };
+        Ok(Held { child, input, output: BufReader::new(output) })
+    }
+
+    pub fn hold(&mut self, polls: u64) -> Result<HeldNow> {
+        writeln!(self.input, "{polls}")?;
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        serde_json::from_str(&line).context("hold ended")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+fn tool(name: &str, addr: SocketAddrV4) -> Command {
+    let mut tool = Command::new(format!("target/release/{name}"));
+    tool.args(["--target", &addr.to_string()]);
+    tool
+}
+
+/// Runs the command and reads the last line of its output.
+fn last_line<T: for<'a> Deserialize<'a>>(mut command: Command) -> Result<T> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().next_back().unwrap_or_default();
+    serde_json::from_str(line)
+        .with_context(|| format!("{command:?}: {line} {}", String::from_utf8_lossy(&output.stderr)))
+}

@@ -1,0 +1,120 @@
+//! Runs the brokers side by side and writes the table.
+//!
+//! - `servers`: who is compared; `running`: one of them as a process.
+//! - `load`: wrk and the load tools as processes; `machine`: the network they run in, versions.
+//! - `measure`: the sections of a run; `results`: what they found.
+//! - `targets`: what is to be reached; `render`: the page.
+
+mod load;
+mod machine;
+mod measure;
+mod render;
+mod results;
+mod running;
+mod servers;
+mod targets;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+
+use crate::measure::{Measure, Plan};
+use crate::results::Results;
+use crate::running::Running;
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// CPU per match, throughput and closed-loop latency.
+    Windows,
+    Syscalls,
+    Memory,
+    Aborts,
+    /// Open-loop latency at 25, 50 and 75 % of capacity.
+    Latency,
+    /// Many keys and many polls against few.
+    Keys,
+    /// Two workers, the dispatches arriving on the other core.
+    Workers,
+    /// Memory and CPU per match against the number held.
+    Scale,
+}
+
+#[derive(Parser)]
+#[command(about = "Compares warm-start brokers and writes the table")]
+struct Cli {
+    /// A smoke run of about a minute: short windows, small numbers. Not for quoting.
+    #[arg(long)]
+    quick: bool,
+    /// Only servers whose name contains one of these.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only these sections.
+    #[arg(long, value_delimiter = ',')]
+    sections: Vec<Section>,
+    /// The broker.
+    #[arg(long, default_value = "../../target/release/pilotlight")]
+    pilotlight: PathBuf,
+    /// Where the page goes. A run that is quick or partial writes it only where this is given.
+    #[arg(long)]
+    docs: Option<PathBuf>,
+    /// Where the raw figures go.
+    #[arg(long, default_value = "target/results.json")]
+    results: PathBuf,
+    /// Measure nothing: write the page from the raw figures of an earlier run.
+    #[arg(long)]
+    render: bool,
+    /// A window in which the rest of the machine took more than this share of a core is run again.
+    #[arg(long, default_value_t = 3.0)]
+    foreign_percent_max: f64,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let results = if cli.render { read_results(&cli.results)? } else { measure(&cli)? };
+    println!("{}", render::summary(&results));
+    let is_whole = cli.render || (!cli.quick && cli.only.is_empty() && cli.sections.is_empty());
+    let docs = cli.docs.or_else(|| is_whole.then(|| PathBuf::from("../../docs/benchmarks.md")));
+    if let Some(docs) = docs {
+        write(&docs, &render::page(&results))?;
+        println!("written: {}", docs.display());
+    }
+    Ok(())
+}
+
+fn measure(cli: &Cli) -> Result<Results> {
+    let descriptors = machine::isolate()?;
+    let plan = if cli.quick { Plan::quick() } else { Plan::full() };
+    let servers: Vec<_> = servers::all(&cli.pilotlight)
+        .into_iter()
+        .filter(|server| {
+            cli.only.is_empty() || cli.only.iter().any(|part| server.name.contains(part.as_str()))
+        })
+        .filter(Running::is_possible)
+        .collect();
+    if servers.is_empty() {
+        bail!("no server to measure");
+    }
+    let sections =
+        if cli.sections.is_empty() { Section::value_variants().to_vec() } else { cli.sections.clone() };
+    let mut measure = Measure::new(plan, servers, descriptors, cli.foreign_percent_max);
+    println!("about {} minutes", (measure.expected_secs(&sections) / 60.0).ceil());
+    for section in sections {
+        measure.run(section)?;
+        // After each section, so that a run that is stopped leaves what it has.
+        write(&cli.results, &serde_json::to_string_pretty(&measure.results)?)?;
+    }
+    Ok(measure.results)
+}
+
+fn read_results(path: &Path) -> Result<Results> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,122 @@
+//! The open loop: dispatches at a fixed rate, whatever the server does.
+
+use anyhow::Result;
+
+use super::Measure;
+use crate::load::{self, OpenLoop};
+use crate::results::{Keys, Latency, Workers};
+use crate::running::{Place, Running};
+use crate::servers::Server;
+
+/// Far from saturating, so that the same rate can be asked of every arrangement.
+const PAIR_RATE: f64 = 10_000.0;
+const SPIN: &str = "--spin";
+
+impl Measure {
+    pub(super) fn latency(&mut self) -> Result<()> {
+        for round in 1..=self.plan.open_rounds {
+            // The middle rate is the one with a target: it is measured in every round.
+            let percents: &[u32] = if round == 1 && !self.plan.quick { &[25, 50, 75] } else { &[50] };
+            for server in self.servers.clone().into_iter().filter(|server| server.parts.latency) {
+                let Some(capacity) = self.results.hits_per_second(server.name) else {
+                    eprintln!("latency of {} needs its capacity: run the windows too", server.name);
+                    continue;
+                };
+                for &percent in percents {
+                    let rate = capacity * f64::from(percent) / 100.0;
+                    let report =
+                        self.open_loop(&server.with(server.echo_args), Place::LOAD, rate, &[SPIN])?;
+                    println!(
+                        "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us",
+                        server.name,
+                        report.to_runner_us.p50,
+                        report.to_runner_us.p99,
+                        report.to_answer_us.p99
+                    );
+                    let rows = self.results.latency.entry(server.name.to_owned()).or_default();
+                    rows.push(Latency { percent, report });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn keys(&mut self) -> Result<()> {
+        let (polls, keys) = self.plan.crowd;
+        let crowd = ["--runners", &polls.to_string(), "--keys", &keys.to_string(), SPIN];
+        for server in self.servers.clone().into_iter().filter(|server| server.parts.keys) {
+            let mut found = Keys { one: Vec::new(), many: Vec::new() };
+            for _ in 0..self.plan.open_rounds {
+                // A floor has no keys: a poll at random is what a key at random comes down to.
+                let one = self.open_loop(&server.with(server.echo_args), Place::LOAD, PAIR_RATE, &[SPIN])?;
+                let many =
+                    self.open_loop(&server.with(server.scatter_args), Place::LOAD, PAIR_RATE, &crowd)?;
+                println!(
+                    "keys        {:<24} {:.2} us/match with one key, {:.2} with {keys} keys of {polls} polls, {} misses",
+                    server.name, one.cpu_us_per_match, many.cpu_us_per_match, many.misses
+                );
+                found.one.push(one);
+                found.many.push(many);
+            }
+            self.results.keys.insert(server.name.to_owned(), found);
+        }
+        Ok(())
+    }
+
+    pub(super) fn workers(&mut self) -> Result<()> {
+        for server in self.servers.clone().into_iter().filter(|server| server.parts.workers) {
+            let mut found = Workers { one: Vec::new(), together: Vec::new(), apart: Vec::new() };
+            for _ in 0..self.plan.open_rounds {
+                let one = self.arrangement(&server, Place::SERVER, &[])?;
+                let together = self.arrangement(&server, Place::BOTH, &["--split", "together"])?;
+                let apart = self.arrangement(&server, Place::BOTH, &["--split", "apart"])?;
+                println!(
+                    "workers     {:<24} {:.2} us/match with one, {:.2} with two on the same core, {:.2} across",
+                    server.name, one.cpu_us_per_match, together.cpu_us_per_match, apart.cpu_us_per_match
+                );
+                found.one.push(one);
+                found.together.push(together);
+                found.apart.push(apart);
+            }
+            self.results.workers = Some(found);
+        }
+        Ok(())
+    }
+
+    /// The load sleeps between dispatches and runs where there is room, since a worker may need its core.
+    fn arrangement(&self, server: &Server, workers: Place, args: &[&str]) -> Result<OpenLoop> {
+        let running = Running::start(server, workers)?;
+        load::open_loop(running.addr, running.pid(), Place::BOTH, &self.open_args(PAIR_RATE, args))
+    }
+
+    pub(super) fn scale(&mut self) -> Result<()> {
+        for server in self.servers.clone().into_iter().filter(|server| server.parts.scale) {
+            for &polls in &self.plan.scale {
+                let args = ["--runners", &polls.to_string(), SPIN];
+                let report = self.open_loop(&server, Place::LOAD, PAIR_RATE, &args)?;
+                println!(
+                    "scale       {:<24} {polls} held  {} KiB  {:.2} us/match  to the runner p99 {:.0} us",
+                    server.name,
+                    report.rss_bytes / 1024,
+                    report.cpu_us_per_match,
+                    report.to_runner_us.p99
+                );
+                self.results.scale.push(report);
+            }
+        }
+        Ok(())
+    }
+
+    fn open_loop(&self, server: &Server, place: Place, rate: f64, args: &[&str]) -> Result<OpenLoop> {
+        let running = Running::start(server, Place::SERVER)?;
+        let mut args = self.open_args(rate, args);
+        args.extend(["--open-rate".to_owned(), server.open_rate.to_string()]);
+        load::open_loop(running.addr, running.pid(), place, &args)
+    }
+
+    fn open_args(&self, rate: f64, args: &[&str]) -> Vec<String> {
+        let secs =
+            ["--rate", &rate.to_string(), "--secs", &self.plan.open_secs.to_string()].map(str::to_owned);
+        secs.into_iter().chain(args.iter().map(|&arg| arg.to_owned())).collect()
+    }
+}

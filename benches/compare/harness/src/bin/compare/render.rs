@@ -1,0 +1,278 @@
+//! The page, from what a run found.
+
+use std::fmt::Write;
+
+use crate::load::OpenLoop;
+use crate::results::{Results, Window, median};
+use crate::targets::{crowding, targets};
+
+const METHOD: &str = include_str!("method.md");
+
+/// What the terminal shows at the end.
+pub fn summary(results: &Results) -> String {
+    format!("\n{}\n{}", closed_loop(results), reached(results))
+}
+
+pub fn page(results: &Results) -> String {
+    let sections = [
+        reached(results),
+        closed_loop(results),
+        syscalls(results),
+        open_loop(results),
+        memory(results),
+        keys_and_workers(results),
+        scale(results),
+        METHOD.to_owned(),
+    ];
+    let sections: Vec<String> = sections.into_iter().filter(|section| !section.is_empty()).collect();
+    format!("# Benchmarks\n\n{}\n{}", preamble(results), sections.join("\n"))
+}
+
+fn preamble(results: &Results) -> String {
+    let machine = &results.machine;
+    let versions: Vec<String> =
+        machine.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let quick = if results.quick {
+        "\n**A quick run: a check that everything works, not figures to quote.**\n"
+    } else {
+        ""
+    };
+    format!(
+        "Written by `benches/compare/run`, which builds everything, runs it and writes this page.\n{quick}\n\
+         Measured {} in {:.0} minutes on {} ({} cores, {} GiB, {} descriptors a process), Linux {}, \
+         both ends on this machine.\n\n\
+         Versions: {}.\n",
+        machine.date,
+        results.minutes,
+        machine.cpu,
+        machine.cores,
+        machine.memory_gib,
+        machine.descriptors,
+        machine.kernel,
+        versions.join("; ")
+    )
+}
+
+fn reached(results: &Results) -> String {
+    let rows = targets(results).into_iter().map(|target| {
+        let unit = if target.unit.is_empty() { String::new() } else { format!(" {}", target.unit) };
+        let measured = target.measured.map_or("–".to_owned(), |m| format!("{m:.2}{unit}"));
+        let sign = if target.more_is_better { "≥ " } else { "" };
+        let (must, aim) = (format!("{sign}{}{unit}", target.must), format!("{sign}{}{unit}", target.aim));
+        let verdict = target.verdict().to_owned();
+        vec![target.figure, must, aim, measured, verdict]
+    });
+    table("What is to be reached", &["figure", "must", "aim", "measured", ""], rows.collect())
+}
+
+fn closed_loop(results: &Results) -> String {
+    let rows = results.servers.iter().filter_map(|server| {
+        let windows = results.windows.get(&server.name)?;
+        let cpu = windows.iter().map(|window| window.cpu_us_per_match);
+        let (least, most) = (cpu.clone().fold(f64::MAX, f64::min), cpu.fold(0.0, f64::max));
+        let of = |figure: fn(&Window) -> f64| results.window_median(&server.name, figure).unwrap_or(0.0);
+        let misses: u64 = windows.iter().map(|window| window.dispatched.misses).sum();
+        let hits: u64 = windows.iter().map(|window| window.dispatched.hits).sum();
+        let disturbed =
+            windows.iter().filter(|window| window.foreign_percent > results.foreign_percent_max).count();
+        let mark = if disturbed > 0 { format!(" ({disturbed} disturbed)") } else { String::new() };
+        Some(vec![
+            format!("`{}`", server.name),
+            server.what.clone(),
+            format!("**{:.2}**{mark}", results.cpu_us(&server.name)?),
+            format!("{least:.2} to {most:.2}"),
+            format!("{:.0}", results.hits_per_second(&server.name)?),
+            format!("{:.2} %", misses as f64 * 100.0 / (hits + misses) as f64),
+            format!("{:.0}", of(|window| window.dispatched.p50_us)),
+            format!("{:.0}", of(|window| window.dispatched.p95_us)),
+            format!("{:.0}", of(|window| window.dispatched.p99_us)),
+            format!("{:.0}", of(|window| window.dispatched.max_us)),
+            format!("{:.1}", of(|window| window.listening_ms)),
+            server
+                .binary_bytes
+                .map_or("–".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1_048_576.0)),
+        ])
+    });
+    let head = [
+        "server",
+        "what",
+        "CPU us/match",
+        "least to most",
+        "hits/s",
+        "misses",
+        "p50 us",
+        "p95",
+        "p99",
+        "max",
+        "listening after ms",
+        "binary MiB",
+    ];
+    table("CPU per match, closed loop", &head, rows.collect())
+}
+
+fn syscalls(results: &Results) -> String {
+    let rows = results.servers.iter().filter_map(|server| {
+        let syscalls = results.syscalls.get(&server.name)?;
+        let by_name: Vec<String> =
+            syscalls.by_name.iter().map(|(name, n)| format!("{name} {n:.2}")).collect();
+        Some(vec![format!("`{}`", server.name), format!("**{:.2}**", syscalls.per_match), by_name.join(", ")])
+    });
+    table("System calls per match", &["server", "per match", "the commonest"], rows.collect())
+}
+
+fn open_loop(results: &Results) -> String {
+    let mut rows = Vec::new();
+    for server in &results.servers {
+        let Some(all) = results.latency.get(&server.name) else { continue };
+        for percent in [25, 50, 75] {
+            let reports: Vec<&OpenLoop> =
+                all.iter().filter(|row| row.percent == percent).map(|row| &row.report).collect();
+            if reports.is_empty() {
+                continue;
+            }
+            let of = |figure: fn(&OpenLoop) -> f64| {
+                median(reports.iter().map(|report| figure(report)))
+                    .map_or("–".to_owned(), |value| format!("{value:.0}"))
+            };
+            let sum = |figure: fn(&OpenLoop) -> u64| reports.iter().map(|report| figure(report)).sum::<u64>();
+            rows.push(vec![
+                format!("`{}`", server.name),
+                format!("{percent} %"),
+                of(|report| report.rate),
+                of(|report| report.to_runner_us.p50),
+                of(|report| report.to_runner_us.p95),
+                of(|report| report.to_runner_us.p99),
+                of(|report| report.to_runner_us.max),
+                of(|report| report.to_answer_us.p50),
+                of(|report| report.to_answer_us.p95),
+                of(|report| report.to_answer_us.p99),
+                of(|report| report.to_answer_us.max),
+                sum(|report| report.misses + report.failed).to_string(),
+                sum(|report| report.true_but_not_delivered).to_string(),
+            ]);
+        }
+    }
+    let head = [
+        "server",
+        "of capacity",
+        "per second",
+        "to runner p50 us",
+        "p95",
+        "p99",
+        "max",
+        "to answer p50 us",
+        "p95",
+        "p99",
+        "max",
+        "not matched",
+        "true, not delivered",
+    ];
+    table("Latency as the user has it, open loop", &head, rows)
+}
+
+fn memory(results: &Results) -> String {
+    let most = results.memory.values().filter_map(|rows| rows.last()).map(|row| row.held).max().unwrap_or(0);
+    let rows = results.servers.iter().filter_map(|server| {
+        let resident = results.memory.get(&server.name)?;
+        let held: Vec<String> = resident
+            .iter()
+            .map(|row| format!("{}: {:.1}", row.held, row.rss_bytes as f64 / 1_048_576.0))
+            .collect();
+        let aborts = results.aborts.get(&server.name).map_or("–".to_owned(), |aborts| {
+            let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
+            format!(
+                "{}: {:.1} → {:.1}",
+                aborts.done.aborted,
+                mib(aborts.rss_before_bytes),
+                mib(aborts.rss_after_bytes)
+            )
+        });
+        let per_held =
+            results.bytes_per_held(&server.name).map_or("–".to_owned(), |bytes| format!("**{bytes:.0}**"));
+        Some(vec![format!("`{}`", server.name), per_held, held.join("; "), aborts])
+    });
+    let per_held = format!("B per held poll (of up to {most})");
+    table("Memory", &["server", &per_held, "polls held: RSS MiB", "polls aborted: RSS MiB"], rows.collect())
+}
+
+fn keys_and_workers(results: &Results) -> String {
+    let cpu = |reports: &[OpenLoop]| {
+        median(reports.iter().map(|report| report.cpu_us_per_match))
+            .map_or("–".to_owned(), |cpu| format!("{cpu:.2}"))
+    };
+    let crowd = |reports: &[OpenLoop]| {
+        reports.first().map_or(String::new(), |r| format!("{} held, {} keys", r.runners, r.keys))
+    };
+    let mut rows: Vec<Vec<String>> = results
+        .servers
+        .iter()
+        .filter_map(|server| {
+            let keys = results.keys.get(&server.name)?;
+            let ratio = format!("{:.2}", crowding(results, &server.name)?);
+            let few = format!("{} ({})", cpu(&keys.one), crowd(&keys.one));
+            let many = format!("{} ({})", cpu(&keys.many), crowd(&keys.many));
+            Some(vec![format!("`{}`", server.name), few, many, ratio])
+        })
+        .collect();
+    if let Some(workers) = &results.workers {
+        let one = format!("{} (one worker)", cpu(&workers.one));
+        for (name, reports) in [("same core", &workers.together), ("other core", &workers.apart)] {
+            let two = format!("{} (two workers, dispatches on the {name})", cpu(reports));
+            let ratio = median(reports.iter().map(|r| r.cpu_us_per_match))
+                .zip(median(workers.one.iter().map(|r| r.cpu_us_per_match)))
+                .map_or("–".to_owned(), |(two, one)| format!("{:.2}", two / one));
+            rows.push(vec!["`pilotlight-epoll-ack`".to_owned(), one.clone(), two, ratio]);
+        }
+    }
+    let text = "Open loop at 10,000 dispatches a second. A floor has no keys: it takes a poll at random, which shows \
+                what of the ratio is the kernel's own, since sockets that were used long ago are no longer in the \
+                caches.\n";
+    with_text(table("Many keys, two workers", &["server", "CPU us/match", "against", "ratio"], rows), text)
+}
+
+fn scale(results: &Results) -> String {
+    let rows: Vec<Vec<String>> = results
+        .scale
+        .iter()
+        .map(|report| {
+            vec![
+                report.runners.to_string(),
+                format!("{:.1}", report.rss_bytes as f64 / 1_048_576.0),
+                format!("{:.2}", report.cpu_us_per_match),
+                format!("{:.0}", report.to_runner_us.p50),
+                format!("{:.0}", report.to_runner_us.p99),
+                (report.misses + report.failed).to_string(),
+            ]
+        })
+        .collect();
+    let extrapolated = results.scale.first().zip(results.scale.last()).and_then(|(least, most)| {
+        let polls = most.runners.checked_sub(least.runners).filter(|&polls| polls > 0)?;
+        let each = (most.rss_bytes as f64 - least.rss_bytes as f64) / polls as f64;
+        let million = least.rss_bytes as f64 + each * (1e6 - least.runners as f64);
+        Some(format!(
+            "`pilotlight-epoll-ack` with the polls held and 10,000 dispatches a second throughout.\n\n\
+             **Extrapolated, not measured:** a million held polls would take {:.0} MiB of the broker's own memory, at \
+             the {each:.0} B per poll between the first and the last row. The kernel's memory for their sockets comes \
+             on top.\n",
+            million / 1_048_576.0
+        ))
+    });
+    let head = ["held", "RSS MiB", "CPU us/match", "to runner p50 us", "p99", "not matched"];
+    with_text(table("Scale", &head, rows), &extrapolated.unwrap_or_default())
+}
+
+/// Nothing where there are no rows.
+fn table(title: &str, head: &[&str], rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("## {title}\n\n| {} |\n|{}\n", head.join(" | "), " --- |".repeat(head.len()));
+    for row in rows {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+    }
+    text
+}
+
+fn with_text(table: String, text: &str) -> String {
+    if table.is_empty() || text.is_empty() { table } else { format!("{table}\n{text}") }
+}

@@ -1,0 +1,121 @@
+//! What a run found, as it is kept in the file of raw figures.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::load::{Aborted, Dispatched, OpenLoop};
+use crate::machine::Machine;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Results {
+    pub machine: Machine,
+    pub quick: bool,
+    pub minutes: f64,
+    pub foreign_percent_max: f64,
+    /// In the order of the table.
+    pub servers: Vec<Described>,
+    pub windows: BTreeMap<String, Vec<Window>>,
+    pub syscalls: BTreeMap<String, Syscalls>,
+    pub memory: BTreeMap<String, Vec<Resident>>,
+    pub aborts: BTreeMap<String, Aborts>,
+    pub latency: BTreeMap<String, Vec<Latency>>,
+    pub keys: BTreeMap<String, Keys>,
+    pub workers: Option<Workers>,
+    pub scale: Vec<OpenLoop>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Described {
+    pub name: String,
+    pub what: String,
+    pub binary_bytes: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Window {
+    pub cpu_us_per_match: f64,
+    pub dispatched: Dispatched,
+    pub listening_ms: f64,
+    pub foreign_percent: f64,
+    /// How often it was run again before.
+    pub repeats: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Syscalls {
+    pub per_match: f64,
+    /// The commonest, per match.
+    pub by_name: Vec<(String, f64)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resident {
+    pub held: u64,
+    pub rss_bytes: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Aborts {
+    pub done: Aborted,
+    pub rss_before_bytes: u64,
+    pub rss_after_bytes: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Latency {
+    /// Of the capacity that the closed loop measured.
+    pub percent: u32,
+    pub report: OpenLoop,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Keys {
+    pub one: Vec<OpenLoop>,
+    pub many: Vec<OpenLoop>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Workers {
+    pub one: Vec<OpenLoop>,
+    pub together: Vec<OpenLoop>,
+    pub apart: Vec<OpenLoop>,
+}
+
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(values[middle]),
+        _ => Some((values[middle - 1] + values[middle]) / 2.0),
+    }
+}
+
+impl Results {
+    pub fn window_median(&self, server: &str, of: impl Fn(&Window) -> f64) -> Option<f64> {
+        median(self.windows.get(server)?.iter().map(of))
+    }
+
+    pub fn cpu_us(&self, server: &str) -> Option<f64> {
+        self.window_median(server, |window| window.cpu_us_per_match)
+    }
+
+    pub fn hits_per_second(&self, server: &str) -> Option<f64> {
+        self.window_median(server, |w| w.dispatched.hits as f64 * 1e6 / w.dispatched.duration_us as f64)
+    }
+
+    pub fn p99_to_runner_us(&self, server: &str, percent: u32) -> Option<f64> {
+        let rows = self.latency.get(server)?.iter().filter(|row| row.percent == percent);
+        median(rows.map(|row| row.report.to_runner_us.p99))
+    }
+
+    /// User memory per poll at the largest number held.
+    pub fn bytes_per_held(&self, server: &str) -> Option<f64> {
+        let rows = self.memory.get(server)?;
+        let (start, most) = (rows.first()?, rows.last()?);
+        let polls = most.held.checked_sub(start.held).filter(|&polls| polls > 0)?;
+        Some((most.rss_bytes as f64 - start.rss_bytes as f64) / polls as f64)
+    }
+}

@@ -1,0 +1,114 @@
+//! The supervisors' side: dispatches, each on a connection that is idle.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+
+use crate::epoll::{Epoll, Ready};
+use crate::http::{self, Reading};
+use crate::message::Dispatch;
+use crate::socket;
+
+struct Supervisor {
+    stream: TcpStream,
+    dispatched: Option<u64>,
+    partial: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Hit,
+    Miss,
+    /// Neither: another status, or the connection ended.
+    Failed,
+}
+
+/// Supervisor `i` has the epoll token `first_token + i`.
+pub struct Supervisors {
+    target: SocketAddrV4,
+    first_token: u64,
+    dispatch: Dispatch,
+    supervisors: Vec<Supervisor>,
+    idle: Vec<usize>,
+    scratch: Vec<u8>,
+}
+
+impl Supervisors {
+    pub fn new(target: SocketAddrV4, first_token: u64) -> Self {
+        Supervisors {
+            target,
+            first_token,
+            dispatch: Dispatch::default(),
+            supervisors: Vec::new(),
+            idle: Vec::new(),
+            scratch: vec![0; 64 * 1024],
+        }
+    }
+
+    /// Connects one more, which does nothing until all are started.
+    pub fn connect(&mut self) -> io::Result<()> {
+        let stream = socket::connect(Ipv4Addr::LOCALHOST, self.target)?;
+        self.supervisors.push(Supervisor { stream, dispatched: None, partial: Vec::new() });
+        Ok(())
+    }
+
+    /// Before they are started: keeps those for which `keep` holds, and hangs up the others.
+    pub fn retain(&mut self, mut keep: impl FnMut(u16) -> bool) {
+        self.supervisors
+            .retain(|supervisor| supervisor.stream.local_addr().is_ok_and(|addr| keep(addr.port())));
+    }
+
+    pub fn start(&mut self, epoll: &Epoll) -> io::Result<()> {
+        for (index, supervisor) in self.supervisors.iter().enumerate() {
+            epoll.add(&supervisor.stream, self.first_token + index as u64)?;
+        }
+        self.idle = (0..self.supervisors.len()).collect();
+        Ok(())
+    }
+
+    pub fn owns(&self, token: u64) -> bool {
+        token >= self.first_token
+    }
+
+    pub fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
+    }
+
+    /// Sends a dispatch on an idle connection, of which there must be one.
+    pub fn dispatch(&mut self, run: u64, key: u32) -> io::Result<()> {
+        let index = self.idle.pop().expect("an idle supervisor");
+        let supervisor = &mut self.supervisors[index];
+        supervisor.dispatched = Some(run);
+        // A connection that fails here shows its end as readiness.
+        let _ = socket::send(&supervisor.stream, self.dispatch.request(run, key));
+        Ok(())
+    }
+
+    /// Handles readiness: the run that has been answered, and how.
+    pub fn ready(&mut self, epoll: &Epoll, ready: Ready) -> io::Result<Option<(u64, Verdict)>> {
+        if !ready.readable {
+            return Ok(None);
+        }
+        let index = (ready.token - self.first_token) as usize;
+        let supervisor = &mut self.supervisors[index];
+        let (close, verdict) =
+            match http::read(&supervisor.stream, &mut supervisor.partial, &mut self.scratch) {
+                Reading::Partial => return Ok(None),
+                Reading::Ended => (true, Verdict::Failed),
+                Reading::Answer { status: 200, close, body } => {
+                    let hit = memchr::memmem::find(&body, b"true").is_some();
+                    (close, if hit { Verdict::Hit } else { Verdict::Miss })
+                }
+                Reading::Answer { close, .. } => (close, Verdict::Failed),
+            };
+        if close {
+            supervisor.stream = socket::connect(Ipv4Addr::LOCALHOST, self.target)?;
+            supervisor.partial.clear();
+            epoll.add(&supervisor.stream, ready.token)?;
+        }
+        let dispatched = supervisor.dispatched.take();
+        if dispatched.is_some() {
+            self.idle.push(index);
+        }
+        Ok(dispatched.map(|run| (run, verdict)))
+    }
+}

@@ -1,0 +1,361 @@
+//! Transfer-Encoding, and the ways to hide one.
+
+use super::*;
+
+/// What a proxy in front of us might take for this field and we might not, or the other way round.
+fn te(value: &str) -> String {
+    coded(&format!("Transfer-Encoding: {value}"))
+}
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case("chunked", "RFC 9112 6.1", te("chunked"), OK),
+        case("chunked in another letter case", "RFC 9112 7", te("ChUnKeD"), OK),
+        case(
+            "the name in upper case",
+            "http-request-smuggler: UPPERCASE",
+            coded("TRANSFER-ENCODING: chunked"),
+            OK,
+        ),
+        case(
+            "the name in mixed case",
+            "http-request-smuggler: multiCase",
+            coded("tRANSFER-ENCODING: chunked"),
+            OK,
+        ),
+        case(
+            "no space behind the colon",
+            "http-request-smuggler: nospace1",
+            coded("Transfer-Encoding:chunked"),
+            OK,
+        ),
+        case(
+            "white space around chunked",
+            "http-request-smuggler: valueprefix1, tabsuffix",
+            te(" \t chunked \t"),
+            OK,
+        ),
+        case(
+            "Connection names the field",
+            "RFC 9110 7.6.1; http-request-smuggler: connection",
+            coded("Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked"),
+            OK,
+        ),
+        case(
+            "Content-Encoding is another field",
+            "http-request-smuggler: contentEnc",
+            coded("Content-Encoding: chunked"),
+            LENGTH_REQUIRED,
+        ),
+        case(
+            "TE is another field",
+            "RFC 9110 10.1.4",
+            coded("TE: trailers, chunked\r\nTransfer-Encoding: chunked"),
+            OK,
+        ),
+        case(
+            "a GET with a chunked body",
+            "RFC 9110 9.3.1",
+            get("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n",
+            BAD,
+        ),
+        // With a length.
+        case(
+            "with a length behind",
+            "RFC 9112 6.1; h1spec: Conflicting Transfer-Encoding and Content-Length",
+            coded("Transfer-Encoding: chunked\r\nContent-Length: 128"),
+            BAD,
+        ),
+        case(
+            "with a length in front",
+            "RFC 9112 6.1; request smuggling: CL.TE",
+            coded("Content-Length: 4\r\nTransfer-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "with a length that is right",
+            "RFC 9112 6.1",
+            coded("Content-Length: 139\r\nTransfer-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "with a length of 0",
+            "RFC 9112 6.1",
+            post("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+            BAD,
+        ),
+        case(
+            "with a bogus length",
+            "Go readrequest_test: bogus Content-Length",
+            coded("Transfer-Encoding: chunked\r\nContent-Length: 9999"),
+            BAD,
+        ),
+        case(
+            "identity with a length",
+            "llhttp content-length.md: simultaneous identity",
+            sized("Content-Length: 128\r\nTransfer-Encoding: identity"),
+            BAD,
+        ),
+        case(
+            "a GET with both",
+            "h1spec: Conflicting Transfer-Encoding and Content-Length",
+            get("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"),
+            BAD,
+        ),
+        case("in HTTP/1.0", "RFC 9112 6.1", te("chunked").replace("HTTP/1.1", "HTTP/1.0"), BAD),
+        case(
+            "in HTTP/1.0 with a length",
+            "RFC 9112 6.1",
+            coded("Content-Length: 139\r\nTransfer-Encoding: chunked").replace("HTTP/1.1", "HTTP/1.0"),
+            BAD,
+        ),
+        // Other codings.
+        case("identity", "RFC 9112 7", te("identity"), NOT_IMPLEMENTED),
+        case("gzip", "RFC 9112 6.1", te("gzip"), NOT_IMPLEMENTED),
+        case("gzip, chunked", "RFC 9112 6.1", te("gzip, chunked"), NOT_IMPLEMENTED),
+        case(
+            "deflate and chunked in two fields",
+            "llhttp transfer-encoding.md: chunked as last (multiple headers)",
+            coded("Transfer-Encoding: deflate\r\nTransfer-Encoding: chunked"),
+            NOT_IMPLEMENTED,
+        ),
+        case("pigeons", "llhttp transfer-encoding.md: Ignoring pigeons", te("pigeons"), NOT_IMPLEMENTED),
+        case(
+            "identity, chunked",
+            "http-request-smuggler: cowComma",
+            te("identity, chunked"),
+            NOT_IMPLEMENTED,
+        ),
+        case(
+            "identity and chunked in two fields",
+            "http-request-smuggler: revdualchunk",
+            coded("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked"),
+            NOT_IMPLEMENTED,
+        ),
+        case(
+            "chunked, gzip",
+            "RFC 9112 6.3; llhttp transfer-encoding.md: chunked before other",
+            te("chunked, gzip"),
+            BAD,
+        ),
+        case("chunked, identity", "http-request-smuggler: commaCow", te("chunked, identity"), BAD),
+        case(
+            "chunked and identity in two fields",
+            "http-request-smuggler: dualchunk",
+            coded("Transfer-Encoding: chunked\r\nTransfer-encoding: identity"),
+            BAD,
+        ),
+        case(
+            "identity, chunked, identity",
+            "http-request-smuggler: nested",
+            te("identity, chunked, identity"),
+            BAD,
+        ),
+        case("chunked, chunked", "RFC 9112 7.1", te("chunked, chunked"), BAD),
+        case(
+            "chunked in two fields",
+            "HTTP Garden: server bug 11",
+            coded("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "chunked and something like it",
+            "request smuggling: TE.TE",
+            coded("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked1"),
+            BAD,
+        ),
+        // Something like it.
+        case("chunkedchunked", "llhttp transfer-encoding.md", te("chunkedchunked"), NOT_IMPLEMENTED),
+        case("xchunked", "request smuggling: TE.TE", te("xchunked"), NOT_IMPLEMENTED),
+        case("chunk", "http-request-smuggler: lazygrep", te("chunk"), NOT_IMPLEMENTED),
+        case("chunked in quotes", "http-request-smuggler: quoted", te("\"chunked\""), NOT_IMPLEMENTED),
+        case("chunked in apostrophes", "http-request-smuggler: aposed", te("'chunked'"), NOT_IMPLEMENTED),
+        case("an accent in chunked", "http-request-smuggler: accentCH", te("ch\u{96}nked"), NOT_IMPLEMENTED),
+        case(
+            "a no-break space in front of chunked",
+            "HTTP Garden: server bug 12",
+            te("\u{a0}chunked\u{a0}"),
+            NOT_IMPLEMENTED,
+        ),
+        case(
+            "a 0xff in front of chunked",
+            "http-request-smuggler: spaceFF",
+            coded("Transfer-Encoding:\u{ff}chunked"),
+            NOT_IMPLEMENTED,
+        ),
+        case("chunked with a parameter", "RFC 9112 7.1", te("chunked;q=1"), BAD),
+        case("chunked and a word", "RFC 9112 7", te("chunked x"), BAD),
+        case("a comma in front", "HTTP Garden: server bug 21", te(",chunked"), BAD),
+        case("a comma behind", "RFC 9110 5.6.1", te("chunked,"), BAD),
+        case("nothing", "llhttp transfer-encoding.md: Empty", te(""), BAD),
+        case(
+            "nothing, with a length",
+            "llhttp transfer-encoding.md: Empty with Content-Length",
+            sized("Transfer-Encoding:\r\nContent-Length: 128"),
+            BAD,
+        ),
+        case(
+            "nothing, three times",
+            "llhttp transfer-encoding.md: empty with Content-Length (lenient)",
+            sized("Content-Length: 128\r\nTransfer-Encoding:\r\nTransfer-Encoding:\r\nTransfer-Encoding:"),
+            BAD,
+        ),
+        // Control characters around it.
+        case(
+            "a vertical tab in front of chunked",
+            "http-request-smuggler: prefix1:11",
+            te("\u{b}chunked"),
+            BAD,
+        ),
+        case("a form feed in front of chunked", "http-request-smuggler: prefix1:12", te("\u{c}chunked"), BAD),
+        case("a NUL in front of chunked", "http-request-smuggler: prefix1:0", te("\0chunked"), BAD),
+        case("a CR in front of chunked", "http-request-smuggler: prefix1:13", te("\rchunked"), BAD),
+        case("a DEL in front of chunked", "http-request-smuggler: prefix1:127", te("\u{7f}chunked"), BAD),
+        case("a vertical tab behind chunked", "http-request-smuggler: suffix1:11", te("chunked\u{b}"), BAD),
+        case("a form feed behind chunked", "http-request-smuggler: suffix1:12", te("chunked\u{c}"), BAD),
+        case("a NUL behind chunked", "http-request-smuggler: suffix1:0", te("chunked\0"), BAD),
+        case("a CR behind chunked", "http-request-smuggler: 0dsuffix", te("chunked\r"), BAD),
+        case("a DEL behind chunked", "http-request-smuggler: suffix1:127", te("chunked\u{7f}"), BAD),
+        // A name that is not quite it.
+        case(
+            "an underscore in the name",
+            "http-request-smuggler: underjoin1",
+            coded("Transfer_Encoding: chunked"),
+            LENGTH_REQUIRED,
+        ),
+        case(
+            "a percent-encoding in the name",
+            "http-request-smuggler: encode",
+            coded("Transfer-%45ncoding: chunked"),
+            LENGTH_REQUIRED,
+        ),
+        case(
+            "a space in the name",
+            "http-request-smuggler: spacejoin1",
+            coded("Transfer Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "a backslash in the name",
+            "http-request-smuggler: backslash",
+            coded("Transfer\\Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "an accent in the name",
+            "http-request-smuggler: accentTE",
+            coded("Transf\u{82}r-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "a space before the colon",
+            "http-request-smuggler: space1",
+            coded("Transfer-Encoding : chunked"),
+            BAD,
+        ),
+        case(
+            "junk before the colon",
+            "http-request-smuggler: spjunk",
+            coded("Transfer-Encoding x: chunked"),
+            BAD,
+        ),
+        case(
+            "a tab before the colon",
+            "http-request-smuggler: spacefix1:9",
+            coded("Transfer-Encoding\t: chunked"),
+            BAD,
+        ),
+        case(
+            "a vertical tab before the colon",
+            "http-request-smuggler: spacefix1:11",
+            coded("Transfer-Encoding\u{b}: chunked"),
+            BAD,
+        ),
+        case("a NUL in the name", "RFC 9110 5.6.2", coded("Transfer-\0Encoding: chunked"), BAD),
+        // Line ends around it.
+        case(
+            "folded behind another field",
+            "http-request-smuggler: nameprefix1",
+            coded("Foo: bar\r\n Transfer-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "folded behind another field with a tab",
+            "http-request-smuggler: nameprefix2",
+            coded("Foo: bar\r\n\tTransfer-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "folded before its value",
+            "http-request-smuggler: tabwrap",
+            coded("Transfer-Encoding:\r\n\tchunked"),
+            BAD,
+        ),
+        case(
+            "folded behind its value",
+            "llhttp transfer-encoding.md: Invalid OBS fold",
+            coded("Transfer-Encoding: chunked\r\n  abc"),
+            BAD,
+        ),
+        case(
+            "an LF before its value",
+            "http-request-smuggler: linewrapped1",
+            coded("Transfer-Encoding:\n chunked"),
+            BAD,
+        ),
+        case(
+            "an LF before its colon",
+            "http-request-smuggler: gareth1",
+            coded("Transfer-Encoding\n : chunked"),
+            BAD,
+        ),
+        case(
+            "an LF and a vertical tab before its value",
+            "http-request-smuggler: vertwrap",
+            coded("Transfer-Encoding: \n\u{b}chunked"),
+            BAD,
+        ),
+        case(
+            "behind a bare CR",
+            "http-request-smuggler: badsetupCR",
+            coded("Foo: bar\rTransfer-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "behind a bare LF",
+            "http-request-smuggler: badsetupLF",
+            coded("Foo: bar\nTransfer-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "behind CR LF CR",
+            "http-request-smuggler: 0dwrap",
+            coded("Foo: bar\r\n\rTransfer-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "a CR within its name",
+            "http-request-smuggler: 0dspam",
+            coded("Tra\rnsfer-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "behind two LFs",
+            "http-request-smuggler: bodysplit",
+            coded("Foo: bar\n\nTransfer-Encoding: chunked"),
+            BAD,
+        ),
+        case(
+            "a name over two lines",
+            "HTTP Garden: server bug 37",
+            coded("Transfer-\r\nEncoding: chunked"),
+            BAD,
+        ),
+        case(
+            "the request line folded onto it",
+            "http-request-smuggler: badwrap",
+            "POST /warm-start HTTP/1.1\r\n Transfer-Encoding: chunked\r\nHost: broker\r\n\r\n0\r\n\r\n",
+            BAD,
+        ),
+    ]
+}

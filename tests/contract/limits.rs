@@ -1,0 +1,242 @@
+//! At a limit, and on the way out: a runner is never answered with anything but its run.
+
+use crate::support::MOMENT;
+use crate::support::broker::Broker;
+use crate::support::client::{Client, End};
+use crate::support::trigger::{self, Key};
+use nix::sys::signal::Signal;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn at_capacity_connections_are_closed_without_an_answer() {
+    for workers in [1, 2] {
+        let broker = Broker::start(&format!("--workers {workers} --max-connections 8 --confirm write"));
+        let key = Key::fresh();
+        let mut polls = broker.polls(&key, 8);
+        for request in [key.poll().into_bytes(), key.dispatch(), trigger::CONNECT.to_vec()] {
+            let mut client = broker.client();
+            // It may be closed before all of it is sent.
+            let _ = client.try_send(request);
+            client.expect_gone();
+        }
+        broker.wait_for("refused", 3);
+        polls.iter_mut().for_each(|poll| poll.expect_silence(Duration::from_millis(1)));
+        // A place that is free is taken.
+        drop(polls.pop());
+        broker.wait_for("connections", 7);
+        assert!(broker.dispatch(&key.message()));
+    }
+}
+
+/// Clients open connections ahead of need: those that have not said anything make room.
+#[test]
+fn silent_connections_make_room() {
+    let broker = Broker::start("--workers 1 --max-connections 8");
+    let key = Key::fresh();
+    let mut silent: Vec<Client> = (0..8).map(|_| broker.client()).collect();
+    broker.wait_for("connections", 8);
+    let mut polls = broker.polls(&key, 5);
+    for evicted in &mut silent[..5] {
+        evicted.expect_gone();
+    }
+    broker.deliver(&key, &mut polls[4]);
+    assert_eq!(silent[7].ask(trigger::CONNECT).status, 200);
+    broker.wait_for("evicted", 5);
+    broker.wait_for("refused", 0);
+}
+
+#[test]
+fn more_keys_than_are_remembered() {
+    let broker = Broker::start("--workers 1 --max-keys 3");
+    let keys: Vec<Key> = (0..4).map(|_| Key::fresh()).collect();
+    let mut polls: Vec<Client> = keys[..3].iter().map(|key| broker.poll(key)).collect();
+    let mut fourth = broker.client();
+    fourth.send(keys[3].poll());
+    fourth.expect_closed();
+    assert!(!broker.dispatch(&keys[3].message()));
+    // A key that nobody waits for any more is forgotten first.
+    broker.deliver(&keys[1], &mut polls[1]);
+    let mut fourth = broker.poll(&keys[3]);
+    broker.deliver(&keys[3], &mut fourth);
+    broker.deliver(&keys[0], &mut polls[0]);
+}
+
+#[test]
+fn bodies_up_to_the_limit() {
+    let broker = Broker::start("--workers 1 --max-body 4000");
+    let body = trigger::body(&Key::fresh().message());
+    let padded = |length: usize| format!("{body}{}", " ".repeat(length - body.len()));
+    let chunked = |length: usize| {
+        let body = padded(length);
+        let (first, second) = body.split_at(3_000);
+        format!(
+            "POST /warm-start HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+             {:x}\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
+            first.len(),
+            second.len()
+        )
+    };
+    let mut client = broker.supervisor();
+    assert!(!client.ask(trigger::post(padded(4_000))).did_warm_start());
+    assert!(!client.ask(chunked(4_000)).did_warm_start());
+    for request in [trigger::post(padded(4_001)), chunked(4_001).into_bytes()] {
+        let mut client = broker.supervisor();
+        let refusal = client.ask(request);
+        assert_eq!((refusal.status, refusal.says_close()), (413, true));
+        assert!(refusal.error().contains("body"), "{refusal:?}");
+        client.expect_closed();
+    }
+    // It is the announcement that is refused; nothing is waited for.
+    for announced in ["4001", "18446744073709551615"] {
+        let mut client = broker.supervisor();
+        let head = format!("POST /warm-start HTTP/1.1\r\nHost: a\r\nContent-Length: {announced}\r\n\r\n");
+        assert_eq!(client.ask(head).status, 413);
+        client.expect_closed();
+    }
+}
+
+#[test]
+fn heads_up_to_the_limit() {
+    let broker = Broker::start("--workers 1 --max-head 1024");
+    let head = |length: usize| {
+        let least = "GET /connect HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
+        format!("GET /connect HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(length - least))
+    };
+    let mut client = broker.client();
+    assert_eq!(client.ask(head(1_024)).status, 200);
+    assert_eq!(client.ask(head(1_024)).status, 200);
+    let refusal = client.ask(head(1_025));
+    assert_eq!((refusal.status, refusal.says_close()), (431, true));
+    client.expect_closed();
+    for (request, status) in [
+        // Before it ends, if it ever does.
+        (format!("GET /connect HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(2_000)), 431),
+        (format!("GET /{}", "x".repeat(2_000)), 414),
+        (format!("GET /connect HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(63)), 200),
+        (format!("GET /connect HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(64)), 431),
+        (head(1_024).replace("GET /connect", "GET /connecT"), 404),
+    ] {
+        let mut client = broker.client();
+        assert_eq!(client.ask(&request).status, status, "{request}");
+        if status != 200 {
+            client.expect_closed();
+        }
+    }
+}
+
+#[test]
+fn a_poll_that_expires_is_closed() {
+    let broker = Broker::start("--workers 1 --connection-timeout 1s");
+    let key = Key::fresh();
+    let began = Instant::now();
+    let mut poll = broker.poll(&key);
+    thread::sleep(Duration::from_millis(900));
+    // Its client is about to give up: in its last moments it is not offered a run.
+    assert!(!broker.dispatch(&key.message()));
+    poll.expect_closed();
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    broker.wait_for("polls_expired", 1);
+}
+
+#[test]
+fn a_node_that_is_drained() {
+    let broker = Broker::start("--workers 2");
+    let key = Key::fresh();
+    let elsewhere = key.poll().replace("instance-name: node-1", "instance-name: node-2");
+    let mut polls = broker.polls(&key, 4);
+    let mut other = broker.client();
+    broker.hold(&mut other, elsewhere);
+    let drain = |method: &str| {
+        let body = r#"{"instance":"node-1"}"#;
+        let length = body.len();
+        Client::connect(broker.admin).ask(format!(
+            "{method} /drain HTTP/1.1\r\nhost: broker\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        ))
+    };
+    assert_eq!(drain("POST").json()["drains"][0]["instance"], "node-1");
+    polls.iter_mut().for_each(Client::expect_closed);
+    // Its runners come back at once; they are held, and get nothing.
+    let mut held = broker.poll(&key);
+    broker.deliver(&key, &mut other);
+    assert!(!broker.dispatch(&key.message()));
+    held.expect_silence(MOMENT);
+    assert_eq!(drain("DELETE").json()["drains"].as_array().map(Vec::len), Some(0));
+    broker.deliver(&key, &mut held);
+    broker.wait_for("polls_closed", 4);
+}
+
+#[test]
+fn on_shutdown_polls_are_closed_one_by_one() {
+    let mut broker = Broker::start("--workers 2 --drain-time 600ms");
+    let key = Key::fresh();
+    let (pending, missing) = (Key::fresh(), Key::fresh());
+    let mut polls = broker.polls(&key, 40);
+    let mut reader = broker.poll(&pending);
+    let mut supervisor = broker.supervisor();
+    let mut waiting = broker.supervisor();
+    let message = pending.message();
+    waiting.send(trigger::dispatch(&message));
+    assert_eq!(reader.response().text(), message);
+    assert!(!supervisor.ask(missing.dispatch()).did_warm_start());
+
+    broker.signal(Signal::SIGTERM);
+    broker.wait_until("draining", || broker.admin("/readyz").status == 503);
+    // What is under way is finished; what is new is refused, and safely so.
+    let mut refused = supervisor.ask(missing.dispatch());
+    while !refused.says_close() {
+        // The worker has not heard of it yet.
+        assert!(!refused.did_warm_start());
+        refused = supervisor.ask(missing.dispatch());
+    }
+    assert!(!refused.did_warm_start());
+    supervisor.expect_closed();
+    drop(reader);
+    assert!(waiting.response().did_warm_start());
+    waiting.expect_closed();
+
+    let ends: Vec<Instant> = polls
+        .iter_mut()
+        .map(|poll| {
+            poll.expect_closed();
+            Instant::now()
+        })
+        .collect();
+    let spread = *ends.iter().max().expect("polls") - *ends.iter().min().expect("polls");
+    assert!(spread > Duration::from_millis(200), "all within {spread:?}");
+    assert_eq!(broker.ended().code(), Some(0));
+    assert!(Client::try_connect(broker.runner).is_err());
+}
+
+#[test]
+fn a_poll_that_comes_during_shutdown_is_closed() {
+    let mut broker = Broker::start("--workers 1 --drain-time 1s");
+    let key = Key::fresh();
+    // It is there before the listener goes.
+    let mut late = broker.client();
+    assert_eq!(late.ask(trigger::CONNECT).status, 200);
+    broker.signal(Signal::SIGTERM);
+    broker.wait_until("draining", || broker.admin("/readyz").status == 503);
+    thread::sleep(MOMENT);
+    let _ = late.try_send(key.poll());
+    assert!(matches!(late.end(crate::support::PATIENCE), End::Closed | End::Reset));
+    assert_eq!(broker.ended().code(), Some(0));
+}
+
+/// Not even the runners' own connections hold it up for longer than it was given.
+#[test]
+fn shutdown_does_not_wait_for_those_who_stay() {
+    let mut broker = Broker::start("--workers 1 --drain-time 300ms");
+    let key = Key::fresh();
+    let mut stay: Vec<Client> = vec![broker.client(), broker.poll(&key)];
+    let mut half = broker.client();
+    half.send(&key.poll()[..40]);
+    stay.push(half);
+    thread::sleep(MOMENT);
+    let began = Instant::now();
+    broker.signal(Signal::SIGTERM);
+    stay.iter_mut().for_each(Client::expect_gone);
+    assert_eq!(broker.ended().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}

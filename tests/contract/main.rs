@@ -1,0 +1,14 @@
+//! The wire contract, over real sockets against the built binary: what a runner and a supervisor
+//! may count on, whatever the engine and however many workers there are.
+//!
+//! `PILOTLIGHT_ENGINE` chooses the engine.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod connections;
+mod json;
+mod limits;
+mod matching;
+mod workers;

@@ -1,0 +1,402 @@
+//! The broker as a process of its own: started, asked, told, ended.
+
+use super::Mode;
+use super::http::{PATIENCE, Poller, Run, Supervisor, VERSION, read_response};
+use super::net::Net;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LOG_LINES_MAX: usize = 200;
+const STATUS_AGE_MAX: Duration = Duration::from_millis(101);
+
+/// The binary: the one just built, or the one to be judged instead.
+pub fn binary() -> String {
+    std::env::var("PILOTLIGHT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pilotlight").to_owned())
+}
+
+/// A broker yet to be started.
+pub struct Builder {
+    mode: Mode,
+    workers: usize,
+    net: Net,
+    listen: IpAddr,
+    port: u16,
+    args: Vec<String>,
+    listener: Option<OwnedFd>,
+    descriptors: Option<usize>,
+}
+
+impl Builder {
+    /// On the loopback device of the test's own network, one worker, ports of its choice.
+    pub fn new(mode: Mode) -> Builder {
+        Builder {
+            mode,
+            workers: 1,
+            net: Net::host(),
+            listen: IpAddr::from([127, 0, 0, 1]),
+            port: 0,
+            args: Vec::new(),
+            listener: None,
+            descriptors: None,
+        }
+    }
+
+    pub fn workers(mut self, count: usize) -> Builder {
+        self.workers = count;
+        self
+    }
+
+    /// In another network, on all of its addresses; `seen_as` is how the others call it.
+    pub fn on(mut self, net: &Net, seen_as: impl Into<IpAddr>) -> Builder {
+        self.net = net.clone();
+        self.listen = seen_as.into();
+        self
+    }
+
+    pub fn port(mut self, port: u16) -> Builder {
+        self.port = port;
+        self
+    }
+
+    /// More flags.
+    pub fn args(mut self, words: &str) -> Builder {
+        self.args.extend(words.split_whitespace().map(str::to_owned));
+        self
+    }
+
+    /// Hands over a listening socket as systemd does.
+    pub fn activated(mut self, listener: std::net::TcpListener) -> Builder {
+        self.listener = Some(listener.into());
+        self
+    }
+
+    /// Allows the process no more than `count` open files.
+    pub fn descriptors(mut self, count: usize) -> Builder {
+        self.descriptors = Some(count);
+        self
+    }
+
+    /// Starts it and waits until it serves.
+    pub fn start(mut self) -> Broker {
+        let listener = self.listener.take();
+        let mut command = self.command(listener.is_some());
+        if let Ok(engine) = std::env::var("PILOTLIGHT_ENGINE") {
+            command.args(["--engine", &engine]);
+        }
+        command.stdin(listener.map_or_else(Stdio::null, Stdio::from));
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = self.net.enter(|| command.spawn()).expect("the broker starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut log = VecDeque::new();
+        let (mut runner, mut admin) = (None, None);
+        while runner.is_none() || admin.is_none() {
+            let mut line = String::new();
+            let count = stderr.read_line(&mut line).expect("UTF-8");
+            assert!(count > 0, "the broker ended: {log:?}");
+            if let Some((side, addr)) = listening(&line) {
+                match side.as_str() {
+                    "runner" => runner = Some(addr),
+                    "admin" => admin = Some(addr),
+                    _ => {}
+                }
+            }
+            log.push_back(line);
+        }
+        let (Some(mut runner), Some(admin)) = (runner, admin) else { unreachable!() };
+        runner.set_ip(self.listen);
+        let log = Arc::new(Mutex::new(log));
+        thread::spawn({
+            let log = log.clone();
+            move || follow(stderr, &log)
+        });
+        Broker {
+            child: Mutex::new(child),
+            net: self.net,
+            runner,
+            admin,
+            workers: self.workers,
+            log,
+            probes: AtomicUsize::new(0),
+            asked: Mutex::new(None),
+        }
+    }
+
+    fn command(&self, activated: bool) -> Command {
+        let listen = match (self.listen.is_loopback(), self.port) {
+            (true, port) => SocketAddr::new(self.listen, port),
+            (false, port) => SocketAddr::from(([0, 0, 0, 0], port)),
+        };
+        let mut before = String::new();
+        if let Some(count) = self.descriptors {
+            before += &format!("ulimit -n {count}; ");
+        }
+        if activated {
+            before += "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; ";
+        }
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{before}exec \"$0\" \"$@\"")).arg(binary());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PILOTLIGHT_")) {
+            command.env_remove(name);
+        }
+        command.args(["serve", "--log-format", "json", "--admin-listen", "127.0.0.1:0"]);
+        command.args(["--listen", &listen.to_string(), "--confirm", self.mode.name()]);
+        command.args(["--workers", &self.workers.to_string()]).args(&self.args);
+        command
+    }
+}
+
+/// The side and the address of a log line about a listener.
+fn listening(line: &str) -> Option<(String, SocketAddr)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let fields = line.get("fields").unwrap_or(&line);
+    let side = fields.get("side")?.as_str()?.to_owned();
+    Some((side, fields.get("addr")?.as_str()?.parse().ok()?))
+}
+
+fn follow(mut stderr: BufReader<ChildStderr>, log: &Mutex<VecDeque<String>>) {
+    let mut line = String::new();
+    while stderr.read_line(&mut line).is_ok_and(|count| count > 0) {
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.push_back(std::mem::take(&mut line));
+        if log.len() > LOG_LINES_MAX {
+            log.pop_front();
+        }
+    }
+}
+
+/// A running broker; killed when dropped.
+pub struct Broker {
+    child: Mutex<Child>,
+    pub net: Net,
+    /// Where runners and supervisors find it.
+    pub runner: SocketAddr,
+    admin: SocketAddr,
+    workers: usize,
+    log: Arc<Mutex<VecDeque<String>>>,
+    probes: AtomicUsize,
+    asked: Mutex<Option<Instant>>,
+}
+
+impl Broker {
+    /// Connects from the broker's own machine.
+    pub fn connect(&self) -> TcpStream {
+        self.net.connect(self.runner).expect("to connect")
+    }
+
+    /// A supervisor on the broker's machine.
+    pub fn supervisor(&self) -> Supervisor {
+        Supervisor::on(self.connect())
+    }
+
+    /// A poll from `net`, held.
+    pub fn poll_from(&self, net: &Net, deployment: &str) -> Poller {
+        let before = self.waiting(deployment);
+        let poller = Poller::on(net.connect(self.runner).expect("to connect"), deployment);
+        self.wait_for_polls(deployment, before + 1);
+        poller
+    }
+
+    /// A poll from the broker's own machine, held.
+    pub fn poll(&self, deployment: &str) -> Poller {
+        self.poll_from(&self.net, deployment)
+    }
+
+    /// A supervisor's connection that is served by another worker than the one that holds
+    /// `deployment`'s only poll; any connection if there is one worker.
+    pub fn supervisor_elsewhere(&self, deployment: &str) -> Supervisor {
+        if self.workers == 1 {
+            return self.supervisor();
+        }
+        let holder = self.per_core(deployment, "waiting").iter().position(|&count| count > 0);
+        let holder = holder.expect("a poll");
+        for _ in 0..64 {
+            let mut supervisor = self.supervisor();
+            if self.core_of(&mut supervisor) != holder {
+                return supervisor;
+            }
+        }
+        panic!("64 connections went to worker {holder}");
+    }
+
+    /// The worker that serves a supervisor's connection: it counts a miss of a key of its own.
+    pub fn core_of(&self, supervisor: &mut Supervisor) -> usize {
+        let probe = format!("deployment_probe_{}", self.probes.fetch_add(1, Ordering::Relaxed));
+        supervisor.dispatch(&Run::new(&probe));
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(core) = self.per_core(&probe, "misses").iter().position(|&count| count > 0) {
+                return core;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("no worker has seen the probe");
+    }
+
+    /// `/status`. The broker answers from memory for 100 ms; this waits for an answer that is fresh.
+    pub fn status(&self) -> Value {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = *asked {
+            thread::sleep(STATUS_AGE_MAX.saturating_sub(at.elapsed()));
+        }
+        let (status, body) = self.admin("GET", "/status", "");
+        *asked = Some(Instant::now());
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// A request to the admin side: status and body, which is JSON.
+    pub fn admin(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        self.try_admin(method, path, body).expect("the admin side answers")
+    }
+
+    /// The same; `None` if nobody answers.
+    pub fn try_admin(&self, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
+        let mut stream = self.net.connect(self.admin).ok()?;
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        let response = read_response(&stream, PATIENCE);
+        Some((response.status, serde_json::from_slice(&response.body).ok()?))
+    }
+
+    /// Held polls of a deployment.
+    pub fn waiting(&self, deployment: &str) -> u64 {
+        self.per_core(deployment, "waiting").iter().sum()
+    }
+
+    /// One number of a deployment's row, by worker.
+    fn per_core(&self, deployment: &str, number: &str) -> Vec<u64> {
+        let status = self.status();
+        let mut counts = vec![0; self.workers];
+        for key in status["keys"].as_array().expect("keys") {
+            if key["deployment"] == deployment && key["version"] == VERSION {
+                for core in key["cores"].as_array().expect("cores") {
+                    counts[core["core"].as_u64().expect("a core") as usize] +=
+                        core[number].as_u64().expect("a number");
+                }
+            }
+        }
+        counts
+    }
+
+    /// One counter, summed over the workers.
+    pub fn counter(&self, name: &str) -> u64 {
+        let status = self.status();
+        let cores = status["cores"].as_array().expect("cores");
+        cores.iter().map(|core| core[name].as_u64().unwrap_or_else(|| panic!("{name} in {core}"))).sum()
+    }
+
+    /// Waits until exactly `count` polls of `deployment` are held.
+    pub fn wait_for_polls(&self, deployment: &str, count: u64) {
+        self.wait_until(&format!("{count} polls of {deployment}"), || self.waiting(deployment) == count);
+    }
+
+    /// Waits until `done`.
+    pub fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < until, "still not: {what}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Processor time used so far, user and system.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc");
+        let fields = stat.rsplit(')').next().expect("fields").split_whitespace().collect::<Vec<_>>();
+        let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
+        // Fields 14 and 15 of proc(5), in hundredths of a second.
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
+    /// Allows the running process no more than `count` open files from now on.
+    pub fn limit_descriptors(&self, count: usize) {
+        let status = Command::new("prlimit")
+            .args(["--pid", &self.pid().to_string(), &format!("--nofile={count}:")])
+            .status()
+            .expect("prlimit: install util-linux");
+        assert!(status.success(), "prlimit: {status}");
+    }
+
+    /// Its open files.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("/proc").count()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid() as i32), signal).expect("to signal the broker");
+    }
+
+    /// Stops it and waits until it stands still, so that facts pile up in its kernel.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        wait_until_stopped(self.pid());
+    }
+
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().expect("to wait")
+    }
+
+    /// Waits for its end.
+    pub fn wait(&self, within: Duration) -> ExitStatus {
+        let until = Instant::now() + within;
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(Instant::now() < until, "the broker still runs after {within:?}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = child.kill();
+        let _ = child.wait();
+        if thread::panicking() {
+            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            eprintln!("the broker's log:\n{}", log.iter().map(String::as_str).collect::<String>());
+        }
+    }
+}
+
+/// Waits until every thread of a process is stopped.
+pub fn wait_until_stopped(pid: u32) {
+    let until = Instant::now() + PATIENCE;
+    while !threads_of(pid).iter().all(|stat| stat.trim_start().starts_with('T')) {
+        assert!(Instant::now() < until, "process {pid} does not stop");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What proc(5) says of each thread, from its state on.
+fn threads_of(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("/proc");
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    stats.filter_map(|stat| Some(stat.rsplit_once(')')?.1.to_owned())).collect()
+}

@@ -1,0 +1,91 @@
+//! The peer's delayed acknowledgement: 40 ms that a run must not cost.
+
+use super::http::{CONNECT, End, PATIENCE, Poller, Run, Told, read_response};
+use super::net::Net;
+use super::table::time;
+use super::wire::{BROKER, Wire};
+use super::{Beside, Case, Fault, Scope};
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+pub const FAULTS: &[Fault] = &[
+    Fault { name: "delayed_ack", scope: Scope::Modes, beside: Beside::Nobody, test: over_loopback },
+    Fault { name: "delayed_ack_veth", scope: Scope::Modes, beside: Beside::Nobody, test: over_veth },
+    Fault { name: "delayed_ack_wire", scope: Scope::Modes, beside: Beside::Nobody, test: over_wire },
+];
+
+const DEPLOYMENT: &str = "deployment_delays";
+const RUNS: usize = 80;
+/// A Linux receiver's delay (TCP_DELACK_MIN).
+const DELAYED: Duration = Duration::from_millis(40);
+
+fn over_loopback(case: &Case) {
+    let net = Net::host();
+    runs(case, &net, &net, Ipv4Addr::LOCALHOST, "loopback");
+}
+
+fn over_veth(case: &Case) {
+    let (broker, runner) = (Net::new(), Net::new());
+    broker.cable("eth0", &runner, "eth0");
+    broker.ip("addr add 10.79.0.1/24 dev eth0");
+    runner.ip("addr add 10.79.0.2/24 dev eth0");
+    runs(case, &broker, &runner, Ipv4Addr::new(10, 79, 0, 1), "veth");
+}
+
+/// Segment by segment, as a network card without offload does: a lone last one is what meets the
+/// delay.
+fn over_wire(case: &Case) {
+    let wire = Wire::new();
+    runs(case, &wire.broker, &wire.runner, BROKER, "a wire without offload");
+}
+
+/// Runs of every size between 1 and 9 KB, each on a connection that has carried a response before.
+fn runs(case: &Case, broker_net: &Net, runner_net: &Net, addr: Ipv4Addr, over: &str) {
+    let broker = case.broker().on(broker_net, addr).start();
+    let mut supervisor = broker.supervisor();
+    let mut kept = None;
+    let mut times = Vec::new();
+    for round in 0..RUNS {
+        let stream =
+            kept.take().unwrap_or_else(|| connected(runner_net.connect(broker.runner).expect("to connect")));
+        // Long enough for the connection to have forgotten that it was new.
+        thread::sleep(Duration::from_millis(3));
+        let poller = Poller::on(stream, DEPLOYMENT);
+        thread::sleep(Duration::from_millis(2));
+        // Up and down: a receiver expects segments as large as the largest that it has seen.
+        let run = Run::sized(DEPLOYMENT, 900 + round * 37 % RUNS * 101);
+        let runner = thread::spawn(move || {
+            let got = read_response(&poller.stream, PATIENCE);
+            let keep = !got.close;
+            (got, keep.then_some(poller.stream))
+        });
+        let answer = supervisor.dispatch_when_held(&run);
+        let (got, stream) = runner.join().expect("a runner");
+        assert_eq!(answer.told, Told::True);
+        assert!(got.is(&run), "{}", got.of(&run));
+        kept = stream;
+        times.push(answer.took);
+    }
+    times.sort();
+    let delayed = times.iter().filter(|&&took| took >= DELAYED).count();
+    let (median, slowest) = (times[RUNS / 2], times[RUNS - 1]);
+    let what = format!("80 runs on connections that did /connect, over {over} (delayed acknowledgement)");
+    case.row(
+        &what,
+        Told::True,
+        "the run",
+        format!("half within {}, at most {}", time(median), time(slowest)),
+    );
+    assert!(median < Duration::from_millis(10), "{median:?}");
+    // One in a long while is the noise of the machine; the delay would hit every other one.
+    assert!(delayed <= RUNS / 20, "{delayed} of {RUNS} took {DELAYED:?} and more: {times:?}");
+}
+
+/// The stream, with `/connect` done on it.
+fn connected(mut stream: TcpStream) -> TcpStream {
+    stream.write_all(CONNECT).expect("to ask");
+    assert_eq!(read_response(&stream, PATIENCE).end, End::Complete);
+    stream
+}

@@ -1,0 +1,188 @@
+//! After a restart the whole fleet comes back at once.
+
+use super::fleet::Ends;
+use super::http::{PATIENCE, Poller, Run, Told, poll_request};
+use super::table::time;
+use super::{Beside, Case, Fault, Mode, Scope};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const FAULTS: &[Fault] =
+    &[Fault { name: "herd", scope: Scope::Only(Mode::Read), beside: Beside::Nobody, test: herd }];
+
+const HERD: usize = 20_000;
+/// What either side needs beside the herd's connections.
+const BESIDES: usize = 500;
+const NEAR: &str = "deployment_near";
+
+/// As many runners as descriptors allow, and 20,000 at most, connect and poll in one burst, from ten
+/// addresses; runs are dispatched meanwhile.
+fn herd(case: &Case) {
+    let limit = descriptors();
+    let count = HERD.min(limit - BESIDES);
+    assert!(count > HERD * 9 / 10, "{limit} open files are too few for a herd: raise ulimit -Hn");
+    let broker = case.broker().workers(2).descriptors(limit).start();
+    let calm = dispatch_times(&broker, || thread::sleep(Duration::from_millis(500)));
+    let mut herd = Herd::new(broker.runner, count);
+    let began = Instant::now();
+    let mut all_held = Duration::ZERO;
+    let stormy = dispatch_times(&broker, || {
+        herd.connect_all();
+        herd.watch_until(|| all_polls(&broker) >= count as u64);
+        all_held = began.elapsed();
+    });
+    let (reset, closed) = (herd.reset, herd.closed);
+    case.row(
+        "a whole fleet connects and polls in one burst",
+        format!("{} dispatches: all true", stormy.len()),
+        format!("{count} held, {reset} reset, {closed} closed"),
+        format!("all held after {}", time(all_held)),
+    );
+    case.row("… a dispatch before it", Told::True, "the run", spread(&calm));
+    case.row("… a dispatch during it", Told::True, "the run", spread(&stormy));
+    assert_eq!((reset, closed), (0, 0));
+    assert!(stormy[stormy.len() - 1] < Duration::from_secs(1) + case.noise(), "nobody starves");
+}
+
+fn spread(times: &[Duration]) -> String {
+    format!("half within {}, at most {}", time(times[times.len() / 2]), time(times[times.len() - 1]))
+}
+
+/// Raises this process's limit of open files as far as it may be, and says what it is then.
+fn descriptors() -> usize {
+    let wanted = (HERD + BESIDES) as u64;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    if hard < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_ok() {
+        return wanted as usize;
+    }
+    let limit = soft.max(hard.min(wanted));
+    setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("up to the hard limit");
+    limit.min(wanted) as usize
+}
+
+fn all_polls(broker: &super::broker::Broker) -> u64 {
+    broker.status()["waiting"].as_u64().expect("a number")
+}
+
+/// How long dispatches to a runner that keeps coming back take while `work` is done, in order.
+fn dispatch_times(broker: &super::broker::Broker, work: impl FnOnce()) -> Vec<Duration> {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let dispatches = scope.spawn(|| {
+            let mut supervisor = broker.supervisor();
+            let mut times = Vec::new();
+            let run = Run::new(NEAR);
+            while !ended.load(Ordering::Relaxed) {
+                let poller = Poller::on(broker.connect(), NEAR);
+                let runner = scope.spawn(move || poller.receive(PATIENCE));
+                // Accepted behind the herd's connections; until it is held the answer is false.
+                let answer = loop {
+                    thread::sleep(Duration::from_millis(2));
+                    let answer = supervisor.dispatch(&run);
+                    if answer.told != Told::False || ended.load(Ordering::Relaxed) {
+                        break answer;
+                    }
+                };
+                if answer.told == Told::True {
+                    assert!(runner.join().expect("a runner").is(&run));
+                    times.push(answer.took);
+                } else {
+                    assert_eq!(answer.told, Told::False);
+                    break;
+                }
+            }
+            times.sort();
+            times
+        });
+        let ends = Ends(&ended);
+        work();
+        drop(ends);
+        dispatches.join().expect("dispatches")
+    })
+}
+
+struct Herd {
+    broker: SocketAddr,
+    poll: Poll,
+    streams: Vec<TcpStream>,
+    polled: Vec<bool>,
+    request: Vec<u8>,
+    reset: usize,
+    closed: usize,
+}
+
+impl Herd {
+    fn new(broker: SocketAddr, count: usize) -> Herd {
+        Herd {
+            broker,
+            poll: Poll::new().expect("epoll"),
+            streams: Vec::with_capacity(count),
+            polled: vec![false; count],
+            request: poll_request("deployment_herd", "controller_1", "node_1"),
+            reset: 0,
+            closed: 0,
+        }
+    }
+
+    fn connect_all(&mut self) {
+        for index in 0..self.polled.len() {
+            let from: SocketAddr = ([127, 0, 0, 2 + (index % 10) as u8], 0).into();
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            socket.set_nonblocking(true).expect("non-blocking");
+            // 20,000 connections in TIME_WAIT would be in the way of whatever comes next.
+            socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+            socket.bind(&from.into()).expect("to bind");
+            // In progress, most of them.
+            let _ = socket.connect(&self.broker.into());
+            let mut stream = TcpStream::from_std(socket.into());
+            let both = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut stream, Token(index), both).expect("epoll");
+            self.streams.push(stream);
+            if index % 256 == 255 {
+                self.turn(Duration::ZERO);
+            }
+        }
+    }
+
+    fn watch_until(&mut self, mut done: impl FnMut() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < until, "the herd is not held");
+            // The status is good for 100 ms.
+            for _ in 0..10 {
+                self.turn(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// Polls on what is connected, and notes what has ended.
+    fn turn(&mut self, at_most: Duration) {
+        let mut events = Events::with_capacity(4_096);
+        self.poll.poll(&mut events, Some(at_most)).expect("epoll");
+        for event in &events {
+            let index = event.token().0;
+            let mut stream = &self.streams[index];
+            if !self.polled[index] && event.is_writable() {
+                match stream.write(&self.request) {
+                    Ok(count) => self.polled[index] = count == self.request.len(),
+                    Err(_) => self.reset += 1,
+                }
+            }
+            if event.is_readable() || event.is_error() {
+                match stream.read(&mut [0; 512]) {
+                    Ok(0) => self.closed += 1,
+                    Ok(count) => panic!("a poll was answered with {count} bytes"),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(_) => self.reset += 1,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! What runners and supervisors say and hear, byte by byte: requests, runs, and responses read with
+//! no more than a socket, so that a test decides when which end does what.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// Well above anything that a test expects, so that a hang becomes a failure.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A deployment: all the rest of a key is the same in every test.
+pub const VERSION: &str = "20261122.1";
+
+/// A `GET /warm-start`.
+pub fn poll_request(deployment: &str, controller: &str, instance: &str) -> Vec<u8> {
+    format!(
+        "GET /warm-start HTTP/1.1\r\nhost: broker\r\nconnection: keep-alive\r\naccept: */*\r\n\
+         x-trigger-workload-controller-id: {controller}\r\n\
+         x-trigger-deployment-id: {deployment}\r\n\
+         x-trigger-deployment-version: {VERSION}\r\n\
+         x-trigger-machine-cpu: 0.5\r\nx-trigger-machine-memory: 0.5\r\n\
+         x-trigger-worker-instance-name: {instance}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// A `GET /connect`.
+pub const CONNECT: &[u8] = b"GET /connect HTTP/1.1\r\nhost: broker\r\nconnection: keep-alive\r\n\r\n";
+
+/// A run as the supervisor sends it.
+#[derive(Clone)]
+pub struct Run {
+    /// The DequeuedMessage: what a runner must get, byte for byte.
+    pub message: Vec<u8>,
+}
+
+impl Run {
+    /// A run of the usual size.
+    pub fn new(deployment: &str) -> Run {
+        Run::sized(deployment, 1_500)
+    }
+
+    /// A run whose message has exactly `bytes` bytes, or as few as a message can have.
+    pub fn sized(deployment: &str, bytes: usize) -> Run {
+        Run::named(deployment, "run_1", bytes)
+    }
+
+    /// A run that can be told from others.
+    pub fn named(deployment: &str, run: &str, bytes: usize) -> Run {
+        let message = |padding: usize| {
+            format!(
+                "{{\"version\":\"1\",\"snapshot\":{{\"id\":\"snap_1\",\"executionStatus\":\"PENDING_EXECUTING\"}},\
+                 \"dequeuedAt\":\"2026-11-22T00:00:00.000Z\",\"image\":\"registry/image:1\",\
+                 \"completedWaitpoints\":[{{\"id\":\"wp_1\",\"output\":\"{}\"}}],\
+                 \"backgroundWorker\":{{\"id\":\"worker_1\",\"version\":\"{VERSION}\"}},\
+                 \"deployment\":{{\"id\":\"d_1\",\"friendlyId\":\"{deployment}\"}},\
+                 \"run\":{{\"id\":\"r_1\",\"friendlyId\":\"{run}\",\"machine\":{{\"name\":\"small-1x\",\
+                 \"cpu\":0.5,\"memory\":0.5,\"centsPerMs\":0.1}},\"attemptNumber\":1}},\
+                 \"environment\":{{\"id\":\"e_1\",\"type\":\"PRODUCTION\"}},\"organization\":{{\"id\":\"o_1\"}},\
+                 \"project\":{{\"id\":\"p_1\"}}}}",
+                "x".repeat(padding)
+            )
+        };
+        let least = message(0).len();
+        Run { message: message(bytes.saturating_sub(least)).into_bytes() }
+    }
+
+    /// The `POST /warm-start` that carries it.
+    pub fn request(&self) -> Vec<u8> {
+        let length = self.message.len() + "{\"dequeuedMessage\":}".len();
+        let mut request = format!(
+            "POST /warm-start HTTP/1.1\r\nhost: broker\r\nconnection: keep-alive\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{{\"dequeuedMessage\":"
+        )
+        .into_bytes();
+        request.extend_from_slice(&self.message);
+        request.push(b'}');
+        request
+    }
+}
+
+/// How a connection stood when reading from it stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A response was complete.
+    Complete,
+    /// The time to wait was over.
+    Silent,
+    /// A FIN, in the middle of a response or before one.
+    Closed,
+    /// A reset, or another error.
+    Reset,
+}
+
+/// A response, or as much of one as there was.
+#[derive(Clone, Debug)]
+pub struct Response {
+    pub status: u16,
+    /// It said `Connection: close`.
+    pub close: bool,
+    pub body: Vec<u8>,
+    /// All bytes, head included.
+    pub bytes: usize,
+    pub end: End,
+}
+
+impl Response {
+    /// Nothing but its end.
+    pub fn nothing(end: End) -> Response {
+        Response { status: 0, close: false, body: Vec::new(), bytes: 0, end }
+    }
+
+    /// This run, whole.
+    pub fn is(&self, run: &Run) -> bool {
+        self.end == End::Complete && self.status == 200 && self.body == run.message
+    }
+
+    /// What of `run` came, in words.
+    pub fn of(&self, run: &Run) -> String {
+        match self.end {
+            _ if self.is(run) => "the run".to_owned(),
+            End::Complete => format!("status {}", self.status),
+            _ if self.bytes > 0 => format!("{} of {} bytes", self.body.len(), run.message.len()),
+            End::Silent => "nothing".to_owned(),
+            End::Closed => "nothing (closed)".to_owned(),
+            End::Reset => "nothing (reset)".to_owned(),
+        }
+    }
+}
+
+/// Reads one response, or what comes of it `within` the time.
+pub fn read_response(mut stream: &TcpStream, within: Duration) -> Response {
+    let until = Instant::now() + within;
+    let mut input = Vec::new();
+    let mut buffer = vec![0; 256 * 1024];
+    let end = loop {
+        if complete(&input) {
+            break End::Complete;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break End::Silent;
+        }
+        stream.set_read_timeout(Some(left)).expect("a read timeout");
+        match stream.read(&mut buffer) {
+            Ok(0) => break End::Closed,
+            Ok(count) => input.extend_from_slice(&buffer[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                break End::Silent;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break End::Reset,
+        }
+    };
+    parse(&input, end)
+}
+
+/// Reads one response, `step_bytes` at a time with a pause behind each.
+pub fn read_slowly(mut stream: &TcpStream, step_bytes: usize, pause: Duration) -> Response {
+    let mut input = Vec::new();
+    let mut buffer = vec![0; step_bytes];
+    let end = loop {
+        if complete(&input) {
+            break End::Complete;
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) => break End::Closed,
+            Ok(count) => input.extend_from_slice(&buffer[..count]),
+            Err(_) => break End::Reset,
+        }
+        std::thread::sleep(pause);
+    };
+    parse(&input, end)
+}
+
+/// Reads what is there already, without waiting.
+pub fn read_now(mut stream: &TcpStream) -> Response {
+    stream.set_nonblocking(true).expect("non-blocking");
+    let mut input = Vec::new();
+    let mut buffer = [0; 16 * 1024];
+    let end = loop {
+        if complete(&input) {
+            break End::Complete;
+        }
+        match stream.read(&mut buffer) {
+            Ok(0) => break End::Closed,
+            Ok(count) => input.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break End::Silent,
+            Err(_) => break End::Reset,
+        }
+    };
+    stream.set_nonblocking(false).expect("blocking");
+    parse(&input, end)
+}
+
+fn head(input: &[u8]) -> Option<(usize, &str)> {
+    let end = input.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    Some((end, std::str::from_utf8(&input[..end]).expect("an ASCII head")))
+}
+
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (field, value) = line.split_once(':')?;
+        field.eq_ignore_ascii_case(name).then_some(value.trim())
+    })
+}
+
+fn length(head: &str) -> usize {
+    field(head, "content-length").expect("a Content-Length").parse().expect("a number")
+}
+
+fn complete(input: &[u8]) -> bool {
+    head(input).is_some_and(|(end, head)| input.len() >= end + length(head))
+}
+
+fn parse(input: &[u8], end: End) -> Response {
+    let Some((head_end, head)) = head(input) else {
+        return Response { bytes: input.len(), ..Response::nothing(end) };
+    };
+    assert!(input.len() <= head_end + length(head), "more than a response: {}", input.len());
+    Response {
+        status: head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line"),
+        close: field(head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
+        body: input[head_end..].to_vec(),
+        bytes: input.len(),
+        end,
+    }
+}
+
+/// A runner's connection with a poll on it.
+pub struct Poller {
+    pub stream: TcpStream,
+}
+
+impl Poller {
+    /// Polls on `stream`.
+    pub fn on(stream: TcpStream, deployment: &str) -> Poller {
+        Poller::try_on(stream, deployment).expect("to poll")
+    }
+
+    /// Polls on `stream`; `None` if it is not open any more.
+    pub fn try_on(mut stream: TcpStream, deployment: &str) -> Option<Poller> {
+        stream.write_all(&poll_request(deployment, "controller_1", "node_1")).ok()?;
+        Some(Poller { stream })
+    }
+
+    /// Reads as a client does: the response, then the end of the connection if the response says so.
+    pub fn receive(self, within: Duration) -> Response {
+        read_response(&self.stream, within)
+    }
+
+    /// The port by which the wire knows the connection.
+    pub fn port(&self) -> u16 {
+        self.stream.local_addr().expect("an address").port()
+    }
+}
+
+/// What a supervisor was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    True,
+    False,
+    /// Another status, or a body that says neither.
+    Other(u16),
+    /// No answer: the connection ended.
+    NetworkError,
+    /// No answer yet.
+    Nothing,
+}
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Told::True => f.write_str("true"),
+            Told::False => f.write_str("false"),
+            Told::Other(status) => write!(f, "status {status}"),
+            Told::NetworkError => f.write_str("network error"),
+            Told::Nothing => f.write_str("nothing"),
+        }
+    }
+}
+
+/// An answer and how long it took.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    pub told: Told,
+    pub took: Duration,
+}
+
+/// A supervisor's connection.
+pub struct Supervisor {
+    pub stream: TcpStream,
+    asked: Instant,
+}
+
+impl Supervisor {
+    /// A supervisor that will ask on `stream`.
+    pub fn on(stream: TcpStream) -> Supervisor {
+        Supervisor { stream, asked: Instant::now() }
+    }
+
+    /// Asks, and waits for the answer.
+    pub fn dispatch(&mut self, run: &Run) -> Answer {
+        match self.ask(run) {
+            Ok(()) => self.answer(PATIENCE),
+            Err(_) => Answer { told: Told::NetworkError, took: self.asked.elapsed() },
+        }
+    }
+
+    /// Asks until the broker holds the poll that is on its way to it.
+    pub fn dispatch_when_held(&mut self, run: &Run) -> Answer {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.dispatch(run);
+            if answer.told != Told::False || Instant::now() > until {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Asks.
+    pub fn ask(&mut self, run: &Run) -> io::Result<()> {
+        let request = run.request();
+        self.asked = Instant::now();
+        self.stream.write_all(&request)
+    }
+
+    /// Waits for the answer.
+    pub fn answer(&mut self, within: Duration) -> Answer {
+        let response = read_response(&self.stream, within);
+        let took = self.asked.elapsed();
+        let told = match (response.end, response.status, response.body.as_slice()) {
+            (End::Complete, 200, b"{\"didWarmStart\":true}") => Told::True,
+            (End::Complete, 200, b"{\"didWarmStart\":false}") => Told::False,
+            (End::Complete, status, _) => Told::Other(status),
+            (End::Silent, ..) => Told::Nothing,
+            _ => Told::NetworkError,
+        };
+        Answer { told, took }
+    }
+}

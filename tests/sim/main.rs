@@ -1,0 +1,119 @@
+//! The simulation: the production core and shards on one thread, virtual time, in-memory sockets,
+//! scripted clients and every fault that a seed draws. See docs/testing.md.
+//!
+//! - `cargo test --test sim` runs 256 seeds;
+//! - `SIM_SEED=n` replays one and prints its story;
+//! - `SIM_SEEDS=from..to` sweeps; with `SIM_KEEP_GOING=1` it names every seed that fails, in a line each.
+
+mod client;
+mod engine;
+mod mutations;
+mod net;
+mod oracle;
+mod plan;
+mod plant;
+mod rng;
+mod runners;
+mod supervisors;
+mod tally;
+mod teeth;
+mod trace;
+mod world;
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::time::Instant;
+use tally::Tally;
+use world::World;
+
+/// What the ordinary seeds must have seen: a simulation that never gets there proves nothing there.
+const CORNERS: &[&str] = &[
+    "attempts on another core",
+    "core: accept errors",
+    "core: attempts reset",
+    "core: attempts unacknowledged",
+    "core: attempts unread",
+    "core: evicted",
+    "core: offers returned",
+    "core: polls expired",
+    "core: refused at a limit",
+    "core: rejected",
+    "core: requests timed out",
+    "delivered, supervisor gone",
+    "false at the deadline, read",
+    "false, read by a process that was reset",
+    "hits",
+    "misses at the deadline",
+    "released: the deadline",
+    "true, unread: acknowledged by the kernel alone",
+];
+
+const SEEDS: std::ops::Range<u64> = 0..256;
+
+thread_local! {
+    /// What the last panic said, and where.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = variable("SIM_SEED") {
+        let seed = seed.parse().expect("SIM_SEED is a number");
+        let (result, story) = run(seed, true);
+        println!("{story}");
+        return match result {
+            Ok(tally) => println!("seed {seed}:\n{tally}"),
+            Err(fault) => panic!("seed {seed}: {fault}"),
+        };
+    }
+    let range = match variable("SIM_SEEDS") {
+        Some(range) => {
+            let (from, to) = range.split_once("..").expect("SIM_SEEDS is from..to");
+            from.parse().expect("a number")..to.parse().expect("a number")
+        }
+        None => SEEDS,
+    };
+    let started = Instant::now();
+    let mut total = Tally::default();
+    let mut failed = 0;
+    let count = range.end - range.start;
+    for seed in range {
+        match run(seed, false).0 {
+            Ok(tally) => total.add_all(&tally),
+            Err(fault) if variable("SIM_KEEP_GOING").is_some() => {
+                failed += 1;
+                println!("seed {seed}: {fault}");
+            }
+            Err(fault) => {
+                let (_, story) = run(seed, true);
+                panic!("{story}\nseed {seed}: {fault}\nreplay it with SIM_SEED={seed}");
+            }
+        }
+    }
+    if variable("SIM_SEEDS").is_none() {
+        for corner in CORNERS {
+            assert!(total.get(corner) > 0, "no seed came to this corner: {corner}");
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{count} seeds in {seconds:.1} s, {:.0} seeds/s\n{total}", count as f64 / seconds);
+    assert_eq!(failed, 0, "seeds failed");
+}
+
+/// Runs one world. A panic in the core is a fault like any other.
+fn run(seed: u64, trace: bool) -> (Result<Tally, String>, String) {
+    let mut world = World::new(seed, trace);
+    let quiet: Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync> = Box::new(|info| {
+        PANIC.with(|panic| panic.replace(format!("panic: {info}").replace('\n', " "))).clear()
+    });
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(quiet);
+    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
+    std::panic::set_hook(loud);
+    let result = result.unwrap_or_else(|_| Err(PANIC.with(|panic| panic.take())));
+    (result, world.story())
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

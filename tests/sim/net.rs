@@ -1,0 +1,613 @@
+//! TCP between processes, as far as delivery depends on it: kernel queues on both ends, windows,
+//! acknowledgements that come late or never, lost segments and their retransmission, FIN, half-close,
+//! reset, and what Linux does when a process closes with unread bytes or dies.
+//!
+//! Time is the network's own: microseconds from the start of the world.
+
+use super::rng::Rng;
+use pilotlight::broker::contract::Side;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+pub type Us = u64;
+pub type LinkId = usize;
+
+/// Which end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Client = 0,
+    Broker = 1,
+}
+
+impl End {
+    pub fn other(self) -> End {
+        match self {
+            End::Client => End::Broker,
+            End::Broker => End::Client,
+        }
+    }
+}
+
+/// Whose process holds an end's socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// A process holds it.
+    Held,
+    /// Its process closed it; the kernel still sends what was written, and a FIN.
+    Orphan,
+    /// The kernel knows nothing of it any more.
+    Gone,
+}
+
+/// One end of a link: its kernel's view.
+pub struct Socket {
+    pub life: Life,
+    /// A reset came, or the kernel gave up.
+    pub dead: bool,
+    /// Gone in the ordinary way: stray packets get no reset.
+    time_wait: bool,
+    /// All that the process wrote. Sequence numbers are indices into it; the FIN has the next.
+    pub out: Vec<u8>,
+    pub fin: bool,
+    sent: u64,
+    pub acked: u64,
+    window_edge: u64,
+    pub send_buffer: usize,
+    rto: Us,
+    rto_token: u64,
+    rto_armed: bool,
+    /// Received, acknowledged or about to be, and not read by the process.
+    pub queue: VecDeque<u8>,
+    pub received: u64,
+    /// Bytes that the process has read.
+    pub read: u64,
+    pub peer_fin: bool,
+    receive_buffer: usize,
+    ack_owed: bool,
+    /// When the kernel last learnt something.
+    pub changed_at: Us,
+}
+
+impl Socket {
+    fn new(send_buffer: usize, receive_buffer: usize) -> Socket {
+        Socket {
+            life: Life::Held,
+            dead: false,
+            time_wait: false,
+            out: Vec::new(),
+            fin: false,
+            sent: 0,
+            acked: 0,
+            window_edge: 0,
+            send_buffer,
+            rto: RTO_FIRST_US,
+            rto_token: 0,
+            rto_armed: false,
+            queue: VecDeque::new(),
+            received: 0,
+            read: 0,
+            peer_fin: false,
+            receive_buffer,
+            ack_owed: false,
+            changed_at: 0,
+        }
+    }
+
+    /// Bytes that the kernel would take now.
+    pub fn room(&self) -> usize {
+        let queued = self.out.len() - (self.acked as usize).min(self.out.len());
+        self.send_buffer.saturating_sub(queued)
+    }
+
+    /// Written and not acknowledged.
+    pub fn unacked(&self) -> u64 {
+        if self.dead { 0 } else { (self.out.len() as u64).saturating_sub(self.acked) }
+    }
+
+    /// TCP_INFO's state is one in which data may still be delivered.
+    pub fn alive(&self) -> bool {
+        !(self.dead || self.fin && self.peer_fin)
+    }
+
+    fn window(&self) -> u64 {
+        self.receive_buffer.saturating_sub(self.queue.len()) as u64
+    }
+}
+
+const RTO_FIRST_US: Us = 200_000;
+const RTO_MAX_US: Us = 1_600_000;
+const DELAYED_ACK_US: Us = 40_000;
+/// TCP_USER_TIMEOUT and the keep-alive probes: a silent peer is given up after this.
+const USER_TIMEOUT_US: Us = 8_200_000;
+
+/// How a link's wire behaves.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    pub delay: Us,
+    pub jitter: Us,
+    /// Probability of a packet's loss.
+    pub loss: f64,
+    /// Probability that an acknowledgement waits for 40 ms.
+    pub delayed_ack: f64,
+    pub segment: usize,
+    pub client_receive_buffer: usize,
+    pub broker_send_buffer: usize,
+}
+
+pub struct Link {
+    pub ends: [Socket; 2],
+    pub wire: Wire,
+    pub core: usize,
+    pub side: Side,
+    /// Whose socket the client end is.
+    pub actor: usize,
+    pub established: bool,
+    /// No listener: the kernel answered the SYN with a reset.
+    pub refused: bool,
+    /// Packets to this end are lost from now on.
+    pub cut: [bool; 2],
+    last_arrival: [Us; 2],
+}
+
+#[derive(Clone, Copy)]
+pub struct Packet {
+    link: LinkId,
+    to: End,
+    seq: u64,
+    len: u64,
+    fin: bool,
+    reset: bool,
+    /// Wants an answer although it carries nothing.
+    probe: bool,
+    ack: u64,
+    window_edge: u64,
+}
+
+/// What is to happen.
+#[derive(Clone, Copy)]
+pub enum Event {
+    Arrives(Packet),
+    SynArrives(LinkId),
+    Established(LinkId),
+    Retransmit {
+        link: LinkId,
+        end: End,
+        token: u64,
+    },
+    AckIsDue {
+        link: LinkId,
+        end: End,
+    },
+    PeerGivenUp(LinkId),
+    /// A core's loop comes round.
+    Core(usize),
+    /// An actor looks at its sockets.
+    Actor(usize),
+    /// The next message from one core reaches another.
+    Mail {
+        from: usize,
+        to: usize,
+    },
+    /// The control plane does something.
+    Admin(usize),
+    /// The broker's clock jumps.
+    ClockJump,
+}
+
+struct Entry(Us, u64, Event);
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+/// The network, its clock and its agenda.
+pub struct Net {
+    pub now: Us,
+    pub rng: Rng,
+    pub links: Vec<Link>,
+    /// By core: connections that nobody has accepted yet.
+    pub backlog: Vec<VecDeque<LinkId>>,
+    pub listening: Vec<bool>,
+    agenda: BinaryHeap<Reverse<Entry>>,
+    sequence: u64,
+    /// Ends whose kernel learnt something since this was last taken.
+    pub news: Vec<(LinkId, End)>,
+}
+
+impl Net {
+    pub fn new(rng: Rng, cores: usize) -> Net {
+        Net {
+            now: 0,
+            rng,
+            links: Vec::new(),
+            backlog: vec![VecDeque::new(); cores],
+            listening: vec![true; cores],
+            agenda: BinaryHeap::new(),
+            sequence: 0,
+            news: Vec::new(),
+        }
+    }
+
+    pub fn at(&mut self, at: Us, event: Event) {
+        self.sequence += 1;
+        self.agenda.push(Reverse(Entry(at.max(self.now), self.sequence, event)));
+    }
+
+    pub fn after(&mut self, us: Us, event: Event) {
+        self.at(self.now + us, event);
+    }
+
+    /// Moves the clock to the next event. What concerns the network alone is done here.
+    pub fn next(&mut self) -> Option<Event> {
+        let Reverse(Entry(at, _, event)) = self.agenda.pop()?;
+        self.now = at;
+        match event {
+            Event::Arrives(packet) => self.arrives(packet),
+            Event::SynArrives(link) => self.syn_arrives(link),
+            Event::Established(link) => {
+                self.links[link].established = true;
+                self.news.push((link, End::Client));
+                self.pump(link, End::Client);
+            }
+            Event::Retransmit { link, end, token } => self.retransmit(link, end, token),
+            Event::AckIsDue { link, end } if self.socket(link, end).ack_owed => {
+                self.acknowledge(link, end, false);
+            }
+            Event::PeerGivenUp(link) => self.give_up(link, End::Broker),
+            _ => {}
+        }
+        Some(event)
+    }
+
+    pub fn next_at(&self) -> Option<Us> {
+        self.agenda.peek().map(|Reverse(entry)| entry.0)
+    }
+
+    pub fn socket(&self, link: LinkId, end: End) -> &Socket {
+        &self.links[link].ends[end as usize]
+    }
+
+    fn socket_mut(&mut self, link: LinkId, end: End) -> &mut Socket {
+        &mut self.links[link].ends[end as usize]
+    }
+
+    /// A client begins to connect.
+    pub fn connect(&mut self, actor: usize, core: usize, side: Side, wire: Wire) -> LinkId {
+        let link = self.links.len();
+        let delay = wire.delay;
+        let client = Socket::new(1 << 20, wire.client_receive_buffer);
+        let broker = Socket::new(wire.broker_send_buffer, 256 << 10);
+        self.links.push(Link {
+            ends: [client, broker],
+            wire,
+            core,
+            side,
+            actor,
+            established: false,
+            refused: false,
+            cut: [false; 2],
+            last_arrival: [0; 2],
+        });
+        self.after(delay, Event::SynArrives(link));
+        link
+    }
+
+    fn syn_arrives(&mut self, link: LinkId) {
+        if self.links[link].cut[End::Broker as usize] {
+            return;
+        }
+        let core = self.links[link].core;
+        if !self.listening[core] {
+            self.links[link].ends[End::Broker as usize].life = Life::Gone;
+            return self.send_reset(link, End::Broker);
+        }
+        for (end, peer) in [(End::Client, End::Broker), (End::Broker, End::Client)] {
+            let edge = self.socket(link, peer).window();
+            self.socket_mut(link, end).window_edge = edge;
+        }
+        self.backlog[core].push_back(link);
+        self.news.push((link, End::Broker));
+        let at = self.now + self.links[link].wire.delay;
+        self.links[link].last_arrival[End::Client as usize] = at;
+        self.at(at, Event::Established(link));
+    }
+
+    /// Writes what the kernel takes. `None`: the connection is broken.
+    pub fn write(&mut self, link: LinkId, end: End, bytes: &[u8]) -> Option<usize> {
+        let established = self.links[link].established || end == End::Broker;
+        let socket = self.socket_mut(link, end);
+        if socket.dead || socket.fin || socket.life != Life::Held {
+            return None;
+        }
+        if !established {
+            return Some(0);
+        }
+        let taken = bytes.len().min(socket.room());
+        socket.out.extend_from_slice(&bytes[..taken]);
+        self.pump(link, end);
+        Some(taken)
+    }
+
+    /// Reads at most `max` bytes into `into`.
+    pub fn read(&mut self, link: LinkId, end: End, max: usize, into: &mut Vec<u8>) -> usize {
+        let segment = self.links[link].wire.segment as u64;
+        let socket = self.socket_mut(link, end);
+        let before = socket.window();
+        let count = max.min(socket.queue.len());
+        let (front, back) = socket.queue.as_slices();
+        let from_front = count.min(front.len());
+        into.extend_from_slice(&front[..from_front]);
+        into.extend_from_slice(&back[..count - from_front]);
+        socket.queue.drain(..count);
+        socket.read += count as u64;
+        let shut = before < segment && socket.window() > before;
+        if shut && !socket.dead {
+            self.acknowledge(link, end, false);
+        }
+        count
+    }
+
+    /// Ends this end's stream; reading goes on.
+    pub fn shutdown(&mut self, link: LinkId, end: End) {
+        self.socket_mut(link, end).fin = true;
+        self.pump(link, end);
+    }
+
+    /// The process closes: with unread bytes the peer gets a reset, else a FIN behind what was written.
+    pub fn close(&mut self, link: LinkId, end: End) {
+        let established = self.links[link].established || end == End::Broker;
+        let socket = self.socket_mut(link, end);
+        if socket.life != Life::Held {
+            return;
+        }
+        if socket.dead {
+            socket.life = Life::Gone;
+        } else if !established || !socket.queue.is_empty() {
+            self.abort(link, end);
+        } else {
+            socket.life = Life::Orphan;
+            self.shutdown(link, end);
+            self.bury(link, end);
+        }
+    }
+
+    /// Closes with a reset: what is unsent is never sent.
+    pub fn abort(&mut self, link: LinkId, end: End) {
+        let dead = self.socket(link, end).dead;
+        self.socket_mut(link, end).life = Life::Gone;
+        if !dead {
+            self.send_reset(link, end);
+        }
+    }
+
+    /// All packets to `end` are lost from now on. The broker's kernel notices in the end.
+    pub fn cut(&mut self, link: LinkId, end: End) {
+        self.links[link].cut[end as usize] = true;
+        self.after(USER_TIMEOUT_US, Event::PeerGivenUp(link));
+    }
+
+    /// Packets pass again.
+    pub fn mend(&mut self, link: LinkId) {
+        self.links[link].cut = [false; 2];
+    }
+
+    /// Something in the middle resets both ends.
+    pub fn inject_reset(&mut self, link: LinkId) {
+        self.send_reset(link, End::Client);
+        self.send_reset(link, End::Broker);
+    }
+
+    fn give_up(&mut self, link: LinkId, end: End) {
+        if self.links[link].cut != [false; 2] {
+            self.break_off(link, end);
+        }
+    }
+
+    fn break_off(&mut self, link: LinkId, end: End) {
+        let now = self.now;
+        let socket = self.socket_mut(link, end);
+        socket.dead = true;
+        socket.changed_at = now;
+        if socket.life == Life::Orphan {
+            socket.life = Life::Gone;
+        }
+        self.news.push((link, end));
+    }
+
+    fn send_reset(&mut self, link: LinkId, from: End) {
+        self.post(link, from, |packet| packet.reset = true);
+    }
+
+    fn acknowledge(&mut self, link: LinkId, from: End, probe: bool) {
+        self.post(link, from, |packet| packet.probe = probe);
+    }
+
+    /// Puts one packet on the wire. Order is kept per direction.
+    fn post(&mut self, link: LinkId, from: End, fill: impl FnOnce(&mut Packet)) {
+        let to = from.other();
+        let socket = self.socket_mut(link, from);
+        socket.ack_owed = false;
+        let mut packet = Packet {
+            link,
+            to,
+            seq: socket.sent,
+            len: 0,
+            fin: false,
+            reset: false,
+            probe: false,
+            ack: socket.received,
+            window_edge: socket.received + socket.window(),
+        };
+        fill(&mut packet);
+        let wire = &self.links[link].wire;
+        let (delay, jitter, loss) = (wire.delay, wire.jitter, wire.loss);
+        if self.rng.chance(loss) {
+            return;
+        }
+        let at = self.now + delay + self.rng.below(jitter + 1);
+        let at = at.max(self.links[link].last_arrival[to as usize]);
+        self.links[link].last_arrival[to as usize] = at;
+        self.at(at, Event::Arrives(packet));
+    }
+
+    /// Sends what the window allows.
+    fn pump(&mut self, link: LinkId, end: End) {
+        if !self.links[link].established && end == End::Client {
+            return;
+        }
+        loop {
+            let segment = self.links[link].wire.segment as u64;
+            let socket = self.socket_mut(link, end);
+            if socket.dead || socket.life == Life::Gone {
+                return;
+            }
+            let written = socket.out.len() as u64;
+            let seq = socket.sent;
+            let len = written.min(socket.window_edge).saturating_sub(seq).min(segment);
+            let fin = socket.fin && seq + len == written && seq <= written;
+            if len == 0 && !fin {
+                break;
+            }
+            socket.sent = seq + len + u64::from(fin);
+            self.post(link, end, |packet| {
+                packet.seq = seq;
+                packet.len = len;
+                packet.fin = fin;
+            });
+        }
+        self.arm_retransmit(link, end);
+    }
+
+    fn arm_retransmit(&mut self, link: LinkId, end: End) {
+        let socket = self.socket_mut(link, end);
+        let all = socket.out.len() as u64 + u64::from(socket.fin);
+        if socket.rto_armed || socket.acked >= all {
+            return;
+        }
+        socket.rto_armed = true;
+        let (token, rto) = (socket.rto_token, socket.rto);
+        self.after(rto, Event::Retransmit { link, end, token });
+    }
+
+    fn retransmit(&mut self, link: LinkId, end: End, token: u64) {
+        let socket = self.socket_mut(link, end);
+        if socket.rto_token != token {
+            return;
+        }
+        socket.rto_armed = false;
+        socket.rto = (socket.rto * 2).min(RTO_MAX_US);
+        if socket.dead || socket.life == Life::Gone {
+            return;
+        }
+        if socket.acked < socket.sent {
+            socket.sent = socket.acked;
+            self.pump(link, end);
+        } else if socket.sent < socket.out.len() as u64 {
+            // A closed window: ask whether it has opened.
+            self.acknowledge(link, end, true);
+            self.arm_retransmit(link, end);
+        }
+    }
+
+    fn arrives(&mut self, packet: Packet) {
+        let Packet { link, to, .. } = packet;
+        if self.links[link].cut[to as usize] {
+            return;
+        }
+        let now = self.now;
+        let socket = self.socket_mut(link, to);
+        if socket.life == Life::Gone || socket.dead {
+            if !packet.reset && !socket.time_wait {
+                self.send_reset(link, to);
+            }
+            return;
+        }
+        if packet.reset {
+            if !self.links[link].established && to == End::Client {
+                self.links[link].refused = true;
+            }
+            return self.break_off(link, to);
+        }
+        if packet.ack > socket.acked {
+            socket.acked = packet.ack;
+            socket.sent = socket.sent.max(packet.ack);
+            socket.rto = RTO_FIRST_US;
+            socket.rto_token += 1;
+            socket.rto_armed = false;
+            socket.changed_at = now;
+            self.news.push((link, to));
+        }
+        let socket = self.socket_mut(link, to);
+        socket.window_edge = socket.window_edge.max(packet.window_edge);
+        if (packet.len > 0 || packet.fin || packet.probe) && !self.take_in(packet) {
+            return;
+        }
+        self.pump(link, to);
+        self.bury(link, to);
+    }
+
+    /// The data of a packet. False: it was answered with a reset.
+    fn take_in(&mut self, packet: Packet) -> bool {
+        let Packet { link, to, .. } = packet;
+        let now = self.now;
+        let delayed_ack = self.links[link].wire.delayed_ack;
+        let [client, broker] = &mut self.links[link].ends;
+        let (socket, peer) = match to {
+            End::Client => (client, broker),
+            End::Broker => (broker, client),
+        };
+        let data_end = packet.seq + packet.len;
+        let mut learnt = false;
+        if packet.seq <= socket.received && !socket.peer_fin {
+            let fresh = data_end.saturating_sub(socket.received).min(socket.window());
+            if fresh > 0 && socket.life == Life::Orphan {
+                // Nobody will ever read it: Linux says so with a reset.
+                socket.life = Life::Gone;
+                self.send_reset(link, to);
+                return false;
+            }
+            let from = socket.received as usize;
+            socket.queue.extend(&peer.out[from..from + fresh as usize]);
+            socket.received += fresh;
+            learnt = fresh > 0;
+            if packet.fin && socket.received == data_end {
+                socket.peer_fin = true;
+                socket.received += 1;
+                learnt = true;
+            }
+        }
+        if learnt {
+            socket.changed_at = now;
+            self.news.push((link, to));
+        }
+        if !packet.fin && !packet.probe && self.rng.chance(delayed_ack) {
+            self.socket_mut(link, to).ack_owed = true;
+            self.after(DELAYED_ACK_US, Event::AckIsDue { link, end: to });
+        } else {
+            self.acknowledge(link, to, false);
+        }
+        true
+    }
+
+    /// An orphan whose FINs are exchanged is gone.
+    fn bury(&mut self, link: LinkId, end: End) {
+        let socket = self.socket_mut(link, end);
+        if socket.life == Life::Orphan && socket.peer_fin && socket.acked > socket.out.len() as u64 {
+            socket.life = Life::Gone;
+            socket.time_wait = true;
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! What a core asks of its engine, and whether it may.
+
+use super::super::net::{End, LinkId, Net, Us};
+use super::{Attempt, Cordon, Doing, Ended, Oracle, find, run_in};
+use pilotlight::broker::settings::{Confirm, MatchOrder};
+
+impl Oracle {
+    pub fn sends(&mut self, link: LinkId, payload: &[u8], now: Us, net: &Net) {
+        let conn = self.conn(link);
+        let status = status_of(payload);
+        match conn.doing {
+            Doing::Lawless => {}
+            Doing::Held { .. } if status != 200 => {
+                self.fail(format!("the poll on link {link} is answered {status}"));
+            }
+            Doing::Held { key, node } => {
+                let Some(run) = run_in(payload).filter(|run| *run < self.runs.len()) else {
+                    return self.fail(format!("link {link} is sent a run that nobody dispatched"));
+                };
+                self.check_offer(link, key, node, run, payload, now, net);
+                self.claims(link, run, payload, now, net);
+            }
+            Doing::Awaiting { run } => {
+                let answer = match payload {
+                    bytes if bytes.ends_with(b"\r\n\r\n{\"didWarmStart\":true}") => true,
+                    bytes if bytes.ends_with(b"\r\n\r\n{\"didWarmStart\":false}") => false,
+                    _ => {
+                        return self
+                            .fail(format!("run {run}'s dispatch is answered {status}, not a verdict"));
+                    }
+                };
+                // A drain ends the connection behind its answer.
+                conn.last_close |= find(payload, b"\r\nConnection: close\r\n").is_some();
+                conn.doing = Doing::Answering;
+                conn.since = now;
+                self.answers(run, answer, now, net);
+            }
+            Doing::Answering if status == 200 => {}
+            Doing::Nothing if status == 100 && conn.begun.is_some() => conn.interim = true,
+            doing => self.fail(format!(
+                "link {link} is sent a {status} while it is {doing:?}: {}",
+                String::from_utf8_lossy(&payload[..payload.len().min(120)])
+            )),
+        }
+    }
+
+    pub fn probes(&mut self, link: LinkId) {
+        if let Doing::Claimed { attempt } = self.conn(link).doing {
+            self.attempts[attempt].probing = true;
+        }
+    }
+
+    /// May this run go to this poll?
+    #[allow(clippy::too_many_arguments)]
+    fn check_offer(
+        &mut self,
+        link: LinkId,
+        key: usize,
+        node: usize,
+        run: usize,
+        payload: &[u8],
+        now: Us,
+        net: &Net,
+    ) {
+        let (run_key, message) = (self.runs[run].key, self.runs[run].message.clone());
+        let head_end = find(payload, b"\r\n\r\n").map_or(0, |at| at + 4);
+        if payload[head_end..] != message[..] {
+            self.fail(format!("run {run} is not sent byte for byte"));
+        }
+        if run_key != key {
+            self.fail(format!("run {run} of key {run_key} goes to a poll of key {key}"));
+        }
+        if let Some(wrong) = self.wrong_to_offer(run, now) {
+            self.fail(format!("run {run} is offered to link {link} {wrong}"));
+        }
+        let conn = self.conn(link);
+        let (core, order, since) = (conn.core, conn.order, conn.since);
+        if self.cores[core].drain_began.is_some() {
+            self.fail(format!("link {link} is offered run {run} while core {core} drains"));
+        }
+        if self.covered(&self.cores[core].cordons_surely, key, node) {
+            self.fail(format!("link {link} is offered run {run} although it is cordoned"));
+        }
+        let offered_ms = self.settings.connection_timeout_ms - self.settings.guard_ms;
+        if now >= since + offered_ms * 1_000 {
+            self.fail(format!("link {link} is offered run {run} in its last moments"));
+        }
+        let newest = self.settings.match_order == MatchOrder::Newest;
+        let better = self
+            .offerable(core, key, now, net)
+            .find(|(_, other)| if newest { *other > order } else { *other < order });
+        // What a lifted cordon lets in again comes in no order.
+        if self.cores[core].uncordoned_at == 0
+            && let Some((other, _)) = better
+        {
+            self.fail(format!("link {link} is offered run {run} although link {other} comes first"));
+        }
+    }
+
+    fn claims(&mut self, link: LinkId, run: usize, payload: &[u8], now: Us, net: &Net) {
+        let attempt = self.attempts.len();
+        self.attempts.push(Attempt {
+            run,
+            link,
+            at: now,
+            stream_end: (net.socket(link, End::Broker).out.len() + payload.len()) as u64,
+            sent: false,
+            fin_before_sent: false,
+            facts: None,
+            unacked: payload.len() as u64,
+            progress_at: now,
+            probing: false,
+            half_closed: false,
+            ended: None,
+            ended_at: 0,
+        });
+        self.runs[run].attempts.push(attempt);
+        let conn = self.conn(link);
+        conn.doing = Doing::Claimed { attempt };
+        let core = conn.core;
+        self.cores[core].attempts += 1;
+        self.tally.count("attempts");
+        if self.runs[run].home != core {
+            self.tally.count("attempts on another core");
+        }
+        self.trace.say(net.now, || format!("core {core} offers run {run} to the poll on link {link}"));
+    }
+
+    /// Why a run must not be offered to any poll now.
+    fn wrong_to_offer(&self, run: usize, now: Us) -> Option<String> {
+        let record = &self.runs[run];
+        let deadline = self.deadline(run);
+        if record.since.is_none() {
+            return Some("before its dispatch is whole".into());
+        }
+        if now >= deadline {
+            return Some("after its deadline".into());
+        }
+        if record.answer.is_some() && record.answered_at < deadline {
+            return Some("after it was answered".into());
+        }
+        if record.attempts.len() >= usize::from(self.settings.attempts_max) {
+            return Some("after as many attempts as are allowed".into());
+        }
+        let mut others = record.attempts.iter().map(|&at| &self.attempts[at]);
+        let other = others.find(|attempt| attempt.ended != Some(Ended::Released))?;
+        Some(format!("while link {} has it ({:?})", other.link, other.ended))
+    }
+
+    fn covered(&self, cordons: &[Cordon], key: usize, node: usize) -> bool {
+        cordons.iter().any(|cordon| match *cordon {
+            Cordon::Node(covered) => covered == node,
+            Cordon::Key(covered) => self.deployments[covered] == self.deployments[key],
+        })
+    }
+
+    /// Polls on `core` that certainly may be offered a run of `key` now: links and order.
+    pub(super) fn offerable<'a>(
+        &'a self,
+        core: usize,
+        key: usize,
+        now: Us,
+        net: &'a Net,
+    ) -> impl Iterator<Item = (LinkId, u64)> + 'a {
+        let open = self.open_on(core).filter(move |_| !self.cores[core].drain_asked);
+        open.filter_map(move |(link, conn)| {
+            let Doing::Held { key: held, node } = conn.doing else { return None };
+            if held != key || self.covered(&self.cores[core].cordons_maybe, held, node) {
+                return None;
+            }
+            // The guard, and as much again for the round trip.
+            let settings = &self.settings;
+            let guard = settings.guard_ms * 1_000;
+            let correction = (4 * net.links[link].wire.delay).min(guard);
+            let until =
+                (conn.since + settings.connection_timeout_ms * 1_000).saturating_sub(guard + correction);
+            (now < until).then_some((link, conn.order))
+        })
+    }
+
+    fn answers(&mut self, run: usize, answer: bool, now: Us, net: &Net) {
+        let record = &mut self.runs[run];
+        if record.answer.is_some() {
+            return self.fail(format!("run {run} is answered twice"));
+        }
+        record.answer = Some(answer);
+        record.answered_at = now;
+        let home = record.home;
+        self.trace.say(net.now, || format!("core {home} answers {answer} to run {run}"));
+        let confirmed =
+            self.runs[run].attempts.iter().any(|&at| self.attempts[at].ended == Some(Ended::Confirmed));
+        if answer {
+            self.tally.count("hits");
+            self.cores[home].hits += 1;
+            if !confirmed {
+                self.fail(format!("run {run} is answered true, and no delivery is confirmed"));
+            }
+            return;
+        }
+        self.tally.count("misses");
+        self.cores[home].misses += 1;
+        if let Some(wrong) = self.wrong_to_refuse(run, confirmed, now, net) {
+            self.fail(format!("run {run} is answered false although {wrong}"));
+        }
+    }
+
+    /// Why a run must not be answered false now.
+    fn wrong_to_refuse(&mut self, run: usize, confirmed: bool, now: Us, net: &Net) -> Option<String> {
+        let record = &self.runs[run];
+        let attempts = || record.attempts.iter().map(|&at| &self.attempts[at]);
+        if now >= self.deadline(run) {
+            // Only a poll that was still being waited for can have taken so long.
+            let busy =
+                attempts().any(|attempt| attempt.ended.is_none() || now < attempt.ended_at + BARELY_US);
+            self.tally.count("misses at the deadline");
+            return (self.punctual && !busy).then(|| "nobody kept it waiting until its deadline".into());
+        }
+        if confirmed {
+            return Some("its delivery is confirmed".into());
+        }
+        if attempts().any(|attempt| attempt.ended.is_none()) {
+            return Some("a poll has it".into());
+        }
+        let home = record.home;
+        let tried_all = record.attempts.len() >= usize::from(self.settings.attempts_max);
+        if tried_all || self.keys_scarce || self.cores[home].drain_asked {
+            return None;
+        }
+        // A poll that waited all the while must have been found.
+        let (key, dispatched) = (record.key, record.since.map_or(0, |since| since.1));
+        (0..self.cores.len()).find_map(|core| {
+            let clock = self.cores[core].now.max(now);
+            let mut waiting = self.offerable(core, key, clock, net);
+            let (link, _) =
+                waiting.find(|(link, _)| core == home || self.findable_since(*link) < dispatched)?;
+            Some(format!("a poll waits for it on link {link}"))
+        })
+    }
+
+    /// Since when others can find the poll on `link` (the network's clock).
+    fn findable_since(&self, link: LinkId) -> Us {
+        self.conns[link]
+            .as_ref()
+            .map_or(Us::MAX, |conn| conn.since_net.max(self.cores[conn.core].uncordoned_at))
+    }
+
+    pub fn closes(&mut self, link: LinkId, reset: bool, held_back: bool, now: Us, net: &Net) {
+        let open: usize = self.open.iter().map(Vec::len).sum();
+        let at_limit = open > self.settings.connections_max;
+        let core = self.conn(link).core;
+        self.open[core].retain(|other| *other != link);
+        let conn = self.conn(link);
+        conn.open = false;
+        let (doing, since, begun, told_reset) = (conn.doing, conn.since, conn.begun, conn.told_reset);
+        let ended = conn.told_fin || told_reset;
+        let fresh = conn.received == 0;
+        let view = &self.cores[core];
+        let settings = &self.settings;
+        let drain_us = settings.drain_time_ms * 1_000;
+        let drained = match view.drain_began {
+            Some(began) => now >= began + drain_us,
+            None => view.drain_asked && drain_us == 0,
+        };
+        let past = |since: Us, ms: u64| now >= since + ms * 1_000;
+        let called_for = match doing {
+            Doing::Lawless | Doing::Closing => true,
+            Doing::Claimed { attempt } => {
+                return self.claim_ends(attempt, reset, told_reset, held_back, now, net);
+            }
+            Doing::Held { key, node } => {
+                let no_room = now == since && self.keys_scarce;
+                let cordoned = self.covered(&view.cordons_maybe, key, node);
+                let expired = past(since, settings.connection_timeout_ms + settings.guard_ms);
+                ended || expired || view.drain_asked || no_room || cordoned
+            }
+            Doing::Awaiting { .. } => told_reset,
+            Doing::Answering => told_reset || past(since, settings.write_timeout_ms),
+            Doing::Nothing if ended || drained => true,
+            Doing::Nothing if fresh => at_limit || past(since, settings.preconnect_timeout_ms),
+            Doing::Nothing if view.drain_asked => true,
+            Doing::Nothing => match begun {
+                Some(begun) => past(begun, settings.request_timeout_ms),
+                None => past(since, settings.idle_timeout_ms),
+            },
+        };
+        if !called_for {
+            self.fail(format!(
+                "link {link} is closed {} us after it became {doing:?} (begun {begun:?}), and nothing called for it",
+                now - since
+            ));
+        }
+    }
+
+    /// The core gives up a claimed poll, or says that it is done with it.
+    fn claim_ends(
+        &mut self,
+        attempt: usize,
+        reset: bool,
+        told_reset: bool,
+        held_back: bool,
+        now: Us,
+        net: &Net,
+    ) {
+        let record = &self.attempts[attempt];
+        let (run, link) = (record.run, record.link);
+        if record.ended == Some(Ended::Confirmed) {
+            if reset {
+                self.fail(format!("run {run} is delivered on link {link}, which is reset"));
+            }
+            return;
+        }
+        if !reset {
+            return self
+                .fail(format!("link {link} has run {run}, unconfirmed, and is closed without a reset"));
+        }
+        let settings = &self.settings;
+        let waited = |ms: u64| now >= record.at + ms * 1_000;
+        let late = now >= self.deadline(run);
+        let told_end = told_reset || record.fin_before_sent || record.facts.is_some_and(|facts| !facts.alive);
+        let why = match record.facts {
+            _ if told_end => "released: the connection's end",
+            _ if late => "released: the deadline",
+            Some(facts) if record.sent && facts.unacked_bytes == 0 && waited(settings.read_timeout_ms) => {
+                "released: not read"
+            }
+            Some(facts) if facts.unacked_bytes > 0 && waited(settings.ack_timeout_ms) => {
+                "released: not acknowledged"
+            }
+            _ => {
+                let after = now - record.at;
+                return self
+                    .fail(format!("run {run} is taken back from link {link} after {after} us for nothing"));
+            }
+        };
+        // What the core could have known by asking, and would have been told.
+        let broker = net.socket(link, End::Broker);
+        let proof = broker.alive()
+            && broker.acked >= record.stream_end
+            && (settings.confirm == Confirm::Ack || broker.peer_fin);
+        if proof && !told_end && !late && !held_back {
+            self.fail(format!("run {run} is taken back from link {link} although its delivery is proved"));
+        }
+        self.attempts[attempt].ended = Some(Ended::Released);
+        self.attempts[attempt].ended_at = now;
+        self.tally.count(why);
+        self.trace.say(net.now, || format!("run {run} is taken back from link {link} ({why})"));
+    }
+}
+
+fn status_of(payload: &[u8]) -> u16 {
+    let digits = payload.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// A core's own pace: what happened this long ago has just happened.
+const BARELY_US: Us = 5_000;

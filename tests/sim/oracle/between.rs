@@ -1,0 +1,142 @@
+//! What holds between two turns of a core.
+
+use super::super::net::{Net, Us};
+use super::{Conn, Doing, Oracle, TICK_US};
+use pilotlight::broker::report::{Counters, KeyReport};
+
+/// A core as it describes itself.
+pub struct SelfView<'a> {
+    pub waiting: usize,
+    pub connections: usize,
+    pub buffered_bytes: usize,
+    pub next_deadline: Option<Us>,
+    pub counters: &'a Counters,
+}
+
+impl Oracle {
+    /// Compares `core`, at its time `now`, with what it was told and did.
+    pub fn check_core(&mut self, core: usize, own: &SelfView<'_>, now: Us) {
+        self.cores[core].now = now;
+        let (mut held, mut lawless, mut allowed) = (0, 0, 0);
+        let (mut late, mut first_due) = (None, Us::MAX);
+        for (link, conn) in self.open_on(core) {
+            held += usize::from(matches!(conn.doing, Doing::Held { .. } | Doing::Claimed { .. }));
+            lawless += usize::from(conn.doing == Doing::Lawless);
+            allowed += self.buffers_allowed(conn);
+            if let Some(due) = self.due(conn) {
+                first_due = first_due.min(due);
+                if now >= due + TICK_US {
+                    late.get_or_insert((link, conn.doing, now - due));
+                }
+            }
+        }
+        let open = self.open[core].len();
+        let view = &self.cores[core];
+        let counted = (view.hits, view.misses, view.attempts);
+        if let Some((link, doing, by)) = late {
+            self.fail(format!("link {link} is still {doing:?}, {by} us after its time"));
+        }
+        if first_due != Us::MAX && own.next_deadline.is_none_or(|next| next > first_due + TICK_US) {
+            let next = own.next_deadline;
+            self.fail(format!("core {core} would sleep until {next:?}, and something is due at {first_due}"));
+        }
+        if own.connections != open {
+            self.fail(format!("core {core} counts {} connections, and there are {open}", own.connections));
+        }
+        if own.waiting < held || own.waiting > held + lawless {
+            self.fail(format!("core {core} counts {} polls, and there are {held}", own.waiting));
+        }
+        if own.buffered_bytes > allowed {
+            self.fail(format!(
+                "core {core} owns {} bytes of buffers, and needs {allowed} at most",
+                own.buffered_bytes
+            ));
+        }
+        let counters = own.counters;
+        if (counters.hits, counters.misses, counters.attempts) != counted {
+            self.fail(format!("core {core} counts {counters:?}; hits, misses, attempts were {counted:?}"));
+        }
+    }
+
+    /// When the core must have done something about this connection.
+    fn due(&self, conn: &Conn) -> Option<Us> {
+        let settings = &self.settings;
+        let after = |ms: u64| Some(conn.since + ms * 1_000);
+        match conn.doing {
+            Doing::Lawless | Doing::Closing => None,
+            Doing::Held { .. } => {
+                let expiry = conn.since + (settings.connection_timeout_ms + settings.guard_ms) * 1_000;
+                let drain = self.cores[conn.core].drain_began;
+                let drained = drain.map(|began| (began + settings.drain_time_ms * 1_000, began < conn.since));
+                match drained {
+                    // It came too late to be held at all.
+                    Some((_, true)) => Some(conn.since.saturating_sub(TICK_US)),
+                    Some((at, false)) => Some(expiry.min(at)),
+                    None => Some(expiry),
+                }
+            }
+            Doing::Claimed { attempt } => {
+                let attempt = &self.attempts[attempt];
+                let patience = settings.ack_timeout_ms.max(settings.read_timeout_ms);
+                let deadline = self.deadline(attempt.run);
+                let due = deadline.min(attempt.progress_at + patience * 1_000);
+                Some(if attempt.probing { deadline } else { due })
+            }
+            Doing::Awaiting { .. } => after(settings.dispatch_timeout_ms),
+            Doing::Answering => after(settings.write_timeout_ms),
+            Doing::Nothing if conn.interim => None,
+            Doing::Nothing if conn.received == 0 => after(settings.preconnect_timeout_ms),
+            Doing::Nothing => match conn.begun {
+                Some(begun) => Some(begun + settings.request_timeout_ms * 1_000),
+                None => after(settings.idle_timeout_ms),
+            },
+        }
+    }
+
+    /// What a connection may own for bytes that can't be used yet: nothing while it has sent nothing
+    /// but what is being answered.
+    fn buffers_allowed(&self, conn: &Conn) -> usize {
+        const ONE_READ: usize = 64 * 1024;
+        let settings = &self.settings;
+        // A vector doubles as it grows.
+        let pipelined = 2 * (settings.pipeline_bytes_max.max(settings.head_bytes_max) + ONE_READ);
+        let body = 2 * settings.body_bytes_max.max(ONE_READ);
+        let used = conn.next.checked_sub(1).map_or(0, |last| conn.script[last].end);
+        match conn.doing {
+            Doing::Lawless | Doing::Closing => pipelined + body,
+            _ if conn.received == used => 0,
+            Doing::Nothing => pipelined + body,
+            _ => pipelined,
+        }
+    }
+
+    /// A connection that the core doesn't read from.
+    pub fn check_paused(&mut self, link: usize) {
+        if self.conn(link).doing == Doing::Nothing {
+            self.fail(format!("link {link} is not read from, and its request is incomplete"));
+        }
+    }
+
+    /// Keys of `core` for which a poll waits that others must be able to find.
+    pub fn keys_to_be_found(&self, core: usize, net: &Net) -> Vec<usize> {
+        let now = self.cores[core].now;
+        let keys = 0..self.deployments.len();
+        keys.filter(|key| self.offerable(core, *key, now, net).next().is_some()).collect()
+    }
+
+    /// A core's own list of who waits for `key`.
+    pub fn check_key(&mut self, core: usize, key: usize, report: Option<&KeyReport>, net: &Net) {
+        let now = self.cores[core].now;
+        let at_least = self.offerable(core, key, now, net).count();
+        let of_key = |conn: &Conn| match conn.doing {
+            Doing::Held { key: held, .. } => held == key,
+            Doing::Claimed { attempt } => self.runs[self.attempts[attempt].run].key == key,
+            _ => false,
+        };
+        let at_most = self.open_on(core).filter(|(_, conn)| of_key(conn)).count();
+        let own = report.map_or(0, |report| report.waiting as usize);
+        if own < at_least || own > at_most {
+            self.fail(format!("core {core} reports {own} polls of key {key}; {at_least} to {at_most} wait"));
+        }
+    }
+}

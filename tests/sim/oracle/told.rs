@@ -1,0 +1,170 @@
+//! What a core is told, before it acts on it.
+
+use super::super::net::{End, Life, LinkId, Net, Us};
+use super::{Ask, Conn, Doing, Ended, Kind, Oracle};
+use pilotlight::broker::io::TcpFacts;
+use pilotlight::broker::settings::Confirm;
+
+impl Oracle {
+    pub fn told_accepted(&mut self, core: usize, link: LinkId, now: Us) {
+        if self.conns.len() <= link {
+            self.conns.resize_with(link + 1, || None);
+        }
+        self.open[core].push(link);
+        self.conns[link] = Some(Conn {
+            core,
+            doing: Doing::Nothing,
+            since: now,
+            since_net: 0,
+            order: 0,
+            script: self.scripts.get(link).cloned().unwrap_or_default(),
+            next: 0,
+            received: 0,
+            begun: None,
+            last_close: false,
+            told_fin: false,
+            told_reset: false,
+            open: true,
+            interim: false,
+        });
+    }
+
+    pub fn told_bytes(&mut self, link: LinkId, count: usize, now: Us, net: &Net) {
+        self.conn(link).received += count as u64;
+        self.advance(link, now, net);
+    }
+
+    /// Begins the next request of the script if all of it is there.
+    fn advance(&mut self, link: LinkId, now: Us, net: &Net) {
+        let conn = self.conn(link);
+        if conn.doing != Doing::Nothing {
+            return;
+        }
+        let begins = conn.next.checked_sub(1).map_or(0, |last| conn.script[last].end);
+        if conn.received <= begins {
+            return;
+        }
+        conn.begun.get_or_insert(now);
+        let Some(&Ask { kind, end, close }) = conn.script.get(conn.next) else {
+            conn.doing = Doing::Lawless;
+            return;
+        };
+        if kind == Kind::Garbage {
+            conn.doing = Doing::Lawless;
+            return;
+        }
+        if conn.received < end {
+            return;
+        }
+        conn.next += 1;
+        conn.begun = None;
+        conn.since = now;
+        conn.since_net = net.now;
+        conn.last_close = close;
+        match kind {
+            Kind::Poll { key, node } => {
+                conn.doing = Doing::Held { key, node };
+                self.orders += 1;
+                self.conn(link).order = self.orders;
+                self.tally.count("polls");
+            }
+            Kind::Dispatch { run } => {
+                conn.doing = Doing::Awaiting { run };
+                let core = conn.core;
+                self.runs[run].since = Some((now, net.now));
+                self.runs[run].home = core;
+                self.tally.count("dispatches");
+            }
+            Kind::Connect => conn.doing = Doing::Answering,
+            Kind::Garbage => {}
+        }
+    }
+
+    pub fn told_sent(&mut self, link: LinkId, now: Us, net: &Net) {
+        let confirm = self.settings.confirm;
+        let conn = self.conn(link);
+        match conn.doing {
+            Doing::Claimed { attempt } => {
+                self.attempts[attempt].sent = true;
+                if confirm == Confirm::Write {
+                    self.proved(link, attempt, now, net);
+                }
+            }
+            Doing::Answering => self.request_done(link, now, net),
+            Doing::Nothing if conn.interim => conn.interim = false,
+            _ => {}
+        }
+    }
+
+    pub fn told_acked(&mut self, link: LinkId, now: Us, net: &Net) {
+        if let Doing::Claimed { attempt } = self.conn(link).doing
+            && self.settings.confirm == Confirm::Ack
+        {
+            self.proved(link, attempt, now, net);
+        }
+    }
+
+    pub fn told_fin(&mut self, link: LinkId, facts: Option<TcpFacts>, now: Us, net: &Net) {
+        let conn = self.conn(link);
+        conn.told_fin = true;
+        if let Doing::Claimed { attempt } = conn.doing {
+            self.attempts[attempt].fin_before_sent |= !self.attempts[attempt].sent || facts.is_none();
+            if let Some(facts) = facts {
+                self.told_facts(link, facts, now, net);
+            }
+        }
+    }
+
+    pub fn told_reset(&mut self, link: LinkId) {
+        self.conn(link).told_reset = true;
+    }
+
+    pub fn told_facts(&mut self, link: LinkId, facts: TcpFacts, now: Us, net: &Net) {
+        let conn = self.conn(link);
+        let told_fin = conn.told_fin;
+        let Doing::Claimed { attempt } = conn.doing else { return };
+        let record = &mut self.attempts[attempt];
+        record.probing = false;
+        record.facts = Some(facts);
+        if facts.unacked_bytes < record.unacked {
+            record.unacked = facts.unacked_bytes;
+            record.progress_at = now;
+        }
+        let all = facts.alive && record.sent && facts.unacked_bytes == 0 && !record.fin_before_sent;
+        if all && (told_fin || self.settings.confirm == Confirm::Ack) {
+            self.proved(link, attempt, now, net);
+        }
+    }
+
+    /// The core has now been told what the mode asks for. Is it so?
+    fn proved(&mut self, link: LinkId, attempt: usize, now: Us, net: &Net) {
+        let record = &mut self.attempts[attempt];
+        let (run, stream_end) = (record.run, record.stream_end);
+        let client = net.socket(link, End::Client);
+        let broker = net.socket(link, End::Broker);
+        let has_all = client.received >= stream_end;
+        record.half_closed = client.fin && client.life == Life::Held && client.read < stream_end;
+        let so = match self.settings.confirm {
+            Confirm::Read => has_all && (client.read >= stream_end || record.half_closed),
+            Confirm::Ack => has_all && broker.acked >= stream_end,
+            Confirm::Write => broker.out.len() as u64 >= stream_end,
+        };
+        record.ended = Some(Ended::Confirmed);
+        record.ended_at = now;
+        if !so {
+            self.fail(format!(
+                "what was told of link {link} proves that run {run} is delivered, and it is not"
+            ));
+        }
+        if self.settings.confirm != Confirm::Read {
+            self.request_done(link, now, net);
+        }
+    }
+
+    fn request_done(&mut self, link: LinkId, now: Us, net: &Net) {
+        let conn = self.conn(link);
+        conn.doing = if conn.last_close { Doing::Closing } else { Doing::Nothing };
+        conn.since = now;
+        self.advance(link, now, net);
+    }
+}

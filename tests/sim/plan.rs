@@ -1,0 +1,252 @@
+//! What a seed stands for: settings, population, faults and how likely each is.
+
+use super::net::Wire;
+use super::rng::Rng;
+use pilotlight::broker::settings::{Confirm, MatchOrder, Settings};
+
+/// Probabilities, each zero in about half of all worlds.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    /// A read brings less than there is; a write takes less than there is room for.
+    pub partial: f64,
+    /// A socket's news is told some turns late, and so behind that of others.
+    pub held_back: f64,
+    /// A fact about an earlier user of a slot.
+    pub stale: f64,
+    pub accept_fails: f64,
+    /// The kernel acknowledged, but no event says so.
+    pub ack_unannounced: f64,
+    /// A core does not run for a while.
+    pub stall: f64,
+    pub stall_max: u64,
+    /// A message between cores takes long.
+    pub slow_mail: f64,
+    pub slow_mail_max: u64,
+    pub clock_jump: bool,
+    pub loss: f64,
+    pub delayed_ack: f64,
+    /// A runner does something unfortunate when a response reaches it.
+    pub runner_on_response: f64,
+    /// A runner does something unfortunate at a random moment of a poll.
+    pub runner_on_poll: f64,
+    /// Half of what befalls runners is this.
+    pub favourite: u64,
+    /// A supervisor does something unfortunate with a dispatch.
+    pub supervisor: f64,
+    /// A request is written in small pieces, with time between them.
+    pub fragments: f64,
+    /// Something behind a request that is not answered yet.
+    pub pipelined: f64,
+    /// The wire to a machine is cut, for ever or for a while.
+    pub cut: f64,
+}
+
+/// One key.
+#[derive(Clone, Debug)]
+pub struct KeySpec {
+    pub deployment: String,
+    pub version: String,
+    /// As the poll's header has it, and as the message has it: one number.
+    pub cpu: (&'static str, &'static str),
+    pub memory: (&'static str, &'static str),
+}
+
+/// What the control plane does.
+#[derive(Clone, Debug)]
+pub enum AdminAct {
+    CordonNode(usize),
+    UncordonNode(usize),
+    CordonDeployment(usize),
+    UncordonDeployment(usize),
+    Report,
+    Drain,
+}
+
+pub struct Plan {
+    pub cores: usize,
+    pub settings: Settings,
+    pub faults: Faults,
+    pub keys: Vec<KeySpec>,
+    pub nodes: usize,
+    pub runners: usize,
+    pub supervisors: usize,
+    pub strangers: usize,
+    /// Nothing new begins after this.
+    pub busy_us: u64,
+    pub dispatches: u64,
+    pub message_bytes_max: u64,
+    pub own_dispatch_listener: bool,
+    pub admin: Vec<(u64, AdminAct)>,
+    pub rng: Rng,
+}
+
+impl Plan {
+    pub fn draw(seed: u64) -> Plan {
+        let mut rng = Rng::new(seed);
+        let own_dispatch_listener = rng.chance(0.5);
+        let settings = settings(&mut rng, own_dispatch_listener);
+        let keys = keys(&mut rng);
+        let nodes = rng.range(1, 3) as usize;
+        let busy_us = rng.range(1, 4) * settings.connection_timeout_ms.clamp(800, 4_000) * 1_000;
+        let faults = faults(&mut rng);
+        let admin = admin(&mut rng, busy_us, nodes, keys.len());
+        Plan {
+            cores: rng.pick(&[1, 1, 2, 2, 3, 4]),
+            faults,
+            nodes,
+            runners: rng.range(1, 10) as usize,
+            supervisors: rng.range(1, 4) as usize,
+            strangers: rng.pick(&[0, 0, 1, 3]),
+            dispatches: rng.range(4, 40),
+            message_bytes_max: rng.pick(&[300, 300, 3_000, 300_000]),
+            own_dispatch_listener,
+            busy_us,
+            keys,
+            admin,
+            settings,
+            rng,
+        }
+    }
+
+    /// A link's wire.
+    pub fn wire(&self, rng: &mut Rng) -> Wire {
+        let faults = &self.faults;
+        let delay = rng.pick(&[5, 30, 100, 500, 10_000]);
+        Wire {
+            delay,
+            jitter: rng.pick(&[0, delay / 4, delay * 2]),
+            loss: faults.loss,
+            delayed_ack: faults.delayed_ack,
+            segment: rng.pick(&[536, 1_448, 65_000]),
+            client_receive_buffer: rng.pick(&[600, 4_096, 65_536, 1 << 20]),
+            broker_send_buffer: rng.pick(&[2_048, 16_384, 1 << 20]),
+        }
+    }
+}
+
+/// Zero, or of any magnitude up to `max`.
+fn probability(rng: &mut Rng, max: f64) -> f64 {
+    if rng.chance(0.5) {
+        return 0.0;
+    }
+    max / (1u64 << rng.below(7)) as f64
+}
+
+fn faults(rng: &mut Rng) -> Faults {
+    // One world in eight is kind: what goes wrong there is not the network's fault.
+    let scale = if rng.chance(0.125) { 0.0 } else { 1.0 };
+    let mut draw = |max: f64| probability(rng, max) * scale;
+    Faults {
+        partial: draw(1.0),
+        held_back: draw(0.5),
+        stale: draw(1.0),
+        accept_fails: draw(0.3),
+        ack_unannounced: draw(0.5),
+        stall: draw(0.02),
+        stall_max: 0,
+        slow_mail: draw(0.5),
+        slow_mail_max: 0,
+        clock_jump: draw(1.0) > 0.4,
+        loss: draw(0.2),
+        delayed_ack: draw(1.0),
+        runner_on_response: draw(1.0),
+        runner_on_poll: draw(1.0),
+        favourite: 0,
+        supervisor: draw(0.5),
+        fragments: draw(1.0),
+        pipelined: draw(0.5),
+        cut: draw(0.3),
+    }
+    .with_times(rng)
+}
+
+impl Faults {
+    fn with_times(mut self, rng: &mut Rng) -> Faults {
+        self.favourite = rng.next();
+        self.stall_max = rng.pick(&[5_000, 100_000, 2_500_000]);
+        self.slow_mail_max = rng.pick(&[1_000, 50_000, 3_000_000]);
+        self
+    }
+}
+
+fn settings(rng: &mut Rng, own_dispatch_listener: bool) -> Settings {
+    let connection_timeout_ms = rng.pick(&[400, 1_000, 3_000, 30_000]);
+    let dispatch_timeout_ms = rng.pick(&[400, 2_000, 2_000]);
+    let guard_ms = match rng.below(4) {
+        0 => 0,
+        1 => rng.below(connection_timeout_ms),
+        _ => (connection_timeout_ms / 10).min(500),
+    };
+    Settings {
+        connection_timeout_ms,
+        keepalive_ms: connection_timeout_ms * 10,
+        connections_max: if rng.chance(0.15) { rng.range(1, 12) as usize } else { 10_000 },
+        keys_max: if rng.chance(0.15) { rng.range(1, 4) as usize } else { 65_536 },
+        body_bytes_max: rng.pick(&[400_000, 16 << 20]),
+        head_bytes_max: rng.pick(&[1_024, 16_384]),
+        request_timeout_ms: rng.pick(&[300, 5_000, 30_000]),
+        idle_timeout_ms: rng.pick(&[200, 4_500, 60_000]),
+        preconnect_timeout_ms: rng.pick(&[150, 2_000, 70_000]),
+        write_timeout_ms: rng.pick(&[100, 1_000, 10_000]),
+        match_order: rng.pick(&[MatchOrder::Newest, MatchOrder::Newest, MatchOrder::Oldest]),
+        confirm: rng.pick(&[Confirm::Read, Confirm::Read, Confirm::Ack, Confirm::Write]),
+        ack_timeout_ms: rng.pick(&[50, 300, 300]),
+        read_timeout_ms: rng.pick(&[20, 300, 1_000]).min(dispatch_timeout_ms - 1),
+        dispatch_timeout_ms,
+        attempts_max: rng.pick(&[1, 2, 3, 3, 3, 10]),
+        guard_ms,
+        drain_time_ms: rng.pick(&[0, 100, 1_000, 5_000]),
+        linger_ms: rng.pick(&[10, 1_000]),
+        pipeline_bytes_max: rng.pick(&[16, 1_000, 65_536]),
+        events: rng.chance(0.3),
+        dispatch_on_runner_side: !own_dispatch_listener || rng.chance(0.2),
+    }
+}
+
+fn keys(rng: &mut Rng) -> Vec<KeySpec> {
+    let numbers = [("1", "1"), ("0.5", "0.50"), ("0.5", "5e-1"), ("2", "2.0"), ("1000", "1e3")];
+    let base = KeySpec {
+        deployment: "deployment_a".into(),
+        version: "20260701.1".into(),
+        cpu: rng.pick(&numbers),
+        memory: rng.pick(&numbers),
+    };
+    // Neighbours differ in one field each.
+    let mut other_deployment = base.clone();
+    other_deployment.deployment = "deployment_b".into();
+    let mut other_version = base.clone();
+    other_version.version = "20260701.2".into();
+    let mut other_cpu = base.clone();
+    other_cpu.cpu = ("4", "4");
+    let mut other_memory = base.clone();
+    other_memory.memory = ("8", "8");
+    let mut all = vec![base, other_deployment, other_version, other_cpu, other_memory];
+    all.truncate(rng.range(1, 5) as usize);
+    all
+}
+
+fn admin(rng: &mut Rng, busy_us: u64, nodes: usize, keys: usize) -> Vec<(u64, AdminAct)> {
+    let mut acts = Vec::new();
+    let count = rng.pick(&[0, 0, 0, 2, 8]);
+    for _ in 0..count {
+        let at = rng.below(busy_us);
+        let lifted = at + rng.magnitude(busy_us / 2);
+        match rng.below(4) {
+            0 => {
+                let key = rng.index(keys);
+                acts.push((at, AdminAct::CordonDeployment(key)));
+                acts.push((lifted, AdminAct::UncordonDeployment(key)));
+            }
+            1 => {
+                let node = rng.index(nodes);
+                acts.push((at, AdminAct::CordonNode(node)));
+                acts.push((lifted, AdminAct::UncordonNode(node)));
+            }
+            _ => acts.push((at, AdminAct::Report)),
+        }
+    }
+    if rng.chance(0.25) {
+        acts.push((rng.range(busy_us / 4, busy_us), AdminAct::Drain));
+    }
+    acts
+}

@@ -1,0 +1,7 @@
+//! Plants a bug in the cores of this thread. Not in this tree: the copy that `teeth` makes has
+//! another `plant.rs`, and a source into which every bug of `mutations.rs` is written.
+
+/// The bugs are in this build.
+pub const READY: bool = false;
+
+pub fn plant(_name: &'static str) {}

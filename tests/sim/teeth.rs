@@ -1,0 +1,194 @@
+//! Does the simulation notice? Every bug of `mutations.rs` is planted, and must be caught.
+//!
+//! The source stays as it is. A copy of it is made in which each bug is written behind a switch,
+//! and this test runs again there: one build for all bugs.
+
+use super::mutations::{MUTATIONS, Mutation};
+use super::{plant, run};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Seeds that a bug may survive.
+const SEEDS_MAX: u64 = 3_000;
+
+#[test]
+fn teeth() {
+    if !plant::READY {
+        return bite_in_a_copy();
+    }
+    let mut table = String::new();
+    let mut survivors = 0;
+    for mutation in MUTATIONS {
+        let caught = (0..SEEDS_MAX).find_map(|seed| {
+            plant::plant(mutation.name);
+            let fault = run(seed, false).0.err()?;
+            Some((seed, fault))
+        });
+        plant::plant("");
+        let line = match caught {
+            Some((seed, fault)) => format!("{:>4}  {}: {}", seed + 1, mutation.name, first_line(&fault)),
+            None => {
+                survivors += 1;
+                format!("   -  {}: SURVIVED", mutation.name)
+            }
+        };
+        println!("{line}");
+        writeln!(table, "{line}").expect("a string takes all");
+    }
+    println!("{} bugs planted, {survivors} survived; seeds until caught, bug, how", MUTATIONS.len());
+    assert_eq!(survivors, 0, "bugs survived {SEEDS_MAX} seeds:\n{table}");
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(140).collect()
+}
+
+/// Copies the package, writes the bugs into it, and runs this test there.
+fn bite_in_a_copy() {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("teeth");
+    let _ = fs::remove_dir_all(&copy);
+    for part in ["src", "tests/sim"] {
+        copy_dir(&tree.join(part), &copy.join(part));
+    }
+    // Another package, so that nothing of it is taken for the real one; no binary.
+    for file in ["Cargo.toml", "Cargo.lock"] {
+        let text = read(&tree.join(file));
+        let text = text.replacen("name = \"pilotlight\"\n", "name = \"pilotlight-teeth\"\n", 1);
+        write(&copy.join(file), &text);
+    }
+    let manifest = read(&copy.join("Cargo.toml"));
+    let manifest = without_targets(&manifest);
+    let targets = "\n[lib]\nname = \"pilotlight\"\n\n[[test]]\nname = \"sim\"\npath = \"tests/sim/main.rs\"\n\n[workspace]\n";
+    write(&copy.join("Cargo.toml"), &(manifest + targets));
+    fs::remove_file(copy.join("src/main.rs")).expect("the package has a binary");
+    let lib = read(&copy.join("src/lib.rs"));
+    write(&copy.join("src/lib.rs"), &format!("{lib}\n/// The planted bug.\npub mod planted;\n"));
+    write(&copy.join("src/planted.rs"), PLANTED_RS);
+    write(&copy.join("tests/sim/plant.rs"), PLANT_RS);
+    for mutation in MUTATIONS {
+        let file = copy.join(mutation.file);
+        write(&file, &with_bug(&read(&file), mutation));
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target directory");
+    let status = Command::new(env!("CARGO"))
+        .args([
+            "test",
+            "--offline",
+            "--quiet",
+            "--profile",
+            &profile(),
+            "--test",
+            "sim",
+            "teeth",
+            "--",
+            "--nocapture",
+        ])
+        .current_dir(&copy)
+        .env("CARGO_TARGET_DIR", target)
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "see above");
+}
+
+/// The profile that this test was built with, by the directory that it lies in.
+fn profile() -> String {
+    let exe = std::env::current_exe().expect("this test has a path");
+    let dir =
+        exe.parent().and_then(Path::parent).and_then(Path::file_name).expect("target/profile/deps/test");
+    match dir.to_string_lossy().as_ref() {
+        "debug" => "dev".into(),
+        other => other.into(),
+    }
+}
+
+/// A manifest without its `[[bin]]`, `[[test]]` and `[[bench]]` sections.
+fn without_targets(manifest: &str) -> String {
+    let mut out = String::new();
+    let mut skipping = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            skipping = ["[[test]]", "[[bench]]", "[[bin]]", "[lib]", "[workspace"]
+                .iter()
+                .any(|start| line.starts_with(start));
+        }
+        if !skipping {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn with_bug(source: &str, mutation: &Mutation) -> String {
+    let Mutation { name, file, from, to } = mutation;
+    let mut found = (0..source.len())
+        .filter_map(|at| source.get(at..).and_then(|rest| prefix_len(rest, from)).map(|len| at..at + len));
+    let range = found
+        .next()
+        .unwrap_or_else(|| panic!("{name}: {file} has no `{from}`; say in mutations.rs what it has instead"));
+    assert!(found.next().is_none(), "{name}: {file} has `{from}` more than once");
+    let switch = format!("crate::planted::planted({name:?})");
+    format!("{}{}{}", &source[..range.start], to.replace("PLANTED", &switch), &source[range.end..])
+}
+
+/// How many bytes of `text` are `what`, white space aside.
+fn prefix_len(text: &str, what: &str) -> Option<usize> {
+    let mut wanted = what.chars().filter(|c| !c.is_whitespace()).peekable();
+    for (at, c) in text.char_indices() {
+        let Some(&next) = wanted.peek() else { return Some(at) };
+        if c == next {
+            wanted.next();
+        } else if !c.is_whitespace() || at == 0 {
+            return None;
+        }
+    }
+    wanted.peek().is_none().then_some(text.len())
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory is made");
+    let entries = fs::read_dir(from).expect("a directory is read");
+    for entry in entries.map(|entry| entry.expect("an entry is read")) {
+        let target: PathBuf = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy_dir(&entry.path(), &target),
+            false => write(&target, &read(&entry.path())),
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+const PLANT_RS: &str = "pub const READY: bool = true;\npub use pilotlight::planted::plant;\n";
+
+const PLANTED_RS: &str = r#"
+use std::cell::Cell;
+
+thread_local! {
+    static PLANTED: Cell<&'static str> = const { Cell::new("") };
+    static FUEL: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Plants one bug in the cores of this thread; "" plants none.
+pub fn plant(name: &'static str) {
+    PLANTED.set(name);
+    FUEL.set(5_000_000);
+}
+
+/// The bug of this name is planted. A core that goes round for ever passes here until it runs dry.
+pub fn planted(name: &str) -> bool {
+    let fuel = FUEL.get();
+    FUEL.set(fuel.saturating_sub(1));
+    assert!(fuel > 0 || PLANTED.get().is_empty(), "a core goes round for ever");
+    PLANTED.get() == name
+}
+"#;

@@ -1,0 +1,552 @@
+//! The world: production workers on one thread, their clock, the wires between them, and everybody
+//! who talks to them.
+
+use super::engine::{NoWake, SimEngine, Sockets, bury};
+use super::net::{End, Event, LinkId, Net, Us};
+use super::oracle::between::SelfView;
+use super::oracle::{Cordon, Oracle};
+use super::plan::{AdminAct, KeySpec, Plan};
+use super::runners::Runner;
+use super::supervisors::{Stranger, Supervisor};
+use super::tally::Tally;
+use ahash::RandomState;
+use pilotlight::broker::Broker;
+use pilotlight::broker::io::Shared as _;
+use pilotlight::broker::key::{KeyRef, Number};
+use pilotlight::broker::report::{Command, CoreReport, Counters, KeyReport, Selector};
+use pilotlight::broker::time::Time;
+use pilotlight::shard::hints::Hints;
+use pilotlight::shard::mesh::{Address, Mail, Mailbox, mailbox};
+use pilotlight::shard::worker::Worker;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+pub type Shared = Rc<RefCell<Sim>>;
+
+/// What actors and engines see.
+pub struct Sim {
+    pub net: Net,
+    pub plan: Plan,
+    pub oracle: Oracle,
+    pub sockets: Vec<Sockets>,
+    /// The broker's clock in the turn that is under way.
+    pub turn_now: Us,
+    /// Nothing new begins.
+    pub over: bool,
+    mends: Vec<(Us, LinkId)>,
+}
+
+impl Sim {
+    /// Loses the packets to one end of a link for a while.
+    pub fn cut_for(&mut self, link: LinkId, end: End, us: Us) {
+        self.net.cut(link, end);
+        let at = self.net.now + us;
+        self.mends.push((at, link));
+        self.net.at(at, Event::Actor(usize::MAX));
+    }
+
+    fn mend(&mut self) {
+        let now = self.net.now;
+        let net = &mut self.net;
+        self.mends.retain(|(at, link)| {
+            if now >= *at {
+                net.mend(*link);
+            }
+            now < *at
+        });
+    }
+}
+
+enum Actor {
+    Runner(Runner),
+    Supervisor(Supervisor),
+    Stranger(Stranger),
+}
+
+/// One core, from outside.
+struct Core {
+    worker: Option<Worker<SimEngine>>,
+    address: Address,
+    /// What this core sends to each other, before the wire.
+    outgoing: Vec<Mailbox>,
+    /// On the wire, by sender.
+    on_the_way: Vec<VecDeque<Mail>>,
+    last_arrival: Vec<Us>,
+    has_mail: bool,
+    scheduled: Option<Us>,
+    stalled_until: Us,
+    /// The core's clock never goes back.
+    now: Us,
+}
+
+/// Which core answered a command, and what.
+type Receipt = (usize, CoreReport);
+
+pub struct World {
+    shared: Shared,
+    cores: Vec<Core>,
+    actors: Vec<Actor>,
+    hints: Hints,
+    hasher: RandomState,
+    /// The broker's clock is ahead of the network's by this.
+    clock_offset: Us,
+    receipts: mpsc::Receiver<Receipt>,
+    receipt_to: mpsc::Sender<Receipt>,
+    asked: Vec<VecDeque<AdminAct>>,
+    finished: bool,
+}
+
+impl World {
+    pub fn new(seed: u64, trace: bool) -> World {
+        let mut plan = Plan::draw(seed);
+        let cores = plan.cores;
+        let net = Net::new(plan.rng.fork(), cores);
+        let oracle = Oracle::new(&plan, trace);
+        let hasher = RandomState::with_seeds(seed, 2, 3, 4);
+        let hints = Hints::default();
+        let sockets = (0..cores).map(Sockets::new).collect();
+        let settings = plan.settings.clone();
+        let sim = Sim { net, plan, oracle, sockets, turn_now: 0, over: false, mends: Vec::new() };
+        let shared = Rc::new(RefCell::new(sim));
+        let new_core = |core| {
+            let broker = Broker::new(core, settings.clone(), hasher.clone(), hints.clone());
+            let engine = SimEngine { core, shared: shared.clone(), scratch: Vec::new() };
+            let (address, own) = mailbox(Arc::new(NoWake));
+            let (peers, outgoing) = (0..cores).map(|_| mailbox(Arc::new(NoWake))).unzip();
+            Core {
+                worker: Some(Worker::new(core, broker, engine, own, peers, Instant::now())),
+                address,
+                outgoing,
+                on_the_way: (0..cores).map(|_| VecDeque::new()).collect(),
+                last_arrival: vec![0; cores],
+                has_mail: false,
+                scheduled: None,
+                stalled_until: 0,
+                now: 0,
+            }
+        };
+        let cores: Vec<Core> = (0..cores).map(new_core).collect();
+        let actors = populate(&mut shared.borrow_mut());
+        let (receipt_to, receipts) = mpsc::channel();
+        World {
+            asked: cores.iter().map(|_| VecDeque::new()).collect(),
+            shared,
+            cores,
+            actors,
+            hints,
+            hasher,
+            clock_offset: 0,
+            receipts,
+            receipt_to,
+            finished: false,
+        }
+    }
+
+    /// Runs to the end; answers what was seen, or the first thing that must not be.
+    pub fn run(&mut self) -> Result<Tally, String> {
+        let busy_us = self.shared.borrow().plan.busy_us;
+        let longest = {
+            let settings = &self.shared.borrow().plan.settings;
+            [
+                settings.connection_timeout_ms + settings.guard_ms,
+                settings.request_timeout_ms,
+                settings.idle_timeout_ms,
+                settings.preconnect_timeout_ms,
+                settings.write_timeout_ms + settings.linger_ms,
+                settings.dispatch_timeout_ms + settings.drain_time_ms,
+            ]
+            .into_iter()
+            .sum::<u64>()
+                * 1_000
+        };
+        let cool_until = busy_us + 12_000_000;
+        let last = cool_until + 2 * longest + 30_000_000;
+        loop {
+            let next = self.shared.borrow().net.next_at();
+            let now = self.shared.borrow().net.now;
+            if !self.finished && next.is_none_or(|at| at > cool_until) {
+                self.finish();
+                continue;
+            }
+            if next.is_none() || now > last {
+                break;
+            }
+            self.step();
+            if let Some(fault) = self.shared.borrow_mut().oracle.fault.take() {
+                return Err(fault);
+            }
+        }
+        self.check_rest()
+    }
+
+    pub fn story(&self) -> String {
+        self.shared
+            .try_borrow()
+            .map_or_else(|_| "(lost with the panic)".into(), |sim| sim.oracle.trace.story())
+    }
+
+    fn step(&mut self) {
+        let event = self.shared.borrow_mut().net.next();
+        match event {
+            Some(Event::Core(core)) => self.core_event(core),
+            Some(Event::Actor(actor)) => self.actor_event(actor),
+            Some(Event::Mail { from, to }) => self.mail_event(from, to),
+            Some(Event::Admin(index)) => self.admin_event(index),
+            Some(Event::ClockJump) => self.clock_jumps(),
+            _ => {}
+        }
+        self.spread_news();
+    }
+
+    /// Whoever holds an end about which a kernel learnt something hears of it.
+    fn spread_news(&mut self) {
+        let mut stirred = 0u64;
+        {
+            let sim = &mut *self.shared.borrow_mut();
+            if sim.net.now >= sim.plan.busy_us {
+                sim.over = true;
+            }
+            for (link, end) in std::mem::take(&mut sim.net.news) {
+                let Sim { net, sockets, .. } = sim;
+                match end {
+                    End::Broker => {
+                        let core = net.links[link].core;
+                        sockets[core].stir(link);
+                        stirred |= 1 << core;
+                    }
+                    End::Client => {
+                        let reaction = 1 + net.rng.magnitude(1_000);
+                        let actor = net.links[link].actor;
+                        net.after(reaction, Event::Actor(actor));
+                    }
+                }
+            }
+        }
+        for core in 0..self.cores.len() {
+            if stirred & 1 << core != 0 {
+                self.schedule(core);
+            }
+        }
+    }
+
+    /// Sees to it that a core runs when it has to.
+    fn schedule(&mut self, core: usize) {
+        let offset = self.clock_offset;
+        let sim = &mut *self.shared.borrow_mut();
+        let this = &mut self.cores[core];
+        let Some(worker) = &this.worker else { return };
+        let now = sim.net.now;
+        let deadline = worker.next_deadline().map(|at| at.0.saturating_sub(offset));
+        let mail = this.has_mail.then_some(now);
+        let Some(at) = [sim.sockets[core].ready_at(&sim.net), deadline, mail].into_iter().flatten().min()
+        else {
+            return;
+        };
+        let latency = 1 + sim.net.rng.magnitude(100);
+        let at = (at.max(now) + latency).max(this.stalled_until);
+        if this.scheduled.is_none_or(|known| at < known) {
+            this.scheduled = Some(at);
+            sim.net.at(at, Event::Core(core));
+        }
+    }
+
+    fn core_event(&mut self, core: usize) {
+        let offset = self.clock_offset;
+        let this = &mut self.cores[core];
+        let turn_now = {
+            let sim = &mut *self.shared.borrow_mut();
+            let now = sim.net.now;
+            if this.scheduled != Some(now) {
+                return;
+            }
+            this.scheduled = None;
+            if now < this.stalled_until {
+                this.scheduled = Some(this.stalled_until);
+                sim.net.at(this.stalled_until, Event::Core(core));
+                return;
+            }
+            if sim.net.rng.chance(sim.plan.faults.stall) {
+                this.stalled_until = now + sim.net.rng.magnitude(sim.plan.faults.stall_max);
+                this.scheduled = Some(this.stalled_until);
+                sim.net.at(this.stalled_until, Event::Core(core));
+                let until = this.stalled_until;
+                sim.oracle.trace.say(now, || format!("core {core} stalls for {} us", until - now));
+                return;
+            }
+            // The clock was read a little before the turn.
+            let lag = sim.net.rng.magnitude(200);
+            this.now = this.now.max((now + offset).saturating_sub(lag));
+            sim.turn_now = this.now;
+            sim.oracle.tally.count("turns");
+            sim.sockets[core].start(&mut sim.net, &sim.plan);
+            this.now
+        };
+        let Some(worker) = &mut this.worker else { return };
+        this.has_mail = false;
+        worker.turn(Time(turn_now));
+        self.after_turn(core, turn_now);
+        self.schedule(core);
+    }
+
+    fn after_turn(&mut self, core: usize, now: Us) {
+        self.receive_receipts();
+        self.carry_mail(core);
+        self.check(core, now);
+        let this = &mut self.cores[core];
+        if this.worker.as_ref().is_some_and(Worker::is_drained) {
+            let worker = this.worker.take();
+            let sim = &mut *self.shared.borrow_mut();
+            if let Some(worker) = worker {
+                sum_up(worker.broker().counters(), &mut sim.oracle.tally);
+            }
+            bury(&mut sim.sockets[core], &mut sim.net);
+            sim.oracle.trace.say(sim.net.now, || format!("core {core} is drained and ends"));
+        }
+    }
+
+    /// What the core sent to others goes on its way.
+    fn carry_mail(&mut self, from: usize) {
+        let sim = &mut *self.shared.borrow_mut();
+        for to in 0..self.cores.len() {
+            while let Some(mail) = self.cores[from].outgoing[to].take() {
+                let slow = sim.net.rng.chance(sim.plan.faults.slow_mail);
+                let max = if slow { sim.plan.faults.slow_mail_max } else { 20 };
+                let at = sim.net.now + 1 + sim.net.rng.magnitude(max);
+                // A channel keeps its senders' order.
+                let at = at.max(self.cores[to].last_arrival[from]);
+                self.cores[to].last_arrival[from] = at;
+                self.cores[to].on_the_way[from].push_back(mail);
+                sim.net.at(at, Event::Mail { from, to });
+            }
+        }
+    }
+
+    fn mail_event(&mut self, from: usize, to: usize) {
+        if let Some(mail) = self.cores[to].on_the_way[from].pop_front() {
+            self.cores[to].address.send(mail);
+            self.cores[to].has_mail = true;
+            self.schedule(to);
+        }
+    }
+
+    fn actor_event(&mut self, actor: usize) {
+        let sim = &mut *self.shared.borrow_mut();
+        sim.mend();
+        match self.actors.get_mut(actor) {
+            Some(Actor::Runner(runner)) => runner.wake(sim),
+            Some(Actor::Supervisor(supervisor)) => supervisor.wake(sim),
+            Some(Actor::Stranger(stranger)) => stranger.wake(sim),
+            None => {}
+        }
+    }
+
+    fn admin_event(&mut self, index: usize) {
+        let act = self.shared.borrow().plan.admin[index].1.clone();
+        let command = {
+            let sim = &mut *self.shared.borrow_mut();
+            sim.oracle.trace.say(sim.net.now, || format!("the operator: {act:?}"));
+            let deployment = |key: &usize| Selector::Deployment(sim.plan.keys[*key].deployment.clone());
+            let node = |node: &usize| Selector::Instance(format!("node-{node}"));
+            match &act {
+                AdminAct::CordonNode(index) => Command::Cordon(node(index)),
+                AdminAct::UncordonNode(index) => Command::Uncordon(node(index)),
+                AdminAct::CordonDeployment(key) => Command::Cordon(deployment(key)),
+                AdminAct::UncordonDeployment(key) => Command::Uncordon(deployment(key)),
+                AdminAct::Report => Command::Report { keys: true },
+                AdminAct::Drain => Command::Drain,
+            }
+        };
+        for core in 0..self.cores.len() {
+            self.foresee(core, &act);
+            let replies = self.receipt_to.clone();
+            let reply = Box::new(move |report| drop(replies.send((core, report))));
+            self.asked[core].push_back(act.clone());
+            self.cores[core].address.send(Mail::Command { command: command.clone(), reply });
+            self.cores[core].has_mail = true;
+            self.schedule(core);
+        }
+    }
+
+    /// A command is on its way: from now on it may be in force.
+    fn foresee(&mut self, core: usize, act: &AdminAct) {
+        let view = &mut self.shared.borrow_mut().oracle.cores[core];
+        match *act {
+            AdminAct::CordonNode(node) => view.cordons_maybe.push(Cordon::Node(node)),
+            AdminAct::CordonDeployment(key) => view.cordons_maybe.push(Cordon::Key(key)),
+            AdminAct::UncordonNode(_) | AdminAct::UncordonDeployment(_) => view.cordons_surely.clear(),
+            AdminAct::Drain => view.drain_asked = true,
+            AdminAct::Report => {}
+        }
+    }
+
+    /// A command's receipt came: from now on it is in force.
+    fn receive_receipts(&mut self) {
+        while let Ok((core, report)) = self.receipts.try_recv() {
+            let sim = &mut *self.shared.borrow_mut();
+            let Some(act) = self.asked[core].pop_front() else {
+                return sim.oracle.fail("a command has two receipts");
+            };
+            if report.core != core {
+                sim.oracle.fail("a core answers for another");
+            }
+            let (now, net_now) = (sim.turn_now, sim.net.now);
+            let view = &mut sim.oracle.cores[core];
+            match act {
+                AdminAct::CordonNode(node) => view.cordoned(Cordon::Node(node)),
+                AdminAct::CordonDeployment(key) => view.cordoned(Cordon::Key(key)),
+                AdminAct::UncordonNode(node) => view.uncordoned(Cordon::Node(node), net_now),
+                AdminAct::UncordonDeployment(key) => view.uncordoned(Cordon::Key(key), net_now),
+                AdminAct::Drain => view.drain_began = Some(now),
+                AdminAct::Report => {}
+            }
+        }
+    }
+
+    fn clock_jumps(&mut self) {
+        {
+            let sim = &mut *self.shared.borrow_mut();
+            let by = sim.net.rng.magnitude(60_000_000);
+            self.clock_offset += by;
+            sim.oracle.trace.say(sim.net.now, || format!("the broker's clock jumps by {by} us"));
+        }
+        for core in 0..self.cores.len() {
+            self.schedule(core);
+        }
+    }
+
+    /// What must hold between two turns.
+    fn check(&mut self, core: usize, now: Us) {
+        let Some(worker) = &self.cores[core].worker else { return };
+        let broker = worker.broker();
+        let sim = &mut *self.shared.borrow_mut();
+        let Sim { oracle, net, plan, sockets, .. } = sim;
+        let own = SelfView {
+            waiting: broker.waiting(),
+            connections: broker.connections(),
+            buffered_bytes: broker.buffered_bytes(),
+            next_deadline: worker.next_deadline().map(|at| at.0),
+            counters: broker.counters(),
+        };
+        oracle.check_core(core, &own, now);
+        for link in sockets[core].paused() {
+            oracle.check_paused(link);
+        }
+        if net.rng.chance(0.05) {
+            let report = broker.report(Time(now), true);
+            for key in 0..plan.keys.len() {
+                let row = report.keys.iter().find(|row| is_row_of(row, &plan.keys[key]));
+                oracle.check_key(core, key, row, net);
+            }
+        }
+        for key in oracle.keys_to_be_found(core, net) {
+            let spec = &plan.keys[key];
+            let number = |text| Number::parse(text).expect("the plan's numbers are numbers");
+            let key_ref = KeyRef {
+                deployment: &spec.deployment,
+                version: &spec.version,
+                cpu: number(spec.cpu.0),
+                memory: number(spec.memory.0),
+            };
+            let bucket = key_ref.hash(&self.hasher) as usize & (self.hints.buckets() - 1);
+            if self.hints.holders(bucket).0 & 1 << core == 0 {
+                oracle.fail(format!("a poll of key {key} waits on core {core}, and the hints say no"));
+            }
+        }
+    }
+
+    /// The clients go home.
+    fn finish(&mut self) {
+        self.finished = true;
+        let sim = &mut *self.shared.borrow_mut();
+        sim.over = true;
+        sim.oracle.trace.say(sim.net.now, || "everybody goes home".into());
+        for actor in &mut self.actors {
+            match actor {
+                Actor::Runner(runner) => runner.finish(sim),
+                Actor::Supervisor(supervisor) => supervisor.finish(sim),
+                Actor::Stranger(stranger) => stranger.finish(sim),
+            }
+        }
+    }
+
+    /// All is quiet: nothing may be left.
+    fn check_rest(&mut self) -> Result<Tally, String> {
+        let sim = &mut *self.shared.borrow_mut();
+        for (index, core) in self.cores.iter().enumerate() {
+            let Some(worker) = &core.worker else { continue };
+            sum_up(worker.broker().counters(), &mut sim.oracle.tally);
+            if !worker.broker().is_at_rest() {
+                return Err(format!(
+                    "all is quiet, and core {index} still holds something: {:?}",
+                    worker.broker().report(Time(core.now), true)
+                ));
+            }
+            if sim.oracle.cores[index].drain_asked {
+                return Err(format!("all is quiet, and core {index} is not drained"));
+            }
+        }
+        if (0..self.hints.buckets()).any(|bucket| self.hints.holders(bucket).0 != 0) {
+            return Err("all is quiet, and a hint is left".into());
+        }
+        if !self.hints.open_connection(1) {
+            return Err("all is quiet, and a connection is still counted".into());
+        }
+        sim.oracle.conclude();
+        match sim.oracle.fault.take() {
+            Some(fault) => Err(fault),
+            None => Ok(sim.oracle.tally.clone()),
+        }
+    }
+}
+
+fn is_row_of(row: &KeyReport, key: &KeySpec) -> bool {
+    let number = |text: &str| text.parse::<f64>().expect("the plan's numbers are numbers");
+    row.deployment == key.deployment
+        && row.version == key.version
+        && row.cpu == number(key.cpu.0)
+        && row.memory == number(key.memory.0)
+}
+
+/// The corners that a core has been to.
+fn sum_up(counters: &Counters, tally: &mut Tally) {
+    tally.add("core: refused at a limit", counters.refused);
+    tally.add("core: evicted", counters.evicted);
+    tally.add("core: accept errors", counters.accept_errors);
+    tally.add("core: polls left", counters.polls_left);
+    tally.add("core: polls expired", counters.polls_expired);
+    tally.add("core: polls closed", counters.polls_closed);
+    tally.add("core: unconfirmed", counters.misses_unconfirmed);
+    tally.add("core: rejected", counters.rejected);
+    tally.add("core: requests timed out", counters.requests_timed_out);
+    tally.add("core: attempts confirmed", counters.attempts_confirmed);
+    tally.add("core: attempts reset", counters.attempts_reset);
+    tally.add("core: attempts unacknowledged", counters.attempts_ack_timeout);
+    tally.add("core: attempts unread", counters.attempts_read_timeout);
+    tally.add("core: offers sent", counters.offers_sent);
+    tally.add("core: offers returned", counters.offers_returned);
+}
+
+fn populate(sim: &mut Sim) -> Vec<Actor> {
+    let mut actors = Vec::new();
+    for _ in 0..sim.plan.runners {
+        actors.push(Actor::Runner(Runner::new(sim, actors.len())));
+    }
+    for _ in 0..sim.plan.supervisors {
+        actors.push(Actor::Supervisor(Supervisor::new(sim, actors.len())));
+    }
+    for _ in 0..sim.plan.strangers {
+        actors.push(Actor::Stranger(Stranger::new(sim, actors.len())));
+    }
+    for index in 0..sim.plan.admin.len() {
+        let at = sim.plan.admin[index].0;
+        sim.net.at(at, Event::Admin(index));
+    }
+    if sim.plan.faults.clock_jump {
+        let at = sim.net.rng.below(sim.plan.busy_us);
+        sim.net.at(at, Event::ClockJump);
+    }
+    actors
+}

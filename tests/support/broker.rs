@@ -1,0 +1,321 @@
+//! A broker in a process of its own.
+
+use super::client::{Client, Response};
+use super::trigger::Key;
+use super::{PATIENCE, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A running broker on free ports.
+///
+/// When it is dropped by a test that has passed, it must hold no connection any more and must end
+/// as it is told to: nothing may stay behind of what the test did.
+pub struct Broker {
+    child: Process,
+    log: Arc<Mutex<Vec<String>>>,
+    /// Polls that the test knows to have been held.
+    polls: AtomicU64,
+    /// `--listen`.
+    pub runner: SocketAddr,
+    /// `--dispatch-listen`, or the same.
+    pub dispatch: SocketAddr,
+    /// `--admin-listen`.
+    pub admin: SocketAddr,
+}
+
+impl Broker {
+    /// Starts one with these flags.
+    pub fn start(flags: &str) -> Broker {
+        Broker::launch(None, flags)
+    }
+
+    /// The same, with no more than `count` open files allowed; as many as can be had, if that is
+    /// less.
+    pub fn with_descriptors(count: usize, flags: &str) -> Broker {
+        Broker::launch(Some(count), flags)
+    }
+
+    fn launch(descriptors: Option<usize>, flags: &str) -> Broker {
+        let mut command = Command::new("sh");
+        let limit = descriptors.map_or(String::new(), |count| format!("ulimit -n {count} 2>/dev/null; "));
+        command.arg("-c").arg(format!("{limit}exec \"$0\" \"$@\"")).arg(binary());
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if name.starts_with("PILOTLIGHT_") || name.starts_with("LISTEN_") || name == "NOTIFY_SOCKET" {
+                command.env_remove(name);
+            }
+        }
+        // What is slow only because the machine is shared is not given up. Flags go before these.
+        command.env("PILOTLIGHT_DISPATCH_TIMEOUT", "15s");
+        command.env("PILOTLIGHT_READ_TIMEOUT", "10s");
+        command.env("PILOTLIGHT_ACK_TIMEOUT", "10s");
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        if let Ok(engine) = std::env::var("PILOTLIGHT_ENGINE") {
+            command.args(["--engine", &engine]);
+        }
+        command.args(flags.split_whitespace());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("spawned");
+
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut log = Vec::new();
+        let (mut runner, mut dispatch, mut admin) = (None, None, None);
+        loop {
+            let mut line = String::new();
+            let count = stderr.read_line(&mut line).expect("UTF-8");
+            assert!(count > 0, "the broker ended: {}", log.concat());
+            if let Some((side, addr)) = listening(&line) {
+                match side {
+                    "runner" => runner = Some(addr),
+                    "dispatch" => dispatch = Some(addr),
+                    _ => admin = Some(addr),
+                }
+            }
+            let serves = line.contains("serving workers=");
+            log.push(line);
+            if serves {
+                break;
+            }
+        }
+        let log = Arc::new(Mutex::new(log));
+        thread::spawn({
+            let log = log.clone();
+            move || follow(stderr, &log)
+        });
+        let runner = runner.expect("a listener");
+        let admin = admin.expect("a listener");
+        let (polls, dispatch) = (AtomicU64::new(0), dispatch.unwrap_or(runner));
+        let broker = Broker { child: Process(child), log, polls, runner, dispatch, admin };
+        broker.wait_until("ready", || broker.admin("/readyz").status == 200);
+        broker
+    }
+
+    /// A runner's connection.
+    pub fn client(&self) -> Client {
+        Client::connect(self.runner)
+    }
+
+    /// A supervisor's connection.
+    pub fn supervisor(&self) -> Client {
+        Client::connect(self.dispatch)
+    }
+
+    /// A poll, held.
+    pub fn poll(&self, key: &Key) -> Client {
+        let mut client = self.client();
+        self.hold(&mut client, key.poll());
+        client
+    }
+
+    /// As many polls of one key, held.
+    pub fn polls(&self, key: &Key, count: usize) -> Vec<Client> {
+        let mut clients: Vec<Client> = (0..count).map(|_| self.client()).collect();
+        clients.iter_mut().for_each(|client| client.send(key.poll()));
+        self.expect_polls(count);
+        clients
+    }
+
+    /// Sends a poll and waits until it is held.
+    pub fn hold(&self, client: &mut Client, poll: impl AsRef<[u8]>) {
+        client.send(poll);
+        self.expect_polls(1);
+    }
+
+    /// Waits until as many more polls have been held than before. The counter only goes up, so that
+    /// it does not matter that what `/status` says may be a little old.
+    pub fn expect_polls(&self, count: usize) {
+        let count = count as u64 + self.polls.fetch_add(count as u64, Ordering::Relaxed);
+        self.wait_until(&format!("{count} polls"), || self.counter("polls") == count);
+    }
+
+    /// Dispatches `message` on a connection of its own.
+    #[track_caller]
+    pub fn dispatch(&self, message: &str) -> bool {
+        self.supervisor().ask(super::trigger::dispatch(message)).did_warm_start()
+    }
+
+    /// Dispatches a run for `key`, which `poll` must receive.
+    #[track_caller]
+    pub fn deliver(&self, key: &Key, poll: &mut Client) -> Response {
+        let message = key.message();
+        let mut supervisor = self.supervisor();
+        supervisor.send(super::trigger::dispatch(&message));
+        let run = poll.response();
+        assert_eq!((run.status, run.text()), (200, message.as_str()));
+        if run.says_close() {
+            poll.finish();
+            poll.expect_closed();
+        }
+        assert!(supervisor.response().did_warm_start());
+        run
+    }
+
+    /// GET from the admin side.
+    pub fn admin(&self, path: &str) -> Response {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n");
+        Client::connect(self.admin).ask(request)
+    }
+
+    /// `/status`. Its numbers may be 100 ms old.
+    pub fn status(&self) -> Value {
+        let response = self.admin("/status");
+        assert_eq!(response.status, 200, "{response:?}");
+        response.json()
+    }
+
+    /// Held polls of a key.
+    pub fn waiting(&self, key: &Key) -> u64 {
+        self.per_core(key, "waiting").iter().sum()
+    }
+
+    /// One number of a key's row, per core.
+    pub fn per_core(&self, key: &Key, number: &str) -> Vec<u64> {
+        let status = self.status();
+        let mut counts = vec![0; status["cores"].as_array().expect("cores").len()];
+        for row in status["keys"].as_array().expect("keys") {
+            let same = row["deployment"] == key.deployment
+                && row["version"] == key.version
+                && row["cpu"].as_f64() == key.cpu.parse().ok()
+                && row["memory"].as_f64() == key.memory.parse().ok();
+            for core in row["cores"].as_array().expect("cores").iter().filter(|_| same) {
+                let index = core["core"].as_u64().expect("a core") as usize;
+                counts[index] = core[number].as_u64().expect("a number");
+            }
+        }
+        counts
+    }
+
+    /// One number, over all cores.
+    pub fn counter(&self, name: &str) -> u64 {
+        total(&self.status(), name)
+    }
+
+    #[track_caller]
+    pub fn wait_for_polls(&self, key: &Key, count: u64) {
+        self.wait_until(&format!("{count} polls of {key:?}"), || self.waiting(key) == count);
+    }
+
+    /// Waits until a counter stands at `count`.
+    #[track_caller]
+    pub fn wait_for(&self, name: &str, count: u64) {
+        self.wait_until(&format!("{count} {name}"), || self.counter(name) == count);
+    }
+
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, done: impl FnMut() -> bool) {
+        wait_until(what, || format!("{}\n{}", self.admin("/status").text(), self.log()), done);
+    }
+
+    /// Resident memory in bytes.
+    pub fn rss(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok());
+        kib.expect("a number") * 1024
+    }
+
+    /// Processor time used so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc");
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+        let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
+        // Fields 14 and 15 of proc(5), in hundredths of a second.
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).concat()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid() as i32), signal).expect("signalled");
+    }
+
+    /// Waits for its end.
+    pub fn ended(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.0.try_wait().expect("waited") {
+                return status;
+            }
+            assert!(Instant::now() < until, "the broker still runs:\n{}", self.log());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until nobody is connected and nothing is held.
+    pub fn wait_until_quiet(&self) {
+        // What `/status` says may be from before the last connection.
+        thread::sleep(Duration::from_millis(100));
+        self.wait_until("quiet", || {
+            let status = self.status();
+            ["connections", "waiting", "claimed"].iter().all(|name| total(&status, name) == 0)
+        });
+    }
+
+    fn end(&mut self) {
+        if self.child.0.try_wait().expect("waited").is_none() {
+            self.wait_until_quiet();
+            self.signal(Signal::SIGTERM);
+            assert_eq!(self.ended().code(), Some(0), "{}", self.log());
+        }
+        assert!(!self.log().contains("panicked"), "{}", self.log());
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.end();
+        } else {
+            eprintln!("the broker's log:\n{}", self.log());
+        }
+    }
+}
+
+/// Killed when dropped, whatever the broker's own drop found.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One number of `/status`, over all cores.
+fn total(status: &Value, name: &str) -> u64 {
+    let cores = status["cores"].as_array().expect("cores");
+    cores.iter().map(|core| core[name].as_u64().unwrap_or_else(|| panic!("{name} in {core}"))).sum()
+}
+
+/// The binary that was just built, or another one to be judged.
+fn binary() -> String {
+    std::env::var("PILOTLIGHT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pilotlight").to_owned())
+}
+
+/// The side and the address of a log line about a listener.
+fn listening(line: &str) -> Option<(&str, SocketAddr)> {
+    let (side, addr) = line.split_once("listening side=")?.1.split_once(" addr=")?;
+    Some((side, addr.trim().parse().ok()?))
+}
+
+fn follow(stderr: BufReader<ChildStderr>, log: &Mutex<Vec<String>>) {
+    for line in stderr.lines().map_while(Result::ok) {
+        log.lock().unwrap_or_else(PoisonError::into_inner).push(line + "\n");
+    }
+}
