@@ -29,8 +29,8 @@ use super::fact::Fact;
 use super::stamps::Stamps;
 use super::{Engine, Shortages, Wake};
 use crate::broker::contract::Side;
-use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
-use crate::sys::tcp::ErrorQueue;
+use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
+use crate::sys::tcp::{self, ErrorQueue};
 use accept::{Acceptor, Failure};
 use buffers::Buffers;
 use op::{Kind, Op};
@@ -528,7 +528,8 @@ impl Engine for Uring {
     fn probe(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
         if let Some(socket) = self.sockets.open_one(conn) {
-            let facts = socket.facts(unsent);
+            let rtt_us = tcp::round_trip_us(socket.fd()).unwrap_or(0);
+            let facts = TcpFacts { rtt_us, ..socket.facts(unsent) };
             self.facts.push_back(Fact::Probed { conn, facts });
         }
     }

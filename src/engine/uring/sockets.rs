@@ -62,7 +62,7 @@ impl Socket {
             Ok(state) => TcpFacts {
                 alive: state.alive,
                 unacked_bytes: state.unacked_bytes + unsent,
-                rtt_us: state.rtt_us,
+                rtt_us: 0,
             },
             Err(_) => TcpFacts { alive: false, unacked_bytes: unsent, rtt_us: 0 },
         }
