@@ -7,6 +7,8 @@
 mod accept;
 mod outgoing;
 
+use super::fact::Fact;
+use super::stamps::Stamps;
 use super::{Engine, Wake};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
@@ -15,7 +17,7 @@ use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
-use outgoing::{Outgoing, Progress, Stamps};
+use outgoing::{Outgoing, Progress};
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
@@ -58,17 +60,6 @@ struct Ready {
     writable: bool,
     error: bool,
     fin: bool,
-}
-
-/// A fact that owns its content; `Received` is made on the way out instead.
-enum Fact {
-    Accepted { conn: ConnId, side: Side },
-    AcceptFailed,
-    Sent(ConnId),
-    Acked(ConnId),
-    PeerClosed { conn: ConnId, facts: Option<TcpFacts> },
-    Reset(ConnId),
-    Probed { conn: ConnId, facts: TcpFacts },
 }
 
 /// One core's engine.
@@ -414,20 +405,6 @@ impl Ready {
 
     fn reading(token: Token) -> Ready {
         Ready { token, readable: true, writable: false, error: false, fin: false }
-    }
-}
-
-impl Fact {
-    fn into_input(self) -> Input<'static> {
-        match self {
-            Fact::Accepted { conn, side } => Input::Accepted { conn, side },
-            Fact::AcceptFailed => Input::AcceptFailed,
-            Fact::Sent(conn) => Input::Sent { conn },
-            Fact::Acked(conn) => Input::Acked { conn },
-            Fact::PeerClosed { conn, facts } => Input::PeerClosed { conn, facts },
-            Fact::Reset(conn) => Input::Reset { conn },
-            Fact::Probed { conn, facts } => Input::Probed { conn, facts },
-        }
     }
 }
 

@@ -5,14 +5,24 @@
 //! shard above can't tell the difference, and neither can the core.
 //!
 //! Invariants:
-//! - a connection's slot is reused only after `close` or `abort`, with a new generation, and facts
-//!   of the old generation are never reported after that;
+//! - a connection's slot is reused only after `close` or `abort`, with a new generation; of the old
+//!   one at most what had been found before is still told, which the core drops;
 //! - a `Sent` comes after the kernel took the last byte, exactly once per `send`, unless a `Reset`
 //!   comes instead;
-//! - a buffer belongs to the engine from `send` until the kernel is done with it;
+//! - a payload belongs to the engine from `send` until the kernel is done with it, however the
+//!   connection ends;
+//! - an `Acked` comes after its `Sent`;
+//! - bytes are told in the order in which they came, and those that came before a `pause` took
+//!   effect are still told after it;
 //! - a fact that is ready is reported before `wait` blocks.
 
 pub mod epoll;
+mod fact;
+mod stamps;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "io-uring")]
+pub mod uring;
 
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use std::io;
@@ -21,6 +31,10 @@ use std::time::Duration;
 
 /// What a shard needs of an engine.
 pub trait Engine {
+    /// Called once, on the thread that will drive the engine, before anything else.
+    fn begin(&mut self) -> io::Result<()> {
+        Ok(())
+    }
     /// Writes all of `payload`; reports `Sent`, then what `confirm` asks for.
     fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm);
     /// Stops reading from the peer.
@@ -43,6 +57,19 @@ pub trait Engine {
     fn next_fact(&mut self) -> Option<Input<'_>>;
     /// Ends another thread's `wait` on this engine.
     fn waker(&self) -> Arc<dyn Wake>;
+    /// What ran short so far.
+    fn shortages(&self) -> Shortages {
+        Shortages::default()
+    }
+}
+
+/// What of the engine's own ran short, and how often. Costs a turn's delay and loses nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shortages {
+    /// Bytes came and no receive buffer was free.
+    pub buffers: u64,
+    /// More completions than the queue holds.
+    pub completions: u64,
 }
 
 /// Ends a `wait` from another thread; remembered if it comes before the wait.

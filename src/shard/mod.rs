@@ -1,6 +1,7 @@
 //! The cores: one thread each, with its own listener, connections and index; and the mesh that
 //! carries runs between them.
 
+mod engine;
 mod error;
 pub mod hints;
 pub mod mesh;
@@ -15,12 +16,16 @@ use crate::broker::settings::{Confirm, Settings};
 use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
+#[cfg(feature = "io-uring")]
+use crate::engine::uring::Uring;
 use crate::sys::cpus;
 use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{Side, bind};
 use ahash::RandomState;
+use engine::{Chosen, choose};
 use hints::Hints;
 use mesh::{Address, Mail, Mailbox, mailbox};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
@@ -96,16 +101,34 @@ pub struct Started {
 
 /// Starts one thread per worker; returns when every listener is bound and serving.
 pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
-    let workers = config.workers.len();
+    let (chosen, why) = choose(config.engine);
+    if let Some(why) = why {
+        tracing::info!(engine = %chosen.name(), "--engine auto: {why}");
+    }
+    match chosen {
+        Chosen::Epoll => start_on(chosen, Epoll::new, config),
+        #[cfg(feature = "io-uring")]
+        Chosen::IoUring => start_on(chosen, Uring::new, config),
+        #[cfg(not(feature = "io-uring"))]
+        Chosen::IoUring => Err(chosen.error(io::ErrorKind::Unsupported.into())),
+    }
+}
+
+fn start_on<E: Engine + Send + 'static>(
+    chosen: Chosen,
+    engine: impl Fn(CoreListeners) -> io::Result<E>,
+    config: &ServeConfig,
+) -> Result<Started, StartError> {
     let (bound, listeners) = listeners(config)?;
     let listen_groups = listeners[0]
         .iter()
-        .map(|(_, listener)| ListenGroup::new(listener, workers))
+        .map(|(_, listener)| ListenGroup::new(listener, config.workers.len()))
         .collect::<Result<_, _>>()
         .map_err(|_| StartError::Descriptors)?;
-    let engine_error = |source| StartError::Engine { engine: "epoll", source };
-    let engines: Vec<Epoll> =
-        listeners.into_iter().map(Epoll::new).collect::<Result<_, _>>().map_err(engine_error)?;
+    let engines: Vec<E> = listeners
+        .into_iter()
+        .map(|listeners| engine(listeners).map_err(|source| chosen.error(source)))
+        .collect::<Result<_, _>>()?;
     let (addresses, mailboxes): (Vec<Address>, Vec<Mailbox>) =
         engines.iter().map(|engine| mailbox(engine.waker())).unzip();
     let shared = Hints::default();
@@ -117,34 +140,41 @@ pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
     for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
         let broker = Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
         let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
-        threads.push(spawn(core, config.workers[core], workers, worker)?);
+        threads.push(spawn(core, config, chosen, worker)?);
     }
-    let fleet = Fleet(Arc::new(Inner { bound, engine_name: "epoll", workers: addresses }));
+    let fleet = Fleet(Arc::new(Inner { bound, engine_name: chosen.name(), workers: addresses }));
     Ok(Started { fleet, workers: JoinSet(threads), listen_groups })
 }
 
-/// Starts one worker's thread and waits until it stands on its CPU.
+/// Starts one worker's thread and waits until it stands on its CPU and its engine runs.
 fn spawn<E: Engine + Send + 'static>(
     core: usize,
-    cpu: Option<usize>,
-    workers: usize,
-    worker: Worker<E>,
+    config: &ServeConfig,
+    chosen: Chosen,
+    mut worker: Worker<E>,
 ) -> Result<thread::JoinHandle<()>, StartError> {
-    let (pinned, outcome) = crossbeam_channel::bounded(1);
+    let (ready, outcome) = crossbeam_channel::bounded(1);
+    let cpu = config.workers[core];
+    let begin = move |worker: &mut Worker<E>| {
+        if let Some(cpu) = cpu {
+            cpus::pin_this_thread(cpu).map_err(|source| StartError::Pin { cpu, source })?;
+        }
+        worker.begin().map_err(|source| chosen.error(source))
+    };
     let body = move || {
-        let result = cpu.map_or(Ok(()), cpus::pin_this_thread);
-        let stands = result.is_ok();
-        let _ = pinned.send(result);
-        if stands && let Err(error) = worker.run() {
+        let begun = begin(&mut worker);
+        let runs = begun.is_ok();
+        let _ = ready.send(begun);
+        if runs && let Err(error) = worker.run() {
             tracing::error!(core, %error, "the worker cannot wait for events any more and has ended");
         }
     };
     let thread = thread::Builder::new()
         .name(format!("worker-{core}"))
         .spawn(body)
-        .map_err(|source| StartError::Thread { worker: core, workers, source })?;
-    match (outcome.recv(), cpu) {
-        (Ok(Err(source)), Some(cpu)) => Err(StartError::Pin { cpu, source }),
+        .map_err(|source| StartError::Thread { worker: core, workers: config.workers.len(), source })?;
+    match outcome.recv() {
+        Ok(Err(error)) => Err(error),
         _ => Ok(thread),
     }
 }

@@ -36,6 +36,11 @@ impl<E: Engine> Worker<E> {
         Worker { core, broker, engine, mailbox, peers, origin, reply: None, drained: false }
     }
 
+    /// Takes possession of this thread; call it first, on the thread that will run.
+    pub fn begin(&mut self) -> io::Result<()> {
+        self.engine.begin()
+    }
+
     /// Runs until drained.
     ///
     /// # Errors

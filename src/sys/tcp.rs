@@ -111,30 +111,41 @@ pub fn enable_ack_stamps(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_int(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags)
 }
 
-/// Control bytes of one `u32` message, aligned as cmsghdr wants it.
-#[repr(align(8))]
-struct StampControl([u8; 24]);
+/// A control message as the kernel lays it out, with which a `sendmsg` asks for the acknowledgement
+/// of the last byte that it takes.
+#[repr(C)]
+pub struct AckStamp {
+    len: usize,
+    level: libc::c_int,
+    kind: libc::c_int,
+    flags: u32,
+}
+
+/// The only one there is: it says nothing of the bytes.
+pub static ACK_STAMP: AckStamp = AckStamp {
+    len: size_of::<usize>() + 2 * size_of::<libc::c_int>() + size_of::<u32>(),
+    level: libc::SOL_SOCKET,
+    kind: libc::SO_TIMESTAMPING,
+    flags: SOF_TIMESTAMPING_TX_ACK,
+};
+
+/// The message that sends `part` with an [`ACK_STAMP`].
+pub fn stamped_message(part: &mut libc::iovec) -> libc::msghdr {
+    // SAFETY: msghdr is plain data; all-zero is its documented empty value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = part;
+    message.msg_iovlen = 1;
+    // The kernel reads the control part of a message that is sent, and never writes to it.
+    message.msg_control = (&raw const ACK_STAMP).cast_mut().cast();
+    message.msg_controllen = size_of::<AckStamp>() as _;
+    message
+}
 
 /// Sends without blocking and asks for the acknowledgement of the last byte taken.
 pub fn send_stamped(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    let mut control = StampControl([0; 24]);
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    // SAFETY: msghdr is plain data; all-zero is its documented empty value.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = control.0.len() as _;
-    // SAFETY: the control buffer is aligned and holds CMSG_SPACE(4) = 24 bytes, so the first header
-    // and its four bytes of data lie inside it.
-    unsafe {
-        let header = libc::CMSG_FIRSTHDR(&message);
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SO_TIMESTAMPING;
-        (*header).cmsg_len = libc::CMSG_LEN(4) as _;
-        libc::CMSG_DATA(header).cast::<u32>().write_unaligned(SOF_TIMESTAMPING_TX_ACK);
-    }
-    // SAFETY: the message refers to `bytes` and `control`, both alive; the kernel only reads them.
+    let message = stamped_message(&mut part);
+    // SAFETY: the message refers to `bytes`, `part` and a static, all alive; the kernel only reads them.
     let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
@@ -153,40 +164,66 @@ pub enum ErrorQueue {
     Empty,
 }
 
+/// Room for what comes with one message of the error queue: a timestamp and an extended error.
+#[repr(C, align(8))]
+pub struct ErrorControl([u8; 256]);
+
+impl Default for ErrorControl {
+    fn default() -> Self {
+        ErrorControl([0; 256])
+    }
+}
+
+impl ErrorControl {
+    /// The message that receives into it. It has no data part: with OPT_TSONLY none comes.
+    pub fn message(&mut self) -> libc::msghdr {
+        // SAFETY: msghdr is plain data; all-zero is its documented empty value.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_control = self.0.as_mut_ptr().cast();
+        message.msg_controllen = self.0.len() as _;
+        message
+    }
+
+    /// What the kernel wrote, by the length that it left in `received`.
+    pub fn read(&self, received: &libc::msghdr) -> ErrorQueue {
+        // SAFETY: msghdr is plain data; all-zero is its documented empty value.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_control = self.0.as_ptr().cast_mut().cast();
+        message.msg_controllen = received.msg_controllen.min(self.0.len() as _);
+        // SAFETY: the control part is alive, aligned for cmsghdr and initialized; CMSG_FIRSTHDR and
+        // CMSG_NXTHDR stay inside it and only read, and a header whose length covers
+        // sock_extended_err is followed by one.
+        unsafe {
+            let mut header = libc::CMSG_FIRSTHDR(&message);
+            while !header.is_null() {
+                let kind = ((*header).cmsg_level, (*header).cmsg_type);
+                let is_error =
+                    kind == (libc::SOL_IP, libc::IP_RECVERR) || kind == (libc::SOL_IPV6, libc::IPV6_RECVERR);
+                let whole = libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) as usize;
+                if is_error && (*header).cmsg_len as usize >= whole {
+                    let error = libc::CMSG_DATA(header).cast::<libc::sock_extended_err>().read_unaligned();
+                    if error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING && error.ee_info == SCM_TSTAMP_ACK {
+                        return ErrorQueue::Acked(error.ee_data);
+                    }
+                }
+                header = libc::CMSG_NXTHDR(&message, header);
+            }
+        }
+        ErrorQueue::Other
+    }
+}
+
 /// Takes one message from the connection's error queue (recvmsg(2), MSG_ERRQUEUE).
 pub fn next_error(fd: BorrowedFd<'_>) -> io::Result<ErrorQueue> {
-    #[repr(align(8))]
-    struct Control([u8; 256]);
-    let mut control = Control([0; 256]);
-    // SAFETY: msghdr is plain data; all-zero is its documented empty value.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = control.0.len() as _;
-    // SAFETY: the message has no data part, and its control buffer is alive and of the given length.
+    let mut control = ErrorControl::default();
+    let mut message = control.message();
+    // SAFETY: the message has no data part, and its control part is alive and of the given length.
     let got = unsafe { libc::recvmsg(fd.as_raw_fd(), &mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
     if got < 0 {
         let error = io::Error::last_os_error();
         return if error.kind() == io::ErrorKind::WouldBlock { Ok(ErrorQueue::Empty) } else { Err(error) };
     }
-    // SAFETY: the kernel filled the control buffer and set its length; CMSG_FIRSTHDR and CMSG_NXTHDR
-    // stay inside it, and a header whose length covers sock_extended_err is followed by one.
-    unsafe {
-        let mut header = libc::CMSG_FIRSTHDR(&message);
-        while !header.is_null() {
-            let kind = ((*header).cmsg_level, (*header).cmsg_type);
-            let is_error =
-                kind == (libc::SOL_IP, libc::IP_RECVERR) || kind == (libc::SOL_IPV6, libc::IPV6_RECVERR);
-            let whole = libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) as usize;
-            if is_error && (*header).cmsg_len as usize >= whole {
-                let error = libc::CMSG_DATA(header).cast::<libc::sock_extended_err>().read_unaligned();
-                if error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING && error.ee_info == SCM_TSTAMP_ACK {
-                    return Ok(ErrorQueue::Acked(error.ee_data));
-                }
-            }
-            header = libc::CMSG_NXTHDR(&message, header);
-        }
-    }
-    Ok(ErrorQueue::Other)
+    Ok(control.read(&message))
 }
 
 fn set_int(fd: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {

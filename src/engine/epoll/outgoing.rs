@@ -1,6 +1,7 @@
-//! One response on its way out, and the stamps that report its acknowledgement.
+//! One response on its way out.
 
 use crate::broker::io::{Payload, SendConfirm};
+use crate::engine::stamps::Stamps;
 use crate::sys::tcp;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Write};
@@ -11,7 +12,7 @@ pub struct Outgoing {
     payload: Payload,
     offset: usize,
     stamped: bool,
-    /// Plain bytes to send ahead of the stamped rest, one segment each; see [`plain_pieces`].
+    /// Plain bytes to send ahead of the stamped rest, one segment each; see [`Stamps::begin`].
     pieces: u8,
 }
 
@@ -21,15 +22,6 @@ pub enum Progress {
     Done,
     /// The socket's buffer is full.
     Blocked,
-}
-
-/// A connection whose acknowledgements are reported.
-pub struct Stamps {
-    /// Bytes sent since stamping began, modulo 2^32: the kernel's own count (OPT_ID_TCP).
-    sent: u32,
-    segment_bytes: usize,
-    /// The index of the last byte of the response whose acknowledgement is awaited.
-    pub awaited: Option<u32>,
 }
 
 impl Outgoing {
@@ -62,7 +54,7 @@ impl Outgoing {
                     self.offset += count;
                     self.pieces = self.pieces.saturating_sub(1);
                     if let Some(stamps) = stamps {
-                        stamps.sent = stamps.sent.wrapping_add(count as u32);
+                        stamps.count(count);
                     }
                     if count < attempted {
                         return Ok(Progress::Blocked);
@@ -79,44 +71,9 @@ impl Outgoing {
     fn begin_stamped(&mut self, stream: &TcpStream, stamps: &mut Option<Box<Stamps>>) -> io::Result<()> {
         let stamps = match stamps {
             Some(stamps) => stamps,
-            None => {
-                tcp::enable_ack_stamps(stream.as_fd())?;
-                let segment_bytes = tcp::segment_bytes(stream.as_fd())?;
-                stamps.insert(Box::new(Stamps { sent: 0, segment_bytes, awaited: None }))
-            }
+            None => stamps.insert(Box::new(Stamps::enable(stream.as_fd())?)),
         };
-        let len = self.payload.bytes().len();
-        self.pieces = plain_pieces(len, stamps.segment_bytes);
-        stamps.awaited = Some(stamps.sent.wrapping_add(len as u32).wrapping_sub(1));
+        self.pieces = stamps.begin(self.payload.bytes().len());
         Ok(())
-    }
-}
-
-/// How many single bytes to send ahead so that a response of `len` bytes makes an even number of
-/// segments: a Linux receiver acknowledges every second segment at once, and a lone one only after
-/// 40 ms when the connection has carried a response before.
-fn plain_pieces(len: usize, segment_bytes: usize) -> u8 {
-    let segments = |len: usize| len.div_ceil(segment_bytes);
-    (0..3u8)
-        .find(|&pieces| {
-            let rest = len.saturating_sub(pieces as usize);
-            (pieces as usize + segments(rest)).is_multiple_of(2)
-        })
-        .unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_length_makes_pairs_of_segments() {
-        for segment_bytes in [48, 88, 524, 536, 1448] {
-            for len in 2..6_000 {
-                let pieces = plain_pieces(len, segment_bytes) as usize;
-                let segments = pieces + (len - pieces).div_ceil(segment_bytes);
-                assert!(pieces <= 2 && segments.is_multiple_of(2), "{len} of {segment_bytes}: {pieces}");
-            }
-        }
     }
 }

@@ -1,0 +1,64 @@
+//! Acknowledgement stamps of one connection: what is awaited, and how a response must be cut so that
+//! its acknowledgement comes at once. Both engines send by these rules.
+
+use crate::sys::tcp;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// A connection whose acknowledgements are reported.
+pub struct Stamps {
+    /// Bytes sent since stamping began, modulo 2^32: the kernel's own count (OPT_ID_TCP).
+    sent: u32,
+    segment_bytes: usize,
+    /// The index of the last byte of the response whose acknowledgement is awaited.
+    pub awaited: Option<u32>,
+}
+
+impl Stamps {
+    /// Begins to count on a connection on which nothing is under way.
+    pub fn enable(fd: BorrowedFd<'_>) -> io::Result<Stamps> {
+        tcp::enable_ack_stamps(fd)?;
+        Ok(Stamps { sent: 0, segment_bytes: tcp::segment_bytes(fd)?, awaited: None })
+    }
+
+    /// A response of `len` bytes is next. Answers how many plain bytes to send ahead of the stamped
+    /// rest, one segment each; see [`plain_pieces`].
+    pub fn begin(&mut self, len: usize) -> u8 {
+        self.awaited = Some(self.sent.wrapping_add(len as u32).wrapping_sub(1));
+        plain_pieces(len, self.segment_bytes)
+    }
+
+    /// The kernel took `count` bytes more.
+    pub fn count(&mut self, count: usize) {
+        self.sent = self.sent.wrapping_add(count as u32);
+    }
+}
+
+/// How many single bytes to send ahead so that a response of `len` bytes makes an even number of
+/// segments: a Linux receiver acknowledges every second segment at once, and a lone one only after
+/// 40 ms when the connection has carried a response before.
+fn plain_pieces(len: usize, segment_bytes: usize) -> u8 {
+    let segments = |len: usize| len.div_ceil(segment_bytes);
+    (0..3u8)
+        .filter(|&pieces| usize::from(pieces) < len)
+        .find(|&pieces| (usize::from(pieces) + segments(len - usize::from(pieces))).is_multiple_of(2))
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_makes_pairs_of_segments() {
+        assert_eq!(plain_pieces(0, 536), 0);
+        assert_eq!(plain_pieces(1, 536), 0, "the last byte is the stamped one");
+        for segment_bytes in [48, 88, 524, 536, 1448] {
+            for len in 2..6_000 {
+                let pieces = plain_pieces(len, segment_bytes) as usize;
+                let segments = pieces + (len - pieces).div_ceil(segment_bytes);
+                assert!(pieces <= 2 && segments.is_multiple_of(2), "{len} of {segment_bytes}: {pieces}");
+            }
+        }
+    }
+}

@@ -1,0 +1,595 @@
+//! The io_uring engine: one `io_uring_enter` per turn submits what the last turn asked for and brings
+//! what has become ready.
+//!
+//! Accepts and receives are multishot: armed once, they report again and again. A receive takes a
+//! buffer of the core's when bytes are there, so that an idle connection holds none. The kernel runs
+//! completions inside the enter only (DEFER_TASKRUN): between two of them nothing moves, and a fact
+//! that has been read stays true until the turn's end.
+//!
+//! An operation owns what it refers to until its last completion: response bytes and messages stand in
+//! the engine's tables until then, and a connection's slot and descriptor are given up only when
+//! nothing is under way on it any more.
+//!
+//! Sockets are in blocking mode, which only means that the kernel waits on our behalf; what the engine
+//! calls itself never blocks.
+
+// With `sys`, the one place; each block says why it is sound.
+#![allow(unsafe_code)]
+
+mod accept;
+mod buffers;
+mod op;
+mod ring;
+mod send;
+mod sockets;
+mod stable;
+mod wake;
+
+use super::fact::Fact;
+use super::stamps::Stamps;
+use super::{Engine, Shortages, Wake};
+use crate::broker::contract::Side;
+use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
+use crate::sys::tcp::ErrorQueue;
+use accept::{Acceptor, Failure};
+use buffers::Buffers;
+use op::{Kind, Op};
+use ring::{Completion, Ring};
+use send::{Errors, Message, Outgoing};
+use slab::Slab;
+use sockets::{Acks, NO_SEND, Sockets, op};
+use stable::Pool;
+use std::collections::VecDeque;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wake::EventFd;
+
+/// How much of everything one core gets.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Operations asked for between two enters; more cost an enter more.
+    pub submissions: u32,
+    /// Completions posted by one enter; more wait in the kernel.
+    pub completions: u32,
+    /// Receive buffers, a power of two. An enter that needs more ends receives, which begin anew in
+    /// the next turn.
+    pub buffers: u16,
+    /// Holds an ordinary request whole.
+    pub buffer_bytes: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Sizes { submissions: 1024, completions: 16 * 1024, buffers: 256, buffer_bytes: 4096 }
+    }
+}
+
+/// One core's engine.
+pub struct Uring {
+    // Dropped first: what follows it may be in use by its operations.
+    ring: Ring,
+    buffers: Buffers,
+    sends: Slab<Outgoing>,
+    sockets: Sockets,
+    messages: Pool<Message>,
+    errors: Pool<Errors>,
+    acceptors: Vec<Acceptor>,
+    waker: Arc<EventFd>,
+    facts: VecDeque<Fact>,
+    /// The buffer whose bytes the core is looking at.
+    lent: Option<u16>,
+    /// Connections whose receive found no buffer, longest first. Each turn begins as many of them anew
+    /// as there are buffers, so that a herd costs each connection one failure or two, not hundreds.
+    starved: VecDeque<ConnId>,
+    buffers_exhausted: u64,
+}
+
+/// Bytes of `conn`, in a buffer.
+struct Received {
+    conn: ConnId,
+    buffer: u16,
+    len: usize,
+}
+
+impl Uring {
+    /// An engine that accepts from `listeners`, which are listening and non-blocking.
+    pub fn new(listeners: Vec<(Side, TcpListener)>) -> io::Result<Uring> {
+        Self::with_sizes(listeners, Sizes::default())
+    }
+
+    /// The same, of another size.
+    pub fn with_sizes(listeners: Vec<(Side, TcpListener)>, sizes: Sizes) -> io::Result<Uring> {
+        let ring = Ring::new(sizes.submissions, sizes.completions)?;
+        let buffers = Buffers::register(&ring, sizes.buffers, sizes.buffer_bytes)?;
+        let acceptors = listeners.into_iter().map(|(side, listener)| Acceptor::new(side, listener));
+        Ok(Uring {
+            ring,
+            buffers,
+            sends: Slab::new(),
+            sockets: Sockets::default(),
+            messages: Pool::default(),
+            errors: Pool::default(),
+            acceptors: acceptors.collect(),
+            waker: Arc::new(EventFd::new()?),
+            facts: VecDeque::new(),
+            lent: None,
+            starved: VecDeque::new(),
+            buffers_exhausted: 0,
+        })
+    }
+
+    /// Can an engine be had here? Asks for all that it takes, and gives it back.
+    pub fn probe_kernel() -> io::Result<()> {
+        let mut engine =
+            Self::with_sizes(Vec::new(), Sizes { submissions: 8, completions: 16, ..Sizes::default() })?;
+        engine.begin()
+    }
+
+    fn arm_waker(&mut self) {
+        self.ring.poll(self.waker.as_fd(), libc::POLLIN, true, Op::of_engine(Kind::Wake, 0));
+    }
+
+    fn arm_accepts(&mut self) {
+        for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
+            if let Some(listener) = acceptor.arm() {
+                self.ring.accept(listener, Op::of_engine(Kind::Accept, index));
+            }
+        }
+    }
+
+    /// Takes in a new connection; it is dropped if there is no slot for it.
+    fn admit(&mut self, fd: OwnedFd, side: Side) {
+        match self.sockets.open(fd) {
+            Ok(conn) => {
+                self.arm_receive(conn);
+                self.facts.push_back(Fact::Accepted { conn, side });
+            }
+            Err(_) => self.facts.push_back(Fact::AcceptFailed),
+        }
+    }
+
+    /// Receives from `conn`, unless that is under way, over or not wanted.
+    fn arm_receive(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        if socket.reading && !socket.receiving && !socket.fin {
+            socket.receiving = true;
+            socket.receive_cancelled = false;
+            socket.under_way += 1;
+            self.ring.receive(socket.fd(), op(Kind::Receive, conn));
+        }
+    }
+
+    /// Watches for the peer's end where no receive is there to see it: reading is paused, or the FIN
+    /// has come but not yet the acknowledgement, or the reset, that follows it.
+    fn arm_watch(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        if socket.in_question && !socket.receiving && !socket.watching {
+            socket.watching = true;
+            socket.under_way += 1;
+            let events = if socket.fin { libc::POLLERR | libc::POLLHUP } else { libc::POLLRDHUP };
+            self.ring.poll(socket.fd(), events, false, op(Kind::Watch, conn));
+        }
+    }
+
+    /// Sends what is left of the response of `conn`, behind `pieces` single bytes of it.
+    fn send_rest(&mut self, conn: ConnId, pieces: u8) {
+        let Some(socket) = self.sockets.get(conn) else { return };
+        let Some(outgoing) = self.sends.get_mut(socket.send as usize) else { return };
+        outgoing.under_way = pieces + 1;
+        socket.under_way += pieces + 1;
+        let rest = outgoing.rest();
+        // SAFETY: the payload, and the message, stand in `sends` until the last completion.
+        unsafe {
+            match &outgoing.stamped {
+                None => self.ring.send(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn)),
+                Some(message) => {
+                    let header = message.of(&rest[pieces.into()..]);
+                    self.ring.send_message(socket.fd(), rest.as_ptr(), pieces, header, conn);
+                }
+            }
+        }
+    }
+
+    /// Has the acknowledgement of the response of `len` bytes reported that is sent next. Answers how
+    /// many single bytes go ahead of it.
+    fn begin_stamped(&mut self, conn: ConnId, len: usize) -> io::Result<u8> {
+        let Some(socket) = self.sockets.open_one(conn) else { return Ok(0) };
+        if socket.acks.is_none() {
+            let stamps = Stamps::enable(socket.fd())?;
+            socket.acks = Some(Box::new(Acks { stamps, errors: None, early: false }));
+        }
+        let Some(acks) = &mut socket.acks else { return Ok(0) };
+        acks.early = false;
+        Ok(acks.stamps.begin(len))
+    }
+
+    /// Takes the next message of the error queue of `conn`, unless that is under way.
+    fn arm_errors(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(acks) = &mut socket.acks else { return };
+        if acks.errors.is_some() || acks.stamps.awaited.is_none() {
+            return;
+        }
+        let message = acks.errors.insert(self.errors.take(Errors::new)).prepare();
+        socket.under_way += 1;
+        // SAFETY: the message stands in `acks` until the completion.
+        unsafe { self.ring.receive_error(socket.fd(), message, op(Kind::Errors, conn)) };
+    }
+
+    /// Handles one completion. Bytes are for the core to look at; every other fact is queued.
+    fn complete(&mut self, completion: Completion) -> Option<Received> {
+        let Op { kind, conn } = completion.op;
+        match kind {
+            Kind::Receive => return self.received(conn, &completion),
+            Kind::Send | Kind::Piece => self.sent(conn, completion.result),
+            Kind::Errors => self.error_came(conn, completion.result),
+            Kind::Accept => self.accepted(conn.slot as usize, &completion),
+            Kind::Watch => self.watched(conn, completion.result),
+            Kind::Wake if !completion.more => self.arm_waker(),
+            Kind::Wake | Kind::Silent => {}
+        }
+        None
+    }
+
+    fn accepted(&mut self, index: usize, completion: &Completion) {
+        let acceptor = &mut self.acceptors[index];
+        let side = acceptor.side;
+        if !completion.more {
+            acceptor.armed = false;
+        }
+        if completion.result >= 0 {
+            // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+            let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
+            self.admit(fd, side);
+        } else if acceptor.failed(-completion.result) == Failure::Exhausted {
+            self.facts.push_back(Fact::AcceptFailed);
+        }
+        if !completion.more {
+            self.drain_stopped(index);
+            self.arm_accepts();
+        }
+    }
+
+    /// Takes what the kernel has queued on a listener that accepts no more, and closes it.
+    fn drain_stopped(&mut self, index: usize) {
+        let acceptor = &mut self.acceptors[index];
+        if !acceptor.stopping || acceptor.armed {
+            return;
+        }
+        let side = acceptor.side;
+        while let Some(taken) = self.acceptors[index].drain_one() {
+            if let Ok(fd) = taken {
+                self.admit(fd, side);
+            }
+        }
+    }
+
+    fn received(&mut self, conn: ConnId, completion: &Completion) -> Option<Received> {
+        let Some(socket) = self.sockets.get(conn) else {
+            debug_assert!(false, "a slot is in use while something is under way on it");
+            return self.unused(completion.buffer);
+        };
+        if !completion.more {
+            socket.receiving = false;
+            socket.ended();
+        }
+        if socket.closing {
+            self.finish_close(conn);
+            return self.unused(completion.buffer);
+        }
+        if let (1.., Some(buffer)) = (completion.result, completion.buffer) {
+            if !completion.more {
+                self.arm_receive(conn);
+            }
+            return Some(Received { conn, buffer, len: completion.result as usize });
+        }
+        match -completion.result {
+            0 => self.peer_closed(conn),
+            libc::ENOBUFS => {
+                self.buffers_exhausted += 1;
+                self.starved.push_back(conn);
+            }
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
+                self.arm_receive(conn);
+                self.arm_watch(conn);
+            }
+            _ => self.facts.push_back(Fact::Reset(conn)),
+        }
+        self.unused(completion.buffer)
+    }
+
+    fn unused(&mut self, buffer: Option<u16>) -> Option<Received> {
+        if let Some(buffer) = buffer {
+            self.buffers.give_back(buffer);
+        }
+        None
+    }
+
+    fn peer_closed(&mut self, conn: ConnId) {
+        let unsent = self.unsent(conn);
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        socket.fin = true;
+        let facts = socket.in_question.then(|| socket.facts(unsent));
+        self.facts.push_back(Fact::PeerClosed { conn, facts });
+        if facts.is_some_and(|facts| facts.unacked_bytes > 0) {
+            self.arm_watch(conn);
+        }
+    }
+
+    fn watched(&mut self, conn: ConnId, result: i32) {
+        let Some(socket) = self.sockets.get(conn) else { return };
+        socket.watching = false;
+        socket.ended();
+        if socket.closing {
+            return self.finish_close(conn);
+        }
+        if result < 0 {
+            return;
+        }
+        if !socket.facts(0).alive {
+            self.facts.push_back(Fact::Reset(conn));
+        } else if result & i32::from(libc::POLLRDHUP) != 0 && !socket.fin {
+            self.peer_closed(conn);
+        }
+    }
+
+    fn sent(&mut self, conn: ConnId, result: i32) {
+        let Some(socket) = self.sockets.get(conn) else { return };
+        let Some(outgoing) = self.sends.get_mut(socket.send as usize) else { return };
+        socket.ended();
+        outgoing.under_way -= 1;
+        match -result {
+            ..=0 => {
+                outgoing.advance(result as usize);
+                if let Some(acks) = &mut socket.acks {
+                    acks.stamps.count(result as usize);
+                }
+            }
+            libc::EINTR | libc::EAGAIN => {}
+            _ => outgoing.failed = true,
+        }
+        if outgoing.under_way > 0 {
+            if socket.closing {
+                // Behind the first of a chain; not to be found before the first had ended.
+                self.ring.cancel(op(Kind::Send, conn));
+            }
+            return;
+        }
+        let failed = outgoing.failed;
+        if !socket.closing && !failed && !outgoing.rest().is_empty() {
+            return self.send_rest(conn, 0);
+        }
+        let outgoing = self.sends.remove(socket.send as usize);
+        socket.send = NO_SEND;
+        if let Some(message) = outgoing.stamped {
+            self.messages.give_back(message);
+        }
+        if socket.closing {
+            return self.finish_close(conn);
+        }
+        if failed {
+            return self.facts.push_back(Fact::Reset(conn));
+        }
+        self.facts.push_back(Fact::Sent(conn));
+        if socket.acks.as_mut().is_some_and(|acks| std::mem::take(&mut acks.early)) {
+            self.facts.push_back(Fact::Acked(conn));
+        }
+    }
+
+    fn error_came(&mut self, conn: ConnId, result: i32) {
+        let Some(socket) = self.sockets.get(conn) else { return };
+        socket.ended();
+        let Some(acks) = &mut socket.acks else { return };
+        let Some(errors) = acks.errors.take() else { return };
+        let what = if result >= 0 { errors.read() } else { ErrorQueue::Empty };
+        self.errors.give_back(errors);
+        if socket.closing {
+            return self.finish_close(conn);
+        }
+        match what {
+            ErrorQueue::Acked(index) if acks.stamps.awaited == Some(index) => {
+                acks.stamps.awaited = None;
+                socket.in_question = false;
+                if socket.send == NO_SEND {
+                    self.facts.push_back(Fact::Acked(conn));
+                } else {
+                    acks.early = true;
+                }
+            }
+            ErrorQueue::Acked(_) | ErrorQueue::Other => self.arm_errors(conn),
+            // The socket has failed, which the receive reports, or its peer has closed, and the core
+            // asks for itself.
+            ErrorQueue::Empty => {}
+        }
+    }
+
+    /// Bytes of `conn` that the kernel has not been given.
+    fn unsent(&mut self, conn: ConnId) -> u64 {
+        let send = self.sockets.get(conn).map_or(NO_SEND, |socket| socket.send);
+        self.sends.get(send as usize).map_or(0, |outgoing| outgoing.rest().len() as u64)
+    }
+
+    /// Gives up on `conn`: cancels what is under way; the descriptor is closed behind the last of it.
+    fn give_up(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        socket.closing = true;
+        if socket.receiving && !socket.receive_cancelled {
+            self.ring.cancel(op(Kind::Receive, conn));
+        }
+        if socket.watching {
+            self.ring.cancel(op(Kind::Watch, conn));
+        }
+        if socket.acks.as_ref().is_some_and(|acks| acks.errors.is_some()) {
+            self.ring.cancel(op(Kind::Errors, conn));
+        }
+        if let Some(outgoing) = self.sends.get(socket.send as usize) {
+            if outgoing.under_way > 1 {
+                // The first of a chain; the others end with it, and those behind it never begin.
+                self.ring.cancel(op(Kind::Piece, conn));
+            }
+            self.ring.cancel(op(Kind::Send, conn));
+        }
+        self.finish_close(conn);
+    }
+
+    fn finish_close(&mut self, conn: ConnId) {
+        if self.sockets.get(conn).is_some_and(|socket| socket.closing && socket.under_way == 0)
+            && let Some((fd, _)) = self.sockets.free(conn)
+        {
+            self.ring.close(fd);
+        }
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        self.ring.end();
+        // Connections that were accepted and never told of are closed, not forgotten.
+        while let Some(completion) = self.ring.next() {
+            if completion.op.kind == Kind::Accept && completion.result >= 0 {
+                // SAFETY: the kernel has opened it for us, and nobody else knows it.
+                drop(unsafe { OwnedFd::from_raw_fd(completion.result) });
+            }
+        }
+    }
+}
+
+impl Engine for Uring {
+    fn begin(&mut self) -> io::Result<()> {
+        self.arm_waker();
+        self.arm_accepts();
+        self.ring.enable()
+    }
+
+    fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        socket.in_question = confirm != SendConfirm::None;
+        let paused = !socket.reading;
+        let acked = confirm == SendConfirm::Acked;
+        let pieces = match acked.then(|| self.begin_stamped(conn, payload.bytes().len())) {
+            None => 0,
+            Some(Ok(pieces)) => pieces,
+            Some(Err(_)) => return self.facts.push_back(Fact::Reset(conn)),
+        };
+        let stamped = acked.then(|| self.messages.take(Message::new));
+        let index = self.sends.insert(Outgoing::new(payload, stamped));
+        if let Some(socket) = self.sockets.open_one(conn) {
+            socket.send = index as u32;
+        }
+        self.send_rest(conn, pieces);
+        if acked {
+            self.arm_errors(conn);
+        }
+        if paused {
+            self.arm_watch(conn);
+        }
+    }
+
+    fn pause(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        socket.reading = false;
+        if socket.receiving && !socket.receive_cancelled {
+            socket.receive_cancelled = true;
+            self.ring.cancel(op(Kind::Receive, conn));
+        }
+    }
+
+    fn resume(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.open_one(conn) {
+            socket.reading = true;
+            // If the cancelled receive is not over yet, its end begins the next.
+            self.arm_receive(conn);
+        }
+    }
+
+    fn shutdown(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.open_one(conn) {
+            // Not through the ring, which would hand it to a thread. A connection that is gone already
+            // will say so itself.
+            let _ = socket2::SockRef::from(&socket.fd()).shutdown(std::net::Shutdown::Write);
+        }
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        self.give_up(conn);
+    }
+
+    fn abort(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.open_one(conn) {
+            // Without linger, what is queued would still be delivered to a peer that comes back.
+            let _ = socket2::SockRef::from(&socket.fd()).set_linger(Some(Duration::ZERO));
+            self.give_up(conn);
+        }
+    }
+
+    fn probe(&mut self, conn: ConnId) {
+        let unsent = self.unsent(conn);
+        if let Some(socket) = self.sockets.open_one(conn) {
+            let facts = socket.facts(unsent);
+            self.facts.push_back(Fact::Probed { conn, facts });
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        for index in 0..self.acceptors.len() {
+            let acceptor = &mut self.acceptors[index];
+            acceptor.stopping = true;
+            if acceptor.armed {
+                self.ring.cancel(Op::of_engine(Kind::Accept, index));
+            } else {
+                self.drain_stopped(index);
+            }
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        for _ in 0..self.buffers.count() {
+            let Some(conn) = self.starved.pop_front() else { break };
+            self.arm_receive(conn);
+        }
+        let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
+        let busy = !self.facts.is_empty() || !self.starved.is_empty() || self.ring.has_completions();
+        let timeout = match (timeout, retry) {
+            _ if busy => Some(Duration::ZERO),
+            (timeout, None) => timeout,
+            (timeout, Some(at)) => {
+                let until = at.saturating_duration_since(Instant::now());
+                Some(timeout.map_or(until, |timeout| timeout.min(until)))
+            }
+        };
+        self.ring.enter(timeout)?;
+        if retry.is_some() {
+            let now = Instant::now();
+            self.acceptors.iter_mut().for_each(|acceptor| acceptor.end_patience(now));
+            self.arm_accepts();
+        }
+        Ok(())
+    }
+
+    fn next_fact(&mut self) -> Option<Input<'_>> {
+        if let Some(buffer) = self.lent.take() {
+            self.buffers.give_back(buffer);
+        }
+        loop {
+            if let Some(fact) = self.facts.pop_front() {
+                return Some(fact.into_input());
+            }
+            let completion = self.ring.next()?;
+            if let Some(Received { conn, buffer, len }) = self.complete(completion) {
+                self.lent = Some(buffer);
+                return Some(Input::Received { conn, bytes: self.buffers.filled(buffer, len) });
+            }
+        }
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.waker.clone()
+    }
+
+    fn shortages(&self) -> Shortages {
+        Shortages { buffers: self.buffers_exhausted, completions: self.ring.overflows }
+    }
+}

@@ -1,0 +1,156 @@
+//! The table of connections: what the kernel is doing for each of them.
+
+use super::op::{Kind, Op, SLOTS_MAX};
+use super::send::Errors;
+use super::stable::Stable;
+use crate::broker::io::{ConnId, TcpFacts};
+use crate::engine::stamps::Stamps;
+use crate::sys::tcp;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// No send is under way.
+pub const NO_SEND: u32 = u32::MAX;
+
+/// One connection. Its slot and its descriptor are given up when it is closing and nothing that
+/// names either is under way any more: so no completion can meet a later user of the slot, and no
+/// operation a later user of the descriptor.
+pub struct Socket {
+    /// `None`: the slot is free.
+    fd: Option<OwnedFd>,
+    generation: u32,
+    /// The response on its way out, in the engine's table of them.
+    pub send: u32,
+    /// Operations whose last completion is still to come.
+    pub under_way: u8,
+    /// The core wants to read.
+    pub reading: bool,
+    /// A receive is under way.
+    pub receiving: bool,
+    /// ... and is being cancelled.
+    pub receive_cancelled: bool,
+    /// A watch is under way.
+    pub watching: bool,
+    /// The peer's FIN has been reported.
+    pub fin: bool,
+    /// A send's delivery is in question: report the kernel's view with the FIN.
+    pub in_question: bool,
+    /// The core has given it up.
+    pub closing: bool,
+    /// Acknowledgements are asked for (confirm `ack`).
+    pub acks: Option<Box<Acks>>,
+}
+
+/// A connection whose acknowledgements are reported.
+pub struct Acks {
+    /// What is awaited.
+    pub stamps: Stamps,
+    /// The message that is being received from the error queue.
+    pub errors: Option<Stable<Errors>>,
+    /// The acknowledgement was found before the send's own completion.
+    pub early: bool,
+}
+
+impl Socket {
+    /// Its descriptor. The slot is in use.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("a slot in use has a descriptor").as_fd()
+    }
+
+    /// The kernel's view; `unsent` bytes are what it has not been given yet.
+    pub fn facts(&self, unsent: u64) -> TcpFacts {
+        match tcp::tcp_state(self.fd()) {
+            Ok(state) => TcpFacts {
+                alive: state.alive,
+                unacked_bytes: state.unacked_bytes + unsent,
+                rtt_us: state.rtt_us,
+            },
+            Err(_) => TcpFacts { alive: false, unacked_bytes: unsent, rtt_us: 0 },
+        }
+    }
+
+    /// An operation has come to its end.
+    pub fn ended(&mut self) {
+        self.under_way -= 1;
+    }
+}
+
+/// All connections.
+#[derive(Default)]
+pub struct Sockets {
+    slots: Vec<Socket>,
+    free: Vec<u32>,
+}
+
+impl Sockets {
+    /// A new connection's id; gives the descriptor back if there is no slot.
+    pub fn open(&mut self, fd: OwnedFd) -> Result<ConnId, OwnedFd> {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.slots.len() == SLOTS_MAX => return Err(fd),
+            None => {
+                self.slots.push(Socket::new());
+                self.slots.len() as u32 - 1
+            }
+        };
+        let socket = &mut self.slots[slot as usize];
+        let generation = socket.generation.wrapping_add(1);
+        *socket = Socket { fd: Some(fd), generation, reading: true, ..Socket::new() };
+        Ok(ConnId { slot, generation })
+    }
+
+    /// The connection `conn` as the core knows it: open, and not given up.
+    pub fn open_one(&mut self, conn: ConnId) -> Option<&mut Socket> {
+        self.get(conn).filter(|socket| !socket.closing)
+    }
+
+    /// The connection `conn`, given up or not.
+    pub fn get(&mut self, conn: ConnId) -> Option<&mut Socket> {
+        self.slots
+            .get_mut(conn.slot as usize)
+            .filter(|socket| socket.generation == conn.generation && socket.fd.is_some())
+    }
+
+    /// Frees the slot of a connection that has nothing under way.
+    pub fn free(&mut self, conn: ConnId) -> Option<(OwnedFd, Option<Box<Acks>>)> {
+        let socket = self.get(conn)?;
+        debug_assert_eq!(socket.under_way, 0);
+        let acks = socket.acks.take();
+        let fd = socket.fd.take()?;
+        self.free.push(conn.slot);
+        Some((fd, acks))
+    }
+}
+
+impl Socket {
+    fn new() -> Socket {
+        Socket {
+            fd: None,
+            generation: 0,
+            send: NO_SEND,
+            under_way: 0,
+            reading: false,
+            receiving: false,
+            receive_cancelled: false,
+            watching: false,
+            fin: false,
+            in_question: false,
+            closing: false,
+            acks: None,
+        }
+    }
+}
+
+/// An operation of `conn`.
+pub fn op(kind: Kind, conn: ConnId) -> Op {
+    Op { kind, conn }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_costs_little() {
+        assert!(size_of::<Socket>() <= 40, "{}", size_of::<Socket>());
+    }
+}

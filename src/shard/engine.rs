@@ -1,0 +1,79 @@
+//! Which engine moves the bytes, and why.
+
+use super::StartError;
+use crate::config::EngineChoice;
+use std::io;
+
+/// The two there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// On every Linux.
+    Epoll,
+    /// Where build, kernel and sandbox allow it.
+    IoUring,
+}
+
+impl Chosen {
+    /// As it is asked for.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Chosen::Epoll => "epoll",
+            Chosen::IoUring => "io-uring",
+        }
+    }
+
+    /// It could not be set up.
+    pub fn error(self, source: io::Error) -> StartError {
+        StartError::Engine { engine: self.name(), source }
+    }
+}
+
+/// Does `auto` take io_uring where it can be had?
+const AUTO_TAKES_IO_URING: bool = false;
+
+/// What to run, and for `auto` the reason. What was asked for by name is never replaced: where it
+/// can't be had, the start fails and says so.
+pub fn choose(choice: EngineChoice) -> (Chosen, Option<String>) {
+    match choice {
+        EngineChoice::Epoll => (Chosen::Epoll, None),
+        EngineChoice::IoUring => (Chosen::IoUring, None),
+        EngineChoice::Auto => {
+            let (chosen, why) = auto(AUTO_TAKES_IO_URING);
+            (chosen, Some(why))
+        }
+    }
+}
+
+fn auto(takes_io_uring: bool) -> (Chosen, String) {
+    if !takes_io_uring {
+        return (Chosen::Epoll, "epoll is everywhere, and io_uring is for those who ask for it".to_owned());
+    }
+    match io_uring_can_be_had() {
+        Ok(()) => (Chosen::IoUring, "io_uring needs fewer system calls for a match".to_owned()),
+        Err(why) => (Chosen::Epoll, format!("io_uring can't be had: {why}")),
+    }
+}
+
+#[cfg(feature = "io-uring")]
+fn io_uring_can_be_had() -> Result<(), String> {
+    crate::engine::uring::Uring::probe_kernel().map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "io-uring"))]
+fn io_uring_can_be_had() -> Result<(), String> {
+    Err("this build does not contain it".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_taken_at_its_word_and_auto_gives_a_reason() {
+        assert_eq!(choose(EngineChoice::Epoll), (Chosen::Epoll, None));
+        assert_eq!(choose(EngineChoice::IoUring), (Chosen::IoUring, None));
+        assert!(choose(EngineChoice::Auto).1.is_some_and(|why| !why.is_empty()));
+        let (chosen, why) = auto(true);
+        assert_eq!(chosen == Chosen::IoUring, io_uring_can_be_had().is_ok(), "{why}");
+    }
+}
