@@ -206,23 +206,29 @@ impl<'b> TriggerFields<'b> {
 
     #[inline]
     fn key_number(&self, field: Field) -> Result<Number, Rejection> {
-        let text = self.key_text(field)?;
-        Number::parse(text).ok_or_else(|| not_a_number(field, text))
+        match self.values[field as usize].and_then(Number::parse) {
+            Some(number) if self.repeated & 1 << field as u8 == 0 => Ok(number),
+            _ => Err(self.not_a_number(field)),
+        }
+    }
+
+    #[cold]
+    fn not_a_number(&self, field: Field) -> Rejection {
+        const SHOWN_CHARS: usize = 32;
+        let text = match self.key_text(field) {
+            Ok(text) => text,
+            Err(rejection) => return rejection,
+        };
+        let shown: String = text.chars().take(SHOWN_CHARS).collect();
+        let cut = if shown.len() < text.len() { "…" } else { "" };
+        let fault = format!("must be a number, not `{}{cut}`", shown.escape_debug());
+        refuse(field, &fault)
     }
 }
 
 #[cold]
 fn refuse(field: Field, fault: &str) -> Rejection {
     Rejection { error: Cow::Owned(format!("{} {fault}", field.name())), ..Rejection::new(400, "") }
-}
-
-#[cold]
-fn not_a_number(field: Field, text: &str) -> Rejection {
-    const SHOWN_CHARS: usize = 32;
-    let shown: String = text.chars().take(SHOWN_CHARS).collect();
-    let cut = if shown.len() < text.len() { "…" } else { "" };
-    let fault = format!("must be a number, not `{}{cut}`", shown.escape_debug());
-    refuse(field, &fault)
 }
 
 #[cfg(test)]

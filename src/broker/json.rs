@@ -79,13 +79,14 @@ impl<'b> Reader<'b> {
     fn body(&mut self, mut scan: Scanner<'b>) -> Result<(), JsonError> {
         let mut object = Field::Body;
         let mut message_start = scan;
+        // Or more of them, behind one.
         let mut has_members = self.open(object, &mut scan)?;
         loop {
-            if has_members {
+            while has_members {
                 let name = scan.name()?;
                 let field = match name.plain() {
                     Some(name) => object.member(name),
-                    None => object.member_by_escaped(name),
+                    None => object.escaped_member(name.raw),
                 };
                 match field {
                     None => scan.skip_value()?,
@@ -104,17 +105,15 @@ impl<'b> Reader<'b> {
                         continue;
                     }
                 }
+                has_members = scan.skip_if(b',');
             }
-            // Behind a member's value, or in an empty object: up to the next member.
-            has_members = true;
-            while !scan.skip_if(b',') {
-                scan.expect(b'}', Expected::NextMember)?;
-                if object == Field::Message {
-                    self.message = Some(scan.since(message_start));
-                }
-                let Some(around) = object.container() else { return scan.end() };
-                object = around;
+            scan.expect(b'}', Expected::NextMember)?;
+            if object == Field::Message {
+                self.message = Some(scan.since(message_start));
             }
+            let Some(around) = object.container() else { return scan.end() };
+            object = around;
+            has_members = scan.skip_if(b',');
         }
     }
 
@@ -129,6 +128,7 @@ impl<'b> Reader<'b> {
     }
 
     /// Never required: what is no text is no id.
+    #[inline(never)]
     fn run_id(&mut self, mut scan: Scanner<'b>) -> Result<Scanner<'b>, JsonError> {
         self.once(Field::RunId)?;
         match scan.next_is(b'"') {
@@ -138,6 +138,7 @@ impl<'b> Reader<'b> {
         Ok(scan)
     }
 
+    #[inline(never)]
     fn string(&mut self, field: Field, mut scan: Scanner<'b>) -> Result<Scanner<'b>, JsonError> {
         self.once(field)?;
         if !scan.next_is(b'"') {
@@ -152,6 +153,7 @@ impl<'b> Reader<'b> {
         Ok(scan)
     }
 
+    #[inline(never)]
     fn number(&mut self, field: Field, mut scan: Scanner<'b>) -> Result<Scanner<'b>, JsonError> {
         self.once(field)?;
         if !scan.next_is_number() {
@@ -239,8 +241,9 @@ impl Field {
     /// A name that is no Unicode text is none of those that matter.
     #[cold]
     #[inline(never)]
-    fn member_by_escaped(self, name: Text<'_>) -> Option<Field> {
-        self.member(name.decode()?.as_bytes())
+    fn escaped_member(self, raw: &[u8]) -> Option<Field> {
+        let name = Text { raw, has_escapes: true }.decode()?;
+        self.member(name.as_bytes())
     }
 
     /// The object that this object is in; `None` for the body.

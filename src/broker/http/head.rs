@@ -1,8 +1,9 @@
 //! Where a head ends, found incrementally and strictly.
 
 use super::Rejection;
+use wide::u8x16;
 
-/// Finds the end of a head; looks at each byte once, however it arrives in fragments.
+/// Finds the end of a head; looks at each byte once, but for the last few of each fragment.
 ///
 /// One per request: start the next with a new one (and behind its [`leading_crlf`]).
 ///
@@ -56,8 +57,10 @@ enum Event {
     Bad(&'static str),
 }
 
-/// Bytes looked at in one step; the compiler makes vector instructions of it.
-const BLOCK: usize = 32;
+/// Bytes looked at in one step.
+const BLOCK: usize = 16;
+/// A block and the two bytes before it.
+type Window = [u8; BLOCK + 2];
 
 /// The first event at or after index `from`; the bytes before it have none.
 #[inline]
@@ -70,26 +73,37 @@ fn first_event(buf: &[u8], from: usize) -> Option<Event> {
         }
         at += 1;
     }
-    while let Some(block) = buf.get(at.wrapping_sub(2)..).and_then(<[u8]>::first_chunk) {
-        if block_has_event(block) {
-            break;
+    while let Some(window) = buf.get(at.wrapping_sub(2)..).and_then(<[u8]>::first_chunk) {
+        let found = events_in(window);
+        if found != 0 {
+            return event_at(buf, at + found.trailing_zeros() as usize);
         }
         at += BLOCK;
     }
-    (at..buf.len()).find_map(|at| event_at(buf, at))
+    match buf.last_chunk() {
+        // Those before the last few are looked at again: they still have none.
+        Some(window) if at < buf.len() => {
+            let found = events_in(window);
+            if found == 0 {
+                return None;
+            }
+            event_at(buf, buf.len() - BLOCK + found.trailing_zeros() as usize)
+        }
+        _ => (at..buf.len()).find_map(|at| event_at(buf, at)),
+    }
 }
 
-/// Whether any of the block's bytes is an event. Its first two bytes are there for the others.
-#[inline]
-fn block_has_event(block: &[u8; BLOCK + 2]) -> bool {
-    let mut found = 0;
-    for at in 2..BLOCK + 2 {
-        let lf = u8::from(block[at] == b'\n');
-        let behind_cr = u8::from(block[at - 1] == b'\r');
-        let behind_empty_line = u8::from(block[at - 2] == b'\n');
-        found |= (lf ^ behind_cr) | (lf & behind_empty_line) | u8::from(block[at] == 0);
-    }
-    found != 0
+/// A bit per byte of the block that is an event, the first one's lowest.
+#[inline(always)]
+fn events_in(window: &Window) -> u16 {
+    let ([before_last @ .., _, _], [_, last @ .., _], [_, _, block @ ..]) = (window, window, window);
+    let [lf, cr, nul] = [b'\n', b'\r', 0].map(u8x16::splat);
+    let block = u8x16::new(*block);
+    let lfs = block.simd_eq(lf);
+    let behind_cr = u8x16::new(*last).simd_eq(cr);
+    let behind_empty_line = u8x16::new(*before_last).simd_eq(lf);
+    let events = (lfs ^ behind_cr) | (lfs & behind_empty_line) | block.simd_eq(nul);
+    events.to_bitmask() as u16
 }
 
 /// What one byte means after the two before it, which are no event themselves.
