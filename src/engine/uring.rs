@@ -29,8 +29,8 @@ use super::fact::Fact;
 use super::stamps::Stamps;
 use super::{Engine, Shortages, Wake};
 use crate::broker::contract::Side;
-use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
-use crate::sys::tcp::ErrorQueue;
+use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
+use crate::sys::tcp::{self, ErrorQueue};
 use accept::{Acceptor, Failure};
 use buffers::Buffers;
 use op::{Kind, Op};
@@ -308,6 +308,9 @@ impl Uring {
         None
     }
 
+    /// The peer's FIN is here. The facts rest on the socket's error being there still: a receive that
+    /// ends with a FIN has not taken it (tcp(7) hands it out once), and one that has taken it ends
+    /// with it, and so does a send; both are told as a reset.
     fn peer_closed(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
         let Some(socket) = self.sockets.open_one(conn) else { return };
@@ -528,7 +531,8 @@ impl Engine for Uring {
     fn probe(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
         if let Some(socket) = self.sockets.open_one(conn) {
-            let facts = socket.facts(unsent);
+            let rtt_us = tcp::round_trip_us(socket.fd()).unwrap_or(0);
+            let facts = TcpFacts { rtt_us, ..socket.facts(unsent) };
             self.facts.push_back(Fact::Probed { conn, facts });
         }
     }

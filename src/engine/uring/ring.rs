@@ -292,7 +292,6 @@ impl std::error::Error for Unavailable {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::thread;
 
     /// From here on `call` ends with `errno` on this thread, as a container's seccomp profile does it.
