@@ -78,6 +78,10 @@ pub struct Counters {
     pub evicted: u64,
     /// Accept failures for want of descriptors or memory.
     pub accept_errors: u64,
+    /// Bytes that came when no receive buffer was free, and waited a turn (io_uring).
+    pub buffer_shortages: u64,
+    /// Turns that brought more completions than the queue holds (io_uring).
+    pub queue_overflows: u64,
     /// Connections closed, by whichever side.
     pub closed: u64,
     /// Bytes received.

@@ -116,6 +116,15 @@ const COUNTERS: &[Family<Counters>] = &[
         values: &[(None, |c| c.accept_errors)],
     },
     Family {
+        name: "pilotlight_engine_shortages",
+        help: "Bytes or completions of io_uring that waited a turn for want of room; always 0 with epoll.",
+        unit: None,
+        values: &[
+            (Some(("what", "buffers")), |c| c.buffer_shortages),
+            (Some(("what", "completions")), |c| c.queue_overflows),
+        ],
+    },
+    Family {
         name: "pilotlight_received",
         help: "Bytes received from runners and supervisors.",
         unit: Some(Unit::Bytes),
@@ -340,6 +349,8 @@ mod tests {
             offers_returned: 7_022,
             evicted: 7_023,
             requests_timed_out: 7_024,
+            buffer_shortages: 7_025,
+            queue_overflows: 7_026,
         };
         let mut snapshot = two_cores();
         snapshot.cores.truncate(1);
@@ -350,7 +361,7 @@ mod tests {
             .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
             .filter(|value| (7_001..7_100).contains(value))
             .collect();
-        assert_eq!(seen, (7_001..=7_024).collect());
+        assert_eq!(seen, (7_001..=7_026).collect());
     }
 
     #[test]

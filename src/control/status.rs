@@ -175,6 +175,8 @@ impl Serialize for Counted {
             evicted,
             requests_timed_out,
             accept_errors,
+            buffer_shortages,
+            queue_overflows,
             closed,
             bytes_in,
             bytes_out,

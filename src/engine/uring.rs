@@ -308,6 +308,9 @@ impl Uring {
         None
     }
 
+    /// The peer's FIN is here. The facts rest on the socket's error being there still: a receive that
+    /// ends with a FIN has not taken it (tcp(7) hands it out once), and one that has taken it ends
+    /// with it, and so does a send; both are told as a reset.
     fn peer_closed(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
         let Some(socket) = self.sockets.open_one(conn) else { return };

@@ -5,7 +5,7 @@ use super::mesh::{Address, Mail, Mailbox, Reply};
 use crate::broker::Broker;
 use crate::broker::io::{Event, Input, Output};
 use crate::broker::time::Time;
-use crate::engine::Engine;
+use crate::engine::{Engine, Shortages};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -109,7 +109,10 @@ impl<E: Engine> Worker<E> {
                 Output::Shutdown { conn } => self.engine.shutdown(conn),
                 Output::Mesh { to, message } => self.peers[to].send(Mail::Mesh { from: self.core, message }),
                 Output::StopAccepting => self.engine.stop_accepting(),
-                Output::Report(report) => {
+                Output::Report(mut report) => {
+                    let Shortages { buffers, completions } = self.engine.shortages();
+                    report.counters.buffer_shortages = buffers;
+                    report.counters.queue_overflows = completions;
                     if let Some(reply) = self.reply.take() {
                         reply(*report);
                     }

@@ -59,11 +59,9 @@ impl Socket {
     /// The kernel's view; `unsent` bytes are what it has not been given yet.
     pub fn facts(&self, unsent: u64) -> TcpFacts {
         match tcp::tcp_state(self.fd()) {
-            Ok(state) => TcpFacts {
-                alive: state.alive,
-                unacked_bytes: state.unacked_bytes + unsent,
-                rtt_us: 0,
-            },
+            Ok(state) => {
+                TcpFacts { alive: state.alive, unacked_bytes: state.unacked_bytes + unsent, rtt_us: 0 }
+            }
             Err(_) => TcpFacts { alive: false, unacked_bytes: unsent, rtt_us: 0 },
         }
     }
