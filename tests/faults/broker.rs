@@ -25,6 +25,16 @@ pub fn binary() -> String {
     std::env::var("PILOTLIGHT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pilotlight").to_owned())
 }
 
+/// The engine to be judged, if it is not the broker's own choice.
+fn engine() -> Option<String> {
+    std::env::var("PILOTLIGHT_ENGINE").ok()
+}
+
+/// io_uring was asked for.
+pub fn on_io_uring() -> bool {
+    engine().is_some_and(|engine| engine == "io-uring")
+}
+
 /// A broker yet to be started.
 pub struct Builder {
     mode: Mode,
@@ -91,7 +101,7 @@ impl Builder {
     pub fn start(mut self) -> Broker {
         let listener = self.listener.take();
         let mut command = self.command(listener.is_some());
-        if let Ok(engine) = std::env::var("PILOTLIGHT_ENGINE") {
+        if let Some(engine) = engine() {
             command.args(["--engine", &engine]);
         }
         command.stdin(listener.map_or_else(Stdio::null, Stdio::from));

@@ -1,6 +1,7 @@
 //! Limits of time and of descriptors: polls at their end, twins, slow and silent clients, and a
 //! broker that may open no more files.
 
+use super::broker::on_io_uring;
 use super::http::{CONNECT, End, PATIENCE, Poller, Run, Told, poll_request, read_now, read_response};
 use super::table::time;
 use super::{Beside, Case, Fault, Mode, Scope};
@@ -236,7 +237,8 @@ fn descriptors(case: &Case) {
     case.row(what, answer.told, got.of(&run), took);
     assert_eq!(answer.told, Told::True);
     assert!(got.is(&run));
-    assert!(failures > 0, "it is counted");
+    // An accept that io_uring has under way keeps the limit under which it began.
+    assert!(failures > 0 || on_io_uring(), "it is counted");
     assert!(spent < Duration::from_millis(200), "it does not spin: {spent:?}");
     assert_eq!(later.told, Told::True);
     drop(crowd);
