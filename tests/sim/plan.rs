@@ -29,6 +29,8 @@ pub struct Faults {
     pub runner_on_response: f64,
     /// A runner does something unfortunate at a random moment of a poll.
     pub runner_on_poll: f64,
+    /// A dispatch is timed to meet a poll's end.
+    pub worst_moment: f64,
     /// Half of what befalls runners is this.
     pub favourite: u64,
     /// A supervisor does something unfortunate with a dispatch.
@@ -62,6 +64,14 @@ pub enum AdminAct {
     Drain,
 }
 
+/// When the control plane does it.
+#[derive(Clone, Copy, Debug)]
+pub enum When {
+    At(u64),
+    /// Just after that many polls were offered a run.
+    Attempts(u64),
+}
+
 pub struct Plan {
     pub cores: usize,
     pub settings: Settings,
@@ -76,7 +86,9 @@ pub struct Plan {
     pub dispatches: u64,
     pub message_bytes_max: u64,
     pub own_dispatch_listener: bool,
-    pub admin: Vec<(u64, AdminAct)>,
+    pub admin: Vec<(When, AdminAct)>,
+    /// Buffers are short and messages long: a response takes many writes, and windows close.
+    pub narrow: bool,
     pub rng: Rng,
 }
 
@@ -90,6 +102,7 @@ impl Plan {
         let busy_us = rng.range(1, 4) * settings.connection_timeout_ms.clamp(800, 4_000) * 1_000;
         let faults = faults(&mut rng);
         let admin = admin(&mut rng, busy_us, nodes, keys.len());
+        let narrow = rng.chance(0.2);
         Plan {
             cores: rng.pick(&[1, 1, 2, 2, 3, 4]),
             faults,
@@ -98,7 +111,8 @@ impl Plan {
             supervisors: rng.range(1, 4) as usize,
             strangers: rng.pick(&[0, 0, 1, 3]),
             dispatches: rng.range(4, 40),
-            message_bytes_max: rng.pick(&[300, 300, 3_000, 300_000]),
+            message_bytes_max: if narrow { 20_000 } else { rng.pick(&[300, 300, 3_000, 300_000]) },
+            narrow,
             own_dispatch_listener,
             busy_us,
             keys,
@@ -118,8 +132,8 @@ impl Plan {
             loss: faults.loss,
             delayed_ack: faults.delayed_ack,
             segment: rng.pick(&[536, 1_448, 65_000]),
-            client_receive_buffer: rng.pick(&[600, 4_096, 65_536, 1 << 20]),
-            broker_send_buffer: rng.pick(&[2_048, 16_384, 1 << 20]),
+            client_receive_buffer: if self.narrow { 600 } else { rng.pick(&[600, 4_096, 65_536, 1 << 20]) },
+            broker_send_buffer: if self.narrow { 2_048 } else { rng.pick(&[2_048, 16_384, 1 << 20]) },
         }
     }
 }
@@ -151,6 +165,7 @@ fn faults(rng: &mut Rng) -> Faults {
         delayed_ack: draw(1.0),
         runner_on_response: draw(1.0),
         runner_on_poll: draw(1.0),
+        worst_moment: draw(1.0),
         favourite: 0,
         supervisor: draw(0.5),
         fragments: draw(1.0),
@@ -225,7 +240,7 @@ fn keys(rng: &mut Rng) -> Vec<KeySpec> {
     all
 }
 
-fn admin(rng: &mut Rng, busy_us: u64, nodes: usize, keys: usize) -> Vec<(u64, AdminAct)> {
+fn admin(rng: &mut Rng, busy_us: u64, nodes: usize, keys: usize) -> Vec<(When, AdminAct)> {
     let mut acts = Vec::new();
     let count = rng.pick(&[0, 0, 0, 2, 8]);
     for _ in 0..count {
@@ -234,19 +249,23 @@ fn admin(rng: &mut Rng, busy_us: u64, nodes: usize, keys: usize) -> Vec<(u64, Ad
         match rng.below(4) {
             0 => {
                 let key = rng.index(keys);
-                acts.push((at, AdminAct::CordonDeployment(key)));
-                acts.push((lifted, AdminAct::UncordonDeployment(key)));
+                acts.push((When::At(at), AdminAct::CordonDeployment(key)));
+                acts.push((When::At(lifted), AdminAct::UncordonDeployment(key)));
             }
             1 => {
                 let node = rng.index(nodes);
-                acts.push((at, AdminAct::CordonNode(node)));
-                acts.push((lifted, AdminAct::UncordonNode(node)));
+                acts.push((When::At(at), AdminAct::CordonNode(node)));
+                acts.push((When::At(lifted), AdminAct::UncordonNode(node)));
             }
-            _ => acts.push((at, AdminAct::Report)),
+            _ => acts.push((When::At(at), AdminAct::Report)),
         }
     }
-    if rng.chance(0.25) {
-        acts.push((rng.range(busy_us / 4, busy_us), AdminAct::Drain));
+    if rng.chance(0.35) {
+        let when = match rng.chance(0.5) {
+            true => When::At(rng.range(busy_us / 4, busy_us)),
+            false => When::Attempts(rng.range(3, 12)),
+        };
+        acts.push((when, AdminAct::Drain));
     }
     acts
 }

@@ -72,6 +72,9 @@ impl Supervisor {
         if self.asked.is_empty() && self.next_at == Us::MAX {
             let pause = sim.net.rng.magnitude(sim.plan.busy_us / 8);
             self.next_at = sim.net.now + pause;
+            if sim.net.rng.chance(sim.plan.faults.worst_moment) {
+                self.next_at = sim.worst_moment().unwrap_or(self.next_at);
+            }
             sim.net.at(self.next_at, Event::Actor(self.me));
         }
     }
@@ -161,7 +164,8 @@ impl Supervisor {
 
 fn new_run(sim: &mut Sim, key: usize) -> usize {
     let run = sim.oracle.runs.len();
-    let pad = sim.net.rng.magnitude(sim.plan.message_bytes_max) as usize;
+    let max = sim.plan.message_bytes_max;
+    let pad = if sim.plan.narrow { sim.net.rng.below(max) } else { sim.net.rng.magnitude(max) } as usize;
     let spec = &sim.plan.keys[key];
     let message = format!(
         "{{\"version\":\"1\",\"run\":{{\"id\":\"x\",\"friendlyId\":\"run_{run}\",\"machine\":{{\"cpu\":{},\"memory\":{}}}}},\

@@ -5,7 +5,7 @@ use super::engine::{NoWake, SimEngine, Sockets, bury};
 use super::net::{End, Event, LinkId, Net, Us};
 use super::oracle::between::SelfView;
 use super::oracle::{Cordon, Oracle};
-use super::plan::{AdminAct, KeySpec, Plan};
+use super::plan::{AdminAct, KeySpec, Plan, When};
 use super::runners::Runner;
 use super::supervisors::{Stranger, Supervisor};
 use super::tally::Tally;
@@ -36,10 +36,33 @@ pub struct Sim {
     pub turn_now: Us,
     /// Nothing new begins.
     pub over: bool,
+    /// When the clients of polls will give up, the latest ones.
+    pub ends: VecDeque<Us>,
     mends: Vec<(Us, LinkId)>,
 }
 
 impl Sim {
+    /// A client will give up its poll then.
+    pub fn poll_ends(&mut self, at: Us) {
+        self.ends.push_back(at);
+        if self.ends.len() > 16 {
+            self.ends.pop_front();
+        }
+    }
+
+    /// A moment to come at which a dispatch meets the end of some poll, or of its guard.
+    pub fn worst_moment(&mut self) -> Option<Us> {
+        let now = self.net.now;
+        let coming: Vec<Us> = self.ends.iter().copied().filter(|at| *at > now).collect();
+        if coming.is_empty() {
+            return None;
+        }
+        let at = self.net.rng.pick(&coming);
+        let guard = self.plan.settings.guard_ms * 1_000;
+        let early = self.net.rng.pick(&[0, guard, 2 * guard]) + self.net.rng.magnitude(4_000);
+        Some((at + 2_000).saturating_sub(early).max(now))
+    }
+
     /// Loses the packets to one end of a link for a while.
     pub fn cut_for(&mut self, link: LinkId, end: End, us: Us) {
         self.net.cut(link, end);
@@ -109,7 +132,16 @@ impl World {
         let hints = Hints::default();
         let sockets = (0..cores).map(Sockets::new).collect();
         let settings = plan.settings.clone();
-        let sim = Sim { net, plan, oracle, sockets, turn_now: 0, over: false, mends: Vec::new() };
+        let sim = Sim {
+            net,
+            plan,
+            oracle,
+            sockets,
+            turn_now: 0,
+            over: false,
+            ends: VecDeque::new(),
+            mends: Vec::new(),
+        };
         let shared = Rc::new(RefCell::new(sim));
         let new_core = |core| {
             let broker = Broker::new(core, settings.clone(), hasher.clone(), hints.clone());
@@ -295,6 +327,7 @@ impl World {
         self.receive_receipts();
         self.carry_mail(core);
         self.check(core, now);
+        self.act_on_attempts();
         let this = &mut self.cores[core];
         if this.worker.as_ref().is_some_and(Worker::is_drained) {
             let worker = this.worker.take();
@@ -307,14 +340,32 @@ impl World {
         }
     }
 
+    /// The control plane's acts that are timed to meet a delivery.
+    fn act_on_attempts(&mut self) {
+        let sim = &mut *self.shared.borrow_mut();
+        let attempts = sim.oracle.tally.get("attempts");
+        for (index, (when, _)) in sim.plan.admin.iter_mut().enumerate() {
+            if let When::Attempts(count) = *when
+                && attempts >= count
+            {
+                let soon = sim.net.rng.magnitude(1_000);
+                *when = When::At(sim.net.now + soon);
+                sim.net.after(soon, Event::Admin(index));
+            }
+        }
+    }
+
     /// What the core sent to others goes on its way.
     fn carry_mail(&mut self, from: usize) {
         let sim = &mut *self.shared.borrow_mut();
         for to in 0..self.cores.len() {
             while let Some(mail) = self.cores[from].outgoing[to].take() {
                 let slow = sim.net.rng.chance(sim.plan.faults.slow_mail);
-                let max = if slow { sim.plan.faults.slow_mail_max } else { 20 };
-                let at = sim.net.now + 1 + sim.net.rng.magnitude(max);
+                let takes = match slow {
+                    true => sim.net.rng.below(sim.plan.faults.slow_mail_max),
+                    false => sim.net.rng.magnitude(20),
+                };
+                let at = sim.net.now + 1 + takes;
                 // A channel keeps its senders' order.
                 let at = at.max(self.cores[to].last_arrival[from]);
                 self.cores[to].last_arrival[from] = at;
@@ -541,8 +592,9 @@ fn populate(sim: &mut Sim) -> Vec<Actor> {
         actors.push(Actor::Stranger(Stranger::new(sim, actors.len())));
     }
     for index in 0..sim.plan.admin.len() {
-        let at = sim.plan.admin[index].0;
-        sim.net.at(at, Event::Admin(index));
+        if let When::At(at) = sim.plan.admin[index].0 {
+            sim.net.at(at, Event::Admin(index));
+        }
     }
     if sim.plan.faults.clock_jump {
         let at = sim.net.rng.below(sim.plan.busy_us);

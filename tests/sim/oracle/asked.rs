@@ -208,7 +208,7 @@ impl Oracle {
     fn wrong_to_refuse(&mut self, run: usize, confirmed: bool, now: Us, net: &Net) -> Option<String> {
         let record = &self.runs[run];
         let attempts = || record.attempts.iter().map(|&at| &self.attempts[at]);
-        if now >= self.deadline(run) {
+        if now + SKEW_US >= self.deadline(run) {
             // Only a poll that was still being waited for can have taken so long.
             let busy =
                 attempts().any(|attempt| attempt.ended.is_none() || now < attempt.ended_at + BARELY_US);
@@ -351,6 +351,9 @@ fn status_of(payload: &[u8]) -> u16 {
     let digits = payload.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
+
+/// Cores read their clocks at different moments.
+const SKEW_US: Us = 1_000;
 
 /// A core's own pace: what happened this long ago has just happened.
 const BARELY_US: Us = 5_000;
