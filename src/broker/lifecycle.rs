@@ -46,9 +46,9 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Lifts a cordon: what was held under it may match again.
+    /// Lifts a cordon: what was held under it may match again, unless the core drains.
     pub(super) fn uncordon(&mut self, now: Time, selector: &Selector) {
-        if !self.cordons.0.remove(selector) {
+        if !self.cordons.0.remove(selector) || self.drain.is_some() {
             return;
         }
         let only = Cordons(BTreeSet::from([selector.clone()]));

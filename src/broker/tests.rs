@@ -683,3 +683,17 @@ fn a_pipelined_head_longer_than_what_is_kept_is_read_to_its_end() {
     assert_eq!(bench.receive(0, rest), []);
     assert_eq!(bench.broker.waiting(), 1);
 }
+
+#[test]
+fn a_cordon_lifted_in_a_drain_lets_nobody_match() {
+    let mut bench = Bench::new(settings());
+    let node = Selector::Instance("node-1".into());
+    bench.command(Command::Cordon(node.clone()));
+    bench.poll(0);
+    bench.poll(1);
+    bench.command(Command::Drain);
+    assert_eq!(bench.pass_ms(1), [Done::Closed(0)]);
+    bench.command(Command::Uncordon(node));
+    assert!(bench.shared.0.0.borrow().iter().all(|cores| *cores == 0), "no core may be asked");
+    assert_eq!(bench.pass_ms(2_499), [Done::Closed(1), Done::Drained], "in its turn");
+}
