@@ -233,7 +233,7 @@ impl Sockets {
         }
         let socket = net.socket(link, End::Broker);
         let settled = conn.out.is_none() && !conn.sent_untold && !conn.told_fin;
-        if socket.dead && socket.peer_fin && conn.in_question && settled && net.rng.chance(0.3) {
+        if socket.dead && socket.peer_fin && conn.in_question && settled && net.rng.chance(0.5) {
             // The FIN was seen, and the reset came before the kernel was asked.
             conn.told_fin = true;
             conn.in_question = false;
@@ -250,9 +250,12 @@ impl Sockets {
             }
             return Some(Fact::Reset(id));
         }
-        if conn.out.is_some() {
-            return self.write_on(id, net, plan);
+        if conn.out.is_some()
+            && let Some(fact) = self.write_on(id, net, plan)
+        {
+            return Some(fact);
         }
+        let conn = self.conns[slot as usize].as_mut()?;
         if conn.sent_untold {
             conn.sent_untold = false;
             return Some(Fact::Sent(id));
@@ -275,10 +278,10 @@ impl Sockets {
         if conn.paused || socket.queue.is_empty() || conn.told_fin {
             return None;
         }
-        let available = socket.queue.len();
+        let available = socket.queue.len().min(SCRATCH_BYTES);
         let count = match net.rng.chance(plan.faults.partial) {
             true => 1 + net.rng.magnitude(available as u64 - 1) as usize,
-            false => available.min(SCRATCH_BYTES),
+            false => available,
         };
         let mut bytes = Vec::with_capacity(count);
         net.read(link, End::Broker, count, &mut bytes);

@@ -49,6 +49,8 @@ pub struct Socket {
     /// All that the process wrote. Sequence numbers are indices into it; the FIN has the next.
     pub out: Vec<u8>,
     pub fin: bool,
+    /// Its process ended its stream and stayed.
+    pub half_closed: bool,
     sent: u64,
     pub acked: u64,
     window_edge: u64,
@@ -76,6 +78,7 @@ impl Socket {
             time_wait: false,
             out: Vec::new(),
             fin: false,
+            half_closed: false,
             sent: 0,
             acked: 0,
             window_edge: 0,
@@ -362,6 +365,11 @@ impl Net {
 
     /// Ends this end's stream; reading goes on.
     pub fn shutdown(&mut self, link: LinkId, end: End) {
+        self.socket_mut(link, end).half_closed = true;
+        self.finish(link, end);
+    }
+
+    fn finish(&mut self, link: LinkId, end: End) {
         self.socket_mut(link, end).fin = true;
         self.pump(link, end);
     }
@@ -379,7 +387,7 @@ impl Net {
             self.abort(link, end);
         } else {
             socket.life = Life::Orphan;
-            self.shutdown(link, end);
+            self.finish(link, end);
             self.bury(link, end);
         }
     }

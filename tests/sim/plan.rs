@@ -29,6 +29,8 @@ pub struct Faults {
     pub runner_on_response: f64,
     /// A runner does something unfortunate at a random moment of a poll.
     pub runner_on_poll: f64,
+    /// A dispatch is timed to meet a poll's end.
+    pub worst_moment: f64,
     /// Half of what befalls runners is this.
     pub favourite: u64,
     /// A supervisor does something unfortunate with a dispatch.
@@ -151,6 +153,7 @@ fn faults(rng: &mut Rng) -> Faults {
         delayed_ack: draw(1.0),
         runner_on_response: draw(1.0),
         runner_on_poll: draw(1.0),
+        worst_moment: draw(1.0),
         favourite: 0,
         supervisor: draw(0.5),
         fragments: draw(1.0),
@@ -245,7 +248,7 @@ fn admin(rng: &mut Rng, busy_us: u64, nodes: usize, keys: usize) -> Vec<(u64, Ad
             _ => acts.push((at, AdminAct::Report)),
         }
     }
-    if rng.chance(0.25) {
+    if rng.chance(0.35) {
         acts.push((rng.range(busy_us / 4, busy_us), AdminAct::Drain));
     }
     acts

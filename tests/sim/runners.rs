@@ -135,6 +135,7 @@ impl Runner {
             client.ask(sim, Kind::Garbage, false, &vec![b'x'; len]);
         }
         sim.net.at(abort_at, Event::Actor(self.me));
+        sim.poll_ends(abort_at);
         self.state = State::Polling { client, connects, abort_at };
     }
 

@@ -72,6 +72,9 @@ impl Supervisor {
         if self.asked.is_empty() && self.next_at == Us::MAX {
             let pause = sim.net.rng.magnitude(sim.plan.busy_us / 8);
             self.next_at = sim.net.now + pause;
+            if sim.net.rng.chance(sim.plan.faults.worst_moment) {
+                self.next_at = sim.worst_moment().unwrap_or(self.next_at);
+            }
             sim.net.at(self.next_at, Event::Actor(self.me));
         }
     }

@@ -36,10 +36,33 @@ pub struct Sim {
     pub turn_now: Us,
     /// Nothing new begins.
     pub over: bool,
+    /// When the clients of polls will give up, the latest ones.
+    pub ends: VecDeque<Us>,
     mends: Vec<(Us, LinkId)>,
 }
 
 impl Sim {
+    /// A client will give up its poll then.
+    pub fn poll_ends(&mut self, at: Us) {
+        self.ends.push_back(at);
+        if self.ends.len() > 16 {
+            self.ends.pop_front();
+        }
+    }
+
+    /// A moment to come at which a dispatch meets the end of some poll, or of its guard.
+    pub fn worst_moment(&mut self) -> Option<Us> {
+        let now = self.net.now;
+        let coming: Vec<Us> = self.ends.iter().copied().filter(|at| *at > now).collect();
+        if coming.is_empty() {
+            return None;
+        }
+        let at = self.net.rng.pick(&coming);
+        let guard = self.plan.settings.guard_ms * 1_000;
+        let early = self.net.rng.pick(&[0, guard, 2 * guard]) + self.net.rng.magnitude(4_000);
+        Some((at + 2_000).saturating_sub(early).max(now))
+    }
+
     /// Loses the packets to one end of a link for a while.
     pub fn cut_for(&mut self, link: LinkId, end: End, us: Us) {
         self.net.cut(link, end);
@@ -109,7 +132,16 @@ impl World {
         let hints = Hints::default();
         let sockets = (0..cores).map(Sockets::new).collect();
         let settings = plan.settings.clone();
-        let sim = Sim { net, plan, oracle, sockets, turn_now: 0, over: false, mends: Vec::new() };
+        let sim = Sim {
+            net,
+            plan,
+            oracle,
+            sockets,
+            turn_now: 0,
+            over: false,
+            ends: VecDeque::new(),
+            mends: Vec::new(),
+        };
         let shared = Rc::new(RefCell::new(sim));
         let new_core = |core| {
             let broker = Broker::new(core, settings.clone(), hasher.clone(), hints.clone());
@@ -313,8 +345,11 @@ impl World {
         for to in 0..self.cores.len() {
             while let Some(mail) = self.cores[from].outgoing[to].take() {
                 let slow = sim.net.rng.chance(sim.plan.faults.slow_mail);
-                let max = if slow { sim.plan.faults.slow_mail_max } else { 20 };
-                let at = sim.net.now + 1 + sim.net.rng.magnitude(max);
+                let takes = match slow {
+                    true => sim.net.rng.below(sim.plan.faults.slow_mail_max),
+                    false => sim.net.rng.magnitude(20),
+                };
+                let at = sim.net.now + 1 + takes;
                 // A channel keeps its senders' order.
                 let at = at.max(self.cores[to].last_arrival[from]);
                 self.cores[to].last_arrival[from] = at;

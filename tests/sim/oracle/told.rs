@@ -1,6 +1,6 @@
 //! What a core is told, before it acts on it.
 
-use super::super::net::{End, Life, LinkId, Net, Us};
+use super::super::net::{End, LinkId, Net, Us};
 use super::{Ask, Conn, Doing, Ended, Kind, Oracle};
 use pilotlight::broker::io::TcpFacts;
 use pilotlight::broker::settings::Confirm;
@@ -37,7 +37,7 @@ impl Oracle {
     /// Begins the next request of the script if all of it is there.
     fn advance(&mut self, link: LinkId, now: Us, net: &Net) {
         let conn = self.conn(link);
-        if conn.doing != Doing::Nothing {
+        if conn.doing != Doing::Nothing || conn.interim {
             return;
         }
         let begins = conn.next.checked_sub(1).map_or(0, |last| conn.script[last].end);
@@ -91,7 +91,10 @@ impl Oracle {
                 }
             }
             Doing::Answering => self.request_done(link, now, net),
-            Doing::Nothing if conn.interim => conn.interim = false,
+            Doing::Nothing if conn.interim => {
+                conn.interim = false;
+                self.advance(link, now, net);
+            }
             _ => {}
         }
     }
@@ -143,7 +146,7 @@ impl Oracle {
         let client = net.socket(link, End::Client);
         let broker = net.socket(link, End::Broker);
         let has_all = client.received >= stream_end;
-        record.half_closed = client.fin && client.life == Life::Held && client.read < stream_end;
+        record.half_closed = client.half_closed && client.read < stream_end;
         let so = match self.settings.confirm {
             Confirm::Read => has_all && (client.read >= stream_end || record.half_closed),
             Confirm::Ack => has_all && broker.acked >= stream_end,
