@@ -25,6 +25,7 @@ use ahash::RandomState;
 use engine::{Chosen, choose};
 use hints::Hints;
 use mesh::{Address, Mail, Mailbox, mailbox};
+use std::hash::BuildHasher;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -134,7 +135,7 @@ fn start_on<E: Engine + Send + 'static>(
     let shared = Hints::default();
     let settings = Settings { events: worker::logs_events(), ..config.settings.clone() };
     // One random seed for the process: cores must agree on a key's bucket, strangers must not know it.
-    let hasher = RandomState::new();
+    let hasher = random_state();
     let origin = Instant::now();
     let mut threads = Vec::new();
     for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
@@ -228,3 +229,10 @@ fn listen(
 /// Segments of connections whose acknowledgements are awaited: the smallest that every IPv4 host
 /// takes (RFC 9293 section 3.7.1), so that pairs of segments are really two on every link.
 const ACK_SEGMENT_BYTES: u32 = 536;
+
+/// Seeds from the standard library, which asks the kernel itself: it works without /dev, in an empty
+/// root, where a static binary is at home.
+fn random_state() -> RandomState {
+    let seed = || std::hash::RandomState::new().hash_one(0);
+    RandomState::with_seeds(seed(), seed(), seed(), seed())
+}
