@@ -15,7 +15,8 @@
 //! - `write`: our kernel took the bytes.
 //!
 //! A FIN with bytes unacknowledged proves nothing yet: the reset or the acknowledgement that
-//! follows does, and no event announces the latter, so it is asked for at doubling intervals.
+//! follows does, and no event announces the latter, so it is asked for at doubling intervals. Who is
+//! asked says whether the FIN is there, for its event may be queued behind thousands of others.
 //! Whatever is released is reset, so that nothing unsent reaches a revived peer.
 
 use super::Broker;
@@ -105,6 +106,7 @@ impl<S: Shared> Broker<S> {
         if !facts.alive {
             return self.release(now, slot, AttemptEnd::Reset);
         }
+        claim.closing |= claim.sent && facts.fin;
         let all_acked = claim.sent && facts.unacked_bytes == 0;
         if all_acked && (claim.closing || confirm == Confirm::Ack) {
             return self.confirm(now, slot);

@@ -49,6 +49,8 @@ pub struct TcpFacts {
     pub unacked_bytes: u64,
     /// Smoothed round trip time in microseconds; 0 where nobody asked ([`Output::Probe`] does).
     pub rtt_us: u32,
+    /// The peer's FIN is there, told or not yet; false where nobody asked.
+    pub fin: bool,
 }
 
 /// A fact, from the engine, another core or the control plane.

@@ -240,7 +240,7 @@ fn answer(slot: u32, did_warm_start: bool) -> Done {
     Done::Sent(slot, String::from_utf8(verdict.to_vec()).unwrap())
 }
 
-const CLEAN: TcpFacts = TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 50 };
+const CLEAN: TcpFacts = TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 50, fin: false };
 
 fn unacked(unacked_bytes: u64) -> TcpFacts {
     TcpFacts { unacked_bytes, ..CLEAN }
@@ -266,7 +266,7 @@ fn a_fin_with_bytes_unacknowledged_waits_for_what_follows() {
     assert_eq!(bench.pass_ms(1), [Done::Probed(0)]);
     assert_eq!(bench.probed(0, unacked(9)), []);
     assert_eq!(bench.pass_ms(2), [Done::Probed(0)]);
-    let dead = TcpFacts { alive: false, unacked_bytes: 0, rtt_us: 0 };
+    let dead = TcpFacts { alive: false, ..CLEAN };
     assert_eq!(bench.probed(0, dead), [Done::Aborted(0), answer(1, false)]);
 }
 
@@ -696,4 +696,16 @@ fn a_cordon_lifted_in_a_drain_lets_nobody_match() {
     bench.command(Command::Uncordon(node));
     assert!(bench.shared.0.0.borrow().iter().all(|cores| *cores == 0), "no core may be asked");
     assert_eq!(bench.pass_ms(2_499), [Done::Closed(1), Done::Drained], "in its turn");
+}
+
+#[test]
+fn a_fin_that_is_there_is_proof_before_its_event_is() {
+    let mut bench = Bench::new(settings());
+    bench.poll(0);
+    bench.dispatch(1);
+    bench.sent(0);
+    assert_eq!(bench.pass_ms(300), [Done::Probed(0)]);
+    assert_eq!(bench.probed(0, CLEAN), []);
+    assert_eq!(bench.pass_ms(700), [Done::Probed(0)], "the read timeout");
+    assert_eq!(bench.probed(0, TcpFacts { fin: true, ..CLEAN }), [answer(1, true), Done::Closed(0)]);
 }

@@ -12,7 +12,7 @@ use super::stamps::Stamps;
 use super::{Engine, Wake};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
-use crate::sys::tcp::{self, ErrorQueue};
+use crate::sys::tcp::{self, ErrorQueue, TcpExtras};
 use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -320,8 +320,8 @@ impl Engine for Epoll {
 
     fn probe(&mut self, conn: ConnId) {
         if let Some(socket) = socket(&mut self.sockets, conn) {
-            let rtt_us = tcp::round_trip_us(socket.stream.as_fd()).unwrap_or(0);
-            let facts = TcpFacts { rtt_us, ..tcp_facts(socket) };
+            let TcpExtras { rtt_us, fin } = tcp::tcp_extras(socket.stream.as_fd());
+            let facts = TcpFacts { rtt_us, fin, ..tcp_facts(socket) };
             self.facts.push_back(Fact::Probed { conn, facts });
         }
     }
@@ -433,8 +433,9 @@ fn peer_closed(socket: &mut Socket, conn: ConnId) -> Fact {
 /// The kernel's view, what it has not been given yet included.
 fn tcp_facts(socket: &Socket) -> TcpFacts {
     let pending = socket.outgoing.as_ref().map_or(0, |outgoing| outgoing.remaining() as u64);
-    match tcp::tcp_state(socket.stream.as_fd()) {
-        Ok(state) => TcpFacts { alive: state.alive, unacked_bytes: state.unacked_bytes + pending, rtt_us: 0 },
-        Err(_) => TcpFacts { alive: false, unacked_bytes: pending, rtt_us: 0 },
-    }
+    let (alive, unacked_bytes) = match tcp::tcp_state(socket.stream.as_fd()) {
+        Ok(state) => (state.alive, state.unacked_bytes + pending),
+        Err(_) => (false, pending),
+    };
+    TcpFacts { alive, unacked_bytes, rtt_us: 0, fin: false }
 }

@@ -30,7 +30,7 @@ use super::stamps::Stamps;
 use super::{Engine, Shortages, Wake};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
-use crate::sys::tcp::{self, ErrorQueue};
+use crate::sys::tcp::{self, ErrorQueue, TcpExtras};
 use accept::{Acceptor, Failure};
 use buffers::Buffers;
 use op::{Kind, Op};
@@ -531,8 +531,8 @@ impl Engine for Uring {
     fn probe(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
         if let Some(socket) = self.sockets.open_one(conn) {
-            let rtt_us = tcp::round_trip_us(socket.fd()).unwrap_or(0);
-            let facts = TcpFacts { rtt_us, ..socket.facts(unsent) };
+            let TcpExtras { rtt_us, fin } = tcp::tcp_extras(socket.fd());
+            let facts = TcpFacts { rtt_us, fin, ..socket.facts(unsent) };
             self.facts.push_back(Fact::Probed { conn, facts });
         }
     }

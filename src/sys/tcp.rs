@@ -19,7 +19,8 @@ pub struct TcpState {
 /// bytes as it is asked for.
 #[repr(C)]
 struct TcpInfo {
-    _state_to_options: [u8; 8],
+    state: u8,
+    _ca_state_to_options: [u8; 7],
     _rto_to_rcv_ssthresh: [u32; 15],
     rtt: u32,
 }
@@ -34,9 +35,24 @@ pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<TcpState> {
     Ok(TcpState { alive, unacked_bytes })
 }
 
-/// The smoothed round trip time, microseconds (TCP_INFO, tcp(7)).
-pub fn round_trip_us(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    Ok(tcp_info(fd)?.rtt)
+/// What TCP_INFO, tcp(7), knows besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpExtras {
+    /// Smoothed round trip time, microseconds.
+    pub rtt_us: u32,
+    /// The peer's FIN is there, read or not.
+    pub fin: bool,
+}
+
+/// include/net/tcp_states.h
+const TCP_CLOSE_WAIT: u8 = 8;
+
+/// What TCP_INFO knows besides; nothing of a connection that can't be asked any more.
+pub fn tcp_extras(fd: BorrowedFd<'_>) -> TcpExtras {
+    tcp_info(fd).map_or_else(
+        |_| TcpExtras::default(),
+        |info| TcpExtras { rtt_us: info.rtt, fin: info.state == TCP_CLOSE_WAIT },
+    )
 }
 
 fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
@@ -287,9 +303,11 @@ mod tests {
         assert!(!tcp_state(server.as_fd()).unwrap().alive);
 
         let (client, server) = pair();
+        assert!(!tcp_extras(server.as_fd()).fin);
         client.shutdown(Shutdown::Write).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         assert!(tcp_state(server.as_fd()).unwrap().alive);
+        assert!(tcp_extras(server.as_fd()).fin);
     }
 
     #[test]

@@ -329,7 +329,7 @@ impl Sockets {
         let own = |fact: &Fact| fact.conn() == Some(id);
         self.facts.retain(|fact| !own(fact));
         if net.rng.chance(plan.faults.stale) {
-            let well = TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 1 };
+            let well = TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 1, fin: true };
             let ghost = match net.rng.below(7) {
                 0 => Fact::Bytes(id, b"GET /connect HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
                 1 => Fact::Sent(id),
@@ -402,7 +402,7 @@ fn facts(conn: &mut Conn, net: &Net) -> TcpFacts {
     let alive = !socket.dead || std::mem::replace(&mut conn.error_taken, true);
     let pending = conn.out.as_ref().map_or(0, |out| (out.payload.bytes().len() - out.at) as u64);
     let rtt_us = 2 * net.links[conn.link].wire.delay as u32;
-    TcpFacts { alive, unacked_bytes: socket.unacked() + pending, rtt_us }
+    TcpFacts { alive, unacked_bytes: socket.unacked() + pending, rtt_us, fin: socket.peer_fin }
 }
 
 fn shuffle(slots: &mut [u32], rng: &mut Rng) {

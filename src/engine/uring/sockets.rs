@@ -58,12 +58,11 @@ impl Socket {
 
     /// The kernel's view; `unsent` bytes are what it has not been given yet.
     pub fn facts(&self, unsent: u64) -> TcpFacts {
-        match tcp::tcp_state(self.fd()) {
-            Ok(state) => {
-                TcpFacts { alive: state.alive, unacked_bytes: state.unacked_bytes + unsent, rtt_us: 0 }
-            }
-            Err(_) => TcpFacts { alive: false, unacked_bytes: unsent, rtt_us: 0 },
-        }
+        let (alive, unacked_bytes) = match tcp::tcp_state(self.fd()) {
+            Ok(state) => (state.alive, state.unacked_bytes + unsent),
+            Err(_) => (false, unsent),
+        };
+        TcpFacts { alive, unacked_bytes, rtt_us: 0, fin: false }
     }
 
     /// An operation has come to its end.

@@ -134,7 +134,7 @@ impl Oracle {
             record.progress_at = now;
         }
         let all = facts.alive && record.sent && facts.unacked_bytes == 0 && !record.fin_before_sent;
-        if all && (told_fin || self.settings.confirm == Confirm::Ack) {
+        if all && (told_fin || facts.fin || self.settings.confirm == Confirm::Ack) {
             self.proved(link, attempt, now, net);
         }
     }
