@@ -55,6 +55,12 @@ pub const MUTATIONS: &[Mutation] = &[
         "if claim.closing { next = next.min(",
         "if claim.closing && PLANTED { next = Time(u64::MAX); } else if claim.closing { next = next.min(",
     ),
+    bug(
+        "a FIN is there only once its event is",
+        DELIVERY,
+        "claim.closing |= claim.sent && facts.fin;",
+        "claim.closing |= claim.sent && facts.fin && !PLANTED;",
+    ),
     // Release.
     bug(
         "released by a close: what is unsent may still arrive",

@@ -19,6 +19,8 @@ pub struct Faults {
     /// A core does not run for a while.
     pub stall: f64,
     pub stall_max: u64,
+    /// The same, just after it has offered a run to a poll, and for about as long as it has patience.
+    pub stall_on_offer: f64,
     /// A message between cores takes long.
     pub slow_mail: f64,
     pub slow_mail_max: u64,
@@ -158,6 +160,7 @@ fn faults(rng: &mut Rng) -> Faults {
         ack_unannounced: draw(0.5),
         stall: draw(0.02),
         stall_max: 0,
+        stall_on_offer: draw(0.5),
         slow_mail: draw(0.5),
         slow_mail_max: 0,
         clock_jump: draw(1.0) > 0.4,
@@ -248,7 +251,8 @@ fn admin(rng: &mut Rng, busy_us: u64, nodes: usize, keys: usize) -> Vec<(When, A
         let lifted = at + rng.magnitude(busy_us / 2);
         match rng.below(4) {
             0 => {
-                let key = rng.index(keys);
+                // The first two keys have a deployment each; the others have the first one's.
+                let key = rng.index(keys.min(2));
                 acts.push((When::At(at), AdminAct::CordonDeployment(key)));
                 acts.push((When::At(lifted), AdminAct::UncordonDeployment(key)));
             }

@@ -108,6 +108,19 @@ struct Core {
 /// Which core answered a command, and what.
 type Receipt = (usize, CoreReport);
 
+impl Core {
+    fn stall_on_offer(&mut self, core: usize, sim: &mut Sim) {
+        if !sim.net.rng.chance(sim.plan.faults.stall_on_offer) {
+            return;
+        }
+        let settings = &sim.plan.settings;
+        let patience = settings.read_timeout_ms.max(settings.ack_timeout_ms) * 1_000;
+        let stall = sim.net.rng.below(patience * 3 / 2);
+        self.stalled_until = sim.net.now + stall;
+        sim.oracle.trace.say(sim.net.now, || format!("core {core} stalls for {stall} us"));
+    }
+}
+
 pub struct World {
     shared: Shared,
     cores: Vec<Core>,
@@ -318,7 +331,11 @@ impl World {
         };
         let Some(worker) = &mut this.worker else { return };
         this.has_mail = false;
+        let offered = worker.broker().counters().attempts;
         worker.turn(Time(turn_now));
+        if worker.broker().counters().attempts > offered {
+            this.stall_on_offer(core, &mut self.shared.borrow_mut());
+        }
         self.after_turn(core, turn_now);
         self.schedule(core);
     }

@@ -214,7 +214,9 @@ impl Oracle {
         Oracle {
             settings: plan.settings.clone(),
             keys_scarce: plan.settings.keys_max < plan.keys.len(),
-            punctual: faults.stall == 0.0 && faults.slow_mail == 0.0 && !faults.clock_jump,
+            punctual: faults.stall + faults.stall_on_offer == 0.0
+                && faults.slow_mail == 0.0
+                && !faults.clock_jump,
             deployments: plan.keys.iter().map(|key| key.deployment.clone()).collect(),
             conns: Vec::new(),
             scripts: Vec::new(),
