@@ -262,7 +262,32 @@ pub const MUTATIONS: &[Mutation] = &[
              return;
          }",
     ),
+    // Limits.
+    bug(
+        "one connection more than allowed",
+        "src/shard/hints.rs",
+        "Ordering::Relaxed) < connections_max {",
+        "Ordering::Relaxed) < connections_max + usize::from(PLANTED) {",
+    ),
+    bug(
+        "one key more than allowed",
+        POOL,
+        "if self.pools.len() >= self.keys_max &&",
+        "if self.pools.len() >= self.keys_max + usize::from(PLANTED) &&",
+    ),
     // Ends.
+    bug(
+        "a refused connection lingers",
+        REQUESTS,
+        "self.timers.arm(slot, now.plus_ms(self.settings.linger_ms));",
+        "self.timers.arm(slot, now.plus_ms(self.settings.linger_ms + if PLANTED { 60_000 } else { 0 }));",
+    ),
+    bug(
+        "the last poll of a drained core is kept",
+        LIFECYCLE,
+        "if self.conns.open_count() == 0 {",
+        "if self.conns.open_count() == usize::from(PLANTED) {",
+    ),
     bug(
         "a connection is never counted out",
         CORE,

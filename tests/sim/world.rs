@@ -504,6 +504,9 @@ impl World {
         }
         if net.rng.chance(0.05) {
             let report = broker.report(Time(now), true);
+            if report.keys.len() > plan.settings.keys_max {
+                oracle.fail(format!("core {core} remembers {} keys, more than allowed", report.keys.len()));
+            }
             for key in 0..plan.keys.len() {
                 let row = report.keys.iter().find(|row| is_row_of(row, &plan.keys[key]));
                 oracle.check_key(core, key, row, net);

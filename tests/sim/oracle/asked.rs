@@ -9,6 +9,11 @@ impl Oracle {
         let conn = self.conn(link);
         let status = status_of(payload);
         match conn.doing {
+            Doing::Lawless if status >= 400 => {
+                conn.doing = Doing::Refused;
+                conn.since = now;
+                self.tally.count("refusals");
+            }
             Doing::Lawless => {}
             Doing::Held { .. } if status != 200 => {
                 self.fail(format!("the poll on link {link} is answered {status}"));
@@ -263,7 +268,7 @@ impl Oracle {
         };
         let past = |since: Us, ms: u64| now >= since + ms * 1_000;
         let called_for = match doing {
-            Doing::Lawless | Doing::Closing => true,
+            Doing::Lawless | Doing::Refused | Doing::Closing => true,
             Doing::Claimed { attempt } => {
                 return self.claim_ends(attempt, reset, told_reset, held_back, now, net);
             }

@@ -65,6 +65,8 @@ pub enum Doing {
     Closing,
     /// Its bytes broke the rules: whatever becomes of it is well.
     Lawless,
+    /// It was told that they did; it gets nothing more.
+    Refused,
 }
 
 /// A connection that a core was told of.
