@@ -10,7 +10,7 @@ impl Oracle {
         let status = status_of(payload);
         match conn.doing {
             Doing::Lawless if status >= 400 => {
-                conn.doing = Doing::Refused;
+                conn.doing = Doing::Refused { sent: false };
                 conn.since = now;
                 self.tally.count("refusals");
             }
@@ -268,7 +268,7 @@ impl Oracle {
         };
         let past = |since: Us, ms: u64| now >= since + ms * 1_000;
         let called_for = match doing {
-            Doing::Lawless | Doing::Refused | Doing::Closing => true,
+            Doing::Lawless | Doing::Refused { .. } | Doing::Closing => true,
             Doing::Claimed { attempt } => {
                 return self.claim_ends(attempt, reset, told_reset, held_back, now, net);
             }

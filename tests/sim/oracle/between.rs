@@ -21,7 +21,7 @@ impl Oracle {
         let (mut late, mut first_due) = (None, Us::MAX);
         for (link, conn) in self.open_on(core) {
             held += usize::from(matches!(conn.doing, Doing::Held { .. } | Doing::Claimed { .. }));
-            lawless += usize::from(matches!(conn.doing, Doing::Lawless | Doing::Refused));
+            lawless += usize::from(matches!(conn.doing, Doing::Lawless | Doing::Refused { .. }));
             allowed += self.buffers_allowed(conn);
             if let Some(due) = self.due(conn) {
                 first_due = first_due.min(due);
@@ -88,7 +88,8 @@ impl Oracle {
             }
             Doing::Awaiting { .. } => after(settings.dispatch_timeout_ms),
             Doing::Answering => after(settings.write_timeout_ms),
-            Doing::Refused => after(settings.write_timeout_ms + settings.linger_ms),
+            Doing::Refused { sent: false } => after(settings.write_timeout_ms),
+            Doing::Refused { sent: true } => after(settings.linger_ms),
             Doing::Nothing if conn.interim => None,
             Doing::Nothing if conn.received == 0 => after(settings.preconnect_timeout_ms),
             Doing::Nothing => match conn.begun {
@@ -108,7 +109,7 @@ impl Oracle {
         let body = 2 * settings.body_bytes_max.max(ONE_READ);
         let used = conn.next.checked_sub(1).map_or(0, |last| conn.script[last].end);
         match conn.doing {
-            Doing::Lawless | Doing::Refused | Doing::Closing => pipelined + body,
+            Doing::Lawless | Doing::Refused { .. } | Doing::Closing => pipelined + body,
             _ if conn.received == used => 0,
             Doing::Nothing => pipelined + body,
             _ => pipelined,

@@ -65,8 +65,10 @@ pub enum Doing {
     Closing,
     /// Its bytes broke the rules: whatever becomes of it is well.
     Lawless,
-    /// It was told that they did; it gets nothing more.
-    Refused,
+    /// It was told that they did (the kernel took that, or not yet); it gets nothing more.
+    Refused {
+        sent: bool,
+    },
 }
 
 /// A connection that a core was told of.

@@ -91,6 +91,10 @@ impl Oracle {
                 }
             }
             Doing::Answering => self.request_done(link, now, net),
+            Doing::Refused { .. } => {
+                conn.doing = Doing::Refused { sent: true };
+                conn.since = now;
+            }
             Doing::Nothing if conn.interim => {
                 conn.interim = false;
                 self.advance(link, now, net);
