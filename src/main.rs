@@ -2,7 +2,7 @@
 
 use pilotlight::broker::report::Selector;
 use pilotlight::cli::{self, Command, DrainFlags, ServeFlags};
-use pilotlight::config::{ConfigError, ServeConfig};
+use pilotlight::config::{AdminToken, ConfigError, ServeConfig};
 use pilotlight::control::client::{self, Ask, AskError};
 use pilotlight::control::lifecycle::{self, RunError};
 use pilotlight::sys::{Machine, MachineError};
@@ -43,7 +43,15 @@ fn drain(flags: DrainFlags) -> Result<(), Failure> {
         Some(selector) if flags.lift => Ask::Lift(selector),
         Some(selector) => Ask::Begin(selector),
     };
-    let words = client::run(&flags.admin, &ask)?;
+    let token = match flags.admin_token_file {
+        None => None,
+        Some(path) => Some(AdminToken::read(&path).map_err(|advice| ConfigError {
+            flag: "--admin-token-file",
+            value: path.display().to_string(),
+            advice,
+        })?),
+    };
+    let words = client::run(&flags.admin, &ask, token.as_ref())?;
     writeln!(io::stdout(), "{words}").map_err(Failure::Output)
 }
 

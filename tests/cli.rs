@@ -182,7 +182,7 @@ fn help_teaches_and_goes_to_standard_output() {
             "Delivery",
             "Limits:",
             "Timeouts:",
-            "--dispatch-listen <IP:PORT>",
+            "--dispatch-listen <IP:PORT|unix:PATH>",
             "PILOTLIGHT_CONFIRM",
             "[default: 30s]",
             "- read:",
@@ -329,7 +329,7 @@ fn an_address_that_cannot_be_had_exits_1_with_one_line() {
     }
     // Reserved for documentation, so on no machine.
     let mut command = pilotlight(&ANYWHERE[2..]);
-    command.args(["--listen", "192.0.2.1:0"]);
+    command.args(["--listen", "192.0.2.1:0", "--dispatch-listen", "127.0.0.1:0"]);
     let (code, line) = refusal(command);
     assert_eq!(code, 1);
     assert!(line.contains("--listen 192.0.2.1:0: this machine has no such address"), "{line}");

@@ -5,6 +5,7 @@ use pilotlight::broker::contract::Side;
 use pilotlight::broker::io::Input;
 use pilotlight::engine::Engine;
 use pilotlight::engine::epoll::Epoll;
+use pilotlight::sys::listen::Listener;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -44,11 +45,11 @@ fn turns<E: Engine>(engine: &mut E, time: Duration, done: impl Fn(&Seen) -> bool
     seen
 }
 
-fn run_out<E: Engine>(make: impl Fn(Vec<(Side, TcpListener)>) -> E) {
+fn run_out<E: Engine>(make: impl Fn(Vec<(Side, Listener)>) -> E) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let addr = listener.local_addr().unwrap();
-    let mut engine = make(vec![(Side::Runner, listener)]);
+    let mut engine = make(vec![(Side::Runner, listener.into())]);
     let mut clients: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(addr).unwrap()).collect();
 
     // Room for half of them.

@@ -92,7 +92,7 @@ impl Engine {
                 SendConfirm::None => {}
                 SendConfirm::Acked => self.facts.push_back(Input::Acked { conn }),
                 SendConfirm::Closed => {
-                    let facts = Some(TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 100 });
+                    let facts = Some(TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 100, fin: true });
                     self.facts.push_back(Input::PeerClosed { conn, facts });
                 }
             }
@@ -125,5 +125,10 @@ fn settings(confirm: Confirm) -> Settings {
         pipeline_bytes_max: 64 << 10,
         events: false,
         dispatch_on_runner_side: true,
+        dispatch_from_anyone: true,
+        connections_per_address_max: u32::MAX,
+        polls_per_key_max: usize::MAX,
+        polls_per_deployment_max: usize::MAX,
+        buffered_bytes_max: 128 << 20,
     }
 }

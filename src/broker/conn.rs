@@ -40,7 +40,16 @@ pub struct Conn {
     pub peer_closed: bool,
     /// Reading is paused because `buffer` is full.
     pub paused: bool,
+    /// Its dispatches are taken.
+    pub may_dispatch: bool,
+    /// Where its address's connections are counted, or [`NO_GROUP`].
+    pub group: u32,
+    /// Its part of the bytes in flight, as last counted.
+    pub counted_bytes: usize,
 }
+
+/// The connection is counted with no address.
+pub const NO_GROUP: u32 = u32::MAX;
 
 impl Conn {
     /// Memory owned for bytes that can't be used yet.
@@ -109,6 +118,9 @@ pub enum Body {
     },
 }
 
+/// No interned name.
+pub const NO_NAME: u32 = u32::MAX;
+
 /// A held poll.
 #[derive(Clone, Copy)]
 pub struct Poll {
@@ -116,6 +128,8 @@ pub struct Poll {
     pub pool: PoolId,
     /// `x-trigger-worker-instance-name`, interned.
     pub instance: u32,
+    /// The deployment, interned where its polls are counted, or [`NO_NAME`].
+    pub deployment: u32,
     /// When the request was complete.
     pub since: Time,
     /// It is not offered a run from here on.
@@ -175,7 +189,7 @@ pub struct Conns {
 
 impl Conns {
     /// Opens `id`. The engine chose it; the slot is free.
-    pub fn open(&mut self, id: ConnId, side: Side) {
+    pub fn open(&mut self, id: ConnId, side: Side, may_dispatch: bool) {
         let slot = id.slot as usize;
         let conn = |generation, state| Conn {
             generation,
@@ -186,6 +200,9 @@ impl Conns {
             persistence: Persistence::KeepAlive,
             peer_closed: false,
             paused: false,
+            may_dispatch,
+            group: NO_GROUP,
+            counted_bytes: 0,
         };
         while self.slots.len() <= slot {
             self.slots.push(conn(0, State::Free));

@@ -20,6 +20,7 @@
 //! Whatever is released is reset, so that nothing unsent reaches a revived peer.
 
 use super::Broker;
+use super::budget::Part;
 use super::conn::{Claim, State};
 use super::io::{AttemptEnd, Event, Offer, Output, SendConfirm, Shared, TcpFacts};
 use super::settings::Confirm;
@@ -41,6 +42,9 @@ impl<S: Shared> Broker<S> {
         offer.attempts_left -= 1;
         let give_up_at = now.plus_ms(self.settings.ack_timeout_ms).min(offer.deadline);
         let payload = offer.payload.clone();
+        // Counted with the dispatch too while that waits; here for when its supervisor has gone. Not
+        // refused: it is in memory already.
+        let _ = self.budget.hold(&self.shared, payload.bytes().len(), Part::All);
         let claim = Claim {
             poll,
             since: now,
@@ -204,7 +208,7 @@ impl<S: Shared> Broker<S> {
     pub(super) fn drop_claim(&mut self, claim: &Claim) {
         self.claimed -= 1;
         self.pools.get_mut(claim.poll.pool).claimed -= 1;
-        self.pools.unpin(claim.poll.pool);
-        self.instances.release(claim.poll.instance);
+        self.budget.release(&self.shared, claim.offer.payload.bytes().len());
+        self.drop_held(&claim.poll);
     }
 }

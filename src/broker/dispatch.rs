@@ -10,6 +10,7 @@
 //! `attempts_max` polls are claimed for it, one at a time, on whichever cores.
 
 use super::Broker;
+use super::budget::Part;
 use super::conn::{State, Verdict};
 use super::http::response::{self, Persistence};
 use super::io::{CoreSet, DispatchEnd, Event, MeshMessage, Offer, Output, Payload, Shared, Ticket};
@@ -38,9 +39,16 @@ impl<S: Shared> Broker<S> {
             self.answer_unplaced(now, slot, Some(pool), DispatchEnd::NoPoll);
             return self.pools.unpin(pool);
         }
+        let payload = self.run_response(dispatch.message);
+        if !self.budget.hold(&self.shared, payload.bytes().len(), Part::All) {
+            self.budget.release(&self.shared, payload.bytes().len());
+            self.counters.refused_bytes += 1;
+            self.answer_unplaced(now, slot, Some(pool), DispatchEnd::Refused);
+            return self.pools.unpin(pool);
+        }
         let verdict = Verdict {
             pool,
-            payload: self.run_response(dispatch.message),
+            payload,
             since: now,
             deadline: now.plus_ms(self.settings.dispatch_timeout_ms),
             attempts_left: self.settings.attempts_max,
@@ -150,8 +158,14 @@ impl<S: Shared> Broker<S> {
     fn answer(&mut self, now: Time, slot: u32, end: DispatchEnd) {
         let state = std::mem::replace(&mut self.conns.at(slot).state, State::Idle);
         let State::Verdict(verdict) = state else { return };
-        self.verdicts -= 1;
         self.conclude(now, slot, Some(verdict.pool), end, now.us_since(verdict.since));
+        self.drop_verdict(&verdict);
+    }
+
+    /// Gives back what a dispatch held while it waited.
+    pub(super) fn drop_verdict(&mut self, verdict: &Verdict) {
+        self.verdicts -= 1;
+        self.budget.release(&self.shared, verdict.payload.bytes().len());
         self.pools.unpin(verdict.pool);
     }
 

@@ -63,6 +63,13 @@ pub enum Input<'a> {
         /// The listener that it came in by.
         side: Side,
     },
+    /// Who is at the other end. Follows `Accepted` at once where a bound or a list asks for it.
+    Peer {
+        /// Of which connection.
+        conn: ConnId,
+        /// What matters of it.
+        peer: Peer,
+    },
     /// Accepting failed for want of descriptors or memory; the engine backs off by itself.
     AcceptFailed,
     /// Bytes from the peer.
@@ -111,6 +118,15 @@ pub enum Input<'a> {
     },
     /// From the control plane.
     Command(Command),
+}
+
+/// What the core needs to know of an address. It never sees the address itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its dispatches are taken.
+    pub may_dispatch: bool,
+    /// The entry of the shared table that counts its connections, if they are counted.
+    pub group: Option<u32>,
 }
 
 /// Which confirmation a `Send` needs beyond the kernel's taking the bytes.
@@ -263,7 +279,7 @@ impl CoreSet {
 }
 
 /// What all cores share: the hint table (a bucket of key hashes -> the cores that may have a poll
-/// for it) and the count of open connections.
+/// for it), the counts of open connections, and the budget for bytes in flight.
 ///
 /// A hint may say maybe where nobody waits; it never says no where a poll waits (to a reader that
 /// runs after the poll was indexed). So a miss, the commonest answer of a cold fleet, costs one load
@@ -281,6 +297,14 @@ pub trait Shared {
     fn open_connection(&self, connections_max: usize) -> bool;
     /// One connection less.
     fn close_connection(&self);
+    /// Counts one more open connection of `group` if it has fewer than `connections_max`.
+    fn open_from(&self, group: u32, connections_max: u32) -> bool;
+    /// One connection of `group` less.
+    fn close_from(&self, group: u32);
+    /// Takes `bytes` of the budget for bytes in flight if not more than `bytes_max` are taken then.
+    fn lease(&self, bytes: usize, bytes_max: usize) -> bool;
+    /// Gives `bytes` of the budget back.
+    fn give_back(&self, bytes: usize);
 }
 
 /// Why a held poll ended without a run.

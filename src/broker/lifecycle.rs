@@ -134,6 +134,7 @@ impl<S: Shared> Broker<S> {
             connections: self.conns.open_count() as u64,
             waiting: self.waiting() as u64,
             claimed: self.claimed as u64,
+            buffered_bytes: self.budget.held() as u64,
             counters: self.counters.clone(),
             keys: if keys { self.key_reports(now) } else { Vec::new() },
             cordons: self.cordons.0.iter().cloned().collect(),
@@ -200,6 +201,7 @@ impl<S: Shared> Broker<S> {
         }
         let in_pools: usize = self.pools.iter().map(|pool| pool.waiting()).sum();
         assert_eq!(in_pools, self.indexed, "pools");
+        self.check_bounds();
     }
 }
 

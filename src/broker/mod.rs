@@ -8,6 +8,8 @@
 //! [`io::Shared`], both carried by the shard that drives them.
 #![forbid(unsafe_code)]
 
+mod bounds;
+pub mod budget;
 pub mod conn;
 pub mod contract;
 mod delivery;
@@ -30,6 +32,7 @@ pub mod time;
 pub mod timer;
 
 use ahash::RandomState;
+use budget::Budget;
 use conn::{Conns, State};
 use io::{ConnId, Input, MeshMessage, Output, Shared};
 use lifecycle::Cordons;
@@ -50,6 +53,10 @@ pub struct Broker<S: Shared> {
     timers: Wheel,
     pools: Pools,
     instances: Names,
+    /// Deployments with held polls, where those are bounded.
+    deployments: Names,
+    /// This core's part of the bytes in flight.
+    budget: Budget,
     /// Connections that have not sent a byte, oldest first: the first to go when room runs short.
     fresh: List,
     fresh_links: Links,
@@ -80,7 +87,9 @@ impl<S: Shared> Broker<S> {
             conns: Conns::default(),
             timers: Wheel::default(),
             pools: Pools::new(hasher.clone(), settings.keys_max),
-            instances: Names::new(hasher),
+            instances: Names::new(hasher.clone()),
+            deployments: Names::new(hasher),
+            budget: Budget::new(settings.buffered_bytes_max),
             fresh: List::default(),
             fresh_links: Links::default(),
             bucket_counts: vec![0; shared.buckets()],
@@ -106,6 +115,7 @@ impl<S: Shared> Broker<S> {
             Input::Sent { conn } => self.sent(now, conn),
             Input::Acked { conn } => self.acked(now, conn),
             Input::Accepted { conn, side } => self.accepted(now, conn, side),
+            Input::Peer { conn, peer } => self.peer_known(conn, peer),
             Input::AcceptFailed => self.counters.accept_errors += 1,
             Input::PeerClosed { conn, facts } => self.peer_closed(now, conn, facts),
             Input::Reset { conn } => self.reset(now, conn),
@@ -164,6 +174,7 @@ impl<S: Shared> Broker<S> {
     /// Nothing is held for anybody: no connection, poll, claim, name, timer or pin.
     pub fn is_at_rest(&self) -> bool {
         let counts = self.conns.open_count() + self.waiting() + self.verdicts + self.timers.armed();
+        let counts = counts + self.budget.held() + self.deployments.len();
         let hints = self.bucket_counts.iter().any(|count| *count > 0);
         counts == 0 && !hints && self.fresh.is_empty() && self.instances.is_empty() && self.pools.is_idle()
     }
@@ -180,7 +191,7 @@ impl<S: Shared> Broker<S> {
             self.outputs.push_back(Output::Close { conn: id });
             return;
         }
-        self.conns.open(id, side);
+        self.conns.open(id, side, self.settings.dispatch_from_anyone);
         self.fresh.push_back(&mut self.fresh_links, id.slot);
         self.timers.arm(id.slot, now.plus_ms(self.settings.preconnect_timeout_ms));
     }
@@ -275,6 +286,7 @@ impl<S: Shared> Broker<S> {
         self.timers.cancel(slot);
         self.counters.closed += 1;
         self.shared.close_connection();
+        self.no_longer_counted(slot);
         if matches!(self.conns.peek(slot).state, State::Fresh) {
             self.no_longer_fresh(slot);
         }
@@ -282,10 +294,7 @@ impl<S: Shared> Broker<S> {
         match state {
             State::Waiting(poll) => self.drop_poll(slot, &poll),
             State::Claimed(claim) => self.drop_claim(&claim),
-            State::Verdict(verdict) => {
-                self.verdicts -= 1;
-                self.pools.unpin(verdict.pool);
-            }
+            State::Verdict(verdict) => self.drop_verdict(&verdict),
             _ => {}
         }
     }

@@ -50,6 +50,11 @@ impl Names {
         self.names.remove(id as usize);
     }
 
+    /// How often a held name is held.
+    pub fn holds(&self, id: u32) -> usize {
+        self.names[id as usize].references as usize
+    }
+
     /// A held name's text.
     pub fn text(&self, id: u32) -> &str {
         &self.names[id as usize].text

@@ -1,7 +1,7 @@
 //! Held polls: into the index, out of it in their last moments, and closed when they are over.
 
 use super::Broker;
-use super::conn::{Poll, State};
+use super::conn::{NO_NAME, Poll, State};
 use super::io::{Event, Output, PollEnd, Shared, TcpFacts};
 use super::key::KeyRef;
 use super::time::Time;
@@ -20,16 +20,27 @@ impl<S: Shared> Broker<S> {
             return self.close(slot);
         }
         let Some(pool) = self.pools.pin(key) else {
-            self.counters.refused += 1;
-            self.counters.polls_closed += 1;
-            return self.close(slot);
+            self.counters.refused_keys += 1;
+            return self.refuse_poll(slot);
         };
+        if self.pools.get(pool).held as usize >= self.settings.polls_per_key_max {
+            self.counters.refused_per_key += 1;
+            self.pools.unpin(pool);
+            return self.refuse_poll(slot);
+        }
+        let Some(deployment) = self.count_deployment(key.deployment) else {
+            self.counters.refused_per_deployment += 1;
+            self.pools.unpin(pool);
+            return self.refuse_poll(slot);
+        };
+        self.pools.get_mut(pool).held += 1;
         let cordoned = self.cordons.cover(key.deployment, instance);
         let instance = self.instances.hold(instance);
         let settings = &self.settings;
         let poll = Poll {
             pool,
             instance,
+            deployment,
             since: now,
             offer_until: now.plus_ms(settings.connection_timeout_ms - settings.guard_ms),
             indexed: false,
@@ -43,6 +54,38 @@ impl<S: Shared> Broker<S> {
         }
         self.arm_poll(slot);
         self.emit(|broker| Event::PollHeld { key: broker.pools.get(pool).key().clone() });
+    }
+
+    /// At a bound a poll is closed: its runner survives that, and tries again later.
+    #[cold]
+    fn refuse_poll(&mut self, slot: u32) {
+        self.counters.refused += 1;
+        self.counters.polls_closed += 1;
+        self.close(slot);
+    }
+
+    /// Counts one more held poll of a deployment, where that is bounded; `None` at the bound.
+    fn count_deployment(&mut self, deployment: &str) -> Option<u32> {
+        let polls_max = self.settings.polls_per_deployment_max;
+        if polls_max == usize::MAX {
+            return Some(NO_NAME);
+        }
+        let name = self.deployments.hold(deployment);
+        if self.deployments.holds(name) <= polls_max {
+            return Some(name);
+        }
+        self.deployments.release(name);
+        None
+    }
+
+    /// Gives back what every held poll holds, claimed or not.
+    pub(super) fn drop_held(&mut self, poll: &Poll) {
+        self.pools.get_mut(poll.pool).held -= 1;
+        self.pools.unpin(poll.pool);
+        self.instances.release(poll.instance);
+        if poll.deployment != NO_NAME {
+            self.deployments.release(poll.deployment);
+        }
     }
 
     /// Puts a parked poll into the index and tells the other cores.
@@ -87,8 +130,7 @@ impl<S: Shared> Broker<S> {
         } else {
             self.parked -= 1;
         }
-        self.pools.unpin(poll.pool);
-        self.instances.release(poll.instance);
+        self.drop_held(poll);
     }
 
     /// The hint bucket of a pool's key.

@@ -23,6 +23,8 @@ pub struct Pool {
     waiting: List,
     /// Polls and dispatches that hold this pool's id.
     pins: u32,
+    /// Held polls: in the index, parked and claimed.
+    pub held: u32,
     /// Polls claimed by a dispatch and not yet confirmed.
     pub claimed: u32,
     /// Dispatches answered true.
@@ -104,6 +106,7 @@ impl Pools {
             hash,
             waiting: List::default(),
             pins: 1,
+            held: 0,
             claimed: 0,
             hits: 0,
             misses: 0,

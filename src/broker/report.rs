@@ -36,6 +36,8 @@ pub struct CoreReport {
     pub waiting: u64,
     /// Held polls claimed by a dispatch and not yet confirmed.
     pub claimed: u64,
+    /// Bytes in flight: incomplete requests, what is pipelined, and runs that are not delivered yet.
+    pub buffered_bytes: u64,
     /// Counted facts.
     pub counters: Counters,
     /// Rows per key; empty unless asked for.
@@ -72,8 +74,20 @@ pub struct KeyReport {
 pub struct Counters {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections refused at a limit.
+    /// Connections refused at a limit, whichever.
     pub refused: u64,
+    /// Among them: at the limit of their address.
+    pub refused_per_address: u64,
+    /// Among them: polls, because all keys that are remembered are in use.
+    pub refused_keys: u64,
+    /// Among them: polls at the limit of their key.
+    pub refused_per_key: u64,
+    /// Among them: polls at the limit of their deployment.
+    pub refused_per_deployment: u64,
+    /// Requests closed, refused or answered false because the budget for bytes in flight is used up.
+    pub refused_bytes: u64,
+    /// Dispatches refused because their address may not send any.
+    pub dispatches_forbidden: u64,
     /// Silent connections closed to make room at the limit.
     pub evicted: u64,
     /// Accept failures for want of descriptors or memory.

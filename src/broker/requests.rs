@@ -31,6 +31,7 @@ impl<S: Shared> Broker<S> {
             State::Writing { refused: true } | State::Lingering | State::Free => {}
             _ => self.keep(id.slot, bytes),
         }
+        self.bound_bytes(now, id);
     }
 
     /// Runs the requests in `bytes`, behind what the buffer holds already.
@@ -188,6 +189,13 @@ impl<S: Shared> Broker<S> {
         head: &Head<'_>,
         behind: &[u8],
     ) -> Result<usize, Rejection> {
+        if !self.conns.peek(slot).may_dispatch {
+            self.counters.dispatches_forbidden += 1;
+            return Err(Rejection::new(
+                403,
+                "this address may not dispatch: --dispatch-allow does not cover it",
+            ));
+        }
         let body = match head.framing {
             Framing::Length(length) if length > self.settings.body_bytes_max as u64 => {
                 return Err(Rejection::new(413, "the body is longer than this broker takes"));
@@ -224,6 +232,11 @@ impl<S: Shared> Broker<S> {
         let (used, done) = match &mut *body {
             Body::Length { received, length } => {
                 let used = input.len().min(*length - received.len());
+                if received.capacity() - received.len() < used {
+                    // As a vector grows by itself, but never beyond what was announced.
+                    let missing = *length - received.len();
+                    received.reserve_exact(missing.min(received.len().max(used)));
+                }
                 received.extend_from_slice(&input[..used]);
                 (used, received.len() == *length)
             }
@@ -253,6 +266,7 @@ impl<S: Shared> Broker<S> {
         let State::Continue(body) = state else { return };
         conn.state = State::Body(body);
         self.consume_buffer(now, id);
+        self.recount(id);
         self.resume(id.slot);
     }
 
@@ -272,6 +286,7 @@ impl<S: Shared> Broker<S> {
                 self.resume(slot);
             }
         }
+        self.recount(id);
         let conn = self.conns.at(slot);
         let between = matches!(conn.state, State::Idle) || conn.state.is_incomplete_request();
         if between && (conn.peer_closed || self.drain.is_some()) {
@@ -313,6 +328,7 @@ impl<S: Shared> Broker<S> {
         }
         conn.state = State::Lingering;
         conn.buffer = Vec::new();
+        self.recount(id);
         self.outputs.push_back(Output::Shutdown { conn: id });
         self.resume(slot);
         self.timers.arm(slot, now.plus_ms(self.settings.linger_ms));

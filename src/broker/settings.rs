@@ -67,4 +67,17 @@ pub struct Settings {
     pub events: bool,
     /// `POST /warm-start` is served on the runner side too.
     pub dispatch_on_runner_side: bool,
+    /// A dispatch is taken from whoever reaches a side that serves them; else only from those of whom
+    /// [`super::io::Peer`] says so.
+    pub dispatch_from_anyone: bool,
+    /// Open connections of one address on all cores together; `u32::MAX`: no bound of its own.
+    pub connections_per_address_max: u32,
+    /// Held polls of one key on this core; `usize::MAX`: no bound of its own.
+    pub polls_per_key_max: usize,
+    /// Held polls of one deployment on this core, whatever their version and machine; `usize::MAX`: no
+    /// bound of its own.
+    pub polls_per_deployment_max: usize,
+    /// Bytes in flight on all cores together: incomplete requests, what is pipelined behind others, and
+    /// runs that are not delivered yet.
+    pub buffered_bytes_max: usize,
 }

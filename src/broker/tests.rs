@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 #[derive(Clone, Default)]
-struct OneCore(Rc<(RefCell<Vec<u64>>, Cell<usize>)>);
+struct OneCore(Rc<(RefCell<Vec<u64>>, Cell<usize>, Cell<u32>, Cell<usize>)>);
 
 impl Shared for OneCore {
     fn buckets(&self) -> usize {
@@ -35,6 +35,22 @@ impl Shared for OneCore {
     }
     fn close_connection(&self) {
         self.0.1.set(self.0.1.get() - 1);
+    }
+    fn open_from(&self, _: u32, connections_max: u32) -> bool {
+        let open = self.0.2.get();
+        self.0.2.set(open + u32::from(open < connections_max));
+        open < connections_max
+    }
+    fn close_from(&self, _: u32) {
+        self.0.2.set(self.0.2.get() - 1);
+    }
+    fn lease(&self, bytes: usize, bytes_max: usize) -> bool {
+        let fits = self.0.3.get() + bytes <= bytes_max;
+        self.0.3.set(self.0.3.get() + if fits { bytes } else { 0 });
+        fits
+    }
+    fn give_back(&self, bytes: usize) {
+        self.0.3.set(self.0.3.get() - bytes);
     }
 }
 
@@ -62,6 +78,11 @@ fn settings() -> Settings {
         pipeline_bytes_max: 64 << 10,
         events: true,
         dispatch_on_runner_side: true,
+        dispatch_from_anyone: true,
+        connections_per_address_max: u32::MAX,
+        polls_per_key_max: usize::MAX,
+        polls_per_deployment_max: usize::MAX,
+        buffered_bytes_max: 128 << 20,
     }
 }
 

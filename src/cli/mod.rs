@@ -4,13 +4,14 @@ mod serve;
 mod values;
 
 pub use serve::ServeFlags;
-pub use values::{Auto, Bytes, Count, EngineChoice, LogFormat, Millis};
+pub use values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Millis};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,6 +19,9 @@ Examples:
     pilotlight
   Runners reach 8040; only the supervisor's network reaches 8041:
     pilotlight serve --listen 0.0.0.0:8040 --dispatch-listen 10.0.0.5:8041
+  Supervisor and operators on this machine, by file permissions:
+    pilotlight serve --listen 0.0.0.0:8040 --dispatch-listen unix:/run/pilotlight/dispatch.sock \\
+      --admin-listen unix:/run/pilotlight/admin.sock
   Two workers on their own CPUs, logs for machines:
     pilotlight serve --cpus 2-3 --log-format json
   See that it works:
@@ -90,9 +94,12 @@ pub struct DrainFlags {
     /// Lift that drain
     #[arg(long, requires = "selector")]
     pub lift: bool,
-    /// The running broker's admin side
+    /// The running broker's admin side; unix:PATH for a Unix domain socket
     #[arg(long, value_name = "URL", env = "PILOTLIGHT_ADMIN", default_value = "http://127.0.0.1:8042")]
     pub admin: String,
+    /// The file with its --admin-token-file's content
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_ADMIN_TOKEN_FILE")]
+    pub admin_token_file: Option<PathBuf>,
 }
 
 /// What the command line asks for.

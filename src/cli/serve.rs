@@ -1,8 +1,9 @@
 //! The flags of `pilotlight serve`, as typed. `config` turns them into a `ServeConfig`.
 
-use super::values::{Auto, Bytes, Count, EngineChoice, LogFormat, Millis};
+use super::values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Millis};
 use crate::broker::settings::{Confirm, MatchOrder};
 use clap::Args;
+use std::path::PathBuf;
 
 const LISTENING: &str = "Listening";
 const WORKERS: &str = "Workers";
@@ -11,6 +12,7 @@ const DELIVERY: &str = "Delivery: what makes a warm start true";
 const LIMITS: &str = "Limits";
 const TIMEOUTS: &str = "Timeouts";
 const DEAD_PEERS: &str = "Dead peers: noticing machines that vanished without a word";
+const TRUST: &str = "Trust: who may do what, and what the process gives up";
 const LOGGING: &str = "Logging";
 
 /// The flags of `pilotlight serve`, as typed.
@@ -25,12 +27,16 @@ pub struct ServeFlags {
     /// Supervisor side: POST /warm-start. Unset: served on --listen too
     ///
     /// With its own listener the runner side no longer takes dispatches, so that task code, which can reach the runner side, cannot forge one. Give it to the supervisor as TRIGGER_WARM_START_DISPATCH_URL.
-    #[arg(long, value_name = "IP:PORT", env = "PILOTLIGHT_DISPATCH_LISTEN", help_heading = LISTENING)]
+    #[arg(long, value_name = "IP:PORT|unix:PATH", env = "PILOTLIGHT_DISPATCH_LISTEN", help_heading = LISTENING)]
     pub dispatch_listen: Option<String>,
 
     /// Operators' side: /healthz, /readyz, /metrics, /status, /drain
-    #[arg(long, value_name = "IP:PORT", env = "PILOTLIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:8042", help_heading = LISTENING)]
+    #[arg(long, value_name = "IP:PORT|unix:PATH", env = "PILOTLIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:8042", help_heading = LISTENING)]
     pub admin_listen: String,
+
+    /// Permissions of the files of unix: listeners, in octal; to connect is to write
+    #[arg(long, value_name = "MODE", env = "PILOTLIGHT_UNIX_MODE", default_value = "660", help_heading = LISTENING)]
+    pub unix_mode: FileMode,
 
     /// Join the addresses of a running pilotlight instead of refusing to share them
     ///
@@ -43,6 +49,34 @@ pub struct ServeFlags {
     /// After a restart a whole fleet comes back within a second. The kernel caps this at the sysctl net.core.somaxconn; the log warns if it does.
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_BACKLOG", default_value = "65535", help_heading = LISTENING)]
     pub backlog: Count,
+
+    /// Only these networks may dispatch, such as 10.0.3.0/24,fd00::7; the others get 403
+    ///
+    /// Holds on every TCP listener that takes dispatches. Through a Unix domain socket the file's permissions decide.
+    #[arg(long, value_name = "CIDR,…", env = "PILOTLIGHT_DISPATCH_ALLOW", help_heading = TRUST)]
+    pub dispatch_allow: Option<String>,
+
+    /// Take dispatches from whoever reaches --listen, though that is not loopback
+    ///
+    /// Then any task's code can feed a false run to any other's runner. Only where no code but your own runs.
+    #[arg(long, env = "PILOTLIGHT_INSECURE_SHARED_DISPATCH", help_heading = TRUST)]
+    pub insecure_shared_dispatch: bool,
+
+    /// A file whose content is the token that admin actions which change something take
+    ///
+    /// At least 16 characters; sent as `Authorization: Bearer …`. Without it, such actions are taken on loopback and on Unix domain sockets only.
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_ADMIN_TOKEN_FILE", help_heading = TRUST)]
+    pub admin_token_file: Option<PathBuf>,
+
+    /// Become this user and group once every listener is bound, by name or number
+    ///
+    /// Without :GROUP the user's own group. All other groups are given up.
+    #[arg(long, value_name = "NAME[:GROUP]", env = "PILOTLIGHT_USER", help_heading = TRUST)]
+    pub user: Option<String>,
+
+    /// Refuse the workers every system call that they have no use for (seccomp)
+    #[arg(long, env = "PILOTLIGHT_SECCOMP", help_heading = TRUST)]
+    pub seccomp: bool,
 
     /// CPUs to pin one worker each to, such as 0-3,6
     #[arg(long, value_name = "LIST", env = "PILOTLIGHT_CPUS", help_heading = WORKERS)]
@@ -107,6 +141,26 @@ pub struct ServeFlags {
     /// An idle runner holds two sockets, three at its peak. auto: what the limit of open files allows. The soft limit is raised to the hard one at start; to go beyond, raise that (`ulimit -Hn`, LimitNOFILE in a systemd unit).
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_CONNECTIONS", default_value = "auto", help_heading = LIMITS)]
     pub max_connections: Auto<Count>,
+
+    /// Open connections of one address (of one /64 for IPv6), in all; one more is closed. Or off
+    ///
+    /// off: whole fleets come from one address where there is NAT or a proxy. Where each machine has its own, a few times its runners' sockets is a good bound.
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_CONNECTIONS_PER_ADDRESS", default_value = "off", help_heading = LIMITS)]
+    pub max_connections_per_address: Limit,
+
+    /// Held polls of one deployment, whatever its version and machine, per worker; one more is closed. Or off
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_POLLS_PER_DEPLOYMENT", default_value = "off", help_heading = LIMITS)]
+    pub max_polls_per_deployment: Limit,
+
+    /// Held polls of one key, per worker; one more is closed. Or off
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_POLLS_PER_KEY", default_value = "off", help_heading = LIMITS)]
+    pub max_polls_per_key: Limit,
+
+    /// Bytes in flight, in all: incomplete requests and runs that are not delivered yet
+    ///
+    /// Incomplete requests get three quarters of it. Past that they get 503 (what may be a poll is closed), and complete dispatches false. auto: 128MiB, or four times --max-body, or 1MiB per worker, whichever is most.
+    #[arg(long, value_name = "SIZE", env = "PILOTLIGHT_MAX_BUFFERED", default_value = "auto", help_heading = LIMITS)]
+    pub max_buffered: Auto<Bytes>,
 
     /// Distinct keys (deployment, version, cpu, memory) remembered, per worker
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_KEYS", default_value = "65536", help_heading = LIMITS)]

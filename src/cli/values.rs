@@ -83,6 +83,42 @@ impl FromStr for Count {
     }
 }
 
+/// A bound that may be off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// No bound of its own.
+    Off,
+    /// At most so many.
+    At(usize),
+}
+
+impl FromStr for Limit {
+    type Err = String;
+    fn from_str(typed: &str) -> Result<Self, String> {
+        match typed {
+            "off" => Ok(Limit::Off),
+            typed => typed
+                .parse()
+                .map(|Count(count)| Limit::At(count))
+                .map_err(|error: String| format!("{error}, or off")),
+        }
+    }
+}
+
+/// A file's permissions, in octal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl FromStr for FileMode {
+    type Err = String;
+    fn from_str(typed: &str) -> Result<Self, String> {
+        match u32::from_str_radix(typed, 8) {
+            Ok(mode) if mode <= 0o777 => Ok(FileMode(mode)),
+            _ => Err("write permissions in octal: 660, 600, 666".to_owned()),
+        }
+    }
+}
+
 /// Which engine moves the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineChoice {
@@ -171,6 +207,17 @@ mod tests {
         assert_eq!("1s".parse(), Ok(Auto::Set(Millis(1_000))));
         let error = "soon".parse::<Auto<Millis>>().unwrap_err();
         assert!(error.ends_with("or auto"), "{error}");
+    }
+
+    #[test]
+    fn a_limit_may_be_off_and_a_mode_is_octal() {
+        assert_eq!("off".parse(), Ok(Limit::Off));
+        assert_eq!("7".parse(), Ok(Limit::At(7)));
+        assert!("0".parse::<Limit>().unwrap_err().ends_with("or off"));
+        assert_eq!("0660".parse(), Ok(FileMode(0o660)));
+        for bad in ["", "8", "1777", "rw", "-1"] {
+            assert!(bad.parse::<FileMode>().is_err(), "{bad:?}");
+        }
     }
 
     #[test]

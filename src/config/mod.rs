@@ -1,17 +1,22 @@
 //! One validated configuration: whoever holds a [`ServeConfig`] need check nothing.
 
+mod boundary;
 mod resolve;
 #[cfg(test)]
 mod tests;
 
 pub use crate::cli::{EngineChoice, LogFormat};
 pub use crate::sys::listen::TcpOptions;
+pub use boundary::AdminToken;
 pub use resolve::{ADMIN_CONNECTIONS_MAX, ConfigError, WORKERS_MAX};
 
 use crate::broker::settings::Settings;
 use crate::sys::descriptors::Descriptors;
+use crate::sys::user::Identity;
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Everything `pilotlight serve` was asked for, validated.
@@ -19,6 +24,12 @@ use std::sync::Arc;
 pub struct ServeConfig {
     /// Where to listen.
     pub listeners: Listeners,
+    /// The networks that may dispatch; `None`: whoever reaches a listener that takes dispatches.
+    pub dispatch_allow: Option<Vec<IpNet>>,
+    /// Who may have the admin side change something.
+    pub admin_changes: AdminChanges,
+    /// What the process gives up.
+    pub process: ProcessConfig,
     /// One entry per worker: the CPU it is pinned to, if any. Never empty.
     pub workers: Vec<Option<usize>>,
     /// Which engine moves the bytes.
@@ -46,6 +57,28 @@ pub struct Listeners {
     pub admin: ListenSpec,
     /// Share addresses that somebody listens on already.
     pub takeover: bool,
+    /// Permissions of the files of Unix domain sockets.
+    pub unix_mode: u32,
+}
+
+/// Who may have the admin side change something. Looking is free to whoever reaches it.
+#[derive(Clone, Debug)]
+pub enum AdminChanges {
+    /// Whoever reaches it: it is on loopback or a Unix domain socket.
+    ByAnyone,
+    /// Whoever has the token.
+    ByToken(AdminToken),
+    /// Nobody: it is on the network, and there is no token.
+    ByNobody,
+}
+
+/// What the process gives up once it serves.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessConfig {
+    /// The user to become.
+    pub identity: Option<Identity>,
+    /// Filter the workers' system calls.
+    pub seccomp: bool,
 }
 
 /// One listener: to be bound, or handed over by the service manager.
@@ -53,6 +86,8 @@ pub struct Listeners {
 pub enum ListenSpec {
     /// Bind this address.
     Addr(SocketAddr),
+    /// Bind a Unix domain socket to this path.
+    Unix(PathBuf),
     /// A listening socket that came with the process (systemd socket activation).
     /// It may be shared with a predecessor or a successor: never `shutdown` it.
     Fd(Arc<OwnedFd>),

@@ -1,8 +1,9 @@
 //! From raw flags and the machine they run on to a `ServeConfig`, or one line that says what to change.
 
+use super::boundary::{self, unix_path};
 use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions};
 use crate::broker::settings::Settings;
-use crate::cli::{Auto, Bytes, Count, Millis, ServeFlags};
+use crate::cli::{Auto, Bytes, Count, Limit, Millis, ServeFlags};
 use crate::sys::activation::Activated;
 use crate::sys::listen::Side;
 use crate::sys::{Machine, cpus};
@@ -44,7 +45,11 @@ pub struct ConfigError {
     pub advice: String,
 }
 
-fn refuse<T>(flag: &'static str, value: impl ToString, advice: impl Into<String>) -> Result<T, ConfigError> {
+pub(super) fn refuse<T>(
+    flag: &'static str,
+    value: impl ToString,
+    advice: impl Into<String>,
+) -> Result<T, ConfigError> {
     Err(ConfigError { flag, value: value.to_string(), advice: advice.into() })
 }
 
@@ -58,12 +63,31 @@ impl ServeConfig {
         let tcp = tcp(&flags)?;
         let descriptors = machine.descriptors;
         let listeners = listeners(&flags, machine.activated)?;
+        let dispatch_allow = boundary::dispatch_allow(&flags)?;
+        boundary::dispatch_is_meant(&flags, &listeners, dispatch_allow.is_some())?;
+        let admin_changes = boundary::admin_changes(&flags, &listeners.admin)?;
+        let process = boundary::process(&flags)?;
+        let settings = core_settings(&flags)?;
         let settings = Settings {
             connections_max,
             dispatch_on_runner_side: listeners.dispatch.is_none(),
-            ..core_settings(&flags)?
+            dispatch_from_anyone: dispatch_allow.is_none(),
+            buffered_bytes_max: boundary::buffered_bytes_max(&flags, workers.len(), settings.body_bytes_max)?,
+            ..settings
         };
-        Ok(ServeConfig { listeners, workers, engine, settings, connections_max, descriptors, tcp, log })
+        Ok(ServeConfig {
+            listeners,
+            dispatch_allow,
+            admin_changes,
+            process,
+            workers,
+            engine,
+            settings,
+            connections_max,
+            descriptors,
+            tcp,
+            log,
+        })
     }
 }
 
@@ -152,6 +176,7 @@ fn connections_max(flags: &ServeFlags, machine: &Machine, workers: usize) -> Res
 fn listeners(flags: &ServeFlags, activated: Activated) -> Result<Listeners, ConfigError> {
     let listeners = Listeners {
         takeover: flags.takeover,
+        unix_mode: flags.unix_mode.0,
         runner: listener(Side::Runner, &flags.listen, activated.runner)?,
         dispatch: match (&flags.dispatch_listen, activated.dispatch) {
             (None, None) => None,
@@ -159,6 +184,15 @@ fn listeners(flags: &ServeFlags, activated: Activated) -> Result<Listeners, Conf
         },
         admin: listener(Side::Admin, &flags.admin_listen, activated.admin)?,
     };
+    if let (Some(ListenSpec::Unix(path)), ListenSpec::Unix(other)) = (&listeners.dispatch, &listeners.admin)
+        && path == other
+    {
+        return refuse(
+            "--admin-listen",
+            flags.admin_listen.as_str(),
+            "--dispatch-listen has that path: choose another",
+        );
+    }
     // Sockets that share a port with SO_REUSEPORT would not be refused by the kernel.
     let mut seen: Vec<(Side, SocketAddr)> = Vec::new();
     let all = [
@@ -185,6 +219,9 @@ fn listeners(flags: &ServeFlags, activated: Activated) -> Result<Listeners, Conf
 fn listener(side: Side, typed: &str, fd: Option<OwnedFd>) -> Result<ListenSpec, ConfigError> {
     if let Some(fd) = fd {
         return Ok(ListenSpec::Fd(Arc::new(fd)));
+    }
+    if let Some(path) = unix_path(side, typed)? {
+        return Ok(ListenSpec::Unix(path));
     }
     match typed.parse() {
         Ok(addr) => Ok(ListenSpec::Addr(addr)),
@@ -306,7 +343,20 @@ fn core_settings(flags: &ServeFlags) -> Result<Settings, ConfigError> {
         pipeline_bytes_max: PIPELINE_BYTES_MAX,
         events: false,
         dispatch_on_runner_side: true,
+        dispatch_from_anyone: true,
+        connections_per_address_max: bound(flags.max_connections_per_address, u32::MAX as usize) as u32,
+        polls_per_key_max: bound(flags.max_polls_per_key, usize::MAX),
+        polls_per_deployment_max: bound(flags.max_polls_per_deployment, usize::MAX),
+        buffered_bytes_max: 0,
     })
+}
+
+/// A bound, or what stands for none.
+fn bound(limit: Limit, none: usize) -> usize {
+    match limit {
+        Limit::Off => none,
+        Limit::At(count) => count.min(none),
+    }
 }
 
 fn within(flag: &'static str, time: Millis, min_ms: u64) -> Result<u64, ConfigError> {

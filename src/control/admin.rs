@@ -4,8 +4,9 @@ use super::cores::Reporter;
 use super::status::{About, Status};
 use super::{drain, metrics};
 use crate::broker::settings::Confirm;
+use crate::config::{AdminChanges, AdminToken};
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -14,6 +15,7 @@ use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use subtle::ConstantTimeEq;
 
 /// A worker that has answered nothing for longer than this makes `/healthz` fail.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -28,6 +30,7 @@ pub struct Admin {
     /// Unset until every worker serves.
     reporter: OnceLock<Reporter>,
     draining: AtomicBool,
+    changes: AdminChanges,
 }
 
 /// An answer that is no success: a status and one line.
@@ -58,7 +61,13 @@ impl IntoResponse for Refusal {
 impl Admin {
     /// Before the workers have started.
     pub fn new(confirm: Confirm, connections_max: usize) -> Self {
-        Admin { confirm, connections_max, reporter: OnceLock::new(), draining: AtomicBool::new(false) }
+        let (reporter, draining) = (OnceLock::new(), AtomicBool::new(false));
+        Admin { confirm, connections_max, reporter, draining, changes: AdminChanges::ByAnyone }
+    }
+
+    /// The same, where `changes` says who may change something.
+    pub fn changed(self, changes: AdminChanges) -> Self {
+        Admin { changes, ..self }
     }
 
     /// Every worker serves.
@@ -101,6 +110,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(admin.clone(), may_change))
         .layer(middleware::from_fn(in_time))
         .with_state(admin)
 }
@@ -151,6 +161,40 @@ async fn no_such_method() -> Refusal {
         StatusCode::METHOD_NOT_ALLOWED,
         "not with this method: the Allow header names those that are",
     )
+}
+
+/// Whoever reaches the admin side may look; what changes something has its own rule.
+async fn may_change(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return next.run(request).await;
+    }
+    match &admin.changes {
+        AdminChanges::ByAnyone => next.run(request).await,
+        AdminChanges::ByToken(token) if has_token(&request, token) => next.run(request).await,
+        AdminChanges::ByToken(_) => (
+            [(header::WWW_AUTHENTICATE, "Bearer")],
+            Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "this takes the admin token: `Authorization: Bearer …`, or --admin-token-file of `pilotlight drain`",
+            ),
+        )
+            .into_response(),
+        AdminChanges::ByNobody => Refusal::new(
+            StatusCode::FORBIDDEN,
+            "the admin side is on the network and has no token: start the broker with --admin-token-file, or put --admin-listen on loopback or a Unix domain socket",
+        )
+        .into_response(),
+    }
+}
+
+/// Takes as long for a wrong token as for the right one, if they have the same length.
+fn has_token(request: &Request, token: &AdminToken) -> bool {
+    let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let given = given.and_then(|value| {
+        let (scheme, given) = value.split_at_checked(b"Bearer ".len())?;
+        scheme.eq_ignore_ascii_case(b"Bearer ").then_some(given.trim_ascii())
+    });
+    given.is_some_and(|given| given.ct_eq(token.bytes()).into())
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

@@ -2,13 +2,16 @@
 
 use super::drain::{Drains, Target};
 use crate::broker::report::Selector;
+use crate::config::AdminToken;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
+use std::io;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,7 +33,7 @@ pub enum Ask {
 pub enum AskError {
     /// The URL cannot be used.
     #[error(
-        "--admin {0:?}: write http:// and the address of a running broker's admin side, such as http://127.0.0.1:8042"
+        "--admin {0:?}: write http:// and the address of a running broker's admin side, such as http://127.0.0.1:8042, or unix: and its path"
     )]
     Url(String),
     /// Nobody there.
@@ -63,18 +66,21 @@ pub enum AskError {
 }
 
 /// Asks, and tells the answer in words.
-pub fn run(url: &str, ask: &Ask) -> Result<String, AskError> {
+pub fn run(url: &str, ask: &Ask, token: Option<&AdminToken>) -> Result<String, AskError> {
     let unreachable =
         |source: std::io::Error| AskError::Unreachable { url: url.to_owned(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
-    let answered = runtime.block_on(async { timeout(TIMEOUT, request(url, ask)).await });
+    let answered = runtime.block_on(async { timeout(TIMEOUT, request(url, ask, token)).await });
     let drains = answered.map_err(|_| AskError::Timeout { url: url.to_owned() })??;
     Ok(in_words(ask, &drains))
 }
 
-async fn request(url: &str, ask: &Ask) -> Result<Drains, AskError> {
+async fn request(url: &str, ask: &Ask, token: Option<&AdminToken>) -> Result<Drains, AskError> {
     let bad_url = || AskError::Url(url.to_owned());
-    let uri: Uri = url.parse().map_err(|_| bad_url())?;
+    let uri: Uri = match url.starts_with("unix:") {
+        true => Uri::from_static("http://localhost"),
+        false => url.parse().map_err(|_| bad_url())?,
+    };
     let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/");
     let host = uri.host().filter(|_| plain).ok_or_else(bad_url)?;
     let authority = uri.authority().ok_or_else(bad_url)?.as_str();
@@ -89,25 +95,25 @@ async fn request(url: &str, ask: &Ask) -> Result<Drains, AskError> {
         Some(selector) => serde_json::to_vec(&Target::from(selector.clone())).expect("two strings"),
         None => Vec::new(),
     };
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri("/drain")
         .header(header::HOST, authority)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|_| bad_url())?;
+        .header(header::CONTENT_TYPE, "application/json");
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, [b"Bearer ", token.bytes()].concat());
+    }
+    let request = request.body(Full::new(Bytes::from(body))).map_err(|_| bad_url())?;
 
     let unreachable = |source: Box<dyn std::error::Error + Send + Sync>| AskError::Unreachable {
         url: url.to_owned(),
         source,
     };
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port))
-        .await
-        .map_err(|error| unreachable(error.into()))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.into()))?;
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(|error| unreachable(error.into()))?;
+    let response = match url.strip_prefix("unix:") {
+        Some(path) => exchange(UnixStream::connect(path).await, request).await,
+        None => exchange(TcpStream::connect((host.trim_matches(['[', ']']), port)).await, request).await,
+    };
+    let response = response.map_err(unreachable)?;
     let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
     let body = body.collect().await.map_err(unreachable)?.to_bytes();
@@ -119,6 +125,15 @@ async fn request(url: &str, ask: &Ask) -> Result<Drains, AskError> {
         Some(error) => Err(AskError::Refused { status, error: error.to_owned() }),
         None => Err(AskError::Foreign(url.to_owned())),
     }
+}
+
+async fn exchange(
+    connected: io::Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(connected?)).await?;
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?)
 }
 
 fn in_words(ask: &Ask, answer: &Drains) -> String {

@@ -3,18 +3,19 @@
 use super::admin::{self, Admin};
 use super::cores::{REPORT_AGE_MAX, Reporter};
 use super::logging;
-use super::server::{self, Bounds};
+use super::server::{self, AdminListener, Bounds};
+use super::watch::BoundsWatch;
 use crate::broker::report::Command;
-use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, Listeners, ServeConfig};
+use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, ServeConfig};
 use crate::shard::{self, StartError, Started};
 use crate::sys::handover::ListenGroup;
-use crate::sys::listen::{self, ListenError, Side};
-use crate::sys::{descriptors, kernel, notify};
+use crate::sys::listen::{self, ListenError, Listener, Side};
+use crate::sys::local::{self, LocalOptions, SocketFile};
+use crate::sys::{descriptors, kernel, notify, user};
+use std::fmt::Display;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, interval, sleep};
@@ -96,25 +97,32 @@ pub fn run(config: ServeConfig) -> Result<(), RunError> {
 async fn serve(config: ServeConfig) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     report_limits(&config);
-    let admin = Arc::new(Admin::new(config.settings.confirm, config.connections_max));
-    let listener = admin_listener(&config.listeners)?;
-    let admin_group = ListenGroup::new(&listener, 1)?;
-    log_listening(Side::Admin, listener.local_addr()?);
+    let admin = Admin::new(config.settings.confirm, config.connections_max);
+    let admin = Arc::new(admin.changed(config.admin_changes.clone()));
+    let (listener, _admin_file) = admin_listener(&config)?;
+    let admin_group = match &listener {
+        Listener::Tcp(listener) => Some(ListenGroup::new(listener, 1)?),
+        Listener::Unix(_) => None,
+    };
+    log_listening(Side::Admin, &listener.local()?);
     let routes = admin::router(admin.clone());
+    let listener = AdminListener::new(listener)?;
     tokio::spawn(server::serve(listener, routes, Bounds::new(ADMIN_CONNECTIONS_MAX)));
 
     let drain_max = drain_time_max(&config);
+    let bounds = BoundsWatch::new(&config);
     let started = spawn_blocking(move || shard::start(&config)).await;
-    let Started { fleet, workers, mut listen_groups } = started.map_err(|_| RunError::WorkersEnded)??;
-    listen_groups.push(admin_group);
-    log_listening(Side::Runner, fleet.bound().runner);
-    if let Some(addr) = fleet.bound().dispatch {
-        log_listening(Side::Dispatch, addr);
+    let Started { fleet, workers, mut listen_groups, socket_files: _files } =
+        started.map_err(|_| RunError::WorkersEnded)??;
+    listen_groups.extend(admin_group);
+    log_listening(Side::Runner, &fleet.bound().runner);
+    if let Some(local) = &fleet.bound().dispatch {
+        log_listening(Side::Dispatch, local);
     }
     info!(workers = fleet.workers(), engine = %fleet.engine_name(), "serving");
     admin.serving(Reporter::new(Arc::new(fleet)));
     tell_manager(notify::ready());
-    tokio::spawn(heartbeat(admin.clone()));
+    tokio::spawn(heartbeat(admin.clone(), bounds));
 
     let mut ended = spawn_blocking(move || workers.join());
     let stop = tokio::select! {
@@ -156,6 +164,9 @@ fn report_limits(config: &ServeConfig) {
         descriptors::runners(config.connections_max),
         descriptors::SOCKETS_PER_RUNNER,
     );
+    if user::is_root() && config.process.identity.is_none() {
+        warn!("running as root, which serving does not take: name a user with --user");
+    }
     let backlog = config.tcp.backlog;
     if let Some(somaxconn) = kernel::somaxconn().filter(|cap| *cap < backlog) {
         warn!(
@@ -166,20 +177,24 @@ fn report_limits(config: &ServeConfig) {
     }
 }
 
-fn admin_listener(listeners: &Listeners) -> Result<TcpListener, RunError> {
-    let listener = match &listeners.admin {
-        ListenSpec::Addr(addr) => listen::bind(Side::Admin, *addr, ADMIN_BACKLOG, !listeners.takeover)?,
-        ListenSpec::Fd(fd) => {
-            let listener = std::net::TcpListener::from(fd.try_clone()?);
-            listener.set_nonblocking(true)?;
-            listener
+fn admin_listener(config: &ServeConfig) -> Result<(Listener, Option<SocketFile>), RunError> {
+    let exclusive = !config.listeners.takeover;
+    Ok(match &config.listeners.admin {
+        ListenSpec::Addr(addr) => {
+            (Listener::Tcp(listen::bind(Side::Admin, *addr, ADMIN_BACKLOG, exclusive)?), None)
         }
-    };
-    Ok(TcpListener::from_std(listener)?)
+        ListenSpec::Unix(path) => {
+            let options =
+                LocalOptions { mode: config.listeners.unix_mode, owner: config.process.identity.clone() };
+            let (listener, file) = local::bind(Side::Admin, path, ADMIN_BACKLOG, &options, exclusive)?;
+            (Listener::Unix(listener), Some(file))
+        }
+        ListenSpec::Fd(fd) => (Listener::adopt(fd.try_clone()?)?, None),
+    })
 }
 
 /// Tests and scripts read these lines to find port 0.
-fn log_listening(side: Side, addr: SocketAddr) {
+fn log_listening(side: Side, addr: &impl Display) {
     info!(%side, %addr, "listening");
 }
 
@@ -198,13 +213,13 @@ fn drain_time_max(config: &ServeConfig) -> Duration {
         )
 }
 
-async fn heartbeat(admin: Arc<Admin>) {
+async fn heartbeat(admin: Arc<Admin>, mut bounds: BoundsWatch) {
     const { assert!(HEARTBEAT.as_millis() > REPORT_AGE_MAX.as_millis()) };
     let mut beat = interval(HEARTBEAT);
     loop {
         beat.tick().await;
         if let Ok(reporter) = admin.reporter() {
-            reporter.snapshot(false).await;
+            bounds.look(&*reporter.snapshot(false).await);
         }
     }
 }

@@ -87,9 +87,30 @@ const COUNTERS: &[Family<Counters>] = &[
     },
     Family {
         name: "pilotlight_connections_refused",
-        help: "Connections closed at once because a limit was reached.",
+        help: "Connections closed because a limit was reached: of all connections, of their address's, or (polls) of the keys remembered, of their key's polls, of their deployment's polls.",
         unit: None,
-        values: &[(None, |c| c.refused)],
+        values: &[
+            (Some(("limit", "connections")), |c| {
+                let polls = c.refused_keys + c.refused_per_key + c.refused_per_deployment;
+                c.refused.saturating_sub(c.refused_per_address + polls)
+            }),
+            (Some(("limit", "address")), |c| c.refused_per_address),
+            (Some(("limit", "keys")), |c| c.refused_keys),
+            (Some(("limit", "key")), |c| c.refused_per_key),
+            (Some(("limit", "deployment")), |c| c.refused_per_deployment),
+        ],
+    },
+    Family {
+        name: "pilotlight_requests_over_budget",
+        help: "Requests refused, closed or answered false because too many bytes were in flight.",
+        unit: None,
+        values: &[(None, |c| c.refused_bytes)],
+    },
+    Family {
+        name: "pilotlight_dispatches_forbidden",
+        help: "Dispatches refused because their address may not send any (--dispatch-allow).",
+        unit: None,
+        values: &[(None, |c| c.dispatches_forbidden)],
     },
     Family {
         name: "pilotlight_connections_evicted",
@@ -168,6 +189,12 @@ const GAUGES: &[Family<super::cores::CoreState>] = &[
         help: "Open connections.",
         unit: None,
         values: &[(None, |core| core.report.connections)],
+    },
+    Family {
+        name: "pilotlight_in_flight",
+        help: "Bytes of incomplete requests and of runs that are not delivered yet.",
+        unit: Some(Unit::Bytes),
+        values: &[(None, |core| core.report.buffered_bytes)],
     },
     Family {
         name: "pilotlight_core_stalled",
@@ -326,7 +353,13 @@ mod tests {
         // Give each counter a value of its own, and find them all.
         let numbers = Counters {
             accepted: 7_001,
-            refused: 7_002,
+            refused: 7_002 + 7_027 + 7_028 + 7_029 + 7_030,
+            refused_per_address: 7_027,
+            refused_keys: 7_028,
+            refused_per_key: 7_029,
+            refused_per_deployment: 7_030,
+            refused_bytes: 7_031,
+            dispatches_forbidden: 7_032,
             accept_errors: 7_003,
             closed: 7_004,
             bytes_in: 7_005,
@@ -361,7 +394,7 @@ mod tests {
             .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
             .filter(|value| (7_001..7_100).contains(value))
             .collect();
-        assert_eq!(seen, (7_001..=7_026).collect());
+        assert_eq!(seen, (7_001..=7_032).collect());
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The admin side's connections: few, short and bounded, so that a slow or greedy client harms nobody.
 
+use crate::sys::listen::Listener;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::VecDeque;
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
@@ -42,12 +45,42 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// When accept fails for want of descriptors or memory, trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What the admin side listens on.
+pub enum AdminListener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix domain socket.
+    Unix(UnixListener),
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AdminListener {
+    /// `listener` does not block.
+    pub fn new(listener: Listener) -> io::Result<AdminListener> {
+        Ok(match listener {
+            Listener::Tcp(listener) => AdminListener::Tcp(TcpListener::from_std(listener)?),
+            Listener::Unix(listener) => AdminListener::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            AdminListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+            AdminListener::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+}
+
 /// Serves `app` on `listener` until dropped.
-pub async fn serve(listener: TcpListener, app: Router, bounds: Bounds) {
+pub async fn serve(listener: AdminListener, app: Router, bounds: Bounds) {
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
                 warn!(%error, "admin side cannot accept");
                 sleep(ACCEPT_PAUSE).await;
@@ -60,14 +93,21 @@ pub async fn serve(listener: TcpListener, app: Router, bounds: Bounds) {
                 oldest.abort();
             }
         }
-        let connection = tokio::spawn(connection(stream, app.clone(), bounds));
+        let app = app.clone();
+        let connection = match stream {
+            Stream::Tcp(stream) => {
+                // Without it an answer in two segments waits for the client's delayed acknowledgement.
+                // It is only slower.
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(connection(stream, app, bounds))
+            }
+            Stream::Unix(stream) => tokio::spawn(connection(stream, app, bounds)),
+        };
         open.push_back(connection.abort_handle());
     }
 }
 
-async fn connection(stream: TcpStream, app: Router, bounds: Bounds) {
-    // Without it an answer in two segments waits for the client's delayed acknowledgement. It is only slower.
-    let _ = stream.set_nodelay(true);
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router, bounds: Bounds) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(bounds.head_timeout).max_buf_size(BUFFER_BYTES_MAX);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)));

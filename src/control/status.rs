@@ -42,6 +42,7 @@ struct Core {
     connections: u64,
     waiting: u64,
     claimed: u64,
+    buffered_bytes: u64,
     #[serde(flatten)]
     counters: Counted,
 }
@@ -102,6 +103,7 @@ impl Core {
             connections: state.report.connections,
             waiting: state.report.waiting,
             claimed: state.report.claimed,
+            buffered_bytes: state.report.buffered_bytes,
             counters: Counted(state.report.counters.clone()),
         }
     }
@@ -172,6 +174,12 @@ impl Serialize for Counted {
             misses_unconfirmed,
             accepted,
             refused,
+            refused_per_address,
+            refused_keys,
+            refused_per_key,
+            refused_per_deployment,
+            refused_bytes,
+            dispatches_forbidden,
             evicted,
             requests_timed_out,
             accept_errors,
@@ -221,7 +229,7 @@ mod tests {
         let (status, text) = status();
         assert!(
             text.starts_with(&format!(
-                r#"{{"version":"{}","engine":"epoll","waiting":21,"hits":201,"misses":100,"uptime_seconds":61,"draining":false,"confirm":"read","cores":[{{"core":0,"stalled":false,"connections":30,"waiting":10,"claimed":0,"hits":100,"misses":50,"#,
+                r#"{{"version":"{}","engine":"epoll","waiting":21,"hits":201,"misses":100,"uptime_seconds":61,"draining":false,"confirm":"read","cores":[{{"core":0,"stalled":false,"connections":30,"waiting":10,"claimed":0,"buffered_bytes":0,"hits":100,"misses":50,"#,
                 env!("CARGO_PKG_VERSION")
             )),
             "{text}"

@@ -97,6 +97,7 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
         connections: 30 + n,
         waiting: 10 + n,
         claimed: n,
+        buffered_bytes: 0,
         counters: Counters {
             hits: 100 + n,
             misses: 50,

@@ -12,7 +12,8 @@ use super::stamps::Stamps;
 use super::{Engine, Wake};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
-use crate::sys::tcp::{self, ErrorQueue, TcpExtras};
+use crate::sys::listen::Listener;
+use crate::sys::tcp::{self, ErrorQueue, Remote, TcpExtras};
 use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -91,7 +92,7 @@ impl Wake for EventFd {
 
 impl Epoll {
     /// An engine that accepts from `listeners`, which are listening and non-blocking.
-    pub fn new(listeners: Vec<(Side, std::net::TcpListener)>) -> io::Result<Epoll> {
+    pub fn new(listeners: Vec<(Side, Listener)>) -> io::Result<Epoll> {
         let poll = Poll::new()?;
         let waker = Arc::new(EventFd(Waker::new(poll.registry(), WAKE_TOKEN)?));
         let mut acceptors = Vec::new();
@@ -324,6 +325,10 @@ impl Engine for Epoll {
             let facts = TcpFacts { rtt_us, fin, ..tcp_facts(socket) };
             self.facts.push_back(Fact::Probed { conn, facts });
         }
+    }
+
+    fn remote(&mut self, conn: ConnId) -> Option<Remote> {
+        socket(&mut self.sockets, conn).and_then(|socket| tcp::remote(socket.stream.as_fd()))
     }
 
     fn stop_accepting(&mut self) {

@@ -25,6 +25,7 @@ mod tests;
 pub mod uring;
 
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
+use crate::sys::tcp::Remote;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,10 @@ pub trait Engine {
     fn abort(&mut self, conn: ConnId);
     /// Reports the kernel's view as `Probed`.
     fn probe(&mut self, conn: ConnId);
+    /// Who is at the other end of an open connection, if the kernel still knows.
+    fn remote(&mut self, _conn: ConnId) -> Option<Remote> {
+        None
+    }
     /// Takes what the kernel has queued, then closes the listeners.
     fn stop_accepting(&mut self);
     /// Blocks until there is a fact, a wake-up or the timeout (`None`: no timeout).

@@ -7,6 +7,7 @@ use super::uring::{Sizes, Uring};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
 use crate::sys::descriptors::Descriptors;
+use crate::sys::listen::Listener;
 use crate::sys::tcp;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -22,7 +23,7 @@ const A_WHILE: Duration = Duration::from_millis(60);
 /// What the broker uses with `--confirm ack`.
 const SEGMENT_BYTES: u32 = 536;
 
-type Listeners = Vec<(Side, TcpListener)>;
+type Listeners = Vec<(Side, Listener)>;
 
 macro_rules! for_each_engine {
     ($($name:ident)*) => {
@@ -100,7 +101,7 @@ impl<E: Engine> Rig<E> {
         listener.set_nonblocking(true).unwrap();
         socket2::SockRef::from(&listener).set_tcp_nodelay(true).unwrap();
         tcp::limit_segments(listener.as_fd(), SEGMENT_BYTES).unwrap();
-        let mut engine = make(vec![(Side::Runner, listener)]);
+        let mut engine = make(vec![(Side::Runner, listener.into())]);
         engine.begin().unwrap();
         Rig { engine, addr, seen: Vec::new() }
     }

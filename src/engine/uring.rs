@@ -21,6 +21,7 @@ mod buffers;
 mod op;
 mod ring;
 mod send;
+mod sizes;
 mod sockets;
 mod stable;
 mod wake;
@@ -30,42 +31,23 @@ use super::stamps::Stamps;
 use super::{Engine, Shortages, Wake};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
-use crate::sys::tcp::{self, ErrorQueue, TcpExtras};
+use crate::sys::listen::Listener;
+use crate::sys::tcp::{self, ErrorQueue, Remote, TcpExtras};
 use accept::{Acceptor, Failure};
 use buffers::Buffers;
 use op::{Kind, Op};
 use ring::{Completion, Ring};
 use send::{Errors, Message, Outgoing};
+pub use sizes::Sizes;
 use slab::Slab;
 use sockets::{Acks, NO_SEND, Sockets, op};
 use stable::Pool;
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wake::EventFd;
-
-/// How much of everything one core gets.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// Operations asked for between two enters; more cost an enter more.
-    pub submissions: u32,
-    /// Completions posted by one enter; more wait in the kernel.
-    pub completions: u32,
-    /// Receive buffers, a power of two. An enter that needs more ends receives, which begin anew in
-    /// the next turn.
-    pub buffers: u16,
-    /// Holds an ordinary request whole.
-    pub buffer_bytes: usize,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Sizes { submissions: 1024, completions: 16 * 1024, buffers: 256, buffer_bytes: 4096 }
-    }
-}
 
 /// One core's engine.
 pub struct Uring {
@@ -96,12 +78,12 @@ struct Received {
 
 impl Uring {
     /// An engine that accepts from `listeners`, which are listening and non-blocking.
-    pub fn new(listeners: Vec<(Side, TcpListener)>) -> io::Result<Uring> {
+    pub fn new(listeners: Vec<(Side, Listener)>) -> io::Result<Uring> {
         Self::with_sizes(listeners, Sizes::default())
     }
 
     /// The same, of another size.
-    pub fn with_sizes(listeners: Vec<(Side, TcpListener)>, sizes: Sizes) -> io::Result<Uring> {
+    pub fn with_sizes(listeners: Vec<(Side, Listener)>, sizes: Sizes) -> io::Result<Uring> {
         let ring = Ring::new(sizes.submissions, sizes.completions)?;
         let buffers = Buffers::register(&ring, sizes.buffers, sizes.buffer_bytes)?;
         let acceptors = listeners.into_iter().map(|(side, listener)| Acceptor::new(side, listener));
@@ -535,6 +517,10 @@ impl Engine for Uring {
             let facts = TcpFacts { rtt_us, fin, ..socket.facts(unsent) };
             self.facts.push_back(Fact::Probed { conn, facts });
         }
+    }
+
+    fn remote(&mut self, conn: ConnId) -> Option<Remote> {
+        self.sockets.open_one(conn).and_then(|socket| tcp::remote(socket.fd()))
     }
 
     fn stop_accepting(&mut self) {

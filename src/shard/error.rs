@@ -1,6 +1,7 @@
 //! Why the data plane could not start.
 
 use crate::sys::listen::ListenError;
+use crate::sys::user::DropError;
 use std::io;
 
 /// Why the data plane could not start: one line that says what happened, with which value, and what to do.
@@ -31,6 +32,19 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The process could not give up its privileges.
+    #[error(transparent)]
+    Privileges(#[from] DropError),
+    /// The filter of system calls was refused.
+    #[error(
+        "--seccomp: cannot filter the system calls of the workers: {0}: this kernel, or the sandbox around it, may not allow it; leave the flag out"
+    )]
+    Filter(io::Error),
+    /// The runner side came as a Unix domain socket.
+    #[error(
+        "--listen: runners are served over TCP only, for only there delivery can be proved: hand over a TCP socket"
+    )]
+    RunnerPath,
     /// The process is out of descriptors before it serves anybody.
     #[error("no descriptor left to start with: raise the limit (`ulimit -n`, LimitNOFILE)")]
     Descriptors,

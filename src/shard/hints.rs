@@ -1,11 +1,15 @@
-//! What all cores share: hints, and the count of connections. Nothing here is ever locked.
+//! What all cores share: hints, the counts of connections, the budget for bytes in flight. Nothing here
+//! is ever locked.
 
 use crate::broker::io::{CoreSet, Shared};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Buckets of key hashes. A collision costs one message that finds nothing.
 const BUCKETS: usize = 4096;
+/// Entries in which the connections of addresses are counted, by a hash of the address. Addresses that
+/// meet in one share its bound; which ones do is drawn anew at every start.
+pub const GROUPS: usize = 1 << 16;
 
 /// The shared table, one handle per core.
 #[derive(Clone)]
@@ -14,12 +18,18 @@ pub struct Hints(Arc<Table>);
 struct Table {
     buckets: Vec<AtomicU64>,
     connections: AtomicUsize,
+    /// Open connections by group of addresses.
+    groups: Vec<AtomicU32>,
+    /// Leased of the budget for bytes in flight.
+    leased_bytes: AtomicUsize,
 }
 
 impl Default for Hints {
     fn default() -> Self {
         let buckets = (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
-        Hints(Arc::new(Table { buckets, connections: AtomicUsize::new(0) }))
+        let groups = (0..GROUPS).map(|_| AtomicU32::new(0)).collect();
+        let (connections, leased_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Hints(Arc::new(Table { buckets, connections, groups, leased_bytes }))
     }
 }
 
@@ -54,5 +64,32 @@ impl Shared for Hints {
 
     fn close_connection(&self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    // Relaxed as well: two at once may both be refused at the bound, and never both let in above it.
+    fn open_from(&self, group: u32, connections_max: u32) -> bool {
+        let count = &self.0.groups[group as usize % GROUPS];
+        if count.fetch_add(1, Ordering::Relaxed) < connections_max {
+            return true;
+        }
+        count.fetch_sub(1, Ordering::Relaxed);
+        false
+    }
+
+    fn close_from(&self, group: u32) {
+        self.0.groups[group as usize % GROUPS].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn lease(&self, bytes: usize, bytes_max: usize) -> bool {
+        let before = self.0.leased_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) <= bytes_max {
+            return true;
+        }
+        self.0.leased_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        false
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.leased_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }

@@ -3,6 +3,7 @@
 
 mod engine;
 mod error;
+pub mod gate;
 pub mod hints;
 pub mod mesh;
 pub mod worker;
@@ -20,14 +21,18 @@ use crate::engine::epoll::Epoll;
 use crate::engine::uring::Uring;
 use crate::sys::cpus;
 use crate::sys::handover::ListenGroup;
-use crate::sys::listen::{Side, bind};
+use crate::sys::listen::{Listener, Local, Side, bind};
+use crate::sys::local::{self, LocalOptions, SocketFile};
+use crate::sys::seccomp::Filter;
+use crate::sys::user;
 use ahash::RandomState;
 use engine::{Chosen, choose};
+use gate::Gate;
 use hints::Hints;
 use mesh::{Address, Mail, Mailbox, mailbox};
 use std::hash::BuildHasher;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -44,12 +49,12 @@ struct Inner {
 }
 
 /// The addresses that are served, port 0 resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// Runner side.
     pub runner: SocketAddr,
     /// Supervisor side, if it has its own.
-    pub dispatch: Option<SocketAddr>,
+    pub dispatch: Option<Local>,
 }
 
 /// The workers' threads.
@@ -98,6 +103,8 @@ pub struct Started {
     /// The addresses' sockets, to hand over to a successor. Drop them before the drain: a socket
     /// that is held here stays open.
     pub listen_groups: Vec<ListenGroup>,
+    /// The files of Unix domain sockets. Drop them at the end: that removes them.
+    pub socket_files: Vec<SocketFile>,
 }
 
 /// Starts one thread per worker; returns when every listener is bound and serving.
@@ -120,9 +127,14 @@ fn start_on<E: Engine + Send + 'static>(
     engine: impl Fn(CoreListeners) -> io::Result<E>,
     config: &ServeConfig,
 ) -> Result<Started, StartError> {
-    let (bound, listeners) = listeners(config)?;
+    let Listening { bound, listeners, socket_files } = listeners(config)?;
+    // Everything that takes privileges is done. The threads that follow begin without them.
+    if let Some(identity) = &config.process.identity {
+        user::become_user(identity)?;
+    }
     let listen_groups = listeners[0]
         .iter()
+        .filter(|(_, listener)| matches!(listener, Listener::Tcp(_)))
         .map(|(_, listener)| ListenGroup::new(listener, config.workers.len()))
         .collect::<Result<_, _>>()
         .map_err(|_| StartError::Descriptors)?;
@@ -136,15 +148,21 @@ fn start_on<E: Engine + Send + 'static>(
     let settings = Settings { events: worker::logs_events(), ..config.settings.clone() };
     // One random seed for the process: cores must agree on a key's bucket, strangers must not know it.
     let hasher = random_state();
+    let counted = (settings.connections_per_address_max != u32::MAX).then(random_state);
+    let gate = Gate::new(config.dispatch_allow.as_deref(), counted);
+    let filter = match config.process.seccomp {
+        true => Some(Filter::for_data_plane().map_err(StartError::Filter)?),
+        false => None,
+    };
     let origin = Instant::now();
     let mut threads = Vec::new();
     for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
         let broker = Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
         let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
-        threads.push(spawn(core, config, chosen, worker)?);
+        threads.push(spawn(core, config, chosen, worker.behind(gate.clone()), filter.clone())?);
     }
     let fleet = Fleet(Arc::new(Inner { bound, engine_name: chosen.name(), workers: addresses }));
-    Ok(Started { fleet, workers: JoinSet(threads), listen_groups })
+    Ok(Started { fleet, workers: JoinSet(threads), listen_groups, socket_files })
 }
 
 /// Starts one worker's thread and waits until it stands on its CPU and its engine runs.
@@ -153,6 +171,7 @@ fn spawn<E: Engine + Send + 'static>(
     config: &ServeConfig,
     chosen: Chosen,
     mut worker: Worker<E>,
+    filter: Option<Filter>,
 ) -> Result<thread::JoinHandle<()>, StartError> {
     let (ready, outcome) = crossbeam_channel::bounded(1);
     let cpu = config.workers[core];
@@ -160,7 +179,11 @@ fn spawn<E: Engine + Send + 'static>(
         if let Some(cpu) = cpu {
             cpus::pin_this_thread(cpu).map_err(|source| StartError::Pin { cpu, source })?;
         }
-        worker.begin().map_err(|source| chosen.error(source))
+        worker.begin().map_err(|source| chosen.error(source))?;
+        match &filter {
+            Some(filter) => filter.apply().map_err(StartError::Filter),
+            None => Ok(()),
+        }
     };
     let body = move || {
         let begun = begin(&mut worker);
@@ -180,18 +203,29 @@ fn spawn<E: Engine + Send + 'static>(
     }
 }
 
-type CoreListeners = Vec<(contract::Side, TcpListener)>;
+type CoreListeners = Vec<(contract::Side, Listener)>;
+
+struct Listening {
+    bound: Bound,
+    listeners: Vec<CoreListeners>,
+    socket_files: Vec<SocketFile>,
+}
 
 /// Every core's listeners, bound and with the options that their connections inherit.
-fn listeners(config: &ServeConfig) -> Result<(Bound, Vec<CoreListeners>), StartError> {
+fn listeners(config: &ServeConfig) -> Result<Listening, StartError> {
     let mut cores: Vec<CoreListeners> = config.workers.iter().map(|_| Vec::new()).collect();
+    let mut socket_files = Vec::new();
     let specs = &config.listeners;
-    let runner = listen(Side::Runner, contract::Side::Runner, &specs.runner, config, &mut cores)?;
+    let files = &mut socket_files;
+    let runner = listen(Side::Runner, contract::Side::Runner, &specs.runner, config, &mut cores, files)?;
+    let Local::Address(runner) = runner else { return Err(StartError::RunnerPath) };
     let dispatch = match &specs.dispatch {
-        Some(spec) => Some(listen(Side::Dispatch, contract::Side::Dispatch, spec, config, &mut cores)?),
+        Some(spec) => {
+            Some(listen(Side::Dispatch, contract::Side::Dispatch, spec, config, &mut cores, files)?)
+        }
         None => None,
     };
-    Ok((Bound { runner, dispatch }, cores))
+    Ok(Listening { bound: Bound { runner, dispatch }, listeners: cores, socket_files })
 }
 
 fn listen(
@@ -200,27 +234,45 @@ fn listen(
     spec: &ListenSpec,
     config: &ServeConfig,
     cores: &mut [CoreListeners],
-) -> Result<SocketAddr, StartError> {
+    files: &mut Vec<SocketFile>,
+) -> Result<Local, StartError> {
+    let fault = |source| StartError::Engine { engine: "listener", source };
+    let exclusive = !config.listeners.takeover;
+    // A Unix domain socket, or one that came with the process, is the same one on every core.
+    let shared = match spec {
+        ListenSpec::Addr(_) => None,
+        ListenSpec::Fd(fd) => {
+            let fd = fd.try_clone().map_err(|_| StartError::Descriptors)?;
+            Some(Listener::adopt(fd).map_err(fault)?)
+        }
+        ListenSpec::Unix(path) => {
+            let options =
+                LocalOptions { mode: config.listeners.unix_mode, owner: config.process.identity.clone() };
+            let (listener, file) = local::bind(side, path, config.tcp.backlog, &options, exclusive)?;
+            files.push(file);
+            Some(Listener::Unix(listener))
+        }
+    };
     let segment_bytes = (config.settings.confirm == Confirm::Ack).then_some(ACK_SEGMENT_BYTES);
-    let mut bound = None;
+    let mut bound: Option<Local> = None;
     for core in cores {
-        let listener = match (spec, bound) {
-            (ListenSpec::Fd(fd), _) => {
-                TcpListener::from(fd.try_clone().map_err(|_| StartError::Descriptors)?)
-            }
+        let listener = match (&shared, spec, &bound) {
+            (Some(listener), ..) => listener.try_clone().map_err(|_| StartError::Descriptors)?,
             // Port 0 is resolved by the first core; the others join it.
-            (ListenSpec::Addr(_), Some(addr)) => bind(side, addr, config.tcp.backlog, false)?,
-            (ListenSpec::Addr(addr), None) => {
-                bind(side, *addr, config.tcp.backlog, !config.listeners.takeover)?
+            (None, ListenSpec::Addr(_), Some(Local::Address(addr))) => {
+                Listener::Tcp(bind(side, *addr, config.tcp.backlog, false)?)
             }
+            (None, ListenSpec::Addr(addr), _) => {
+                Listener::Tcp(bind(side, *addr, config.tcp.backlog, exclusive)?)
+            }
+            (None, ..) => return Err(StartError::Descriptors),
         };
-        listener
-            .set_nonblocking(true)
-            .and_then(|()| config.tcp.hand_down(&listener, segment_bytes))
-            .map_err(|source| StartError::Engine { engine: "listener", source })?;
-        let addr =
-            listener.local_addr().map_err(|source| StartError::Engine { engine: "listener", source })?;
-        bound.get_or_insert(addr);
+        if let Listener::Tcp(listener) = &listener {
+            config.tcp.hand_down(listener, segment_bytes).map_err(fault)?;
+        }
+        if bound.is_none() {
+            bound = Some(listener.local().map_err(fault)?);
+        }
         core.push((role, listener));
     }
     bound.ok_or(StartError::Descriptors)

@@ -1,9 +1,11 @@
 //! One core's loop: facts in, outputs out, sleep until the next of either.
 
+use super::gate::Gate;
 use super::hints::Hints;
 use super::mesh::{Address, Mail, Mailbox, Reply};
 use crate::broker::Broker;
-use crate::broker::io::{Event, Input, Output};
+use crate::broker::contract::Side;
+use crate::broker::io::{ConnId, Event, Input, Output};
 use crate::broker::time::Time;
 use crate::engine::{Engine, Shortages};
 use std::io;
@@ -19,6 +21,7 @@ pub struct Worker<E: Engine> {
     peers: Vec<Address>,
     /// The origin of the core's time: the same on every core.
     origin: Instant,
+    gate: Gate,
     reply: Option<Reply>,
     drained: bool,
 }
@@ -33,7 +36,13 @@ impl<E: Engine> Worker<E> {
         peers: Vec<Address>,
         origin: Instant,
     ) -> Self {
-        Worker { core, broker, engine, mailbox, peers, origin, reply: None, drained: false }
+        let gate = Gate::default();
+        Worker { core, broker, engine, mailbox, peers, origin, gate, reply: None, drained: false }
+    }
+
+    /// The same, with addresses judged.
+    pub fn behind(self, gate: Gate) -> Self {
+        Worker { gate, ..self }
     }
 
     /// Takes possession of this thread; call it first, on the thread that will run.
@@ -78,7 +87,10 @@ impl<E: Engine> Worker<E> {
     /// Handles what there is: facts, mail, timers.
     pub fn turn(&mut self, now: Time) {
         while let Some(fact) = self.engine.next_fact() {
-            self.broker.handle(now, fact);
+            match fact {
+                Input::Accepted { conn, side } if self.gate.looks() => self.accepted(now, conn, side),
+                fact => self.broker.handle(now, fact),
+            }
             self.carry_out();
         }
         while let Some(mail) = self.mailbox.take() {
@@ -95,6 +107,12 @@ impl<E: Engine> Worker<E> {
             self.broker.tick(now);
             self.carry_out();
         }
+    }
+
+    fn accepted(&mut self, now: Time, conn: ConnId, side: Side) {
+        self.broker.handle(now, Input::Accepted { conn, side });
+        let peer = self.gate.judge(self.engine.remote(conn));
+        self.broker.handle(now, Input::Peer { conn, peer });
     }
 
     fn carry_out(&mut self) {

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 
 use super::tcp;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Which of the three listeners.
@@ -89,6 +91,16 @@ pub enum ListenError {
         /// The address asked for.
         addr: SocketAddr,
     },
+    /// A path that cannot be listened on.
+    #[error("{flag} unix:{path}: {advice}", flag = .side.flag(), path = .path.display())]
+    Unix {
+        /// Which listener.
+        side: Side,
+        /// The path asked for.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        advice: String,
+    },
     /// Anything else.
     #[error("{flag} {addr}: cannot listen: {source}", flag = .side.flag())]
     Other {
@@ -112,6 +124,99 @@ impl ListenError {
             Some(libc::EAFNOSUPPORT) => ListenError::Family { side, addr },
             _ => ListenError::Other { side, addr, source },
         }
+    }
+}
+
+/// A socket that listens, of either family that the broker serves.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix domain socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// One that came with the process, made non-blocking.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Listener> {
+        let socket = Socket::from(fd);
+        socket.set_nonblocking(true)?;
+        Ok(match socket.domain()? == Domain::UNIX {
+            true => Listener::Unix(OwnedFd::from(socket).into()),
+            false => Listener::Tcp(socket.into()),
+        })
+    }
+
+    /// Another descriptor of the same socket.
+    pub fn try_clone(&self) -> io::Result<Listener> {
+        match self {
+            Listener::Tcp(listener) => listener.try_clone().map(Listener::Tcp),
+            Listener::Unix(listener) => listener.try_clone().map(Listener::Unix),
+        }
+    }
+
+    /// Where it listens.
+    pub fn local(&self) -> io::Result<Local> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().map(Local::Address),
+            Listener::Unix(listener) => {
+                let addr = listener.local_addr()?;
+                Ok(Local::Path(addr.as_pathname().map(PathBuf::from).unwrap_or_default()))
+            }
+        }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Listener::Tcp(listener)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+/// Where a listener can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// Over TCP.
+    Address(SocketAddr),
+    /// Through the file system.
+    Path(PathBuf),
+}
+
+impl Local {
+    /// Only from this machine, or from this container.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Local::Address(addr) => addr.ip().to_canonical().is_loopback(),
+            Local::Path(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Local::Address(addr) => write!(f, "{addr}"),
+            Local::Path(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where a socket that came with the process can be reached.
+pub fn local_of(fd: &OwnedFd) -> io::Result<Local> {
+    let addr = SockRef::from(fd).local_addr()?;
+    match addr.as_socket() {
+        Some(addr) => Ok(Local::Address(addr)),
+        None if addr.is_unix() => Ok(Local::Path(addr.as_pathname().map(PathBuf::from).unwrap_or_default())),
+        None => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

@@ -10,8 +10,11 @@ pub mod handover;
 pub mod kernel;
 pub mod listen;
 pub mod listeners;
+pub mod local;
 pub mod notify;
+pub mod seccomp;
 pub mod tcp;
+pub mod user;
 
 use activation::{Activated, ActivationError};
 use descriptors::Descriptors;
@@ -39,14 +42,19 @@ pub enum MachineError {
     /// sched_getaffinity.
     #[error("cannot ask which CPUs the process may use: {0}")]
     Cpus(io::Error),
+    /// prctl.
+    #[error("cannot give up new privileges (PR_SET_NO_NEW_PRIVS): {0}")]
+    Privileges(io::Error),
     /// getrlimit.
     #[error("cannot ask for the limit of open files: {0}")]
     Descriptors(io::Error),
 }
 
 impl Machine {
-    /// Takes over what came with the process and raises its limits. Call it first, and once.
+    /// Takes over what came with the process, raises its limits and gives up new privileges. Call it
+    /// first, and once.
     pub fn prepare() -> Result<Self, MachineError> {
+        user::no_new_privileges().map_err(MachineError::Privileges)?;
         Ok(Machine {
             activated: activation::take()?,
             cpus: cpus::allowed().map_err(MachineError::Cpus)?,

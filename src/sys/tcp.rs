@@ -4,6 +4,7 @@
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// A connection's state.
@@ -104,6 +105,24 @@ pub fn segment_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
 /// pairs can only be counted where segment offload does not merge them: hence a small size.
 pub fn limit_segments(fd: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
     set_int(fd, libc::IPPROTO_TCP, libc::TCP_MAXSEG, bytes as libc::c_int)
+}
+
+/// Who is at the other end of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// Somebody on the network; addresses of IPv4 that are written as IPv6 are given as IPv4.
+    Address(IpAddr),
+    /// Somebody on this machine, through a Unix domain socket.
+    Local,
+}
+
+/// getpeername(2); `None` of a connection that is gone already.
+pub fn remote(fd: BorrowedFd<'_>) -> Option<Remote> {
+    let addr = socket2::SockRef::from(&fd).peer_addr().ok()?;
+    match addr.as_socket() {
+        Some(addr) => Some(Remote::Address(addr.ip().to_canonical())),
+        None => addr.is_unix().then_some(Remote::Local),
+    }
 }
 
 /// TCP_USER_TIMEOUT, tcp(7): unacknowledged data ends the connection after this.

@@ -161,6 +161,10 @@ impl Builder {
         }
         command.args(["serve", "--log-format", "json", "--admin-listen", "127.0.0.1:0"]);
         command.args(["--listen", &listen.to_string(), "--confirm", self.mode.name()]);
+        if !self.listen.is_loopback() {
+            // A network of its own, where nobody else is.
+            command.arg("--insecure-shared-dispatch");
+        }
         command.args(["--workers", &self.workers.to_string()]).args(&self.args);
         command
     }

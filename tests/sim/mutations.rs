@@ -159,10 +159,13 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a poll for which there is no room is answered 503",
         POLLS,
-        "self.counters.refused += 1; self.counters.polls_closed += 1; return self.close(slot);",
+        "self.counters.refused += 1; self.counters.polls_closed += 1; self.close(slot);",
         "self.counters.refused += 1; self.counters.polls_closed += 1;
-         if PLANTED { return self.reject(now, slot, &super::http::Rejection::new(503, \"no room\"), false); }
-         return self.close(slot);",
+         if PLANTED {
+             let full = super::http::Rejection::new(503, \"no room\");
+             return self.reject(Time::default(), slot, &full, false);
+         }
+         self.close(slot);",
     ),
     // Matching.
     bug(
@@ -293,6 +296,24 @@ pub const MUTATIONS: &[Mutation] = &[
         CORE,
         "self.shared.close_connection();",
         "if !PLANTED { self.shared.close_connection(); }",
+    ),
+    bug(
+        "an undelivered run's bytes are counted for ever",
+        DELIVERY,
+        "self.budget.release(&self.shared, claim.offer.payload.bytes().len());",
+        "if !PLANTED { self.budget.release(&self.shared, claim.offer.payload.bytes().len()); }",
+    ),
+    bug(
+        "a closed connection's bytes are counted for ever",
+        "src/broker/bounds.rs",
+        "if bytes > 0 {",
+        "if bytes > 0 && !PLANTED {",
+    ),
+    bug(
+        "a key's bound counts no poll out",
+        POLLS,
+        "self.pools.get_mut(poll.pool).held -= 1;",
+        "if !PLANTED { self.pools.get_mut(poll.pool).held -= 1; }",
     ),
     bug(
         "a drain cuts deliveries off",

@@ -218,6 +218,11 @@ fn settings(rng: &mut Rng, own_dispatch_listener: bool) -> Settings {
         pipeline_bytes_max: rng.pick(&[16, 1_000, 65_536]),
         events: rng.chance(0.3),
         dispatch_on_runner_side: !own_dispatch_listener || rng.chance(0.2),
+        dispatch_from_anyone: true,
+        connections_per_address_max: u32::MAX,
+        polls_per_key_max: if rng.chance(0.1) { rng.range(1, 6) as usize } else { usize::MAX },
+        polls_per_deployment_max: if rng.chance(0.1) { rng.range(1, 6) as usize } else { usize::MAX },
+        buffered_bytes_max: rng.pick(&[1 << 20, 64 << 20, 64 << 20, 64 << 20]),
     }
 }
 

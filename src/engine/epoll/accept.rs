@@ -1,10 +1,14 @@
 //! Accepting: a budget per turn, and patience when descriptors or memory run out.
 
 use crate::broker::contract::Side;
+use crate::sys::listen::Listener;
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 /// Connections accepted per listener and turn. A herd of thousands is taken in over many turns, and
@@ -17,8 +21,28 @@ const RETRY_AFTER: Duration = Duration::from_millis(50);
 pub struct Acceptor {
     /// Which of the broker's listeners it is.
     pub side: Side,
-    listener: TcpListener,
+    listener: Queue,
     retry_at: Option<Instant>,
+}
+
+enum Queue {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Queue {
+    fn accept(&self) -> io::Result<TcpStream> {
+        match self {
+            Queue::Tcp(listener) => listener.accept().map(|(stream, _)| stream),
+            Queue::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                // A type for each family would double the engine: what it does to a stream is the same
+                // for both, and what only TCP has is asked of polls, which come over TCP alone.
+                Ok(TcpStream::from_std(OwnedFd::from(stream).into()))
+            }
+        }
+    }
 }
 
 /// What one try brought.
@@ -35,19 +59,28 @@ pub enum Accepted {
 
 impl Acceptor {
     /// `listener` is listening and non-blocking.
-    pub fn new(side: Side, listener: std::net::TcpListener) -> Acceptor {
-        Acceptor { side, listener: TcpListener::from_std(listener), retry_at: None }
+    pub fn new(side: Side, listener: Listener) -> Acceptor {
+        let listener = match listener {
+            Listener::Tcp(listener) => Queue::Tcp(TcpListener::from_std(listener)),
+            Listener::Unix(listener) => Queue::Unix(listener),
+        };
+        Acceptor { side, listener, retry_at: None }
     }
 
     /// Asks for edges.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        self.listener.register(registry, token, Interest::READABLE)
+        match &mut self.listener {
+            Queue::Tcp(listener) => listener.register(registry, token, Interest::READABLE),
+            Queue::Unix(listener) => {
+                SourceFd(&listener.as_raw_fd()).register(registry, token, Interest::READABLE)
+            }
+        }
     }
 
     /// Takes one connection off the queue.
     pub fn accept(&mut self) -> Accepted {
         match self.listener.accept() {
-            Ok((stream, _)) => Accepted::Stream(stream),
+            Ok(stream) => Accepted::Stream(stream),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Accepted::Empty,
             Err(error) => match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {

@@ -1,8 +1,8 @@
 //! Accepting: patience when descriptors or memory run out, and no connection lost at the end.
 
 use crate::broker::contract::Side;
+use crate::sys::listen::Listener;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ pub struct Acceptor {
     /// Which of the broker's listeners it is.
     pub side: Side,
     /// `None` once it has been closed.
-    listener: Option<TcpListener>,
+    listener: Option<Listener>,
     /// An accept is under way.
     pub armed: bool,
     /// No new accept is wanted.
@@ -33,7 +33,7 @@ pub enum Failure {
 
 impl Acceptor {
     /// `listener` is listening and non-blocking.
-    pub fn new(side: Side, listener: TcpListener) -> Acceptor {
+    pub fn new(side: Side, listener: Listener) -> Acceptor {
         Acceptor { side, listener: Some(listener), armed: false, stopping: false, retry_at: None }
     }
 
@@ -85,8 +85,12 @@ impl Acceptor {
     /// The next connection that the kernel has queued; closes the listener behind the last. Nothing
     /// is under way on it, so that the closing takes effect at once.
     pub fn drain_one(&mut self) -> Option<io::Result<OwnedFd>> {
-        match self.listener.as_ref()?.accept() {
-            Ok((stream, _)) => Some(Ok(stream.into())),
+        let accepted = match self.listener.as_ref()? {
+            Listener::Tcp(listener) => listener.accept().map(|(stream, _)| stream.into()),
+            Listener::Unix(listener) => listener.accept().map(|(stream, _)| stream.into()),
+        };
+        match accepted {
+            Ok(fd) => Some(Ok(fd)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.listener = None;
                 None

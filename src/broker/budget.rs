@@ -1,0 +1,164 @@
+//! The budget for bytes in flight: what peers have sent and cannot be used yet, and runs that are not
+//! delivered yet.
+//!
+//! It is the process's. Each core leases from it in steps, so that counting a request is an addition and
+//! a comparison of the core's own numbers, and the shared one is asked once in hundreds of them.
+//!
+//! Incomplete requests get at most [`INCOMPLETE_OF_4`] quarters of it: whoever fills that with requests
+//! that never end does not stop those that arrive whole.
+
+use super::io::Shared;
+
+/// Leased and given back in steps of this.
+const LEASE_BYTES: usize = 256 * 1024;
+/// Quarters of the budget that incomplete requests may take.
+const INCOMPLETE_OF_4: usize = 3;
+
+/// Which part of the budget is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// For requests of which more is to come.
+    Incomplete,
+    /// For what is complete.
+    All,
+}
+
+/// One core's share.
+#[derive(Debug)]
+pub struct Budget {
+    held: usize,
+    leased: usize,
+    bytes_max: usize,
+}
+
+impl Budget {
+    /// Of `bytes_max` bytes for all cores together.
+    pub fn new(bytes_max: usize) -> Budget {
+        Budget { held: 0, leased: 0, bytes_max }
+    }
+
+    /// Bytes counted on this core.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Counts `bytes` more, which are in memory already. False: that is too much, and whoever has them
+    /// is to give them up.
+    #[inline]
+    pub fn hold(&mut self, shared: &impl Shared, bytes: usize, part: Part) -> bool {
+        self.held += bytes;
+        self.held <= self.leased || self.lease(shared, part)
+    }
+
+    #[cold]
+    fn lease(&mut self, shared: &impl Shared, part: Part) -> bool {
+        let bytes_max = match part {
+            Part::Incomplete => self.bytes_max / 4 * INCOMPLETE_OF_4,
+            Part::All => self.bytes_max,
+        };
+        let missing = (self.held - self.leased).next_multiple_of(LEASE_BYTES);
+        let leased = shared.lease(missing, bytes_max);
+        if leased {
+            self.leased += missing;
+        }
+        leased
+    }
+
+    /// Counts `bytes` less.
+    #[inline]
+    pub fn release(&mut self, shared: &impl Shared, bytes: usize) {
+        self.held -= bytes;
+        // One step stays, so that small traffic around a step does not go to and fro.
+        if self.leased > self.held + 2 * LEASE_BYTES {
+            self.give_back(shared);
+        }
+    }
+
+    #[cold]
+    fn give_back(&mut self, shared: &impl Shared) {
+        let kept = self.held.next_multiple_of(LEASE_BYTES) + LEASE_BYTES;
+        shared.give_back(self.leased - kept);
+        self.leased = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::io::CoreSet;
+    use std::cell::Cell;
+
+    #[derive(Default)]
+    struct Taken(Cell<usize>);
+
+    impl Shared for Taken {
+        fn buckets(&self) -> usize {
+            1
+        }
+        fn announce(&self, _: usize, _: usize) {}
+        fn withdraw(&self, _: usize, _: usize) {}
+        fn holders(&self, _: usize) -> CoreSet {
+            CoreSet(0)
+        }
+        fn open_connection(&self, _: usize) -> bool {
+            true
+        }
+        fn close_connection(&self) {}
+        fn open_from(&self, _: u32, _: u32) -> bool {
+            true
+        }
+        fn close_from(&self, _: u32) {}
+        fn lease(&self, bytes: usize, bytes_max: usize) -> bool {
+            let fits = self.0.get() + bytes <= bytes_max;
+            self.0.set(self.0.get() + if fits { bytes } else { 0 });
+            fits
+        }
+        fn give_back(&self, bytes: usize) {
+            self.0.set(self.0.get() - bytes);
+        }
+    }
+
+    const STEP: usize = LEASE_BYTES;
+
+    #[test]
+    fn incomplete_requests_leave_a_quarter_to_the_others() {
+        let shared = Taken::default();
+        let (mut one, mut other) = (Budget::new(8 * STEP), Budget::new(8 * STEP));
+        assert!(one.hold(&shared, 5 * STEP, Part::Incomplete));
+        assert!(other.hold(&shared, 1, Part::Incomplete));
+        assert!(!other.hold(&shared, STEP, Part::Incomplete));
+        other.release(&shared, STEP);
+        assert!(other.hold(&shared, 2 * STEP, Part::All));
+        assert!(!one.hold(&shared, 1, Part::All));
+        one.release(&shared, 1);
+        assert_eq!(shared.0.get(), 8 * STEP);
+    }
+
+    #[test]
+    fn what_is_given_up_comes_back_but_for_a_step_or_two() {
+        let shared = Taken::default();
+        let mut budget = Budget::new(64 * STEP);
+        for _ in 0..3 {
+            assert!(budget.hold(&shared, 40 * STEP, Part::All));
+            budget.release(&shared, 40 * STEP);
+            assert_eq!((budget.held(), shared.0.get()), (0, STEP));
+        }
+        for _ in 0..1_000 {
+            assert!(budget.hold(&shared, 2_000, Part::All));
+            budget.release(&shared, 2_000);
+        }
+        assert_eq!(shared.0.get(), STEP, "small traffic asks nobody");
+    }
+
+    #[test]
+    fn bytes_that_were_refused_are_counted_until_they_are_given_up() {
+        let shared = Taken::default();
+        let mut budget = Budget::new(4 * STEP);
+        assert!(!budget.hold(&shared, 5 * STEP, Part::All));
+        assert!(!budget.hold(&shared, 1, Part::All));
+        budget.release(&shared, 5 * STEP);
+        assert!(budget.hold(&shared, STEP, Part::Incomplete));
+        budget.release(&shared, STEP + 1);
+        assert_eq!(budget.held(), 0);
+    }
+}

@@ -1,0 +1,156 @@
+//! Giving up what the process does not need: its user, its groups, new privileges.
+
+use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, setgroups, setresgid, setresuid};
+use std::fs;
+use std::io;
+
+/// Whom the process becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User.
+    pub uid: u32,
+    /// Its only group.
+    pub gid: u32,
+}
+
+/// Why the process could not become another; one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DropError {
+    /// Not root.
+    #[error(
+        "--user: not permitted to become user {uid} and group {gid}: start as root (or with CAP_SETUID and CAP_SETGID), or as that user and without --user"
+    )]
+    Permission {
+        /// The user asked for.
+        uid: u32,
+        /// The group asked for.
+        gid: u32,
+    },
+    /// Anything else.
+    #[error("--user: cannot become user {uid} and group {gid}: {source}")]
+    Other {
+        /// The user asked for.
+        uid: u32,
+        /// The group asked for.
+        gid: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel said yes, and it is not so.
+    #[error("--user: the process could become root again: refusing to serve")]
+    Regained,
+}
+
+/// The user and the group that `NAME[:GROUP]` names, by name or by number. Names are looked up in
+/// /etc/passwd and /etc/group only: a static binary has no other directory at hand.
+///
+/// # Errors
+/// What is wrong with the text, and what to do.
+pub fn resolve(typed: &str) -> Result<Identity, String> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    resolve_in(typed, &read("/etc/passwd"), &read("/etc/group"))
+}
+
+fn resolve_in(typed: &str, passwd: &str, group: &str) -> Result<Identity, String> {
+    let (user, group_name) = match typed.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (typed, None),
+    };
+    let entry = passwd.lines().map(fields).find(|entry| match user.parse::<u32>() {
+        Ok(uid) => number(entry, 2) == Some(uid),
+        Err(_) => entry.first() == Some(&user),
+    });
+    let uid = match (user.parse::<u32>(), &entry) {
+        (Ok(uid), _) => uid,
+        (Err(_), Some(entry)) => number(entry, 2).ok_or("its line in /etc/passwd cannot be read")?,
+        (Err(_), None) => return Err("no such user in /etc/passwd: give its number".to_owned()),
+    };
+    let gid = match group_name {
+        Some(name) => match name.parse::<u32>() {
+            Ok(gid) => gid,
+            Err(_) => {
+                let entry = group.lines().map(fields).find(|entry| entry.first() == Some(&name));
+                let gid = entry.and_then(|entry| number(&entry, 2));
+                gid.ok_or("no such group in /etc/group: give its number")?
+            }
+        },
+        None => entry
+            .and_then(|entry| number(&entry, 3))
+            .ok_or("its group is not known: write USER:GROUP, numbers will do")?,
+    };
+    match uid {
+        0 => Err("that is root: name an unprivileged user, such as nobody or 65534:65534".to_owned()),
+        uid => Ok(Identity { uid, gid }),
+    }
+}
+
+fn fields(line: &str) -> Vec<&str> {
+    line.split(':').collect()
+}
+
+fn number(entry: &[&str], field: usize) -> Option<u32> {
+    entry.get(field)?.parse().ok()
+}
+
+/// Becomes `identity` for good, in every thread: its user, its group and no other group.
+pub fn become_user(identity: &Identity) -> Result<(), DropError> {
+    let Identity { uid, gid } = *identity;
+    let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    if geteuid() == user
+        && getegid() == group
+        && getgroups().is_ok_and(|groups| groups.iter().all(|g| *g == group))
+    {
+        return Ok(());
+    }
+    let dropped = setgroups(&[])
+        .and_then(|()| setresgid(group, group, group))
+        .and_then(|()| setresuid(user, user, user));
+    dropped.map_err(|errno| match errno {
+        nix::Error::EPERM => DropError::Permission { uid, gid },
+        errno => DropError::Other { uid, gid, source: errno.into() },
+    })?;
+    // Believed only when it was tried.
+    match setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)) {
+        Ok(()) => Err(DropError::Regained),
+        Err(_) => Ok(()),
+    }
+}
+
+/// The process runs as root.
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// From here on no program that this process starts can gain privileges (prctl(2), PR_SET_NO_NEW_PRIVS).
+/// Threads that are there already are not covered: call it first.
+pub fn no_new_privileges() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_no_new_privs()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroker:x:990:991::/:/usr/sbin/nologin\n";
+    const GROUP: &str = "root:x:0:\nbroker:x:991:\nnet:x:44:broker\n";
+
+    #[test]
+    fn names_and_numbers() {
+        let found = |typed| resolve_in(typed, PASSWD, GROUP);
+        assert_eq!(found("broker"), Ok(Identity { uid: 990, gid: 991 }));
+        assert_eq!(found("broker:net"), Ok(Identity { uid: 990, gid: 44 }));
+        assert_eq!(found("990"), Ok(Identity { uid: 990, gid: 991 }));
+        assert_eq!(found("65534:65533"), Ok(Identity { uid: 65_534, gid: 65_533 }));
+        for (typed, says) in [
+            ("nobody-here", "/etc/passwd"),
+            ("", "/etc/passwd"),
+            ("broker:nets", "/etc/group"),
+            ("12345", "USER:GROUP"),
+            ("root", "that is root"),
+            ("0:991", "that is root"),
+        ] {
+            let error = found(typed).unwrap_err();
+            assert!(error.contains(says), "{typed:?}: {error}");
+        }
+    }
+}
