@@ -1,6 +1,8 @@
 //! The core driven by hand: facts in, outputs out. What a real socket can't show is shown here:
 //! stale ids, verdicts that come late, timers to the millisecond.
 
+mod bounds;
+
 use super::Broker;
 use super::contract::Side;
 use super::io::{ConnId, CoreSet, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};

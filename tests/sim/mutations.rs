@@ -94,10 +94,10 @@ pub const MUTATIONS: &[Mutation] = &[
         "if !PLANTED { self.settle(now, offer.home, offer.ticket, false, offer.attempts_left); }",
     ),
     bug(
-        "a claim keeps its pool pinned",
-        DELIVERY,
-        "self.pools.unpin(claim.poll.pool);",
-        "if !PLANTED { self.pools.unpin(claim.poll.pool); }",
+        "an ended poll keeps its pool pinned",
+        POLLS,
+        "self.pools.get_mut(poll.pool).held -= 1; self.pools.unpin(poll.pool);",
+        "self.pools.get_mut(poll.pool).held -= 1; if !PLANTED { self.pools.unpin(poll.pool); }",
     ),
     // Identity.
     bug(
@@ -115,13 +115,13 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "the late end of an old connection takes the newer poll of its runner with it",
         POLLS,
-        "self.pools.unpin(poll.pool); self.instances.release(poll.instance); }",
+        "self.drop_held(poll);",
         "let twin = self.pools.choose(poll.pool, super::settings::MatchOrder::Newest, |slot| {
              matches!(&self.conns.peek(slot).state, State::Waiting(other)
                  if other.instance == poll.instance && other.since > poll.since)
          });
          if let (true, Some(twin)) = (PLANTED, twin) { self.park(twin); }
-         self.pools.unpin(poll.pool); self.instances.release(poll.instance); }",
+         self.drop_held(poll);",
     ),
     // Answers.
     bug(

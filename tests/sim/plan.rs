@@ -222,7 +222,7 @@ fn settings(rng: &mut Rng, own_dispatch_listener: bool) -> Settings {
         connections_per_address_max: u32::MAX,
         polls_per_key_max: if rng.chance(0.1) { rng.range(1, 6) as usize } else { usize::MAX },
         polls_per_deployment_max: if rng.chance(0.1) { rng.range(1, 6) as usize } else { usize::MAX },
-        buffered_bytes_max: rng.pick(&[1 << 20, 64 << 20, 64 << 20, 64 << 20]),
+        buffered_bytes_max: 128 << 20,
     }
 }
 

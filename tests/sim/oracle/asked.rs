@@ -273,7 +273,8 @@ impl Oracle {
                 return self.claim_ends(attempt, reset, told_reset, held_back, now, net);
             }
             Doing::Held { key, node } => {
-                let no_room = now == since && self.keys_scarce;
+                let bounded = settings.polls_per_key_max.min(settings.polls_per_deployment_max);
+                let no_room = now == since && (self.keys_scarce || bounded < usize::MAX);
                 let cordoned = self.covered(&view.cordons_maybe, key, node);
                 let expired = past(since, settings.connection_timeout_ms + settings.guard_ms);
                 ended || expired || view.drain_asked || no_room || cordoned

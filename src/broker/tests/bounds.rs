@@ -1,0 +1,175 @@
+//! What one client can take.
+
+use super::super::io::Peer;
+use super::*;
+
+const MIB: usize = 1 << 20;
+
+fn peer(bench: &mut Bench, slot: u32, may_dispatch: bool, group: Option<u32>) -> Vec<Done> {
+    let conn = bench.id(slot);
+    bench.input(Input::Peer { conn, peer: Peer { may_dispatch, group } })
+}
+
+fn starts(done: &[Done], slot: u32, status: &str) {
+    assert!(matches!(done, [Done::Sent(s, text)] if *s == slot && text.starts_with(status)), "{done:?}");
+}
+
+fn buffered(bench: &Bench) -> u64 {
+    bench.broker.report(bench.now, false).buffered_bytes
+}
+
+/// The head of a dispatch whose body is `length` bytes, and the first `here` of them.
+fn begun(length: usize, here: usize) -> Vec<u8> {
+    let head = format!("POST /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: {length}\r\n\r\n");
+    [head.into_bytes(), vec![b' '; here]].concat()
+}
+
+#[test]
+fn an_address_that_may_not_dispatch_gets_403_and_its_polls_are_held() {
+    let mut bench = Bench::new(Settings { dispatch_from_anyone: false, ..settings() });
+    bench.poll(0);
+    for (slot, known) in [(1, false), (2, true)] {
+        bench.accept(slot);
+        if known {
+            assert_eq!(peer(&mut bench, slot, false, None), []);
+        }
+        starts(&bench.receive(slot, &dispatch("1")), slot, "HTTP/1.1 403");
+    }
+    bench.accept(3);
+    peer(&mut bench, 3, false, None);
+    assert_eq!(bench.receive(3, POLL), []);
+    assert_eq!(bench.broker.waiting(), 2);
+    assert_eq!(bench.broker.counters().dispatches_forbidden, 2);
+    assert_eq!(bench.broker.counters().attempts, 0, "no runner got anything");
+    bench.accept(4);
+    peer(&mut bench, 4, true, None);
+    assert_eq!(bench.receive(4, &dispatch("1")), [Done::Sent(3, run_response(true))]);
+}
+
+#[test]
+fn an_address_has_so_many_connections_and_gets_a_place_back_for_each_that_ends() {
+    let mut bench = Bench::new(Settings { connections_per_address_max: 2, ..settings() });
+    for slot in 0..2 {
+        bench.accept(slot);
+        assert_eq!(peer(&mut bench, slot, true, Some(7)), []);
+    }
+    bench.accept(2);
+    assert_eq!(peer(&mut bench, 2, true, Some(7)), [Done::Closed(2)]);
+    assert_eq!(bench.fin(0, None), [Done::Closed(0)]);
+    bench.accept(0);
+    assert_eq!(peer(&mut bench, 0, true, Some(7)), []);
+    let counters = bench.broker.counters();
+    assert_eq!((counters.refused, counters.refused_per_address), (1, 1));
+    // The one that was refused took no place.
+    bench.fin(0, None);
+    bench.fin(1, None);
+    assert_eq!(bench.shared.0.2.get(), 0);
+}
+
+#[test]
+fn polls_of_a_key_and_of_a_deployment_are_bounded_and_counted_out() {
+    let other = String::from_utf8_lossy(POLL).replace("version: 1", "version: 2");
+    for (per_key, per_deployment, other_is_held) in [(2, usize::MAX, true), (usize::MAX, 2, false)] {
+        let mut bench = Bench::new(Settings {
+            polls_per_key_max: per_key,
+            polls_per_deployment_max: per_deployment,
+            ..settings()
+        });
+        bench.poll(0);
+        bench.poll(1);
+        bench.accept(2);
+        assert_eq!(bench.receive(2, POLL), [Done::Closed(2)], "closed, never answered");
+        bench.accept(3);
+        let done = bench.receive(3, other.as_bytes());
+        assert_eq!(done.is_empty(), other_is_held, "{done:?}");
+        // A poll that is claimed has its place still.
+        bench.dispatch(4);
+        bench.accept(5);
+        assert_eq!(bench.receive(5, POLL), [Done::Closed(5)]);
+        bench.reset(1);
+        bench.reset(0);
+        bench.accept(6);
+        assert_eq!(bench.receive(6, POLL), []);
+        let counters = bench.broker.counters();
+        let refused = if other_is_held { 2 } else { 3 };
+        assert_eq!(counters.refused_per_key + counters.refused_per_deployment, refused);
+        assert_eq!((counters.refused, counters.polls_closed), (refused, refused));
+    }
+}
+
+#[test]
+fn bodies_that_never_end_fill_three_quarters_and_whole_dispatches_go_on() {
+    let mut bench = Bench::new(Settings { buffered_bytes_max: 4 * MIB, ..settings() });
+    bench.poll(0);
+    let mut refused = 0;
+    for slot in 1..8 {
+        bench.accept(slot);
+        let mut done = bench.receive(slot, &begun(MIB, 0));
+        done.extend(bench.receive(slot, &vec![b' '; MIB - 1]));
+        if !done.is_empty() {
+            starts(&done, slot, "HTTP/1.1 503");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 4);
+    assert_eq!(bench.broker.counters().refused_bytes, refused);
+    assert!(buffered(&bench) <= 3 * MIB as u64);
+    assert_eq!(bench.dispatch(9), [Done::Sent(0, run_response(true))]);
+    // Whoever has sent all of it does not hold it any longer.
+    for slot in 1..10 {
+        bench.reset(slot);
+    }
+    bench.fin(0, Some(CLEAN));
+    bench.reset(0);
+    assert_eq!(buffered(&bench), 0);
+    assert!(bench.broker.is_at_rest());
+}
+
+#[test]
+fn at_the_bound_half_a_poll_is_closed_and_half_a_dispatch_is_told_why() {
+    let mut bench = Bench::new(Settings { buffered_bytes_max: MIB, ..settings() });
+    for slot in 0..3 {
+        bench.accept(slot);
+        bench.receive(slot, &begun(MIB, 0));
+        bench.receive(slot, &vec![b' '; 200 << 10]);
+    }
+    let mut closed = 0;
+    for slot in 3..60 {
+        bench.accept(slot);
+        let head = format!("GET /warm-start HTTP/1.1\r\nX: {}", "x".repeat(15_000));
+        match &bench.receive(slot, head.as_bytes())[..] {
+            [] => {}
+            [Done::Closed(_)] => closed += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(closed > 0, "half a poll is closed without an answer");
+    bench.accept(60);
+    let head = format!("POST /warm-start HTTP/1.1\r\nX: {}", "x".repeat(15_000));
+    starts(&bench.receive(60, head.as_bytes()), 60, "HTTP/1.1 503");
+}
+
+#[test]
+fn a_dispatch_for_which_there_is_no_room_is_false() {
+    let mut bench = Bench::new(Settings { buffered_bytes_max: MIB, ..settings() });
+    for slot in 0..3 {
+        bench.poll(slot);
+    }
+    let run = |padding: usize| {
+        let message = MESSAGE.replace("VERSION", "1");
+        let padding = " ".repeat(padding);
+        let body = format!(r#"{{"dequeuedMessage":{}{padding}}}}}"#, &message[..message.len() - 1]);
+        format!("POST /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    bench.accept(3);
+    assert!(matches!(bench.receive(3, run(300 << 10).as_bytes())[..], [Done::Sent(2, _)]));
+    assert_eq!(buffered(&bench) >> 10, 600, "the dispatch and the claim");
+    bench.accept(4);
+    assert_eq!(bench.receive(4, run(600 << 10).as_bytes()), [answer(4, false)]);
+    assert_eq!(bench.broker.counters().refused_bytes, 1);
+    // The supervisor goes; its run is still on its way.
+    bench.reset(3);
+    assert_eq!(buffered(&bench) >> 10, 300);
+    bench.reset(2);
+    assert_eq!(buffered(&bench), 0);
+}
