@@ -67,9 +67,9 @@ impl Shared for Hints {
     }
 
     // Relaxed as well: two at once may both be refused at the bound, and never both let in above it.
-    fn open_from(&self, group: u32, connections_max: u32) -> bool {
+    fn open_from(&self, group: u32, group_max: u32) -> bool {
         let count = &self.0.groups[group as usize % GROUPS];
-        if count.fetch_add(1, Ordering::Relaxed) < connections_max {
+        if count.fetch_add(1, Ordering::Relaxed) < group_max {
             return true;
         }
         count.fetch_sub(1, Ordering::Relaxed);

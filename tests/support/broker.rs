@@ -58,9 +58,18 @@ impl Broker {
         command.env("PILOTLIGHT_DISPATCH_TIMEOUT", "15s");
         command.env("PILOTLIGHT_READ_TIMEOUT", "10s");
         command.env("PILOTLIGHT_ACK_TIMEOUT", "10s");
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        // A flag is given once.
+        command.arg("serve");
+        for listener in ["--listen", "--admin-listen"] {
+            if !flags.split_whitespace().any(|flag| flag == listener) {
+                command.args([listener, "127.0.0.1:0"]);
+            }
+        }
         if let Ok(engine) = std::env::var("PILOTLIGHT_ENGINE") {
             command.args(["--engine", &engine]);
+        }
+        if std::env::var_os("PILOTLIGHT_SECCOMP").is_some() {
+            command.arg("--seccomp");
         }
         command.args(flags.split_whitespace());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -1,0 +1,168 @@
+//! The honest: 100 runners, each with a key of its own, and a supervisor that has runs for all of them.
+
+use crate::support::broker::Broker;
+use crate::support::client::{Client, End};
+use crate::support::trigger::{self, Key};
+use crate::support::{PATIENCE, wait_until};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+const RUNNERS: usize = 100;
+
+/// Honest clients at work.
+pub struct Fleet {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What they say in the end.
+#[derive(Debug)]
+pub struct Told {
+    /// Runs that were delivered, each to its runner.
+    pub runs: usize,
+    /// Polls that the broker closed.
+    pub closed: usize,
+}
+
+struct Shared {
+    stop: AtomicBool,
+    runners: Vec<Runner>,
+    closed: AtomicUsize,
+    /// What somebody got that was not his, or not whole.
+    wrong: Mutex<Vec<String>>,
+}
+
+struct Runner {
+    key: Key,
+    /// The run that was dispatched for it last.
+    expected: Mutex<String>,
+    runs: AtomicUsize,
+}
+
+impl Fleet {
+    /// Starts them all.
+    pub fn start(broker: &Broker) -> Fleet {
+        let runner = || Runner { key: Key::fresh(), expected: Mutex::default(), runs: AtomicUsize::new(0) };
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            runners: (0..RUNNERS).map(|_| runner()).collect(),
+            closed: AtomicUsize::new(0),
+            wrong: Mutex::default(),
+        });
+        let (runner_side, dispatch_side) = (broker.runner, broker.dispatch);
+        let mut threads: Vec<JoinHandle<()>> = (0..RUNNERS)
+            .map(|index| {
+                let shared = shared.clone();
+                thread::spawn(move || shared.run(index, runner_side))
+            })
+            .collect();
+        let supervised = shared.clone();
+        threads.push(thread::spawn(move || supervised.supervise(dispatch_side)));
+        Fleet { shared, threads }
+    }
+
+    /// Runs that were delivered so far.
+    pub fn runs(&self) -> usize {
+        self.shared.runners.iter().map(|runner| runner.runs.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The key of one of the runners, which an attacker may well know.
+    pub fn a_key(&self) -> Key {
+        self.shared.runners[7].key.clone()
+    }
+
+    /// Waits until every runner has had `count` more runs.
+    pub fn wait_for_rounds(&self, count: usize) {
+        let runs = || self.shared.runners.iter().map(|runner| runner.runs.load(Ordering::Relaxed));
+        let before: Vec<usize> = runs().collect();
+        let state =
+            || format!("{:?}", runs().zip(&before).map(|(now, before)| now - before).collect::<Vec<_>>());
+        wait_until("each runner had its runs", state, || {
+            self.shared.wrong.lock().unwrap().is_empty() == false
+                || runs().zip(&before).all(|(now, before)| now >= before + count)
+        });
+        self.assert_nothing_wrong();
+    }
+
+    fn assert_nothing_wrong(&self) {
+        let wrong = self.shared.wrong.lock().unwrap();
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    /// Ends them.
+    pub fn stop(mut self) -> Told {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.threads.drain(..).for_each(|thread| thread.join().expect("no panic"));
+        self.assert_nothing_wrong();
+        Told { runs: self.runs(), closed: self.shared.closed.load(Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn wrong(&self, what: String) {
+        self.wrong.lock().unwrap().push(what);
+    }
+
+    fn run(&self, index: usize, broker: SocketAddr) {
+        let runner = &self.runners[index];
+        while !self.stopped() {
+            let Ok(mut client) = Client::try_connect(broker) else {
+                return self.wrong(format!("runner {index} cannot connect"));
+            };
+            if client.try_send(runner.key.poll()).is_err() {
+                self.closed.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let answer = loop {
+                match client.read(Duration::from_millis(100)) {
+                    Err(End::Silent) if self.stopped() => return,
+                    Err(End::Silent) => {}
+                    answer => break answer,
+                }
+            };
+            match answer {
+                Ok(run) if run.status == 200 && run.text() == *runner.expected.lock().unwrap() => {
+                    runner.runs.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(other) => self.wrong(format!("runner {index} got {other:?}")),
+                Err(_) => {
+                    self.closed.fetch_add(1, Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+
+    fn supervise(&self, broker: SocketAddr) {
+        let mut client = Client::connect(broker);
+        for (index, runner) in self.runners.iter().enumerate().cycle() {
+            let message = runner.key.message();
+            *runner.expected.lock().unwrap() = message.clone();
+            // False: the runner is between two polls.
+            loop {
+                if self.stopped() {
+                    return;
+                }
+                client.send(trigger::dispatch(&message));
+                match client.read(PATIENCE) {
+                    Ok(answer) if answer.status == 200 && answer.did_warm_start() => break,
+                    Ok(answer) if answer.status == 200 => thread::sleep(Duration::from_millis(1)),
+                    other => return self.wrong(format!("the supervisor got {other:?} for runner {index}")),
+                }
+            }
+        }
+    }
+}
