@@ -37,7 +37,7 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Counts what a connection holds after it has sent something, and refuses it if that is too much.
+    /// Counts what a connection holds when that may have changed, and refuses it if it is too much.
     #[inline]
     pub(super) fn bound_bytes(&mut self, now: Time, id: ConnId) {
         if !self.recount(id) {
@@ -45,7 +45,7 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Counts what a connection holds now. False: it grew, and there is no room for that.
+    /// Counts what a connection holds now. False: there is no room for that.
     #[inline]
     pub(super) fn recount(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get(id) else { return true };
@@ -59,7 +59,8 @@ impl<S: Shared> Broker<S> {
             return self.budget.hold(&self.shared, bytes - before, Part::Incomplete);
         }
         self.budget.release(&self.shared, before - bytes);
-        true
+        // What was let in because it would soon be used may turn out to be incomplete.
+        bytes == 0 || self.budget.is_within()
     }
 
     #[cold]

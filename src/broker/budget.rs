@@ -42,6 +42,11 @@ impl Budget {
         self.held
     }
 
+    /// Not more is counted than was leased.
+    pub fn is_within(&self) -> bool {
+        self.held <= self.leased
+    }
+
     /// Counts `bytes` more, which are in memory already. False: that is too much, and whoever has them
     /// is to give them up.
     #[inline]

@@ -266,8 +266,8 @@ impl<S: Shared> Broker<S> {
         let State::Continue(body) = state else { return };
         conn.state = State::Body(body);
         self.consume_buffer(now, id);
-        self.recount(id);
         self.resume(id.slot);
+        self.bound_bytes(now, id);
     }
 
     /// The response is out (or confirmed): on to the next request, or to the end.
@@ -286,8 +286,8 @@ impl<S: Shared> Broker<S> {
                 self.resume(slot);
             }
         }
-        self.recount(id);
-        let conn = self.conns.at(slot);
+        self.bound_bytes(now, id);
+        let Some(conn) = self.conns.get(id) else { return };
         let between = matches!(conn.state, State::Idle) || conn.state.is_incomplete_request();
         if between && (conn.peer_closed || self.drain.is_some()) {
             return self.close(slot);

@@ -9,7 +9,7 @@ use crate::broker::report::Command;
 use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, ServeConfig};
 use crate::shard::{self, StartError, Started};
 use crate::sys::handover::ListenGroup;
-use crate::sys::listen::{self, ListenError, Listener, Side};
+use crate::sys::listen::{self, ListenError, Listener, Local, Side};
 use crate::sys::local::{self, LocalOptions, SocketFile};
 use crate::sys::{descriptors, kernel, notify, user};
 use std::fmt::Display;
@@ -104,7 +104,10 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
         Listener::Tcp(listener) => Some(ListenGroup::new(listener, 1)?),
         Listener::Unix(_) => None,
     };
-    log_listening(Side::Admin, &listener.local()?);
+    match &config.listeners.admin {
+        ListenSpec::Unix(path) => log_listening(Side::Admin, &Local::Path(path.clone())),
+        _ => log_listening(Side::Admin, &listener.local()?),
+    }
     let routes = admin::router(admin.clone());
     let listener = AdminListener::new(listener)?;
     tokio::spawn(server::serve(listener, routes, Bounds::new(ADMIN_CONNECTIONS_MAX)));

@@ -239,6 +239,7 @@ fn listen(
     let fault = |source| StartError::Engine { engine: "listener", source };
     let exclusive = !config.listeners.takeover;
     // A Unix domain socket, or one that came with the process, is the same one on every core.
+    let mut bound: Option<Local> = None;
     let shared = match spec {
         ListenSpec::Addr(_) => None,
         ListenSpec::Fd(fd) => {
@@ -249,12 +250,12 @@ fn listen(
             let options =
                 LocalOptions { mode: config.listeners.unix_mode, owner: config.process.identity.clone() };
             let (listener, file) = local::bind(side, path, config.tcp.backlog, &options, exclusive)?;
+            bound = Some(Local::Path(file.path().to_owned()));
             files.push(file);
             Some(Listener::Unix(listener))
         }
     };
     let segment_bytes = (config.settings.confirm == Confirm::Ack).then_some(ACK_SEGMENT_BYTES);
-    let mut bound: Option<Local> = None;
     for core in cores {
         let listener = match (&shared, spec, &bound) {
             (Some(listener), ..) => listener.try_clone().map_err(|_| StartError::Descriptors)?,

@@ -1,8 +1,8 @@
 //! Unix domain sockets to listen on: the file system says who may connect.
 //!
-//! A socket gets its mode and its owner under a name of its own and is renamed to the one asked for when
-//! it is ready: nobody connects to it too early, a stale file is replaced, and a successor that takes
-//! over does so between one connect and the next. The file is removed at the end, if it is still ours.
+//! A socket gets its mode and its owner before it listens: nobody connects to it too early. A file that
+//! nobody listens on is replaced. A successor that takes over binds a name of its own and renames it, and
+//! so takes the path between one connect and the next. The file is removed at the end, if it is still ours.
 
 use super::listen::{ListenError, Side};
 use super::user::Identity;
@@ -76,14 +76,22 @@ pub fn bind(
         }
         _ => {}
     }
-    let temporary = path.with_file_name(format!(".pl-{}-{}", std::process::id(), side.name()));
-    let bound = listen(&temporary, backlog, options).and_then(|listener| {
-        let device_and_inode = identity_of(&fs::symlink_metadata(&temporary)?);
-        fs::rename(&temporary, path)?;
+    // The kernel remembers the name that was bound, and tools show that.
+    let name = match exclusive {
+        true => path.to_owned(),
+        false => path.with_file_name(format!(".pl-{}-{}", std::process::id(), side.name())),
+    };
+    let bound = listen(&name, backlog, options).and_then(|listener| {
+        let device_and_inode = identity_of(&fs::symlink_metadata(&name)?);
+        if !exclusive {
+            fs::rename(&name, path)?;
+        }
         Ok((listener, SocketFile { path: path.to_owned(), device_and_inode }))
     });
     bound.map_err(|error| {
-        let _ = fs::remove_file(&temporary);
+        if !exclusive {
+            let _ = fs::remove_file(&name);
+        }
         refused(match error.raw_os_error() {
             Some(libc::ENOENT) => "its directory is not there: make it first".to_owned(),
             Some(libc::EACCES | libc::EPERM | libc::EROFS) => {

@@ -76,7 +76,8 @@ fn connections(scene: &Scene) -> String {
     assert!(most <= (MAX + 250) as u64, "{most} connections at once");
     assert!(refused <= (TRIED - MAX) as u64, "{refused}");
     assert_eq!(scene.broker.counter("accept_errors"), 0);
-    assert!(scene.broker.log().contains("flag=\"--max-connections-per-address\""), "{}", scene.broker.log());
+    let line = "flag=\"--max-connections-per-address\"";
+    scene.broker.wait_until("the log says so", || scene.broker.log().contains(line));
     kept.into_iter().for_each(Client::reset);
     "never more than 1,000 open at once, the others closed; one line in the log every 30 s".to_owned()
 }
