@@ -61,3 +61,16 @@ fn a_drain_keeps_no_poll_past_its_time() {
     assert_eq!(bench.pass_ms(1_499), []);
     assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::Drained]);
 }
+
+#[test]
+fn a_drain_ends_when_the_last_one_has_left() {
+    let mut bench = Bench::new(settings());
+    bench.poll(0);
+    bench.dispatch(1);
+    bench.sent(0);
+    bench.command(Command::Drain);
+    assert_eq!(bench.fin(0, Some(CLEAN)), [answer(1, true), Done::Closed(0)]);
+    assert_eq!(bench.sent(1), [Done::Closed(1)]);
+    assert_eq!(bench.pass_ms(0), [Done::Drained], "not at the end of the drain time");
+    assert_eq!(bench.broker.next_deadline(), None);
+}
