@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Two senders, a worker that goes to sleep in between. A wake-up lost leaves everybody asleep.
 #[test]
 fn no_wake_up_is_lost() {
-    check(Some(3), || {
+    check(Some(2), || {
         let core = Core::alone();
         let worker = core.run();
         let sender = thread::spawn({
