@@ -288,7 +288,7 @@ impl World {
         peer.writing = Some(confirm);
         peer.run = None;
         assert!(!peer.tame || text.starts_with("HTTP/1.1 200 "), "a refusal of a good request: {text}");
-        if let Some(at) = text.find("\"#").filter(|_| peer.tame || confirm != SendConfirm::None) {
+        if let Some(at) = text.find("\"#").filter(|_| text.starts_with("HTTP/1.1 200 ")) {
             let Some(run) = text.get(at + 2..at + 10).and_then(|digits| digits.parse().ok()) else { return };
             return self.run_sent(core, conn, run);
         }
