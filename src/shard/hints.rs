@@ -1,9 +1,9 @@
 //! What all cores share: hints, the counts of connections, the budget for bytes in flight. Nothing here
 //! is ever locked.
 
+use super::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::broker::io::{CoreSet, Shared};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Buckets of key hashes. A collision costs one message that finds nothing.
 const BUCKETS: usize = 4096;
@@ -26,16 +26,27 @@ struct Table {
 
 impl Default for Hints {
     fn default() -> Self {
-        let buckets = (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
-        let groups = (0..GROUPS).map(|_| AtomicU32::new(0)).collect();
+        Hints::with_sizes(BUCKETS, GROUPS)
+    }
+}
+
+impl Hints {
+    /// An empty table of so many buckets, a power of two, and of so many groups of addresses.
+    pub fn with_sizes(buckets: usize, groups: usize) -> Self {
+        let buckets = (0..buckets).map(|_| AtomicU64::new(0)).collect();
+        let groups = (0..groups).map(|_| AtomicU32::new(0)).collect();
         let (connections, leased_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Hints(Arc::new(Table { buckets, connections, groups, leased_bytes }))
+    }
+
+    fn group(&self, group: u32) -> &AtomicU32 {
+        &self.0.groups[group as usize % self.0.groups.len()]
     }
 }
 
 impl Shared for Hints {
     fn buckets(&self) -> usize {
-        BUCKETS
+        self.0.buckets.len()
     }
 
     // A core announces before anything else that it does with the poll (its runner's next read,
@@ -68,7 +79,7 @@ impl Shared for Hints {
 
     // Relaxed as well: two at once may both be refused at the bound, and never both let in above it.
     fn open_from(&self, group: u32, group_max: u32) -> bool {
-        let count = &self.0.groups[group as usize % GROUPS];
+        let count = self.group(group);
         if count.fetch_add(1, Ordering::Relaxed) < group_max {
             return true;
         }
@@ -77,7 +88,7 @@ impl Shared for Hints {
     }
 
     fn close_from(&self, group: u32) {
-        self.0.groups[group as usize % GROUPS].fetch_sub(1, Ordering::Relaxed);
+        self.group(group).fetch_sub(1, Ordering::Relaxed);
     }
 
     fn lease(&self, bytes: usize, bytes_max: usize) -> bool {
