@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A path that the kernel takes, with room for the name that it is bound under first (unix(7): 108 bytes
 /// with the final 0).
@@ -32,8 +33,11 @@ pub struct LocalOptions {
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    device_and_inode: (u64, u64),
+    identity: FileIdentity,
 }
+
+/// Device, inode and, where the file system knows it, the time of birth: inodes are used again.
+type FileIdentity = (u64, u64, Option<SystemTime>);
 
 impl SocketFile {
     /// Where it is.
@@ -44,15 +48,15 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|file| identity_of(&file) == self.device_and_inode) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|file| identity_of(&file) == self.identity) {
             // A directory that may not be written to any more keeps a stale file, which the next start replaces.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn identity_of(file: &fs::Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
+fn identity_of(file: &fs::Metadata) -> FileIdentity {
+    (file.dev(), file.ino(), file.created().ok())
 }
 
 /// Listens on `path`, without blocking. A file that nobody listens on any more is replaced; with
@@ -82,11 +86,11 @@ pub fn bind(
         false => path.with_file_name(format!(".pl-{}-{}", std::process::id(), side.name())),
     };
     let bound = listen(&name, backlog, options).and_then(|listener| {
-        let device_and_inode = identity_of(&fs::symlink_metadata(&name)?);
+        let identity = identity_of(&fs::symlink_metadata(&name)?);
         if !exclusive {
             fs::rename(&name, path)?;
         }
-        Ok((listener, SocketFile { path: path.to_owned(), device_and_inode }))
+        Ok((listener, SocketFile { path: path.to_owned(), identity }))
     });
     bound.map_err(|error| {
         if !exclusive {
