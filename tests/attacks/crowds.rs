@@ -180,7 +180,7 @@ fn hash_flooding(scene: &Scene) -> String {
     const COUNT: usize = 2_000;
     let known = RandomState::with_seeds(1, 2, 3, 4);
     let any = (0..).map(|index| Key::new(&format!("deployment_flood_{index}")));
-    let chosen: Vec<Key> = any.filter(|key| hash(key, &known) % 256 == 0).take(COUNT).collect();
+    let chosen: Vec<Key> = any.filter(|key| hash(key, &known).is_multiple_of(256)).take(COUNT).collect();
     let usual: Vec<Key> = (0..COUNT).map(|index| Key::new(&format!("deployment_usual_{index}"))).collect();
     assert_eq!(fullest_bucket(&chosen, &known), COUNT, "they do collide for a known seed");
     assert!(fullest_bucket(&chosen, &RandomState::with_seeds(5, 6, 7, 8)) < 40, "and for no other");

@@ -81,7 +81,7 @@ impl Fleet {
         let state =
             || format!("{:?}", runs().zip(&before).map(|(now, before)| now - before).collect::<Vec<_>>());
         wait_until("each runner had its runs", state, || {
-            self.shared.wrong.lock().unwrap().is_empty() == false
+            !self.shared.wrong.lock().unwrap().is_empty()
                 || runs().zip(&before).all(|(now, before)| now >= before + count)
         });
         self.assert_nothing_wrong();

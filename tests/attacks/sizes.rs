@@ -146,7 +146,7 @@ fn endless_bodies(scene: &Scene) -> String {
     scene.broker.wait_until("the last are refused", || scene.broker.counter("refused_bytes") >= 32);
     let kept = scene.broker.counter("buffered_bytes") as usize;
     let grown = scene.broker.rss().saturating_sub(rss);
-    assert!(kept <= 128 * MIB && kept >= 64 * MIB, "{kept} bytes are in flight");
+    assert!((64 * MIB..=128 * MIB).contains(&kept), "{kept} bytes are in flight");
     assert!(grown < 192 * MIB, "{grown} bytes of memory more");
     scene.fleet.wait_for_rounds(2);
     assert!(crowd.iter().filter(|(_, refused)| *refused).count() >= 25, "most are told");

@@ -63,7 +63,7 @@ fn an_address_has_so_many_connections_and_gets_a_place_back_for_each_that_ends()
     // The one that was refused took no place.
     bench.fin(0, None);
     bench.fin(1, None);
-    assert_eq!(bench.shared.0.2.get(), 0);
+    assert_eq!(bench.shared.0.of_an_address.get(), 0);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn a_cordon_lifted_in_a_drain_lets_nobody_match() {
     bench.command(Command::Drain);
     assert_eq!(bench.pass_ms(1), [Done::Closed(0)]);
     bench.command(Command::Uncordon(node));
-    assert!(bench.shared.0.0.borrow().iter().all(|cores| *cores == 0), "no core may be asked");
+    assert!(bench.shared.0.buckets.borrow().iter().all(|cores| *cores == 0), "no core may be asked");
     assert_eq!(bench.pass_ms(2_499), [Done::Closed(1), Done::Drained], "in its turn");
 }
 

@@ -19,45 +19,53 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 #[derive(Clone, Default)]
-struct OneCore(Rc<(RefCell<Vec<u64>>, Cell<usize>, Cell<u32>, Cell<usize>)>);
+struct OneCore(Rc<Table>);
+
+#[derive(Default)]
+struct Table {
+    buckets: RefCell<Vec<u64>>,
+    connections: Cell<usize>,
+    of_an_address: Cell<u32>,
+    leased_bytes: Cell<usize>,
+}
 
 impl Shared for OneCore {
     fn buckets(&self) -> usize {
         64
     }
     fn announce(&self, bucket: usize, core: usize) {
-        self.0.0.borrow_mut().resize(64, 0);
-        self.0.0.borrow_mut()[bucket] |= 1 << core;
+        self.0.buckets.borrow_mut().resize(64, 0);
+        self.0.buckets.borrow_mut()[bucket] |= 1 << core;
     }
     fn withdraw(&self, bucket: usize, core: usize) {
-        self.0.0.borrow_mut()[bucket] &= !(1 << core);
+        self.0.buckets.borrow_mut()[bucket] &= !(1 << core);
     }
     fn holders(&self, bucket: usize) -> CoreSet {
-        CoreSet(self.0.0.borrow().get(bucket).copied().unwrap_or(0))
+        CoreSet(self.0.buckets.borrow().get(bucket).copied().unwrap_or(0))
     }
     fn open_connection(&self, connections_max: usize) -> bool {
-        let open = self.0.1.get();
-        self.0.1.set(if open < connections_max { open + 1 } else { open });
+        let open = self.0.connections.get();
+        self.0.connections.set(if open < connections_max { open + 1 } else { open });
         open < connections_max
     }
     fn close_connection(&self) {
-        self.0.1.set(self.0.1.get() - 1);
+        self.0.connections.set(self.0.connections.get() - 1);
     }
     fn open_from(&self, _: u32, connections_max: u32) -> bool {
-        let open = self.0.2.get();
-        self.0.2.set(open + u32::from(open < connections_max));
+        let open = self.0.of_an_address.get();
+        self.0.of_an_address.set(open + u32::from(open < connections_max));
         open < connections_max
     }
     fn close_from(&self, _: u32) {
-        self.0.2.set(self.0.2.get() - 1);
+        self.0.of_an_address.set(self.0.of_an_address.get() - 1);
     }
     fn lease(&self, bytes: usize, bytes_max: usize) -> bool {
-        let fits = self.0.3.get() + bytes <= bytes_max;
-        self.0.3.set(self.0.3.get() + if fits { bytes } else { 0 });
+        let fits = self.0.leased_bytes.get() + bytes <= bytes_max;
+        self.0.leased_bytes.set(self.0.leased_bytes.get() + if fits { bytes } else { 0 });
         fits
     }
     fn give_back(&self, bytes: usize) {
-        self.0.3.set(self.0.3.get() - bytes);
+        self.0.leased_bytes.set(self.0.leased_bytes.get() - bytes);
     }
 }
 
