@@ -107,6 +107,30 @@ fn a_dispatch_listener_takes_dispatch_off_the_runner_side() {
 }
 
 #[test]
+fn the_boundary_follows_its_flags() {
+    let config = resolve(&[]).unwrap();
+    assert!(config.dispatch_allow.is_none() && config.settings.dispatch_from_anyone);
+    assert!(matches!(config.admin_changes, AdminChanges::ByAnyone));
+    assert_eq!(config.settings.buffered_bytes_max, 128 << 20);
+    assert_eq!(config.settings.connections_per_address_max, u32::MAX);
+    assert_eq!(config.settings.polls_per_key_max, usize::MAX);
+    let config = resolve(&["--dispatch-allow", "10.0.3.7/24, fd00::7"]).unwrap();
+    let nets: Vec<String> = config.dispatch_allow.unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(nets, ["10.0.3.0/24", "fd00::7/128"]);
+    assert!(!config.settings.dispatch_from_anyone, "nobody may who is not known to be listed");
+    let config = resolve(&["--admin-listen", "[::]:8042", "--max-body", "64MiB"]).unwrap();
+    assert!(matches!(config.admin_changes, AdminChanges::ByNobody));
+    assert_eq!(config.settings.buffered_bytes_max, 256 << 20);
+    let config = resolve(&["--max-polls-per-key", "5", "--max-connections-per-address", "6"]).unwrap();
+    assert_eq!(config.settings.polls_per_key_max, 5);
+    assert_eq!(config.settings.connections_per_address_max, 6);
+    let unix = ["--dispatch-listen", "unix:/run/d.sock", "--admin-listen", "unix:/run/a.sock"];
+    let config = resolve(&unix).unwrap();
+    assert!(matches!(config.listeners.dispatch, Some(ListenSpec::Unix(_))));
+    assert!(matches!(config.admin_changes, AdminChanges::ByAnyone));
+}
+
+#[test]
 fn sockets_handed_over_take_the_place_of_addresses() {
     let mut machine = machine();
     let fd = || Some(OwnedFd::from(File::open("/dev/null").unwrap()));

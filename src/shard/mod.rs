@@ -290,3 +290,13 @@ fn random_state() -> RandomState {
     let seed = || std::hash::RandomState::new().hash_one(0);
     RandomState::with_seeds(seed(), seed(), seed(), seed())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::random_state;
+
+    #[test]
+    fn every_start_has_a_seed_of_its_own() {
+        assert_ne!(random_state().hash_one("key"), random_state().hash_one("key"));
+    }
+}
