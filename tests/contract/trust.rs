@@ -38,7 +38,9 @@ impl Drop for Folder {
 }
 
 fn pilotlight(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pilotlight"));
+    // What is to be refused and is served instead is ended.
+    let mut command = Command::new("timeout");
+    command.args(["20", env!("CARGO_BIN_EXE_pilotlight")]);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PILOTLIGHT_")) {
         command.env_remove(name);
     }
