@@ -27,6 +27,7 @@ struct Peer {
     /// A `Send` whose delivery is in question.
     in_question: bool,
     fin: bool,
+    fin_unacked: bool,
     probes: usize,
     /// Sent nothing but whole, well-formed requests.
     tame: bool,
@@ -137,9 +138,11 @@ impl World {
                 }
                 self.input(core, Input::Acked { conn });
             }
-            8 if open && !peer.fin => {
+            8 if open && (!peer.fin || peer.fin_unacked) => {
+                // Told again while bytes are unacknowledged, with what is known by then.
                 peer.fin = true;
                 let facts = (peer.in_question || peer.writing.is_some()).then(|| facts(bytes, true));
+                peer.fin_unacked = facts.is_some_and(|facts| facts.unacked_bytes > 0);
                 self.weigh(core, slot, facts);
                 self.input(core, Input::PeerClosed { conn, facts });
             }
