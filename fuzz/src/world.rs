@@ -12,8 +12,8 @@ use std::collections::{HashMap, VecDeque};
 
 const CORES: usize = 2;
 const SLOTS: usize = 6;
-/// Calls that one instant may need.
-const TICKS_MAX: usize = 1_000;
+/// Deadlines that one step may meet: a core that drains looks every 10 ms while somebody is served.
+const TICKS_MAX: usize = 10_000;
 
 /// A connection as its peer and its kernel know it.
 #[derive(Default)]
