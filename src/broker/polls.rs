@@ -8,8 +8,9 @@ use super::time::Time;
 
 impl<S: Shared> Broker<S> {
     /// Holds the poll that `slot` just asked for. Never answered with anything but its run: where
-    /// there is no room its connection is closed, which its runner survives.
-    pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, instance: &str) {
+    /// there is no room its connection is closed, which its runner survives. It is offered no run from
+    /// `expires` on.
+    pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, instance: &str, expires: Time) {
         if self.conns.peek(slot).peer_closed {
             // It had hung up before its turn came, and no further event would say so.
             self.counters.polls_left += 1;
@@ -31,7 +32,7 @@ impl<S: Shared> Broker<S> {
             pool,
             instance,
             since: now,
-            offer_until: now.plus_ms(settings.connection_timeout_ms - settings.guard_ms),
+            offer_until: now.plus_ms(settings.connection_timeout_ms - settings.guard_ms).min(expires),
             indexed: false,
             measured: settings.guard_ms == 0,
         };
@@ -107,7 +108,7 @@ impl<S: Shared> Broker<S> {
         let at = if poll.indexed && !poll.measured {
             // One guard earlier than the guard: in time for the largest correction.
             let early = settings.connection_timeout_ms.saturating_sub(2 * settings.guard_ms);
-            poll.since.plus_ms(early)
+            poll.since.plus_ms(early).min(poll.offer_until)
         } else if poll.indexed {
             poll.offer_until
         } else {

@@ -4,6 +4,7 @@ use crate::cli::{self, Command};
 use crate::sys::Machine;
 use crate::sys::activation::Activated;
 use crate::sys::descriptors::Descriptors;
+use crate::sys::variables::TokenVariables;
 use std::ffi::OsString;
 use std::fs::File;
 
@@ -13,6 +14,7 @@ fn machine() -> Machine {
         parallelism: 2,
         descriptors: Descriptors { before: 1_024, limit: 20_000 },
         activated: Activated::default(),
+        token_variables: TokenVariables::default(),
     }
 }
 
