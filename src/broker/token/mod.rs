@@ -42,9 +42,11 @@ fn has_three_parts(value: &str, first_dot: usize) -> bool {
     first_dot > 0 && second_dot > 0 && !last.is_empty() && memchr::memchr(b'.', last).is_none()
 }
 
-/// A deployment's name as it may be shown: a token that could not be read is a credential all the same.
+/// A deployment's name as it may be shown. What could not be read may be a token all the same, or hold
+/// one; a friendly id has no dot, and does not begin as JSON does in base64.
 pub fn shown(deployment: &str) -> &str {
-    if is_token_shaped(deployment) { "(a token)" } else { deployment }
+    let is_name = memchr::memchr(b'.', deployment.as_bytes()).is_none() && !deployment.starts_with("ey");
+    if is_name { deployment } else { "(a token)" }
 }
 
 /// The deployment that a token names, whoever made it. `None` if it is none, or can't be read.

@@ -163,7 +163,9 @@ fn secrets_are_not_printed() {
 #[test]
 fn what_is_shown_of_a_deployment_is_never_a_token() {
     let token = honest("deployment_1", VERSION);
-    assert_eq!(shown(&token), "(a token)");
+    for value in [token.clone(), format!("{token}.x"), format!(".{token}"), token.replace('.', "")] {
+        assert_eq!(shown(&value), "(a token)", "{value}");
+    }
     assert_eq!(shown("deployment_1"), "deployment_1");
 }
 
