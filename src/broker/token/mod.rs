@@ -9,7 +9,7 @@ mod claims;
 pub mod fault;
 mod secret;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use cache::Verified;
 pub use secret::Secrets;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 #[path = "../../../tests/support/token.rs"]
 #[allow(dead_code, missing_docs, clippy::disallowed_methods)]
-mod bench;
+pub(in crate::broker) mod bench;
 
 use bench::{EXP, HEADER, OTHER_SECRET, SECRET, VERSION, honest, payload, token};
 
