@@ -5,11 +5,11 @@ use super::contract::PollRequest;
 use super::http::Rejection;
 use super::io::{Event, Shared};
 use super::key::KeyRef;
-use super::report::Counters;
+use super::report::{Counters, FaultSample};
 use super::settings::TokenMode;
 use super::time::Time;
 use super::token::fault::{Fault, Reason};
-use super::token::{claimed_deployment, is_token_shaped};
+use super::token::{claimed_deployment, is_token_shaped, shown};
 
 impl<S: Shared> Broker<S> {
     /// Holds a well-formed poll under the key that it may have.
@@ -45,7 +45,7 @@ impl<S: Shared> Broker<S> {
                     self.hold_poll(now, slot, key, poll.instance, expires);
                     return Ok(());
                 }
-                Err(fault) => self.at_fault(fault)?,
+                Err(fault) => self.at_fault(now, fault, poll)?,
             }
         }
         // Read, not trusted: runners with a token and runners without one wait in the same pool.
@@ -57,7 +57,7 @@ impl<S: Shared> Broker<S> {
 
     /// Counts the fault and says so; an error only where tokens are enforced.
     #[cold]
-    fn at_fault(&mut self, fault: Fault) -> Result<(), Rejection> {
+    fn at_fault(&mut self, now: Time, fault: Fault, poll: &PollRequest<'_>) -> Result<(), Rejection> {
         let Counters {
             token_bare,
             token_malformed,
@@ -77,13 +77,31 @@ impl<S: Shared> Broker<S> {
             Reason::Expired => token_expired,
             Reason::Version => token_version,
         } += 1;
+        self.keep_sample(now, fault, poll);
         if self.settings.token_mode == TokenMode::Enforce {
             return Err(Rejection { error: fault.to_string().into(), ..Rejection::new(401, "") });
         }
         self.emit(|_| Event::TokenAtFault { fault });
         Ok(())
     }
+
+    /// One of them every now and then, so that the log can say whose tokens are at fault.
+    fn keep_sample(&mut self, now: Time, fault: Fault, poll: &PollRequest<'_>) {
+        let is_recent = |sample: &FaultSample| now.us_since(sample.at) < SAMPLE_EVERY_US;
+        if self.token_fault.as_deref().is_some_and(is_recent) {
+            return;
+        }
+        let shortened = |text: &str| text.chars().take(SAMPLE_CHARS_MAX).collect();
+        let claimed = claimed_deployment(poll.key.deployment);
+        let deployment = shortened(shown(claimed.as_deref().unwrap_or(poll.key.deployment)));
+        let instance = shortened(poll.instance);
+        self.token_fault = Some(Box::new(FaultSample { at: now, fault, deployment, instance }));
+    }
 }
 
+/// A sample costs some copies, and a forger decides how often there is something to sample.
+const SAMPLE_EVERY_US: u64 = 1_000_000;
+/// Longer than what Trigger.dev gives deployments and nodes for names.
+const SAMPLE_CHARS_MAX: usize = 64;
 /// For polls that no token limits.
 const NEVER: Time = Time(u64::MAX);

@@ -139,6 +139,7 @@ impl<S: Shared> Broker<S> {
             keys: if keys { self.key_reports(now) } else { Vec::new() },
             cordons: self.cordons.0.iter().cloned().collect(),
             draining: self.drain.is_some(),
+            token_fault: self.token_fault.clone(),
         }
     }
 

@@ -63,6 +63,7 @@ pub struct Broker<S: Shared> {
     tokens: Tokens,
     /// Unix time at the origin of [`Time`], as the clock stood when it was last looked at.
     unix_us_at_origin: u64,
+    token_fault: Option<Box<report::FaultSample>>,
     counters: Counters,
     indexed: usize,
     claimed: usize,
@@ -96,6 +97,7 @@ impl<S: Shared> Broker<S> {
             cordons: Cordons::default(),
             tokens,
             unix_us_at_origin: 0,
+            token_fault: None,
             counters: Counters::default(),
             indexed: 0,
             claimed: 0,

@@ -1,6 +1,8 @@
 //! What the control plane may ask of one core, and what that core answers.
 
+use super::time::Time;
 use super::token::Secrets;
+use super::token::fault::Fault;
 
 /// A command from the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +50,21 @@ pub struct CoreReport {
     pub cordons: Vec<Selector>,
     /// The drain has begun.
     pub draining: bool,
+    /// One of the polls whose token was at fault, at most a second older than the last of them.
+    pub token_fault: Option<Box<FaultSample>>,
+}
+
+/// A poll whose token is at fault, for the log: what it says of itself, shortened, and no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultSample {
+    /// When.
+    pub at: Time,
+    /// What is wrong with it.
+    pub fault: Fault,
+    /// The deployment that it names. Anybody's word.
+    pub deployment: String,
+    /// `x-trigger-worker-instance-name`, the node. Anybody's word.
+    pub instance: String,
 }
 
 /// One key on one core.

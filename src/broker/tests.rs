@@ -765,9 +765,9 @@ fn an_expired_tokens_poll_is_held_to_its_own_end() {
 #[test]
 fn the_clock_is_asked_as_it_stands_now() {
     let mut bench = enforcing();
-    let mut slot = 0;
     // Set forward past the end, and back.
-    for (unix_s, is_held) in [(1_000, true), (1_006, false), (1_004, true), (1_005, false)] {
+    let steps = [(1_000, true), (1_006, false), (1_004, true), (1_005, false)];
+    for (slot, (unix_s, is_held)) in (0..).zip(steps) {
         bench.input(Input::WallClock { unix_us: unix_s * 1_000_000 });
         bench.accept(slot);
         let done = bench.receive(slot, &token_poll(1_005));
@@ -778,7 +778,6 @@ fn the_clock_is_asked_as_it_stands_now() {
                 "at {unix_s}: {done:?}"
             ),
         }
-        slot += 1;
     }
 }
 

@@ -122,5 +122,6 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
         },
         cordons: Vec::new(),
         draining: false,
+        token_fault: None,
     }
 }

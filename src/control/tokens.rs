@@ -3,7 +3,7 @@
 
 use super::admin::Admin;
 use super::cores::{Reporter, Snapshot};
-use crate::broker::report::{Command, Counters};
+use crate::broker::report::{Command, Counters, FaultSample};
 use crate::broker::settings::TokenMode;
 use crate::config::{SecretSource, TokenConfig, load_secrets};
 use std::path::Path;
@@ -103,7 +103,16 @@ impl Summary {
                 TokenMode::Enforce => "polls refused",
                 _ => "polls held that --token-mode enforce would refuse",
             };
-            warn!("deployment tokens at fault: {done}: {faults}");
+            let sample = snapshot.cores.iter().filter_map(|core| core.report.token_fault.as_deref());
+            match sample.max_by_key(|sample| sample.at) {
+                // What it says of itself may be anything: escaped.
+                Some(FaultSample { deployment, instance, fault, .. }) => warn!(
+                    ?deployment,
+                    ?instance,
+                    "deployment tokens at fault: {done}: {faults}; lately: {fault}"
+                ),
+                None => warn!("deployment tokens at fault: {done}: {faults}"),
+            }
         }
     }
 

@@ -87,6 +87,10 @@ fn log_holds_what_enforce_refuses_and_counts_it_by_reason() {
     // The first second says so at once, what comes behind it at the end of ten.
     let line = "polls held that --token-mode enforce would refuse: ";
     broker.wait_until("a warning", || broker.log().contains(line));
+    // Whose they are.
+    let log = broker.log();
+    let warning = log.lines().find(|log_line| log_line.contains(line)).expect("just seen");
+    assert!(warning.contains(&format!("deployment={VICTIM:?} instance=\"node-1\"")), "{warning}");
     assert_eq!(broker.counter("rejected"), 0);
 }
 
