@@ -28,7 +28,8 @@ impl Secrets {
         self.0.is_empty()
     }
 
-    /// One of the secrets signed `message` with HMAC-SHA-256. Compares in constant time.
+    /// One of the secrets signed `message` with HMAC-SHA-256. Compares in constant time, all 32 bytes: a
+    /// signature of another length is none.
     pub(super) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let verify = |keyed: &Hmac<Sha256>| -> Result<(), MacError> {
             keyed.clone().chain_update(message).verify_slice(signature)
