@@ -9,7 +9,7 @@ use super::report::{Counters, FaultSample};
 use super::settings::TokenMode;
 use super::time::Time;
 use super::token::fault::{Fault, Reason};
-use super::token::{claimed_deployment, is_token_shaped, shown};
+use super::token::{claimed_deployment, may_be_read, shown};
 
 impl<S: Shared> Broker<S> {
     /// Holds a well-formed poll under the key that it may have.
@@ -24,9 +24,8 @@ impl<S: Shared> Broker<S> {
         slot: u32,
         poll: &PollRequest<'_>,
     ) -> Result<(), Rejection> {
-        let is_plain = self.settings.token_mode == TokenMode::Off && !is_token_shaped(poll.key.deployment);
-        if is_plain {
-            self.hold_poll(now, slot, poll.key, poll.instance, NEVER);
+        if self.settings.token_mode == TokenMode::Off && !may_be_read(poll.key.deployment) {
+            self.hold_poll(now, slot, poll.key, poll.instance);
             return Ok(());
         }
         self.admit_token(now, slot, poll)
@@ -42,7 +41,8 @@ impl<S: Shared> Broker<S> {
                     // No run is offered past the token's end, as the clock stands now.
                     let expires = Time(verified.expires_unix_us.saturating_sub(self.unix_us_at_origin));
                     let key = KeyRef { deployment: &verified.deployment, ..key };
-                    self.hold_poll(now, slot, key, poll.instance, expires);
+                    self.hold_poll(now, slot, key, poll.instance);
+                    self.limit_poll(slot, expires);
                     return Ok(());
                 }
                 Err(fault) => self.at_fault(now, fault, poll)?,
@@ -51,7 +51,7 @@ impl<S: Shared> Broker<S> {
         // Read, not trusted: runners with a token and runners without one wait in the same pool.
         let claimed = claimed_deployment(key.deployment);
         let key = KeyRef { deployment: claimed.as_deref().unwrap_or(key.deployment), ..key };
-        self.hold_poll(now, slot, key, poll.instance, NEVER);
+        self.hold_poll(now, slot, key, poll.instance);
         Ok(())
     }
 
@@ -103,5 +103,3 @@ impl<S: Shared> Broker<S> {
 const SAMPLE_EVERY_US: u64 = 1_000_000;
 /// Longer than what Trigger.dev gives deployments and nodes for names.
 const SAMPLE_CHARS_MAX: usize = 64;
-/// For polls that no token limits.
-const NEVER: Time = Time(u64::MAX);

@@ -8,9 +8,8 @@ use super::time::Time;
 
 impl<S: Shared> Broker<S> {
     /// Holds the poll that `slot` just asked for. Never answered with anything but its run: where
-    /// there is no room its connection is closed, which its runner survives. It is offered no run from
-    /// `expires` on.
-    pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, instance: &str, expires: Time) {
+    /// there is no room its connection is closed, which its runner survives.
+    pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, instance: &str) {
         if self.conns.peek(slot).peer_closed {
             // It had hung up before its turn came, and no further event would say so.
             self.counters.polls_left += 1;
@@ -32,7 +31,7 @@ impl<S: Shared> Broker<S> {
             pool,
             instance,
             since: now,
-            offer_until: now.plus_ms(settings.connection_timeout_ms - settings.guard_ms).min(expires),
+            offer_until: now.plus_ms(settings.connection_timeout_ms - settings.guard_ms),
             indexed: false,
             measured: settings.guard_ms == 0,
         };
@@ -44,6 +43,16 @@ impl<S: Shared> Broker<S> {
         }
         self.arm_poll(slot);
         self.emit(|broker| Event::PollHeld { key: broker.pools.get(pool).key().clone() });
+    }
+
+    /// Offers the poll in `slot`, if it is held, no run from `expires` on.
+    pub(super) fn limit_poll(&mut self, slot: u32, expires: Time) {
+        if let State::Waiting(poll) = &mut self.conns.at(slot).state
+            && expires < poll.offer_until
+        {
+            poll.offer_until = expires;
+            self.arm_poll(slot);
+        }
     }
 
     /// Puts a parked poll into the index and tells the other cores.

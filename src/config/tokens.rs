@@ -65,14 +65,10 @@ pub enum SecretsError {
     /// What an editor left, or half of a secret: not to be guessed.
     #[error("line {0} begins or ends with a blank: remove it")]
     Blank(usize),
-    /// Core dumps can't be turned off.
-    #[error("cannot turn off core dumps before it is read: {0}")]
-    Dumps(io::Error),
 }
 
 /// Reads a file of secrets, one on each line. Empty lines don't count; a line end is LF or CR LF.
 pub fn load(path: &Path) -> Result<Loaded, SecretsError> {
-    dumps::forbid().map_err(SecretsError::Dumps)?;
     let file = File::open(path)?;
     let mode = file.metadata()?.mode();
     // All the room at once: a buffer that grows leaves copies behind.
@@ -142,6 +138,18 @@ pub(super) fn resolve(
             );
         }
     };
+    if let (TokenMode::Log | TokenMode::Enforce, Some(source)) = (mode, &source)
+        && let Err(error) = dumps::forbid()
+    {
+        return refuse(
+            "--token-mode",
+            mode_name(mode),
+            format!(
+                "core dumps, which would hold the secret ({}), cannot be turned off: {error}",
+                source.named()
+            ),
+        );
+    }
     let loaded = match (mode, &source, variables.secret) {
         (TokenMode::Off, source, _) => {
             let unused = source
@@ -154,22 +162,27 @@ pub(super) fn resolve(
             Err(error) => return refuse("--token-secret-file", path.display(), error.to_string()),
         },
         (_, _, Some(SecretVariable { name, value })) => {
-            if let Err(error) = dumps::forbid().map_err(SecretsError::Dumps) {
-                return refuse("--token-mode", name, error.to_string());
-            }
             let secrets = Secrets::new([value.as_slice()]);
             Loaded { secrets, warnings: too_short(name, &value).into_iter().collect() }
         }
         (mode, _, None) => {
             return refuse(
                 "--token-mode",
-                if mode == TokenMode::Log { "log" } else { "enforce" },
+                mode_name(mode),
                 "needs the secret that the supervisor signs with: --token-secret-file, or PILOTLIGHT_TOKEN_SECRET or WORKLOAD_TOKEN_SECRET in the environment",
             );
         }
     };
     let source = source.filter(|_| mode != TokenMode::Off);
     Ok((TokenConfig { mode, source, warnings: loaded.warnings }, loaded.secrets))
+}
+
+const fn mode_name(mode: TokenMode) -> &'static str {
+    match mode {
+        TokenMode::Off => "off",
+        TokenMode::Log => "log",
+        TokenMode::Enforce => "enforce",
+    }
 }
 
 fn mode(flags: &ServeFlags, enforcement: Option<String>) -> Result<Option<TokenMode>, ConfigError> {

@@ -209,6 +209,15 @@ fn no_run_is_given_to_a_poll_whose_token_has_expired_meanwhile() {
     late.expect_silence(Duration::from_millis(1));
 }
 
+/// A flag that goes up when it is dropped.
+struct Raise<'a>(&'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn secrets_are_rotated_under_load_without_a_gap() {
     const NEW: &str = OTHER_SECRET;
@@ -229,6 +238,8 @@ fn secrets_are_rotated_under_load_without_a_gap() {
 
     let (stop, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
+        // Also when a check below fails, or they would go on for ever.
+        let end = Raise(&stop);
         for n in 0..4 {
             let (broker, stop, rounds, old) = (&broker, &stop, &rounds, old(n));
             scope.spawn(move || {
@@ -238,7 +249,11 @@ fn secrets_are_rotated_under_load_without_a_gap() {
                 while !stop.load(Ordering::Relaxed) {
                     // Until the poll is held there is nobody, which is an honest false.
                     poll.send(old.poll());
-                    while !supervisor.ask(run.dispatch()).did_warm_start() {}
+                    while !supervisor.ask(run.dispatch()).did_warm_start() {
+                        if stop.load(Ordering::Relaxed) {
+                            return;
+                        }
+                    }
                     assert_eq!(poll.response().status, 200);
                     rounds.fetch_add(1, Ordering::Relaxed);
                 }
@@ -259,7 +274,7 @@ fn secrets_are_rotated_under_load_without_a_gap() {
         reload(&["", ""], "the secrets stay as they were");
         reload(&[" blank"], "begins or ends with a blank");
         some_rounds();
-        stop.store(true, Ordering::Relaxed);
+        drop(end);
     });
     assert_eq!(counted(&broker), BTreeMap::from([("signature", 1)]));
     // The old one is over, though its tokens were remembered.

@@ -211,7 +211,7 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
             MALFORMED_SIGNATURE,
             true,
         ),
-        ("no base64 in the header", format!("a*b.{body}.{signature}"), MALFORMED_HEADER, true),
+        ("no base64 in the header", format!("a*b.{body}.{signature}"), MALFORMED_HEADER, false),
         (
             "no base64 in the payload, rightly signed",
             sign(SECRET, &format!("{header}.a*b")),
@@ -233,12 +233,12 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
             MALFORMED_PAYLOAD,
             false,
         ),
-        ("no JSON in the header", sign(SECRET, &format!("{}.{body}", encode("alg"))), HEADER_JSON, true),
+        ("no JSON in the header", sign(SECRET, &format!("{}.{body}", encode("alg"))), HEADER_JSON, false),
         (
             "a list for a header",
             sign(SECRET, &format!("{}.{body}", encode(r#"["HS256"]"#))),
             HEADER_JSON,
-            true,
+            false,
         ),
         (
             "two objects for a header",

@@ -47,9 +47,16 @@ pub fn shown(deployment: &str) -> &str {
     if is_name { deployment } else { "(a token)" }
 }
 
+/// Whether a token that begins so could be one: the first part is a JSON object, whose brace is `e` in
+/// base64url. A friendly id begins otherwise.
+#[inline]
+pub fn may_be_read(value: &str) -> bool {
+    value.as_bytes().first() == Some(&b'e')
+}
+
 /// The deployment that a token names, whoever made it. `None` if it is none, or can't be read.
 pub fn claimed_deployment(token: &str) -> Option<Arc<str>> {
-    if token.len() > TOKEN_BYTES_MAX || !is_token_shaped(token) {
+    if token.len() > TOKEN_BYTES_MAX || !may_be_read(token) || !is_token_shaped(token) {
         return None;
     }
     let mut space = [0; TOKEN_BYTES_MAX];
