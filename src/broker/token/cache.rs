@@ -13,7 +13,7 @@ pub struct Verified {
     /// `deployment`: the friendly id.
     pub deployment: Arc<str>,
     /// `deployment_version`.
-    pub deployment_version: Arc<str>,
+    pub deployment_version: Box<str>,
     /// From then on it is expired. Microseconds of Unix time.
     pub expires_unix_us: u64,
     /// Until then it is not valid yet. Microseconds of Unix time.

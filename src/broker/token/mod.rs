@@ -11,14 +11,13 @@ mod secret;
 #[cfg(test)]
 pub(super) mod tests;
 
-pub use cache::Verified;
 pub use secret::Secrets;
 
 use super::json::{Value, each_member};
 use ahash::RandomState;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cache::Cache;
+use cache::{Cache, Verified};
 use claims::Claims;
 use fault::{Fault, Part};
 use std::sync::Arc;
@@ -64,6 +63,15 @@ pub fn claimed_deployment(token: &str) -> Option<Arc<str>> {
     Claims::deployment(payload).map(Arc::from)
 }
 
+/// What a good token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The deployment's friendly id.
+    pub deployment: Arc<str>,
+    /// From then on the token is expired. Microseconds of Unix time.
+    pub expires_unix_us: u64,
+}
+
 /// Verifies tokens, and remembers those that are good.
 pub struct Tokens {
     secrets: Secrets,
@@ -90,19 +98,14 @@ impl Tokens {
     /// # Errors
     /// The first fault found. Nothing of a token is read before its signature is known to be right, but
     /// the `alg` and `crit` of its header.
-    pub fn check(&mut self, value: &str, version: &str, unix_us: u64) -> Result<Verified, Fault> {
+    pub fn check(&mut self, value: &str, version: &str, unix_us: u64) -> Result<Admitted, Fault> {
         if !is_token_shaped(value) {
             return Err(Fault::Bare);
         }
-        let verified = match self.cache.get(value) {
-            Some(verified) => verified.clone(),
-            None => self.verify(value)?,
-        };
-        verified.valid_at(unix_us)?;
-        match *verified.deployment_version == *version {
-            true => Ok(verified),
-            false => Err(Fault::OtherVersion),
+        if let Some(verified) = self.cache.get(value) {
+            return verified.admit(version, unix_us);
         }
+        self.verify(value)?.admit(version, unix_us)
     }
 
     #[cold]
@@ -133,14 +136,17 @@ impl Tokens {
 }
 
 impl Verified {
-    fn valid_at(&self, unix_us: u64) -> Result<(), Fault> {
+    fn admit(&self, version: &str, unix_us: u64) -> Result<Admitted, Fault> {
         if unix_us >= self.expires_unix_us {
             return Err(Fault::Expired);
         }
         if unix_us < self.not_before_unix_us {
             return Err(Fault::Claim(fault::Claim::Nbf, fault::ClaimFault::Value));
         }
-        Ok(())
+        if *self.deployment_version != *version {
+            return Err(Fault::OtherVersion);
+        }
+        Ok(Admitted { deployment: self.deployment.clone(), expires_unix_us: self.expires_unix_us })
     }
 }
 

@@ -5,7 +5,7 @@ use fault::{Claim, ClaimFault, Reason};
 use proptest::prelude::*;
 
 #[path = "../../../tests/support/token.rs"]
-#[allow(dead_code, missing_docs, clippy::disallowed_methods)]
+#[allow(dead_code, missing_docs)]
 pub(in crate::broker) mod bench;
 
 use bench::{EXP, HEADER, OTHER_SECRET, SECRET, VERSION, honest, payload, token};
