@@ -3,8 +3,9 @@
 use super::Broker;
 use super::conn::State;
 use super::io::{Output, PollEnd, Shared};
-use super::report::{CoreReport, KeyReport, Selector};
+use super::report::{CoreReport, Counters, KeyReport, Selector};
 use super::time::Time;
+use super::token;
 use std::collections::BTreeSet;
 
 /// The way out: new dispatches get false, claimed polls finish, held polls are closed one by one.
@@ -136,10 +137,11 @@ impl<S: Shared> Broker<S> {
             connections: self.conns.open_count() as u64,
             waiting: self.waiting() as u64,
             claimed: self.claimed as u64,
-            counters: self.counters.clone(),
+            counters: Counters { token_verifications: self.tokens.verifications, ..self.counters.clone() },
             keys: if keys { self.key_reports(now) } else { Vec::new() },
             cordons: self.cordons.0.iter().cloned().collect(),
             draining: self.drain.is_some(),
+            token_fault: self.token_fault.clone(),
         }
     }
 
@@ -153,7 +155,7 @@ impl<S: Shared> Broker<S> {
                     _ => 0,
                 });
                 KeyReport {
-                    deployment: key.deployment.to_owned(),
+                    deployment: token::shown(key.deployment).to_owned(),
                     version: key.version.to_owned(),
                     cpu: key.cpu.get(),
                     memory: key.memory.get(),

@@ -4,6 +4,7 @@ use super::admin::{self, Admin};
 use super::cores::{REPORT_AGE_MAX, Reporter};
 use super::logging;
 use super::server::{self, Bounds};
+use super::tokens::{self, Summary};
 use crate::broker::report::Command;
 use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, Listeners, ServeConfig};
 use crate::shard::{self, StartError, Started};
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, interval, sleep};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// Workers are asked this often, so that silence is noticed without a scraper.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -95,7 +96,10 @@ pub fn run(config: ServeConfig) -> Result<(), RunError> {
 
 async fn serve(config: ServeConfig) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
+    let hangup = signal(SignalKind::hangup())?;
     report_limits(&config);
+    tokens::announce(&config.tokens);
+    let token_config = config.tokens.clone();
     let admin = Arc::new(Admin::new(config.settings.confirm, config.connections_max));
     let listener = admin_listener(&config.listeners)?;
     let admin_group = ListenGroup::new(&listener, 1)?;
@@ -114,7 +118,8 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     info!(workers = fleet.workers(), engine = %fleet.engine_name(), "serving");
     admin.serving(Reporter::new(Arc::new(fleet)));
     tell_manager(notify::ready());
-    tokio::spawn(heartbeat(admin.clone()));
+    tokio::spawn(tokens::reload_on(hangup, token_config.source, admin.clone()));
+    tokio::spawn(heartbeat(admin.clone(), Summary::new(token_config.mode)));
 
     let mut ended = spawn_blocking(move || workers.join());
     let stop = tokio::select! {
@@ -198,13 +203,13 @@ fn drain_time_max(config: &ServeConfig) -> Duration {
         )
 }
 
-async fn heartbeat(admin: Arc<Admin>) {
+async fn heartbeat(admin: Arc<Admin>, mut token_faults: Summary) {
     const { assert!(HEARTBEAT.as_millis() > REPORT_AGE_MAX.as_millis()) };
     let mut beat = interval(HEARTBEAT);
     loop {
         beat.tick().await;
         if let Ok(reporter) = admin.reporter() {
-            reporter.snapshot(false).await;
+            token_faults.say(&*reporter.snapshot(false).await);
         }
     }
 }
@@ -217,12 +222,6 @@ struct Signals {
 impl Signals {
     /// From here on no signal ends the process by itself.
     fn new() -> io::Result<Self> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
-                debug!("SIGHUP: there is nothing to reload");
-            }
-        });
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

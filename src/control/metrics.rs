@@ -137,6 +137,26 @@ const COUNTERS: &[Family<Counters>] = &[
         values: &[(None, |c| c.bytes_out)],
     },
     Family {
+        name: "pilotlight_token_faults",
+        help: "Polls whose deployment token is at fault, by what is wrong with it: refused in --token-mode enforce, held in log.",
+        unit: None,
+        values: &[
+            (Some(("reason", "bare")), |c| c.token_bare),
+            (Some(("reason", "malformed")), |c| c.token_malformed),
+            (Some(("reason", "algorithm")), |c| c.token_algorithm),
+            (Some(("reason", "signature")), |c| c.token_signature),
+            (Some(("reason", "claims")), |c| c.token_claims),
+            (Some(("reason", "expired")), |c| c.token_expired),
+            (Some(("reason", "version")), |c| c.token_version),
+        ],
+    },
+    Family {
+        name: "pilotlight_token_verifications",
+        help: "Token signatures computed: a good token is remembered and costs one.",
+        unit: None,
+        values: &[(None, |c| c.token_verifications)],
+    },
+    Family {
         name: "pilotlight_offers_sent",
         help: "Runs offered to another core.",
         unit: None,
@@ -351,6 +371,14 @@ mod tests {
             requests_timed_out: 7_024,
             buffer_shortages: 7_025,
             queue_overflows: 7_026,
+            token_verifications: 7_027,
+            token_bare: 7_028,
+            token_malformed: 7_029,
+            token_algorithm: 7_030,
+            token_signature: 7_031,
+            token_claims: 7_032,
+            token_expired: 7_033,
+            token_version: 7_034,
         };
         let mut snapshot = two_cores();
         snapshot.cores.truncate(1);
@@ -361,7 +389,7 @@ mod tests {
             .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
             .filter(|value| (7_001..7_100).contains(value))
             .collect();
-        assert_eq!(seen, (7_001..=7_026).collect());
+        assert_eq!(seen, (7_001..=7_034).collect());
     }
 
     #[test]

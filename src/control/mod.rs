@@ -7,6 +7,7 @@
 //! - [`cores`]: asking all workers at once, and noticing one that is silent.
 //! - [`admin`]: the routes of the admin side; [`server`]: its connections and their bounds.
 //! - [`status`], [`metrics`], [`drain`]: what those routes say and do.
+//! - [`tokens`]: secrets read again, faults summed up.
 //! - [`client`]: `pilotlight drain`, which talks to them.
 //! - [`logging`]: where log lines go.
 
@@ -19,6 +20,7 @@ pub mod logging;
 pub mod metrics;
 pub mod server;
 pub mod status;
+pub mod tokens;
 
 #[cfg(test)]
 mod testing;

@@ -21,7 +21,11 @@ pub struct Worker<E: Engine> {
     origin: Instant,
     reply: Option<Reply>,
     drained: bool,
+    wall_clock: Option<WallClock>,
 }
+
+/// Microseconds of Unix time.
+pub type WallClock = fn() -> u64;
 
 impl<E: Engine> Worker<E> {
     /// A worker ready to run.
@@ -33,7 +37,13 @@ impl<E: Engine> Worker<E> {
         peers: Vec<Address>,
         origin: Instant,
     ) -> Self {
-        Worker { core, broker, engine, mailbox, peers, origin, reply: None, drained: false }
+        Worker { core, broker, engine, mailbox, peers, origin, reply: None, drained: false, wall_clock: None }
+    }
+
+    /// Has the core told what this clock says before every turn: it verifies tokens.
+    pub fn with_wall_clock(mut self, clock: WallClock) -> Self {
+        self.wall_clock = Some(clock);
+        self
     }
 
     /// Takes possession of this thread; call it first, on the thread that will run.
@@ -77,6 +87,9 @@ impl<E: Engine> Worker<E> {
 
     /// Handles what there is: facts, mail, timers.
     pub fn turn(&mut self, now: Time) {
+        if let Some(clock) = self.wall_clock {
+            self.broker.handle(now, Input::WallClock { unix_us: clock() });
+        }
         while let Some(fact) = self.engine.next_fact() {
             self.broker.handle(now, fact);
             self.carry_out();
@@ -143,6 +156,9 @@ fn log(core: usize, event: &Event) {
         Event::Attempt { end, took_us } => tracing::debug!(core, ?end, took_us, "delivery attempt ended"),
         Event::Dispatch { key, end, took_us } => {
             tracing::debug!(core, ?key, ?end, took_us, "dispatch answered");
+        }
+        Event::TokenAtFault { fault } => {
+            tracing::debug!(core, %fault, "poll held though its token is at fault");
         }
         Event::Rejected { status, error } => tracing::debug!(core, status, error, "request refused"),
     }

@@ -4,7 +4,8 @@ use super::check;
 use crate::broker::Broker;
 use crate::broker::io::Payload;
 use crate::broker::report::Command;
-use crate::broker::settings::{Confirm, MatchOrder, Settings};
+use crate::broker::settings::{Confirm, MatchOrder, Settings, TokenMode};
+use crate::broker::token::Secrets;
 use crate::kernel::{Fact, Kernel, OnKernel};
 use crate::shard::hints::Hints;
 use crate::shard::mesh::{Address, Mail, Mailbox, mailbox};
@@ -100,6 +101,9 @@ fn settings() -> Settings {
         linger_ms: NEVER_MS,
         pipeline_bytes_max: 64 << 10,
         events: false,
+        token_mode: TokenMode::Off,
+        token_secrets: Secrets::default(),
+        tokens_max: 16,
         dispatch_on_runner_side: true,
     }
 }
