@@ -12,13 +12,15 @@ use std::collections::BTreeSet;
 pub struct Drain {
     /// Idle connections are kept until then, so that no supervisor's request meets our close.
     ends_at: Time,
+    /// Not in the turn in which it began: connections that the kernel had queued are told in the next.
+    not_before: Time,
     finished: bool,
 }
 
 impl Drain {
-    /// With nobody left there is nothing to wait for: the next tick ends it.
+    /// With nobody left there is nothing to wait for.
     pub(super) fn next_deadline(&self, open_count: usize) -> Option<Time> {
-        let at = if open_count == 0 { Time::default() } else { self.ends_at };
+        let at = if open_count == 0 { self.not_before } else { self.ends_at };
         (!self.finished).then_some(at)
     }
 }
@@ -90,7 +92,9 @@ impl<S: Shared> Broker<S> {
             return;
         }
         let drain_us = self.settings.drain_time_ms * 1_000;
-        self.drain = Some(Drain { ends_at: now.plus_us(drain_us), finished: false });
+        let not_before = now.plus_us(1);
+        self.drain =
+            Some(Drain { ends_at: now.plus_us(drain_us).max(not_before), not_before, finished: false });
         self.outputs.push_back(Output::StopAccepting);
         let held = self.held_polls(|_, _| true);
         let count = held.len() as u64;
@@ -102,7 +106,6 @@ impl<S: Shared> Broker<S> {
             let in_turn = now.plus_us(drain_us * index as u64 / count);
             self.timers.arm(slot, in_turn.min(self.expiry(&poll)));
         }
-        self.drain_progress(now);
     }
 
     /// Says `Drained` once nobody waits for anything, and no later than the drain time allows.
@@ -123,7 +126,9 @@ impl<S: Shared> Broker<S> {
         // What is claimed or awaited ends within the dispatch timeout by its own timers.
         let Some(drain) = &mut self.drain else { return };
         if self.conns.open_count() == 0 {
-            drain.finished = true;
+            drain.finished = now >= drain.not_before;
+        }
+        if drain.finished {
             self.outputs.push_back(Output::Drained);
         } else if now >= drain.ends_at {
             drain.ends_at = now.plus_ms(DRAIN_CHECK_MS);

@@ -245,17 +245,17 @@ fn offers_that_cross_are_both_answered() {
 /// mailbox, left to the dispatch's deadline.
 #[test]
 fn an_offer_to_a_core_that_drains_is_settled_or_dropped() {
-    check(Some(2), || {
+    check(Some(1), || {
         let [home, other] = Core::fleet();
         other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
         let away = other.run();
         other.kernel.until_true(|seen| seen.asleep && seen.told == 2);
         home.kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
         let at_home = home.run();
-        other.address().send(command(Command::Drain, &other.kernel));
-        // A run that got through leaves the runner idle until it closes.
+        // The runner leaves, with the run or without it: the drain is not one that takes time.
         other.kernel.feed(&[Fact::Closed(RUNNER)]);
-        away.join().unwrap();
+        other.kernel.until_true(|seen| seen.told == 3);
+        other.end(away);
         home.kernel.until_true(|seen| seen.told == 2);
         home.address().send(command(Command::Report { keys: false }, &home.kernel));
         home.kernel.until_true(|seen| seen.receipts == 1);
