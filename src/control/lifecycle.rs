@@ -4,6 +4,7 @@ use super::admin::{self, Admin};
 use super::cores::{REPORT_AGE_MAX, Reporter};
 use super::logging;
 use super::server::{self, Bounds};
+use super::watchdog;
 use crate::broker::report::Command;
 use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, Listeners, ServeConfig};
 use crate::shard::{self, StartError, Started};
@@ -115,6 +116,7 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     admin.serving(Reporter::new(Arc::new(fleet)));
     tell_manager(notify::ready());
     tokio::spawn(heartbeat(admin.clone()));
+    tokio::spawn(watchdog::watch(admin.clone()));
 
     let mut ended = spawn_blocking(move || workers.join());
     let stop = tokio::select! {
@@ -184,7 +186,7 @@ fn log_listening(side: Side, addr: SocketAddr) {
 }
 
 /// A service manager that cannot be told is not worth dying for.
-fn tell_manager(told: io::Result<()>) {
+pub(super) fn tell_manager(told: io::Result<()>) {
     if let Err(error) = told {
         warn!(%error, "cannot tell the service manager (NOTIFY_SOCKET)");
     }
