@@ -4,7 +4,7 @@ use super::product::product;
 use super::{read, root};
 use std::collections::BTreeSet;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "docs/operations.md", "docs/tuning.md", "docs/migrating.md"];
+const DOCUMENTS: [&str; 3] = ["docs/operations.md", "docs/tuning.md", "docs/migrating.md"];
 
 pub fn links_and_flags() {
     for document in DOCUMENTS {
