@@ -269,10 +269,17 @@ fn a_fin_is_told_with_facts_only_if_something_is_in_question<E: Engine>(make: im
     let (mut client, conn) = rig.connect();
     rig.sent(conn, b"run", SendConfirm::Closed);
     client.read_exact(&mut [0; 3]).unwrap();
+    assert_eq!(client.read(&mut [0; 3]).unwrap(), 0, "our FIN goes with the last byte");
+    assert_eq!(rig.closed(conn), None, "and is not the peer's");
     drop(client);
     rig.until("closed", |seen| has_closed(seen, conn));
     let facts = rig.closed(conn).unwrap().unwrap();
     assert!(facts.alive && facts.unacked_bytes == 0, "{facts:?}");
+    rig.engine.probe(conn);
+    rig.until("probed", |seen| {
+        seen.iter()
+            .any(|fact| matches!(fact, Seen::Probed(of, facts) if *of == conn && facts.alive && facts.fin))
+    });
     rig.engine.close(conn);
     rig.settle();
 }

@@ -187,12 +187,15 @@ async function delayedLink(delay) {
     { netns: `${tag}b`, device: `${tag}b`.slice(-15), address: "10.231.7.1", peer: "10.231.7.2" },
     { netns: `${tag}r`, device: `${tag}r`.slice(-15), address: "10.231.7.2", peer: "10.231.7.1" },
   ];
+  let link;
   const end = () => {
+    // Without its devices it would spin.
+    link?.kill("SIGKILL");
     for (const { netns } of sides) spawnSync("ip", ["netns", "del", netns], { stdio: "ignore", timeout: 10_000 });
   };
   undoing = end;
   for (const { netns } of sides) ip("netns", "add", netns);
-  const link = start(RUNTIMES.bun, [join(here, "link.mjs"), sides[0].device, sides[1].device, String(delay)], { stdio: ["ignore", "pipe", "inherit"] });
+  link = start(RUNTIMES.bun, [join(here, "link.mjs"), sides[0].device, sides[1].device, String(delay)], { stdio: ["ignore", "pipe", "inherit"] });
   let up = false;
   link.stdout.on("data", () => (up = true));
   await until("the link is up", () => up);

@@ -18,6 +18,7 @@ const O_RDWR_NONBLOCK = 0o4002;
 const TUNSETIFF = 0x400454ca;
 const IFF_TUN_NO_PI = 0x1001;
 const POLLIN = 1;
+const POLLERR_HUP_NVAL = 0x38;
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
 
@@ -50,6 +51,8 @@ for (;;) {
   const wait = head < queue.length ? Math.max(0, Math.ceil(queue[head].due - performance.now())) : 1_000;
   c.poll(ptr(pollfds), 2, wait);
   for (const [i, fd] of fds.entries()) {
+    // Its namespace is gone: poll would return at once, for ever.
+    if (pollfds.readInt16LE(i * 8 + 6) & POLLERR_HUP_NVAL) process.exit(0);
     let length;
     while ((length = Number(c.read(fd, ptr(scratch), scratch.length))) > 0) {
       queue.push({ due: performance.now() + DELAY_MS, to: fds[1 - i], packet: Buffer.from(scratch.subarray(0, length)) });
