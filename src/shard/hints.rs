@@ -1,8 +1,8 @@
 //! What all cores share: hints, and the count of connections. Nothing here is ever locked.
 
+use super::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::broker::io::{CoreSet, Shared};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Buckets of key hashes. A collision costs one message that finds nothing.
 const BUCKETS: usize = 4096;
@@ -18,14 +18,21 @@ struct Table {
 
 impl Default for Hints {
     fn default() -> Self {
-        let buckets = (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
+        Hints::with_buckets(BUCKETS)
+    }
+}
+
+impl Hints {
+    /// An empty table of so many buckets, a power of two.
+    pub fn with_buckets(count: usize) -> Self {
+        let buckets = (0..count).map(|_| AtomicU64::new(0)).collect();
         Hints(Arc::new(Table { buckets, connections: AtomicUsize::new(0) }))
     }
 }
 
 impl Shared for Hints {
     fn buckets(&self) -> usize {
-        BUCKETS
+        self.0.buckets.len()
     }
 
     // A core announces before anything else that it does with the poll (its runner's next read,

@@ -5,6 +5,7 @@ mod engine;
 mod error;
 pub mod hints;
 pub mod mesh;
+mod sync;
 pub mod worker;
 
 pub use error::StartError;
