@@ -5,6 +5,7 @@ use super::cores::{REPORT_AGE_MAX, Reporter};
 use super::logging;
 use super::server::{self, Bounds};
 use super::tokens::{self, Summary};
+use super::watchdog;
 use crate::broker::report::Command;
 use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, Listeners, ServeConfig};
 use crate::shard::{self, StartError, Started};
@@ -120,6 +121,7 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     tell_manager(notify::ready());
     tokio::spawn(tokens::reload_on(hangup, token_config.source, admin.clone()));
     tokio::spawn(heartbeat(admin.clone(), Summary::new(token_config.mode)));
+    tokio::spawn(watchdog::watch(admin.clone()));
 
     let mut ended = spawn_blocking(move || workers.join());
     let stop = tokio::select! {
@@ -189,7 +191,7 @@ fn log_listening(side: Side, addr: SocketAddr) {
 }
 
 /// A service manager that cannot be told is not worth dying for.
-fn tell_manager(told: io::Result<()>) {
+pub(super) fn tell_manager(told: io::Result<()>) {
     if let Err(error) = told {
         warn!(%error, "cannot tell the service manager (NOTIFY_SOCKET)");
     }

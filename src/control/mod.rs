@@ -5,6 +5,7 @@
 //!
 //! - [`lifecycle`]: start, serve, drain, end.
 //! - [`cores`]: asking all workers at once, and noticing one that is silent.
+//! - [`watchdog`]: telling the service manager, or not, that all of them are well.
 //! - [`admin`]: the routes of the admin side; [`server`]: its connections and their bounds.
 //! - [`status`], [`metrics`], [`drain`]: what those routes say and do.
 //! - [`tokens`]: secrets read again, faults summed up.
@@ -21,6 +22,7 @@ pub mod metrics;
 pub mod server;
 pub mod status;
 pub mod tokens;
+pub mod watchdog;
 
 #[cfg(test)]
 mod testing;
