@@ -8,6 +8,7 @@ use super::contract::Side;
 use super::key::Key;
 use super::report::{Command, CoreReport};
 use super::time::Time;
+use super::token::fault::Fault;
 use std::sync::Arc;
 
 /// A connection: a slot of the engine's table and how often that slot has been used. An event for
@@ -116,6 +117,12 @@ pub enum Input<'a> {
         from: usize,
         /// What it says.
         message: MeshMessage,
+    },
+    /// What the wall clock says at the time of this call, in microseconds of Unix time. Only tokens need
+    /// it: see [`super::settings::TokenMode`].
+    WallClock {
+        /// Since 1970, without leap seconds.
+        unix_us: u64,
     },
     /// From the control plane.
     Command(Command),
@@ -378,6 +385,11 @@ pub enum Event {
         end: DispatchEnd,
         /// From its last byte to the answer.
         took_us: u64,
+    },
+    /// A poll was held though its token is at fault (`--token-mode log`).
+    TokenAtFault {
+        /// What is wrong with it.
+        fault: Fault,
     },
     /// A request was refused.
     Rejected {

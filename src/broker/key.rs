@@ -1,8 +1,10 @@
 //! What a run and a waiting runner must have in common: deployment, version and machine.
 
+use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use super::json::number_len;
+use super::token::shown;
 
 /// A finite number. `-0` is `0`; else equal exactly if the machine's 64-bit floats are.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +87,7 @@ impl Hash for Number {
 }
 
 /// A key, borrowed from a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyRef<'a> {
     /// The deployment's friendly id.
     pub deployment: &'a str,
@@ -133,7 +135,7 @@ impl KeyRef<'_> {
 }
 
 /// A key, owned: 40 bytes and its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     /// The deployment, then the version.
     text: Box<str>,
@@ -149,6 +151,22 @@ impl Key {
     pub fn as_ref(&self) -> KeyRef<'_> {
         let (deployment, version) = self.text.split_at(self.version_at);
         KeyRef { deployment, version, cpu: self.cpu, memory: self.memory }
+    }
+}
+
+/// For logs. A token, which is a credential, is not shown.
+impl fmt::Debug for KeyRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let KeyRef { deployment, version, cpu, memory } = self;
+        let mut shown_key = f.debug_struct("Key");
+        shown_key.field("deployment", &shown(deployment)).field("version", version);
+        shown_key.field("cpu", &cpu.get()).field("memory", &memory.get()).finish()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().fmt(f)
     }
 }
 

@@ -1,5 +1,9 @@
 //! What the control plane may ask of one core, and what that core answers.
 
+use super::time::Time;
+use super::token::Secrets;
+use super::token::fault::Fault;
+
 /// A command from the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -14,6 +18,8 @@ pub enum Command {
     Uncordon(Selector),
     /// Stop accepting, refuse dispatches, close held polls over the drain time.
     Drain,
+    /// From here on tokens are verified with these secrets and no others.
+    TokenSecrets(Secrets),
 }
 
 /// Which polls a cordon is about.
@@ -46,6 +52,21 @@ pub struct CoreReport {
     pub cordons: Vec<Selector>,
     /// The drain has begun.
     pub draining: bool,
+    /// One of the polls whose token was at fault, at most a second older than the last of them.
+    pub token_fault: Option<Box<FaultSample>>,
+}
+
+/// A poll whose token is at fault, for the log: what it says of itself, shortened, and no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultSample {
+    /// When.
+    pub at: Time,
+    /// What is wrong with it.
+    pub fault: Fault,
+    /// The deployment that it names. Anybody's word.
+    pub deployment: String,
+    /// `x-trigger-worker-instance-name`, the node. Anybody's word.
+    pub instance: String,
 }
 
 /// One key on one core.
@@ -132,6 +153,22 @@ pub struct Counters {
     pub attempts_ack_timeout: u64,
     /// Attempts given up acknowledged but unread.
     pub attempts_read_timeout: u64,
+    /// Token signatures computed: one per distinct token, if it is good.
+    pub token_verifications: u64,
+    /// Polls with a bare id where a token is wanted (refused in mode `enforce`, held in `log`).
+    pub token_bare: u64,
+    /// The same, with what is no token.
+    pub token_malformed: u64,
+    /// The same, with a token of another algorithm.
+    pub token_algorithm: u64,
+    /// The same, with a token that no known secret has signed.
+    pub token_signature: u64,
+    /// The same, with a signed token whose claims are not those of a deployment.
+    pub token_claims: u64,
+    /// The same, with an expired token.
+    pub token_expired: u64,
+    /// The same, with a token of another version.
+    pub token_version: u64,
     /// Runs offered to another core.
     pub offers_sent: u64,
     /// Offers that another core had no poll for after all.

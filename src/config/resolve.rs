@@ -1,8 +1,10 @@
 //! From raw flags and the machine they run on to a `ServeConfig`, or one line that says what to change.
 
 use super::boundary::{self, unix_path};
+use super::tokens;
 use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions};
-use crate::broker::settings::Settings;
+use crate::broker::settings::{Settings, TokenMode};
+use crate::broker::token::Secrets;
 use crate::cli::{Auto, Bytes, Count, Limit, Millis, ServeFlags};
 use crate::sys::activation::Activated;
 use crate::sys::listen::Side;
@@ -21,6 +23,8 @@ const DESCRIPTORS_PER_WORKER: usize = 8;
 const DESCRIPTORS_BASE: usize = 32;
 /// What a connection's index can count.
 const CONNECTIONS_MAX: usize = 1 << 24;
+/// Verified tokens, of up to 4 KiB each.
+const TOKENS_MAX: usize = 1 << 20;
 /// The runners' HTTP client gives up on any answer then.
 const CONNECTION_TIMEOUT_LIMIT_MS: u64 = 300_000;
 /// setTimeout overflows above it.
@@ -67,12 +71,15 @@ impl ServeConfig {
         boundary::dispatch_is_meant(&flags, &listeners, dispatch_allow.is_some())?;
         let admin_changes = boundary::admin_changes(&flags, &listeners.admin)?;
         let process = boundary::process(&flags)?;
+        let (tokens, token_secrets) = tokens::resolve(&flags, machine.token_variables)?;
         let settings = core_settings(&flags)?;
         let settings = Settings {
             connections_max,
             dispatch_on_runner_side: listeners.dispatch.is_none(),
             dispatch_from_anyone: dispatch_allow.is_none(),
             buffered_bytes_max: boundary::buffered_bytes_max(&flags, workers.len(), settings.body_bytes_max)?,
+            token_mode: tokens.mode,
+            token_secrets,
             ..settings
         };
         Ok(ServeConfig {
@@ -86,6 +93,7 @@ impl ServeConfig {
             connections_max,
             descriptors,
             tcp,
+            tokens,
             log,
         })
     }
@@ -342,6 +350,9 @@ fn core_settings(flags: &ServeFlags) -> Result<Settings, ConfigError> {
         linger_ms: LINGER_MS,
         pipeline_bytes_max: PIPELINE_BYTES_MAX,
         events: false,
+        token_mode: TokenMode::Off,
+        token_secrets: Secrets::default(),
+        tokens_max: count("--max-tokens", flags.max_tokens, TOKENS_MAX)?,
         dispatch_on_runner_side: true,
         dispatch_from_anyone: true,
         connections_per_address_max: bound(flags.max_connections_per_address, u32::MAX as usize) as u32,

@@ -4,7 +4,9 @@ use super::admin::{self, Admin};
 use super::cores::{REPORT_AGE_MAX, Reporter};
 use super::logging;
 use super::server::{self, AdminListener, Bounds};
+use super::tokens::{self, Summary};
 use super::watch::BoundsWatch;
+use super::watchdog;
 use crate::broker::report::Command;
 use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, ServeConfig};
 use crate::shard::{self, StartError, Started};
@@ -19,7 +21,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, interval, sleep};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// Workers are asked this often, so that silence is noticed without a scraper.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -96,7 +98,10 @@ pub fn run(config: ServeConfig) -> Result<(), RunError> {
 
 async fn serve(config: ServeConfig) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
+    let hangup = signal(SignalKind::hangup())?;
     report_limits(&config);
+    tokens::announce(&config.tokens);
+    let token_config = config.tokens.clone();
     let admin = Admin::new(config.settings.confirm, config.connections_max);
     let admin = Arc::new(admin.changed(config.admin_changes.clone()));
     let (listener, _admin_file) = admin_listener(&config)?;
@@ -125,7 +130,9 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     info!(workers = fleet.workers(), engine = %fleet.engine_name(), "serving");
     admin.serving(Reporter::new(Arc::new(fleet)));
     tell_manager(notify::ready());
-    tokio::spawn(heartbeat(admin.clone(), bounds));
+    tokio::spawn(tokens::reload_on(hangup, token_config.source, admin.clone()));
+    tokio::spawn(heartbeat(admin.clone(), Summary::new(token_config.mode), bounds));
+    tokio::spawn(watchdog::watch(admin.clone()));
 
     let mut ended = spawn_blocking(move || workers.join());
     let stop = tokio::select! {
@@ -202,7 +209,7 @@ fn log_listening(side: Side, addr: &impl Display) {
 }
 
 /// A service manager that cannot be told is not worth dying for.
-fn tell_manager(told: io::Result<()>) {
+pub(super) fn tell_manager(told: io::Result<()>) {
     if let Err(error) = told {
         warn!(%error, "cannot tell the service manager (NOTIFY_SOCKET)");
     }
@@ -216,13 +223,15 @@ fn drain_time_max(config: &ServeConfig) -> Duration {
         )
 }
 
-async fn heartbeat(admin: Arc<Admin>, mut bounds: BoundsWatch) {
+async fn heartbeat(admin: Arc<Admin>, mut token_faults: Summary, mut bounds: BoundsWatch) {
     const { assert!(HEARTBEAT.as_millis() > REPORT_AGE_MAX.as_millis()) };
     let mut beat = interval(HEARTBEAT);
     loop {
         beat.tick().await;
         if let Ok(reporter) = admin.reporter() {
-            bounds.look(&*reporter.snapshot(false).await);
+            let snapshot = reporter.snapshot(false).await;
+            token_faults.say(&snapshot);
+            bounds.look(&snapshot);
         }
     }
 }
@@ -235,12 +244,6 @@ struct Signals {
 impl Signals {
     /// From here on no signal ends the process by itself.
     fn new() -> io::Result<Self> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
-                debug!("SIGHUP: there is nothing to reload");
-            }
-        });
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -158,6 +158,26 @@ const COUNTERS: &[Family<Counters>] = &[
         values: &[(None, |c| c.bytes_out)],
     },
     Family {
+        name: "pilotlight_token_faults",
+        help: "Polls whose deployment token is at fault, by what is wrong with it: refused in --token-mode enforce, held in log.",
+        unit: None,
+        values: &[
+            (Some(("reason", "bare")), |c| c.token_bare),
+            (Some(("reason", "malformed")), |c| c.token_malformed),
+            (Some(("reason", "algorithm")), |c| c.token_algorithm),
+            (Some(("reason", "signature")), |c| c.token_signature),
+            (Some(("reason", "claims")), |c| c.token_claims),
+            (Some(("reason", "expired")), |c| c.token_expired),
+            (Some(("reason", "version")), |c| c.token_version),
+        ],
+    },
+    Family {
+        name: "pilotlight_token_verifications",
+        help: "Token signatures computed: a good token is remembered and costs one.",
+        unit: None,
+        values: &[(None, |c| c.token_verifications)],
+    },
+    Family {
         name: "pilotlight_offers_sent",
         help: "Runs offered to another core.",
         unit: None,
@@ -353,13 +373,13 @@ mod tests {
         // Give each counter a value of its own, and find them all.
         let numbers = Counters {
             accepted: 7_001,
-            refused: 7_002 + 7_027 + 7_028 + 7_029 + 7_030,
-            refused_per_address: 7_027,
-            refused_keys: 7_028,
-            refused_per_key: 7_029,
-            refused_per_deployment: 7_030,
-            refused_bytes: 7_031,
-            dispatches_forbidden: 7_032,
+            refused: 7_002 + 7_035 + 7_036 + 7_037 + 7_038,
+            refused_per_address: 7_035,
+            refused_keys: 7_036,
+            refused_per_key: 7_037,
+            refused_per_deployment: 7_038,
+            refused_bytes: 7_039,
+            dispatches_forbidden: 7_040,
             accept_errors: 7_003,
             closed: 7_004,
             bytes_in: 7_005,
@@ -384,6 +404,14 @@ mod tests {
             requests_timed_out: 7_024,
             buffer_shortages: 7_025,
             queue_overflows: 7_026,
+            token_verifications: 7_027,
+            token_bare: 7_028,
+            token_malformed: 7_029,
+            token_algorithm: 7_030,
+            token_signature: 7_031,
+            token_claims: 7_032,
+            token_expired: 7_033,
+            token_version: 7_034,
         };
         let mut snapshot = two_cores();
         snapshot.cores.truncate(1);
@@ -394,7 +422,7 @@ mod tests {
             .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
             .filter(|value| (7_001..7_100).contains(value))
             .collect();
-        assert_eq!(seen, (7_001..=7_032).collect());
+        assert_eq!(seen, (7_001..=7_040).collect());
     }
 
     #[test]

@@ -5,8 +5,10 @@
 //!
 //! - [`lifecycle`]: start, serve, drain, end.
 //! - [`cores`]: asking all workers at once, and noticing one that is silent.
+//! - [`watchdog`]: telling the service manager, or not, that all of them are well.
 //! - [`admin`]: the routes of the admin side; [`server`]: its connections and their bounds.
 //! - [`status`], [`metrics`], [`drain`]: what those routes say and do.
+//! - [`tokens`]: secrets read again, faults summed up.
 //! - [`watch`]: a line of the log when a bound turns somebody away.
 //! - [`client`]: `pilotlight drain`, which talks to them.
 //! - [`logging`]: where log lines go.
@@ -20,7 +22,9 @@ pub mod logging;
 pub mod metrics;
 pub mod server;
 pub mod status;
+pub mod tokens;
 pub mod watch;
+pub mod watchdog;
 
 #[cfg(test)]
 mod testing;

@@ -2,6 +2,7 @@
 
 use super::cores::{Cores, Reply};
 use crate::broker::report::{Command, CoreReport, Counters, KeyReport, Selector};
+use crate::broker::token::Secrets;
 use std::sync::Mutex;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +19,7 @@ struct State {
     asked: usize,
     cordons: Vec<Selector>,
     draining: bool,
+    secrets: Secrets,
     unanswered: Vec<(CoreReport, Reply)>,
 }
 
@@ -28,6 +30,7 @@ impl FakeCores {
             asked: 0,
             cordons: Vec::new(),
             draining: false,
+            secrets: Secrets::default(),
             unanswered: Vec::new(),
         }))
     }
@@ -39,6 +42,11 @@ impl FakeCores {
     /// How many questions were asked (of all workers at once).
     pub fn asked(&self) -> usize {
         self.0.lock().unwrap().asked
+    }
+
+    /// What tokens are verified with.
+    pub fn secrets(&self) -> Secrets {
+        self.0.lock().unwrap().secrets.clone()
     }
 
     pub fn answer_late(&self) {
@@ -58,6 +66,7 @@ impl Cores for FakeCores {
             Command::Cordon(selector) => state.cordons.push(selector),
             Command::Uncordon(selector) => state.cordons.retain(|other| *other != selector),
             Command::Drain => state.draining = true,
+            Command::TokenSecrets(secrets) => state.secrets = secrets,
         }
         for core in 0..state.manners.len() {
             let report =
@@ -114,5 +123,6 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
         },
         cordons: Vec::new(),
         draining: false,
+        token_fault: None,
     }
 }

@@ -14,7 +14,7 @@ pub use error::StartError;
 use crate::broker::Broker;
 use crate::broker::contract;
 use crate::broker::report::{Command, CoreReport};
-use crate::broker::settings::{Confirm, Settings};
+use crate::broker::settings::{Confirm, Settings, TokenMode};
 use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
@@ -36,7 +36,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use worker::Worker;
 
 /// A handle on all workers. Cheap to clone.
@@ -159,7 +159,10 @@ fn start_on<E: Engine + Send + 'static>(
     let mut threads = Vec::new();
     for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
         let broker = Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
-        let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
+        let mut worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
+        if settings.token_mode != TokenMode::Off {
+            worker = worker.with_wall_clock(unix_us);
+        }
         threads.push(spawn(core, config, chosen, worker.behind(gate.clone()), filter.clone())?);
     }
     let fleet = Fleet(Arc::new(Inner { bound, engine_name: chosen.name(), workers: addresses }));
@@ -283,6 +286,12 @@ fn listen(
 /// Segments of connections whose acknowledgements are awaited: the smallest that every IPv4 host
 /// takes (RFC 9293 section 3.7.1), so that pairs of segments are really two on every link.
 const ACK_SEGMENT_BYTES: u32 = 536;
+
+/// The wall clock; 0 before 1970.
+fn unix_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_micros().try_into().unwrap_or(u64::MAX)
+}
 
 /// Seeds from the standard library, which asks the kernel itself: it works without /dev, in an empty
 /// root, where a static binary is at home.

@@ -24,7 +24,11 @@ pub struct Worker<E: Engine> {
     gate: Gate,
     reply: Option<Reply>,
     drained: bool,
+    wall_clock: Option<WallClock>,
 }
+
+/// Microseconds of Unix time.
+pub type WallClock = fn() -> u64;
 
 impl<E: Engine> Worker<E> {
     /// A worker ready to run.
@@ -36,13 +40,19 @@ impl<E: Engine> Worker<E> {
         peers: Vec<Address>,
         origin: Instant,
     ) -> Self {
-        let gate = Gate::default();
-        Worker { core, broker, engine, mailbox, peers, origin, gate, reply: None, drained: false }
+        let (gate, reply, wall_clock) = (Gate::default(), None, None);
+        Worker { core, broker, engine, mailbox, peers, origin, gate, reply, drained: false, wall_clock }
     }
 
     /// The same, with addresses judged.
     pub fn behind(self, gate: Gate) -> Self {
         Worker { gate, ..self }
+    }
+
+    /// Has the core told what this clock says before every turn: it verifies tokens.
+    pub fn with_wall_clock(mut self, clock: WallClock) -> Self {
+        self.wall_clock = Some(clock);
+        self
     }
 
     /// Takes possession of this thread; call it first, on the thread that will run.
@@ -86,6 +96,9 @@ impl<E: Engine> Worker<E> {
 
     /// Handles what there is: facts, mail, timers.
     pub fn turn(&mut self, now: Time) {
+        if let Some(clock) = self.wall_clock {
+            self.broker.handle(now, Input::WallClock { unix_us: clock() });
+        }
         while let Some(fact) = self.engine.next_fact() {
             match fact {
                 Input::Accepted { conn, side } if self.gate.looks() => self.accepted(now, conn, side),
@@ -161,6 +174,9 @@ fn log(core: usize, event: &Event) {
         Event::Attempt { end, took_us } => tracing::debug!(core, ?end, took_us, "delivery attempt ended"),
         Event::Dispatch { key, end, took_us } => {
             tracing::debug!(core, ?key, ?end, took_us, "dispatch answered");
+        }
+        Event::TokenAtFault { fault } => {
+            tracing::debug!(core, %fault, "poll held though its token is at fault");
         }
         Event::Rejected { status, error } => tracing::debug!(core, status, error, "request refused"),
     }

@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod cpus;
 pub mod descriptors;
+pub mod dumps;
 pub mod handover;
 pub mod kernel;
 pub mod listen;
@@ -15,10 +16,12 @@ pub mod notify;
 pub mod seccomp;
 pub mod tcp;
 pub mod user;
+pub mod variables;
 
 use activation::{Activated, ActivationError};
 use descriptors::Descriptors;
 use std::io;
+use variables::TokenVariables;
 
 /// What there is to run on.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub struct Machine {
     pub descriptors: Descriptors,
     /// Listeners that came with it.
     pub activated: Activated,
+    /// What its environment says about tokens.
+    pub token_variables: TokenVariables,
 }
 
 /// Why the machine could not be asked.
@@ -60,6 +65,7 @@ impl Machine {
             cpus: cpus::allowed().map_err(MachineError::Cpus)?,
             parallelism: cpus::parallelism(),
             descriptors: Descriptors::raise().map_err(MachineError::Descriptors)?,
+            token_variables: TokenVariables::read(),
         })
     }
 }

@@ -7,13 +7,15 @@ mod delivery;
 mod lifecycle;
 mod polls;
 mod requests;
+mod tokens;
 
 use super::Broker;
 use super::contract::Side;
 use super::io::{ConnId, CoreSet, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};
 use super::report::{Command, CoreReport, Selector};
-use super::settings::{Confirm, MatchOrder, Settings};
+use super::settings::{Confirm, MatchOrder, Settings, TokenMode};
 use super::time::Time;
+use super::token::Secrets;
 use ahash::RandomState;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -92,6 +94,9 @@ fn settings() -> Settings {
         linger_ms: 1_000,
         pipeline_bytes_max: 64 << 10,
         events: true,
+        token_mode: TokenMode::Off,
+        token_secrets: Secrets::default(),
+        tokens_max: 16,
         dispatch_on_runner_side: true,
         dispatch_from_anyone: true,
         connections_per_address_max: u32::MAX,
