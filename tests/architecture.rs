@@ -18,10 +18,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "control",
         &[
+            "broker::counters",
+            "broker::event",
+            "broker::histogram",
             "broker::report",
             "broker::settings",
             "config",
             "shard::Fleet",
+            "shard::Observed",
             "shard::StartError",
             "shard::Started",
             "shard::start",
@@ -36,6 +40,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("crossbeam_channel", &["shard"]),
+    ("futures_util", &["control"]),
     ("http_body_util", &["control"]),
     ("hyper", &["control"]),
     ("hyper_util", &["control"]),

@@ -38,7 +38,7 @@ pub fn misses(count: usize) {
     engine.accept(SUPERVISOR);
     let dispatch = dispatch_request();
     (0..count).for_each(|_| engine.receive(SUPERVISOR, &dispatch));
-    assert_eq!(engine.broker.counters().misses, count as u64);
+    assert_eq!(engine.broker.counters().misses(), count as u64);
 }
 
 /// The core with facts on their way to it.
@@ -92,7 +92,7 @@ impl Engine {
                 SendConfirm::None => {}
                 SendConfirm::Acked => self.facts.push_back(Input::Acked { conn }),
                 SendConfirm::Closed => {
-                    let facts = Some(TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 100 });
+                    let facts = Some(TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 100, fin: true });
                     self.facts.push_back(Input::PeerClosed { conn, facts });
                 }
             }

@@ -99,6 +99,8 @@ pub enum Body {
         received: Vec<u8>,
         /// What was announced.
         length: usize,
+        /// From the head, if somebody wants it.
+        traceparent: Option<Box<str>>,
     },
     /// `Transfer-Encoding: chunked`.
     Chunked {
@@ -106,6 +108,8 @@ pub enum Body {
         received: Vec<u8>,
         /// Where the framing stands.
         decoder: ChunkedDecoder,
+        /// From the head, if somebody wants it.
+        traceparent: Option<Box<str>>,
     },
 }
 
@@ -122,6 +126,8 @@ pub struct Poll {
     pub offer_until: Time,
     /// It is in the key index.
     pub indexed: bool,
+    /// A cordon keeps it out of the index.
+    pub cordoned: bool,
     /// `offer_until` takes the measured round trip into account.
     pub measured: bool,
 }
@@ -164,6 +170,8 @@ pub struct Verdict {
     pub tried: CoreSet,
     /// At least one poll was claimed for it.
     pub attempted: bool,
+    /// From the request's head, if somebody wants it.
+    pub traceparent: Option<Box<str>>,
 }
 
 /// The table of connections, indexed by the engine's slots.

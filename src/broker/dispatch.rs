@@ -11,8 +11,9 @@
 
 use super::Broker;
 use super::conn::{State, Verdict};
+use super::event::{DispatchEnd, DispatchEvent, Event, MissReason};
 use super::http::response::{self, Persistence};
-use super::io::{CoreSet, DispatchEnd, Event, MeshMessage, Offer, Output, Payload, Shared, Ticket};
+use super::io::{CoreSet, MeshMessage, Offer, Output, Payload, Shared, Ticket};
 use super::json;
 use super::key::Key;
 use super::pool::PoolId;
@@ -22,20 +23,21 @@ use std::sync::Arc;
 
 impl<S: Shared> Broker<S> {
     /// A dispatch's body is complete: match it.
-    pub(super) fn dispatch(&mut self, now: Time, slot: u32, body: &[u8]) {
+    pub(super) fn dispatch(&mut self, now: Time, slot: u32, body: &[u8], traceparent: Option<Box<str>>) {
         let dispatch = match json::parse_dispatch(body) {
             Ok(dispatch) => dispatch,
             Err(error) => return self.reject_dispatch(now, slot, &error),
         };
         if self.drain.is_some() {
             self.conns.at(slot).persistence = Persistence::Close;
-            return self.answer_unplaced(now, slot, None, DispatchEnd::Refused);
+            return self.answer_unplaced(now, slot, None, MissReason::Draining, traceparent);
         }
         let Some(pool) = self.pools.pin(dispatch.key()) else {
-            return self.answer_unplaced(now, slot, None, DispatchEnd::Refused);
+            return self.answer_unplaced(now, slot, None, MissReason::KeyLimit, traceparent);
         };
         if self.choose_poll(now, pool).is_none() && self.other_holders(pool).0 == 0 {
-            self.answer_unplaced(now, slot, Some(pool), DispatchEnd::NoPoll);
+            let reason = self.miss_reason(pool);
+            self.answer_unplaced(now, slot, Some(pool), reason, traceparent);
             return self.pools.unpin(pool);
         }
         let verdict = Verdict {
@@ -46,6 +48,7 @@ impl<S: Shared> Broker<S> {
             attempts_left: self.settings.attempts_max,
             tried: CoreSet::default().with(self.core),
             attempted: false,
+            traceparent,
         };
         self.timers.arm(slot, verdict.deadline);
         self.verdicts += 1;
@@ -66,6 +69,7 @@ impl<S: Shared> Broker<S> {
             ticket,
             payload: verdict.payload.clone(),
             attempts_left: verdict.attempts_left,
+            since: verdict.since,
             deadline: verdict.deadline,
         };
         let tried = verdict.tried;
@@ -74,7 +78,10 @@ impl<S: Shared> Broker<S> {
         }
         let Some(core) = self.other_holders(pool).minus(tried).next_after(self.core) else {
             let State::Verdict(verdict) = &self.conns.peek(slot).state else { return };
-            let end = if verdict.attempted { DispatchEnd::Unconfirmed } else { DispatchEnd::NoPoll };
+            let end = match verdict.attempted {
+                true => DispatchEnd::Unconfirmed,
+                false => DispatchEnd::Missed(self.miss_reason(pool)),
+            };
             return self.answer(now, slot, end);
         };
         let key = self.pools.get(pool).key().clone();
@@ -151,30 +158,56 @@ impl<S: Shared> Broker<S> {
         let state = std::mem::replace(&mut self.conns.at(slot).state, State::Idle);
         let State::Verdict(verdict) = state else { return };
         self.verdicts -= 1;
-        self.conclude(now, slot, Some(verdict.pool), end, now.us_since(verdict.since));
+        let attempts = self.settings.attempts_max - verdict.attempts_left;
+        self.tell(Some(verdict.pool), end, now.us_since(verdict.since), attempts, verdict.traceparent);
+        self.conclude(now, slot, Some(verdict.pool), end);
         self.pools.unpin(verdict.pool);
     }
 
     /// Answers a dispatch that never got as far as waiting for a verdict.
-    fn answer_unplaced(&mut self, now: Time, slot: u32, pool: Option<PoolId>, end: DispatchEnd) {
-        self.conclude(now, slot, pool, end, 0);
+    fn answer_unplaced(
+        &mut self,
+        now: Time,
+        slot: u32,
+        pool: Option<PoolId>,
+        reason: MissReason,
+        traceparent: Option<Box<str>>,
+    ) {
+        let end = DispatchEnd::Missed(reason);
+        self.tell(pool, end, 0, 0, traceparent);
+        self.conclude(now, slot, pool, end);
     }
 
-    fn conclude(&mut self, now: Time, slot: u32, pool: Option<PoolId>, end: DispatchEnd, took_us: u64) {
+    /// Tells of a dispatch, if somebody watches. What nobody watches costs a comparison.
+    #[inline]
+    fn tell(
+        &mut self,
+        pool: Option<PoolId>,
+        end: DispatchEnd,
+        took_us: u64,
+        attempts: u8,
+        traceparent: Option<Box<str>>,
+    ) {
+        if self.dispatch_events > 0 {
+            self.dispatch_events -= 1;
+            let key = pool.map(|pool| self.pools.get(pool).key().clone());
+            let event = DispatchEvent { key, end, took_us, attempts, traceparent };
+            self.outputs.push_back(Output::Event(Event::Dispatch(Box::new(event))));
+        }
+    }
+
+    fn conclude(&mut self, now: Time, slot: u32, pool: Option<PoolId>, end: DispatchEnd) {
         let hit = end == DispatchEnd::Hit;
-        self.counters.hits += u64::from(hit);
-        self.counters.misses += u64::from(!hit);
-        self.counters.misses_unconfirmed += u64::from(end == DispatchEnd::Unconfirmed);
+        match end {
+            DispatchEnd::Hit => self.counters.hits += 1,
+            DispatchEnd::Unconfirmed => self.counters.misses_unconfirmed += 1,
+            DispatchEnd::Missed(reason) => *self.missed(reason) += 1,
+        }
         if let Some(pool) = pool {
             let pool = self.pools.get_mut(pool);
             pool.hits += u64::from(hit);
             pool.misses += u64::from(!hit);
         }
-        self.emit(|broker| Event::Dispatch {
-            key: pool.map(|pool| broker.pools.get(pool).key().clone()),
-            end,
-            took_us,
-        });
         let persistence = self.conns.peek(slot).persistence;
         let verdict = response::verdict(hit, persistence);
         self.respond(now, slot, Payload::Static(verdict), false);

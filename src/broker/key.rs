@@ -118,6 +118,16 @@ impl KeyRef<'_> {
         self.memory.hash(hasher);
     }
 
+    /// The hashes of the deployment, and of deployment and version, under the caller's seed.
+    pub fn relation_hashes(&self, state: &ahash::RandomState) -> [u64; 2] {
+        let mut hasher = state.build_hasher();
+        hasher.write_u64(self.deployment.len() as u64);
+        hasher.write(self.deployment.as_bytes());
+        let deployment = hasher.finish();
+        hasher.write(self.version.as_bytes());
+        [deployment, hasher.finish()]
+    }
+
     /// An owned copy. Allocates once.
     pub fn to_key(&self) -> Key {
         let mut text = String::with_capacity(self.deployment.len() + self.version.len());

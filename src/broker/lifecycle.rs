@@ -2,8 +2,10 @@
 
 use super::Broker;
 use super::conn::State;
-use super::io::{Output, PollEnd, Shared};
-use super::report::{CoreReport, KeyReport, Selector};
+use super::event::PollEnd;
+use super::io::{Output, Shared};
+use super::pool::Pool;
+use super::report::{CoreReport, KeyPage, KeyReport, Selector};
 use super::time::Time;
 use std::collections::BTreeSet;
 
@@ -32,6 +34,11 @@ impl Cordons {
             Selector::Deployment(id) => id == deployment,
         })
     }
+
+    /// A cordon of the whole deployment is in force.
+    pub fn cover_deployment(&self, deployment: &str) -> bool {
+        self.0.iter().any(|selector| matches!(selector, Selector::Deployment(id) if id == deployment))
+    }
 }
 
 impl<S: Shared> Broker<S> {
@@ -56,6 +63,7 @@ impl<S: Shared> Broker<S> {
             only.cover(deployment, instance) && !self.cordons.cover(deployment, instance)
         });
         for slot in freed {
+            self.no_longer_cordoned(slot);
             if let State::Waiting(poll) = &self.conns.peek(slot).state
                 && !poll.indexed
                 && now < poll.offer_until
@@ -63,6 +71,14 @@ impl<S: Shared> Broker<S> {
                 self.index(slot);
                 self.arm_poll(slot);
             }
+        }
+    }
+
+    fn no_longer_cordoned(&mut self, slot: u32) {
+        if let State::Waiting(poll) = &mut self.conns.at(slot).state
+            && std::mem::take(&mut poll.cordoned)
+        {
+            self.pools.get_mut(poll.pool).cordoned -= 1;
         }
     }
 
@@ -128,40 +144,49 @@ impl<S: Shared> Broker<S> {
     }
 
     /// What this core is holding and has counted.
-    pub fn report(&self, now: Time, keys: bool) -> CoreReport {
+    pub fn report(&self, now: Time, keys: Option<KeyPage>) -> CoreReport {
+        let (keys, next_page) = match keys {
+            Some(page) => self.key_reports(now, page),
+            None => (Vec::new(), None),
+        };
         CoreReport {
             core: self.core,
             connections: self.conns.open_count() as u64,
             waiting: self.waiting() as u64,
             claimed: self.claimed as u64,
             counters: self.counters.clone(),
-            keys: if keys { self.key_reports(now) } else { Vec::new() },
+            times: self.times.clone(),
+            keys,
+            next_page,
             cordons: self.cordons.0.iter().cloned().collect(),
             draining: self.drain.is_some(),
         }
     }
 
-    fn key_reports(&self, now: Time) -> Vec<KeyReport> {
-        self.pools
-            .iter()
-            .map(|pool| {
-                let key = pool.key_ref();
-                let oldest = pool.oldest().map(|slot| match &self.conns.peek(slot).state {
-                    State::Waiting(poll) => now.us_since(poll.since) / 1_000,
-                    _ => 0,
-                });
-                KeyReport {
-                    deployment: key.deployment.to_owned(),
-                    version: key.version.to_owned(),
-                    cpu: key.cpu.get(),
-                    memory: key.memory.get(),
-                    waiting: pool.waiting() as u64 + u64::from(pool.claimed),
-                    hits: pool.hits,
-                    misses: pool.misses,
-                    oldest_wait_ms: oldest.unwrap_or(0),
-                }
-            })
-            .collect()
+    fn key_reports(&self, now: Time, page: KeyPage) -> (Vec<KeyReport>, Option<usize>) {
+        let (pools, next) = self.pools.page(page.from, KEYS_PER_REPORT);
+        (pools.map(|pool| self.key_report(now, pool)).collect(), next)
+    }
+
+    fn key_report(&self, now: Time, pool: &Pool) -> KeyReport {
+        let key = pool.key_ref();
+        let oldest = pool.oldest().map(|slot| match &self.conns.peek(slot).state {
+            State::Waiting(poll) => now.us_since(poll.since) / 1_000,
+            _ => 0,
+        });
+        KeyReport {
+            deployment: key.deployment.to_owned(),
+            version: key.version.to_owned(),
+            cpu: key.cpu.get(),
+            memory: key.memory.get(),
+            waiting: u64::from(pool.held),
+            claimed: u64::from(pool.claimed),
+            ending: u64::from(pool.ending()),
+            cordoned: u64::from(pool.cordoned),
+            hits: pool.hits,
+            misses: pool.misses,
+            oldest_wait_ms: oldest.unwrap_or(0),
+        }
     }
 
     /// The counts agree with the states. O(1) parts on every call; debug builds only.
@@ -200,8 +225,16 @@ impl<S: Shared> Broker<S> {
         }
         let in_pools: usize = self.pools.iter().map(|pool| pool.waiting()).sum();
         assert_eq!(in_pools, self.indexed, "pools");
+        let held: usize = self.pools.iter().map(|pool| pool.held as usize).sum();
+        assert_eq!(held, self.waiting(), "held");
+        let related: u32 = self.bucket_counts[self.shared.buckets()..].iter().sum();
+        let indexed_pools = self.pools.iter().filter(|pool| pool.waiting() > 0).count();
+        assert_eq!(related as usize, 2 * indexed_pools, "relations");
     }
 }
+
+/// Rows that a core writes at one go; between two pages it goes on with its work.
+const KEYS_PER_REPORT: usize = 1_024;
 
 /// Past the drain time: how soon to look again whether the last deliveries are settled.
 const DRAIN_CHECK_MS: u64 = 10;

@@ -2,7 +2,8 @@
 
 use super::Broker;
 use super::conn::{Poll, State};
-use super::io::{Event, Output, PollEnd, Shared, TcpFacts};
+use super::event::{Event, PollEnd};
+use super::io::{Output, Shared, TcpFacts};
 use super::key::KeyRef;
 use super::time::Time;
 
@@ -33,16 +34,23 @@ impl<S: Shared> Broker<S> {
             since: now,
             offer_until: now.plus_ms(settings.connection_timeout_ms - settings.guard_ms),
             indexed: false,
+            cordoned,
             measured: settings.guard_ms == 0,
         };
         self.counters.polls += 1;
         self.parked += 1;
+        let held = self.pools.get_mut(pool);
+        held.held += 1;
+        held.cordoned += u32::from(cordoned);
         self.conns.at(slot).state = State::Waiting(poll);
         if !cordoned {
             self.index(slot);
         }
         self.arm_poll(slot);
-        self.emit(|broker| Event::PollHeld { key: broker.pools.get(pool).key().clone() });
+        self.emit(|broker| Event::PollHeld {
+            key: broker.pools.get(pool).key().clone(),
+            instance: broker.instances.text(instance).into(),
+        });
     }
 
     /// Puts a parked poll into the index and tells the other cores.
@@ -52,7 +60,9 @@ impl<S: Shared> Broker<S> {
         let pool = poll.pool;
         self.parked -= 1;
         self.indexed += 1;
-        self.pools.wait(pool, slot);
+        if self.pools.wait(pool, slot) == 1 {
+            self.announce_relations(pool);
+        }
         let bucket = self.bucket(pool);
         self.bucket_counts[bucket] += 1;
         if self.bucket_counts[bucket] == 1 {
@@ -72,7 +82,9 @@ impl<S: Shared> Broker<S> {
     /// The index's side of a poll's leaving it.
     fn leave_index(&mut self, slot: u32, pool: super::pool::PoolId) {
         self.indexed -= 1;
-        self.pools.leave(pool, slot);
+        if self.pools.leave(pool, slot) == 0 {
+            self.withdraw_relations(pool);
+        }
         let bucket = self.bucket(pool);
         self.bucket_counts[bucket] -= 1;
         if self.bucket_counts[bucket] == 0 {
@@ -87,6 +99,9 @@ impl<S: Shared> Broker<S> {
         } else {
             self.parked -= 1;
         }
+        let pool = self.pools.get_mut(poll.pool);
+        pool.held -= 1;
+        pool.cordoned -= u32::from(poll.cordoned);
         self.pools.unpin(poll.pool);
         self.instances.release(poll.instance);
     }
@@ -97,7 +112,7 @@ impl<S: Shared> Broker<S> {
     }
 
     pub(super) fn bucket_of(&self, pool: &super::pool::Pool) -> usize {
-        pool.hash() as usize & (self.bucket_counts.len() - 1)
+        pool.hash() as usize & (self.shared.buckets() - 1)
     }
 
     /// A poll's timers in turn: measure its round trip, stop offering it, close it.
@@ -132,6 +147,7 @@ impl<S: Shared> Broker<S> {
             return self.end_poll(now, slot, PollEnd::Expired);
         }
         if poll.indexed && now >= poll.offer_until {
+            self.counters.polls_guarded += 1;
             self.park(slot);
         } else if poll.indexed && !poll.measured {
             self.outputs.push_back(Output::Probe { conn });
@@ -160,7 +176,7 @@ impl<S: Shared> Broker<S> {
     /// Ends a held poll without a run, and says so.
     pub(super) fn end_poll(&mut self, now: Time, slot: u32, end: PollEnd) {
         let State::Waiting(poll) = &self.conns.peek(slot).state else { return };
-        let (pool, since) = (poll.pool, poll.since);
+        let Poll { pool, since, instance, .. } = *poll;
         match end {
             PollEnd::Left => self.counters.polls_left += 1,
             PollEnd::Expired => self.counters.polls_expired += 1,
@@ -168,6 +184,7 @@ impl<S: Shared> Broker<S> {
         }
         self.emit(|broker| Event::PollEnded {
             key: broker.pools.get(pool).key().clone(),
+            instance: broker.instances.text(instance).into(),
             end,
             held_us: now.us_since(since),
         });

@@ -6,9 +6,10 @@
 use super::Broker;
 use super::conn::{Body, State};
 use super::contract::{self, Route};
+use super::event::{self, Event};
 use super::http::response::{self, Persistence};
 use super::http::{ChunkedDecoder, Framing, Head, HeadScanner, Rejection, leading_crlf, parse_head};
-use super::io::{ConnId, Event, Output, Payload, Shared};
+use super::io::{ConnId, Output, Payload, Shared};
 use super::json::JsonError;
 use super::time::Time;
 
@@ -154,7 +155,9 @@ impl<S: Shared> Broker<S> {
         behind: &[u8],
     ) -> Result<usize, Rejection> {
         if route == Route::Dispatch {
-            return self.begin_body(now, slot, head, behind);
+            let begun = self.begin_body(now, slot, head, behind);
+            self.counters.dispatches_rejected += u64::from(begun.is_err());
+            return begun;
         }
         if !matches!(head.framing, Framing::None | Framing::Length(0)) {
             // RFC 9110 section 9.3.1: content in a GET has no meaning, and may be refused.
@@ -188,22 +191,25 @@ impl<S: Shared> Broker<S> {
         head: &Head<'_>,
         behind: &[u8],
     ) -> Result<usize, Rejection> {
+        let traceparent = self.traceparent_of(head);
         let body = match head.framing {
             Framing::Length(length) if length > self.settings.body_bytes_max as u64 => {
                 return Err(Rejection::new(413, "the body is longer than this broker takes"));
             }
             Framing::Length(length) if behind.len() as u64 >= length => {
                 let length = length as usize;
-                self.dispatch(now, slot, &behind[..length]);
+                self.dispatch(now, slot, &behind[..length], traceparent);
                 return Ok(length);
             }
             Framing::Length(length) => {
                 let length = length as usize;
-                Body::Length { received: Vec::with_capacity(length.min(BODY_RESERVE_BYTES_MAX)), length }
+                let received = Vec::with_capacity(length.min(BODY_RESERVE_BYTES_MAX));
+                Body::Length { received, length, traceparent }
             }
             _ => Body::Chunked {
                 received: Vec::new(),
                 decoder: ChunkedDecoder::new(self.settings.head_bytes_max),
+                traceparent,
             },
         };
         let conn = self.conns.id(slot);
@@ -217,20 +223,30 @@ impl<S: Shared> Broker<S> {
         Ok(0)
     }
 
+    /// The dispatch's `traceparent`, if the dispatch may be told of.
+    #[inline]
+    fn traceparent_of(&self, head: &Head<'_>) -> Option<Box<str>> {
+        if self.dispatch_events == 0 {
+            return None;
+        }
+        head.traceparent.and_then(event::traceparent).map(Box::from)
+    }
+
     /// More of a dispatch's body. Answers how many bytes of `input` belong to it.
     fn body_bytes(&mut self, now: Time, slot: u32, input: &[u8]) -> usize {
         let state = std::mem::replace(&mut self.conns.at(slot).state, State::Idle);
         let State::Body(mut body) = state else { return 0 };
         let (used, done) = match &mut *body {
-            Body::Length { received, length } => {
+            Body::Length { received, length, .. } => {
                 let used = input.len().min(*length - received.len());
                 received.extend_from_slice(&input[..used]);
                 (used, received.len() == *length)
             }
-            Body::Chunked { received, decoder } => {
+            Body::Chunked { received, decoder, .. } => {
                 match decoder.advance(input, received, self.settings.body_bytes_max) {
                     Ok(progress) => progress,
                     Err(rejection) => {
+                        self.counters.dispatches_rejected += 1;
                         self.reject(now, slot, &rejection, false);
                         return 0;
                     }
@@ -238,8 +254,9 @@ impl<S: Shared> Broker<S> {
             }
         };
         if done {
-            let (Body::Length { received, .. } | Body::Chunked { received, .. }) = &*body;
-            self.dispatch(now, slot, received);
+            let (Body::Length { received, traceparent, .. } | Body::Chunked { received, traceparent, .. }) =
+                *body;
+            self.dispatch(now, slot, &received, traceparent);
         } else {
             self.conns.at(slot).state = State::Body(body);
         }
@@ -299,6 +316,7 @@ impl<S: Shared> Broker<S> {
     }
 
     pub(super) fn reject_dispatch(&mut self, now: Time, slot: u32, error: &JsonError) {
+        self.counters.dispatches_rejected += 1;
         let rejection = Rejection { status: 400, error: error.to_string().into(), allow: None };
         self.reject(now, slot, &rejection, false);
     }

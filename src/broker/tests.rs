@@ -3,10 +3,12 @@
 
 use super::Broker;
 use super::contract::Side;
-use super::io::{ConnId, CoreSet, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};
-use super::report::{Command, CoreReport, Selector};
+use super::io::{ConnId, CoreSet, HINT_KINDS, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};
+use super::report::{Command, CoreReport, KeyPage, Selector};
 use super::settings::{Confirm, MatchOrder, Settings};
 use super::time::Time;
+mod watching;
+
 use ahash::RandomState;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -19,7 +21,7 @@ impl Shared for OneCore {
         64
     }
     fn announce(&self, bucket: usize, core: usize) {
-        self.0.0.borrow_mut().resize(64, 0);
+        self.0.0.borrow_mut().resize(64 * HINT_KINDS, 0);
         self.0.0.borrow_mut()[bucket] |= 1 << core;
     }
     fn withdraw(&self, bucket: usize, core: usize) {
@@ -88,6 +90,7 @@ struct Bench {
     done: Vec<Done>,
     messages: Vec<MeshMessage>,
     reports: Vec<CoreReport>,
+    events: Vec<super::event::Event>,
     generations: Vec<u32>,
 }
 
@@ -105,6 +108,7 @@ impl Bench {
             done: Vec::new(),
             messages: Vec::new(),
             reports: Vec::new(),
+            events: Vec::new(),
             generations: Vec::new(),
         }
     }
@@ -148,7 +152,10 @@ impl Bench {
                     self.reports.push(*report);
                     continue;
                 }
-                Output::Event(_) => continue,
+                Output::Event(event) => {
+                    self.events.push(event);
+                    continue;
+                }
             };
             self.done.push(done);
         }
@@ -540,7 +547,7 @@ fn a_refusal_lingers_so_that_it_can_be_read_and_runs_nothing_behind_it() {
     assert_eq!(bench.sent(0), [Done::Shutdown(0)]);
     assert_eq!(bench.receive(0, &dispatch("1")), []);
     assert_eq!(bench.pass_ms(1_000), [Done::Closed(0)]);
-    assert_eq!(bench.broker.counters().misses, 0);
+    assert_eq!(bench.broker.counters().misses(), 0);
 }
 
 #[test]
@@ -621,7 +628,7 @@ fn a_supervisor_that_hangs_up_leaves_nothing_behind() {
     assert_eq!(bench.fin(0, Some(CLEAN)), [Done::Closed(0)]);
     assert_eq!((bench.broker.connections(), bench.broker.waiting()), (0, 0));
     assert_eq!(bench.broker.next_deadline(), None);
-    bench.command(Command::Report { keys: true });
+    bench.command(Command::Report { keys: Some(KeyPage::default()), dispatch_events: None });
     let report = bench.reports.pop().unwrap();
     assert_eq!((report.claimed, report.keys.len(), report.keys[0].waiting), (0, 1, 0));
 }

@@ -1,9 +1,10 @@
 //! Start, serve, drain, end.
 
-use super::admin::{self, Admin};
-use super::cores::{REPORT_AGE_MAX, Reporter};
-use super::logging;
+use super::admin::{self, Admin, Facts};
+use super::cores::Reporter;
 use super::server::{self, Bounds};
+use super::watch::{self, Watch};
+use super::{logging, settings};
 use crate::broker::report::Command;
 use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, Listeners, ServeConfig};
 use crate::shard::{self, StartError, Started};
@@ -17,11 +18,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-/// Workers are asked this often, so that silence is noticed without a scraper.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What a drain may take beyond the times it is configured with.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// A signal this soon after the first is its echo: timeout(1), terminals and wrappers signal a process and its group.
@@ -93,10 +92,11 @@ pub fn run(config: ServeConfig) -> Result<(), RunError> {
     ended
 }
 
-async fn serve(config: ServeConfig) -> Result<(), RunError> {
+async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     report_limits(&config);
-    let admin = Arc::new(Admin::new(config.settings.confirm, config.connections_max));
+    config.settings.events = watch::logs_events();
+    let admin = Arc::new(admin(&config));
     let listener = admin_listener(&config.listeners)?;
     let admin_group = ListenGroup::new(&listener, 1)?;
     log_listening(Side::Admin, listener.local_addr()?);
@@ -114,7 +114,7 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     info!(workers = fleet.workers(), engine = %fleet.engine_name(), "serving");
     admin.serving(Reporter::new(Arc::new(fleet)));
     tell_manager(notify::ready());
-    tokio::spawn(heartbeat(admin.clone()));
+    tokio::spawn(watch::run(admin.clone()));
 
     let mut ended = spawn_blocking(move || workers.join());
     let stop = tokio::select! {
@@ -134,6 +134,16 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
         () = sleep(drain_max) => return Err(RunError::DrainStuck(drain_max)),
     }
     Ok(())
+}
+
+fn admin(config: &ServeConfig) -> Admin {
+    let facts = Facts {
+        confirm: config.settings.confirm,
+        connections_max: config.connections_max,
+        metrics_deployments: config.watching.metrics_deployments,
+        settings: settings::in_force(config),
+    };
+    Admin::new(facts, Watch::new(config.watching.recent_dispatches, config.watching.sampled_dispatches))
 }
 
 /// Sends the new connections of every listener to a successor, if there is one, and stays until the
@@ -196,17 +206,6 @@ fn drain_time_max(config: &ServeConfig) -> Duration {
         + Duration::from_millis(
             settings.drain_time_ms + settings.dispatch_timeout_ms + settings.write_timeout_ms,
         )
-}
-
-async fn heartbeat(admin: Arc<Admin>) {
-    const { assert!(HEARTBEAT.as_millis() > REPORT_AGE_MAX.as_millis()) };
-    let mut beat = interval(HEARTBEAT);
-    loop {
-        beat.tick().await;
-        if let Ok(reporter) = admin.reporter() {
-            reporter.snapshot(false).await;
-        }
-    }
 }
 
 struct Signals {

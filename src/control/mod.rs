@@ -6,19 +6,28 @@
 //! - [`lifecycle`]: start, serve, drain, end.
 //! - [`cores`]: asking all workers at once, and noticing one that is silent.
 //! - [`admin`]: the routes of the admin side; [`server`]: its connections and their bounds.
-//! - [`status`], [`metrics`], [`drain`]: what those routes say and do.
+//! - [`status`], [`metrics`], [`drain`], [`api`], [`page`]: what those routes say and do.
+//! - [`watch`]: the workers' heartbeat and events, of which [`history`] and [`recent`] are remembered.
+//! - [`explain`]: why a run would be cold; [`settings`]: those in force.
 //! - [`client`]: `pilotlight drain`, which talks to them.
 //! - [`logging`]: where log lines go.
 
 pub mod admin;
+pub mod api;
 pub mod client;
 pub mod cores;
 pub mod drain;
+pub mod explain;
+pub mod history;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
+pub mod page;
+pub mod recent;
 pub mod server;
+pub mod settings;
 pub mod status;
+pub mod watch;
 
 #[cfg(test)]
 mod testing;

@@ -1,8 +1,14 @@
 //! Workers for tests: each answers, is silent, or has ended.
 
+use super::admin::{Admin, Facts};
 use super::cores::{Cores, Reply};
+use super::watch::Watch;
 use crate::broker::report::{Command, CoreReport, Counters, KeyReport, Selector};
+use crate::broker::settings::Confirm;
+use crate::shard::Observed;
+use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Manner {
@@ -19,6 +25,7 @@ struct State {
     cordons: Vec<Selector>,
     draining: bool,
     unanswered: Vec<(CoreReport, Reply)>,
+    events: VecDeque<Observed>,
 }
 
 impl FakeCores {
@@ -29,6 +36,7 @@ impl FakeCores {
             cordons: Vec::new(),
             draining: false,
             unanswered: Vec::new(),
+            events: VecDeque::new(),
         }))
     }
 
@@ -41,11 +49,26 @@ impl FakeCores {
         self.0.lock().unwrap().asked
     }
 
+    pub fn tell(&self, observed: Observed) {
+        self.0.lock().unwrap().events.push_back(observed);
+    }
+
     pub fn answer_late(&self) {
         for (report, reply) in self.0.lock().unwrap().unanswered.drain(..) {
             reply(report);
         }
     }
+}
+
+/// An admin side that serves nothing yet.
+pub fn admin() -> Admin {
+    let facts = Facts {
+        confirm: Confirm::Read,
+        connections_max: 1_000,
+        metrics_deployments: 100,
+        settings: vec![("--confirm", "read".to_owned())],
+    };
+    Admin::new(facts, Watch::new(100, 50))
 }
 
 impl Cores for FakeCores {
@@ -54,7 +77,7 @@ impl Cores for FakeCores {
         state.asked += 1;
         let mut keys = false;
         match command {
-            Command::Report { keys: asked } => keys = asked,
+            Command::Report { keys: asked, .. } => keys = asked.is_some(),
             Command::Cordon(selector) => state.cordons.push(selector),
             Command::Uncordon(selector) => state.cordons.retain(|other| *other != selector),
             Command::Drain => state.draining = true,
@@ -77,6 +100,11 @@ impl Cores for FakeCores {
     fn engine_name(&self) -> &'static str {
         "epoll"
     }
+
+    fn next_event(&self) -> Option<(Observed, Duration)> {
+        let observed = self.0.lock().unwrap().events.pop_front()?;
+        Some((observed, Duration::from_millis(10)))
+    }
 }
 
 /// Worker `core`'s report: every number is its own, so that a mix-up shows.
@@ -88,6 +116,9 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
         cpu: 0.5,
         memory,
         waiting,
+        claimed: 0,
+        ending: 1,
+        cordoned: 0,
         hits: 3 + n,
         misses: 1,
         oldest_wait_ms,
@@ -99,7 +130,8 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
         claimed: n,
         counters: Counters {
             hits: 100 + n,
-            misses: 50,
+            misses_nobody: 40,
+            misses_other_version: 5,
             misses_unconfirmed: 5,
             bytes_in: 1_000,
             ..Counters::default()
@@ -113,5 +145,6 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
         },
         cordons: Vec::new(),
         draining: false,
+        ..CoreReport::default()
     }
 }

@@ -1,6 +1,6 @@
 //! What all cores share: hints, and the count of connections. Nothing here is ever locked.
 
-use crate::broker::io::{CoreSet, Shared};
+use crate::broker::io::{CoreSet, HINT_KINDS, Shared};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -18,7 +18,7 @@ struct Table {
 
 impl Default for Hints {
     fn default() -> Self {
-        let buckets = (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
+        let buckets = (0..HINT_KINDS * BUCKETS).map(|_| AtomicU64::new(0)).collect();
         Hints(Arc::new(Table { buckets, connections: AtomicUsize::new(0) }))
     }
 }

@@ -3,16 +3,19 @@
 
 mod engine;
 mod error;
+pub mod events;
 pub mod hints;
 pub mod mesh;
 pub mod worker;
 
 pub use error::StartError;
+pub use events::Observed;
 
 use crate::broker::Broker;
 use crate::broker::contract;
 use crate::broker::report::{Command, CoreReport};
-use crate::broker::settings::{Confirm, Settings};
+use crate::broker::settings::Confirm;
+use crate::broker::time::Time;
 use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
@@ -22,6 +25,7 @@ use crate::sys::cpus;
 use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{Side, bind};
 use ahash::RandomState;
+use crossbeam_channel::Receiver;
 use engine::{Chosen, choose};
 use hints::Hints;
 use mesh::{Address, Mail, Mailbox, mailbox};
@@ -30,7 +34,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use worker::Worker;
 
 /// A handle on all workers. Cheap to clone.
@@ -41,6 +45,9 @@ struct Inner {
     bound: Bound,
     engine_name: &'static str,
     workers: Vec<Address>,
+    events: Receiver<Observed>,
+    /// The origin of the cores' time.
+    origin: Instant,
 }
 
 /// The addresses that are served, port 0 resolved.
@@ -78,6 +85,13 @@ impl Fleet {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.0.workers.len()
+    }
+
+    /// The next event that a core told of, if there is one, and how long ago it happened.
+    pub fn next_event(&self) -> Option<(Observed, Duration)> {
+        let observed = self.0.events.try_recv().ok()?;
+        let age = (Time::default() + self.0.origin.elapsed()) - observed.at;
+        Some((observed, age))
     }
 
     /// Sends `command` to every worker; each calls `reply` once, from its own thread.
@@ -133,17 +147,18 @@ fn start_on<E: Engine + Send + 'static>(
     let (addresses, mailboxes): (Vec<Address>, Vec<Mailbox>) =
         engines.iter().map(|engine| mailbox(engine.waker())).unzip();
     let shared = Hints::default();
-    let settings = Settings { events: worker::logs_events(), ..config.settings.clone() };
     // One random seed for the process: cores must agree on a key's bucket, strangers must not know it.
     let hasher = random_state();
     let origin = Instant::now();
+    let (sinks, events) = events::queue(addresses.len());
     let mut threads = Vec::new();
-    for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
-        let broker = Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
-        let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
+    for (core, ((engine, mailbox), sink)) in engines.into_iter().zip(mailboxes).zip(sinks).enumerate() {
+        let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
+        let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin).with_events(sink);
         threads.push(spawn(core, config, chosen, worker)?);
     }
-    let fleet = Fleet(Arc::new(Inner { bound, engine_name: chosen.name(), workers: addresses }));
+    let fleet =
+        Fleet(Arc::new(Inner { bound, engine_name: chosen.name(), workers: addresses, events, origin }));
     Ok(Started { fleet, workers: JoinSet(threads), listen_groups })
 }
 

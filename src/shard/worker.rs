@@ -1,9 +1,11 @@
 //! One core's loop: facts in, outputs out, sleep until the next of either.
 
+use super::events::EventSink;
 use super::hints::Hints;
 use super::mesh::{Address, Mail, Mailbox, Reply};
 use crate::broker::Broker;
-use crate::broker::io::{Event, Input, Output};
+use crate::broker::histogram::Histogram;
+use crate::broker::io::{Input, Output};
 use crate::broker::time::Time;
 use crate::engine::{Engine, Shortages};
 use std::io;
@@ -20,6 +22,11 @@ pub struct Worker<E: Engine> {
     /// The origin of the core's time: the same on every core.
     origin: Instant,
     reply: Option<Reply>,
+    /// Where events go; nowhere if nobody set it.
+    events: Option<EventSink>,
+    turns: Histogram,
+    /// The time of the turn that is under way.
+    turn_at: Time,
     drained: bool,
 }
 
@@ -33,7 +40,24 @@ impl<E: Engine> Worker<E> {
         peers: Vec<Address>,
         origin: Instant,
     ) -> Self {
-        Worker { core, broker, engine, mailbox, peers, origin, reply: None, drained: false }
+        Worker {
+            core,
+            broker,
+            engine,
+            mailbox,
+            peers,
+            origin,
+            reply: None,
+            events: None,
+            turns: Histogram::default(),
+            turn_at: Time::default(),
+            drained: false,
+        }
+    }
+
+    /// Has events told.
+    pub fn with_events(self, events: EventSink) -> Self {
+        Worker { events: Some(events), ..self }
     }
 
     /// Takes possession of this thread; call it first, on the thread that will run.
@@ -54,6 +78,9 @@ impl<E: Engine> Worker<E> {
             self.mailbox.disarm();
             now = self.now();
             self.turn(now);
+            let ended = self.now();
+            self.turns.record(ended.us_since(now));
+            now = ended;
             if self.is_drained() {
                 return Ok(());
             }
@@ -77,6 +104,7 @@ impl<E: Engine> Worker<E> {
 
     /// Handles what there is: facts, mail, timers.
     pub fn turn(&mut self, now: Time) {
+        self.turn_at = now;
         while let Some(fact) = self.engine.next_fact() {
             self.broker.handle(now, fact);
             self.carry_out();
@@ -110,6 +138,8 @@ impl<E: Engine> Worker<E> {
                 Output::Mesh { to, message } => self.peers[to].send(Mail::Mesh { from: self.core, message }),
                 Output::StopAccepting => self.engine.stop_accepting(),
                 Output::Report(mut report) => {
+                    report.times.turns = self.turns.clone();
+                    report.counters.events_dropped = self.events.as_ref().map_or(0, EventSink::dropped);
                     let Shortages { buffers, completions } = self.engine.shortages();
                     report.counters.buffer_shortages = buffers;
                     report.counters.queue_overflows = completions;
@@ -117,7 +147,11 @@ impl<E: Engine> Worker<E> {
                         reply(*report);
                     }
                 }
-                Output::Event(event) => log(self.core, &event),
+                Output::Event(event) => {
+                    if let Some(events) = &mut self.events {
+                        events.tell(self.turn_at, event);
+                    }
+                }
                 Output::Drained => self.drained = true,
             }
         }
@@ -125,25 +159,5 @@ impl<E: Engine> Worker<E> {
 
     fn now(&self) -> Time {
         Time::default() + self.origin.elapsed()
-    }
-}
-
-/// Whether the log takes single events. Asked once, at the start: the core does not even produce
-/// what nobody reads.
-pub fn logs_events() -> bool {
-    tracing::enabled!(tracing::Level::DEBUG)
-}
-
-fn log(core: usize, event: &Event) {
-    match event {
-        Event::PollHeld { key } => tracing::debug!(core, ?key, "poll held"),
-        Event::PollEnded { key, end, held_us } => {
-            tracing::debug!(core, ?key, ?end, held_us, "poll ended");
-        }
-        Event::Attempt { end, took_us } => tracing::debug!(core, ?end, took_us, "delivery attempt ended"),
-        Event::Dispatch { key, end, took_us } => {
-            tracing::debug!(core, ?key, ?end, took_us, "dispatch answered");
-        }
-        Event::Rejected { status, error } => tracing::debug!(core, status, error, "request refused"),
     }
 }

@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod listen;
 pub mod listeners;
 pub mod notify;
+pub mod process;
 pub mod tcp;
 
 use activation::{Activated, ActivationError};

@@ -1,0 +1,86 @@
+//! The settings in force, as their flags would be typed.
+
+use super::status::confirm_name;
+use crate::broker::settings::MatchOrder;
+use crate::config::{EngineChoice, ListenSpec, LogFormat, ServeConfig};
+use std::time::Duration;
+
+/// Every flag of `serve` and its value; `auto` replaced by what it came to.
+pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
+    let ServeConfig {
+        listeners,
+        workers,
+        engine,
+        settings,
+        connections_max,
+        descriptors: _,
+        tcp,
+        log,
+        watching,
+    } = config;
+    let ms = |ms: u64| humantime::format_duration(Duration::from_millis(ms)).to_string();
+    let listener = |spec: &ListenSpec| match spec {
+        ListenSpec::Addr(addr) => addr.to_string(),
+        ListenSpec::Fd(_) => "handed over by the service manager".to_owned(),
+    };
+    let cpus: Vec<String> = workers.iter().flatten().map(usize::to_string).collect();
+    vec![
+        ("--listen", listener(&listeners.runner)),
+        ("--dispatch-listen", listeners.dispatch.as_ref().map_or("on --listen".to_owned(), listener)),
+        ("--admin-listen", listener(&listeners.admin)),
+        ("--takeover", listeners.takeover.to_string()),
+        ("--backlog", tcp.backlog.to_string()),
+        ("--cpus", if cpus.is_empty() { "not pinned".to_owned() } else { cpus.join(",") }),
+        ("--workers", workers.len().to_string()),
+        (
+            "--engine",
+            match engine {
+                EngineChoice::Auto => "auto",
+                EngineChoice::Epoll => "epoll",
+                EngineChoice::IoUring => "io-uring",
+            }
+            .to_owned(),
+        ),
+        ("--connection-timeout", ms(settings.connection_timeout_ms)),
+        ("--keepalive", ms(settings.keepalive_ms)),
+        (
+            "--match-order",
+            match settings.match_order {
+                MatchOrder::Newest => "newest",
+                MatchOrder::Oldest => "oldest",
+            }
+            .to_owned(),
+        ),
+        ("--guard", ms(settings.guard_ms)),
+        ("--confirm", confirm_name(settings.confirm).to_owned()),
+        ("--ack-timeout", ms(settings.ack_timeout_ms)),
+        ("--read-timeout", ms(settings.read_timeout_ms)),
+        ("--max-attempts", settings.attempts_max.to_string()),
+        ("--dispatch-timeout", ms(settings.dispatch_timeout_ms)),
+        ("--max-connections", connections_max.to_string()),
+        ("--max-keys", settings.keys_max.to_string()),
+        ("--max-body", settings.body_bytes_max.to_string()),
+        ("--max-head", settings.head_bytes_max.to_string()),
+        ("--request-timeout", ms(settings.request_timeout_ms)),
+        ("--idle-timeout", ms(settings.idle_timeout_ms)),
+        ("--preconnect-timeout", ms(settings.preconnect_timeout_ms)),
+        ("--write-timeout", ms(settings.write_timeout_ms)),
+        ("--drain-time", ms(settings.drain_time_ms)),
+        ("--tcp-user-timeout", ms(u64::from(tcp.user_timeout_ms))),
+        ("--tcp-keepalive-idle", ms(u64::from(tcp.keepalive_idle_s) * 1_000)),
+        ("--tcp-keepalive-interval", ms(u64::from(tcp.keepalive_interval_s) * 1_000)),
+        ("--tcp-keepalive-count", tcp.keepalive_count.to_string()),
+        ("--metrics-deployments", watching.metrics_deployments.to_string()),
+        ("--recent-dispatches", watching.recent_dispatches.to_string()),
+        ("--sampled-dispatches", watching.sampled_dispatches.to_string()),
+        (
+            "--log-format",
+            match log.format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            }
+            .to_owned(),
+        ),
+        ("--log-level", log.filter.clone()),
+    ]
+}

@@ -1,0 +1,211 @@
+//! Watching the workers: their heartbeat, what they tell of, and what is remembered of it.
+//!
+//! The workers' events come through a bounded queue that wakes nobody; it is emptied several times a
+//! second. Single events are log lines at debug, and what was answered is remembered for the page.
+
+use super::admin::Admin;
+use super::cores::{REPORT_AGE_MAX, Reporter, Snapshot};
+use super::explain::{self, Asked};
+use super::history::{History, INTERVAL_SECONDS, Sample, Totals};
+use super::recent::{Dispatch, Recent};
+use super::status::{Key, merged};
+use crate::broker::event::Event;
+use crate::shard::Observed;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, info};
+
+/// The events' queue is looked at this often.
+const LOOK: Duration = Duration::from_millis(250);
+/// Workers are asked this often, so that silence is noticed without a scraper.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// One line about the traffic this often, if there was any.
+const TRAFFIC_LINE: Duration = Duration::from_secs(60);
+/// Events taken at one look: what comes faster is dropped by the queue, and counted.
+const EVENTS_PER_LOOK: usize = 10_000;
+/// Dispatches that a worker tells of per second while somebody looks at the page.
+const WATCHED_DISPATCHES: u32 = 1_000;
+
+/// The target of log lines about single events: `--log-level info,pilotlight::events=debug`.
+pub const EVENTS: &str = "pilotlight::events";
+
+/// What is remembered.
+#[derive(Debug)]
+pub struct Watch {
+    recent: Mutex<Recent>,
+    history: Mutex<History>,
+    watchers: Arc<AtomicUsize>,
+    sampled_dispatches: u32,
+}
+
+/// Somebody looks; nobody any more once it is dropped.
+#[derive(Debug)]
+pub struct Watcher(Arc<AtomicUsize>);
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Watch {
+    /// Nothing yet.
+    pub fn new(recent_dispatches: usize, sampled_dispatches: u32) -> Watch {
+        Watch {
+            recent: Mutex::new(Recent::new(recent_dispatches)),
+            history: Mutex::new(History::default()),
+            watchers: Arc::new(AtomicUsize::new(0)),
+            sampled_dispatches,
+        }
+    }
+
+    /// The dispatches that were answered last.
+    pub fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last hour.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts somebody in who looks.
+    pub fn watcher(&self) -> Watcher {
+        self.watchers.fetch_add(1, Ordering::Relaxed);
+        Watcher(self.watchers.clone())
+    }
+
+    fn dispatch_events(&self) -> u32 {
+        match self.watchers.load(Ordering::Relaxed) {
+            0 => self.sampled_dispatches,
+            _ => self.sampled_dispatches.max(WATCHED_DISPATCHES),
+        }
+    }
+}
+
+/// Whether the log takes single events; asked once, at the start.
+pub fn logs_events() -> bool {
+    tracing::enabled!(target: EVENTS, tracing::Level::DEBUG)
+}
+
+/// Watches for ever.
+pub async fn run(admin: Arc<Admin>) {
+    const { assert!(HEARTBEAT.as_millis() > REPORT_AGE_MAX.as_millis()) };
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let every = |time: Duration| (time.as_millis() / LOOK.as_millis()) as u64;
+    let mut looks = 0;
+    let mut told = Totals::default();
+    loop {
+        look.tick().await;
+        let Ok(reporter) = admin.reporter() else { continue };
+        take_events(&admin.watch, reporter).await;
+        if looks % every(HEARTBEAT) == 0 {
+            let snapshot = reporter.beat(admin.watch.dispatch_events()).await;
+            if looks % every(Duration::from_secs(INTERVAL_SECONDS)) == 0 {
+                admin.watch.history().take(&snapshot);
+            }
+            if looks % every(TRAFFIC_LINE) == 0 {
+                tell_traffic(&mut told, &snapshot);
+            }
+        }
+        looks += 1;
+    }
+}
+
+/// One line about what came since the last one.
+fn tell_traffic(told: &mut Totals, snapshot: &Snapshot) {
+    let totals = Totals::of(snapshot);
+    let Sample { hits, misses, unconfirmed, rejected, reasons, waiting, .. } = totals.since(told, snapshot);
+    let sample = totals.since(told, snapshot);
+    *told = totals;
+    if hits + misses + unconfirmed + rejected == 0 {
+        return;
+    }
+    let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason}={count}")).collect();
+    info!(
+        hits,
+        misses,
+        unconfirmed,
+        rejected,
+        why = reasons.join(" "),
+        waiting,
+        delivery_p50_us = sample.delivery_p50_us,
+        delivery_p99_us = sample.delivery_p99_us,
+        "dispatches of the last minute"
+    );
+}
+
+/// Empties the queue: into the log, and into what is remembered.
+async fn take_events(watch: &Watch, reporter: &Reporter) {
+    let mut answered = Vec::new();
+    for _ in 0..EVENTS_PER_LOOK {
+        let Some((observed, age)) = reporter.next_event() else { break };
+        log(&observed, age);
+        if let Event::Dispatch(event) = &observed.event {
+            answered.push(Dispatch::new(observed.core, age, event));
+        }
+    }
+    // Somebody near waited: who, is asked at most once a look, however many misses there are.
+    let near = |dispatch: &Dispatch| matches!(dispatch.reason, Some("other_version" | "other_machine"));
+    let keys = match answered.iter().any(near) {
+        true => merged(&*reporter.snapshot(true).await),
+        false => Vec::new(),
+    };
+    let mut recent = watch.recent();
+    for mut dispatch in answered {
+        dispatch.closest = near(&dispatch).then(|| closest(&keys, &dispatch)).flatten();
+        recent.push(dispatch);
+    }
+}
+
+fn closest(keys: &[Key], dispatch: &Dispatch) -> Option<String> {
+    let asked = Asked {
+        deployment: dispatch.deployment.clone()?,
+        version: dispatch.version.clone(),
+        cpu: dispatch.cpu,
+        memory: dispatch.memory,
+    };
+    explain::closest(keys, &asked)
+}
+
+fn log(Observed { core, event, .. }: &Observed, age: Duration) {
+    if !logs_events() {
+        return;
+    }
+    let core = *core;
+    let ago_ms = age.as_millis() as u64;
+    match event {
+        Event::PollHeld { key, instance } => {
+            let key = key.as_ref().as_ref();
+            debug!(target: EVENTS, core, deployment = key.deployment, version = key.version, cpu = key.cpu.get(),
+                memory = key.memory.get(), node = &**instance, ago_ms, "poll held");
+        }
+        Event::PollEnded { key, instance, end, held_us } => {
+            let key = key.as_ref().as_ref();
+            debug!(target: EVENTS, core, end = end.name(), held_us, deployment = key.deployment,
+                version = key.version, cpu = key.cpu.get(), memory = key.memory.get(), node = &**instance, ago_ms,
+                "poll ended");
+        }
+        Event::Attempt(attempt) => {
+            let key = attempt.key.as_ref().as_ref();
+            debug!(target: EVENTS, core, end = attempt.end.name(), waited_us = attempt.waited_us,
+                took_us = attempt.took_us, deployment = key.deployment, version = key.version,
+                cpu = key.cpu.get(), memory = key.memory.get(), node = &*attempt.instance, ago_ms,
+                "delivery attempt ended");
+        }
+        Event::Dispatch(dispatch) => {
+            let key = dispatch.key.as_deref().map(|key| key.as_ref());
+            debug!(target: EVENTS, core, outcome = dispatch.end.name(), reason = dispatch.end.reason(),
+                took_us = dispatch.took_us, attempts = dispatch.attempts,
+                deployment = key.map(|key| key.deployment), version = key.map(|key| key.version),
+                cpu = key.map(|key| key.cpu.get()), memory = key.map(|key| key.memory.get()),
+                traceparent = dispatch.traceparent.as_deref(), ago_ms, "dispatch answered");
+        }
+        Event::Rejected { status, error } => {
+            debug!(target: EVENTS, core, status, error, ago_ms, "request refused");
+        }
+    }
+}
