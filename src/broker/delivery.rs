@@ -37,7 +37,10 @@ impl<S: Shared> Broker<S> {
         self.parked -= 1;
         self.claimed += 1;
         self.counters.attempts += 1;
-        self.times.matching.record(now.us_since(offer.since));
+        let match_us = now.us_since(offer.since);
+        if match_us > 0 {
+            self.times.matching.record(match_us);
+        }
         self.times.waited.record(now.us_since(poll.since));
         self.counters.bytes_out += offer.payload.bytes().len() as u64;
         self.pools.get_mut(poll.pool).claimed += 1;
@@ -214,9 +217,7 @@ impl<S: Shared> Broker<S> {
     /// Gives back what a claim held.
     pub(super) fn drop_claim(&mut self, claim: &Claim) {
         self.claimed -= 1;
-        let pool = self.pools.get_mut(claim.poll.pool);
-        pool.claimed -= 1;
-        pool.held -= 1;
+        self.pools.get_mut(claim.poll.pool).claimed -= 1;
         self.pools.unpin(claim.poll.pool);
         self.instances.release(claim.poll.instance);
     }

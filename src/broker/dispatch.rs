@@ -23,21 +23,21 @@ use std::sync::Arc;
 
 impl<S: Shared> Broker<S> {
     /// A dispatch's body is complete: match it.
-    pub(super) fn dispatch(&mut self, now: Time, slot: u32, body: &[u8], traceparent: Option<Box<str>>) {
+    pub(super) fn dispatch(&mut self, now: Time, slot: u32, body: &[u8]) {
         let dispatch = match json::parse_dispatch(body) {
             Ok(dispatch) => dispatch,
             Err(error) => return self.reject_dispatch(now, slot, &error),
         };
         if self.drain.is_some() {
             self.conns.at(slot).persistence = Persistence::Close;
-            return self.answer_unplaced(now, slot, None, MissReason::Draining, traceparent);
+            return self.answer_unplaced(now, slot, None, MissReason::Draining);
         }
         let Some(pool) = self.pools.pin(dispatch.key()) else {
-            return self.answer_unplaced(now, slot, None, MissReason::KeyLimit, traceparent);
+            return self.answer_unplaced(now, slot, None, MissReason::KeyLimit);
         };
         if self.choose_poll(now, pool).is_none() && self.other_holders(pool).0 == 0 {
             let reason = self.miss_reason(pool);
-            self.answer_unplaced(now, slot, Some(pool), reason, traceparent);
+            self.answer_unplaced(now, slot, Some(pool), reason);
             return self.pools.unpin(pool);
         }
         let verdict = Verdict {
@@ -48,7 +48,7 @@ impl<S: Shared> Broker<S> {
             attempts_left: self.settings.attempts_max,
             tried: CoreSet::default().with(self.core),
             attempted: false,
-            traceparent,
+            traceparent: self.traceparent.take(),
         };
         self.timers.arm(slot, verdict.deadline);
         self.verdicts += 1;
@@ -156,30 +156,29 @@ impl<S: Shared> Broker<S> {
 
     fn answer(&mut self, now: Time, slot: u32, end: DispatchEnd) {
         let state = std::mem::replace(&mut self.conns.at(slot).state, State::Idle);
-        let State::Verdict(verdict) = state else { return };
+        let State::Verdict(mut verdict) = state else { return };
         self.verdicts -= 1;
-        let attempts = self.settings.attempts_max - verdict.attempts_left;
-        self.tell(Some(verdict.pool), end, now.us_since(verdict.since), attempts, verdict.traceparent);
+        if self.dispatch_events > 0 {
+            let attempts = self.settings.attempts_max - verdict.attempts_left;
+            let traceparent = verdict.traceparent.take();
+            self.tell(Some(verdict.pool), end, now.us_since(verdict.since), attempts, traceparent);
+        }
         self.conclude(now, slot, Some(verdict.pool), end);
         self.pools.unpin(verdict.pool);
     }
 
     /// Answers a dispatch that never got as far as waiting for a verdict.
-    fn answer_unplaced(
-        &mut self,
-        now: Time,
-        slot: u32,
-        pool: Option<PoolId>,
-        reason: MissReason,
-        traceparent: Option<Box<str>>,
-    ) {
+    fn answer_unplaced(&mut self, now: Time, slot: u32, pool: Option<PoolId>, reason: MissReason) {
         let end = DispatchEnd::Missed(reason);
-        self.tell(pool, end, 0, 0, traceparent);
+        if self.dispatch_events > 0 {
+            let traceparent = self.traceparent.take();
+            self.tell(pool, end, 0, 0, traceparent);
+        }
         self.conclude(now, slot, pool, end);
     }
 
-    /// Tells of a dispatch, if somebody watches. What nobody watches costs a comparison.
-    #[inline]
+    /// Tells of a dispatch; somebody watches.
+    #[cold]
     fn tell(
         &mut self,
         pool: Option<PoolId>,
@@ -188,12 +187,10 @@ impl<S: Shared> Broker<S> {
         attempts: u8,
         traceparent: Option<Box<str>>,
     ) {
-        if self.dispatch_events > 0 {
-            self.dispatch_events -= 1;
-            let key = pool.map(|pool| self.pools.get(pool).key().clone());
-            let event = DispatchEvent { key, end, took_us, attempts, traceparent };
-            self.outputs.push_back(Output::Event(Event::Dispatch(Box::new(event))));
-        }
+        self.dispatch_events -= 1;
+        let key = pool.map(|pool| self.pools.get(pool).key().clone());
+        let event = DispatchEvent { key, end, took_us, attempts, traceparent };
+        self.outputs.push_back(Output::Event(Event::Dispatch(Box::new(event))));
     }
 
     fn conclude(&mut self, now: Time, slot: u32, pool: Option<PoolId>, end: DispatchEnd) {

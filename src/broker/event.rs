@@ -179,9 +179,19 @@ pub enum Event {
     },
 }
 
+/// The `traceparent` of a request's head, which is well-formed; the first, if there are several.
+#[cold]
+pub fn traceparent_of(head: &[u8]) -> Option<&str> {
+    const NAME: &[u8] = b"traceparent:";
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let line =
+        lines.find(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))?;
+    traceparent(line[NAME.len()..].trim_ascii())
+}
+
 /// `traceparent` if it is one: version, trace id, parent id and flags in lower-case hex, neither id
 /// all zero (W3C Trace Context, 3.2.2). Later versions may append fields, which are cut off.
-pub fn traceparent(value: &[u8]) -> Option<&str> {
+fn traceparent(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value.get(..55)?).ok()?;
     let hex = |part: &str, len: usize| {
         part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

@@ -30,6 +30,12 @@ impl Histogram {
         self.sum_us = self.sum_us.wrapping_add(us);
     }
 
+    /// Counts `count` equal durations.
+    pub fn record_many(&mut self, us: u64, count: u64) {
+        self.counts[bucket_of(us)] += count;
+        self.sum_us = self.sum_us.wrapping_add(us.wrapping_mul(count));
+    }
+
     /// Durations counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

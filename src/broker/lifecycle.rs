@@ -1,7 +1,7 @@
 //! Drain, cordon and report: what the control plane asks of a core.
 
 use super::Broker;
-use super::conn::State;
+use super::conn::{Poll, State};
 use super::event::PollEnd;
 use super::io::{Output, Shared};
 use super::pool::Pool;
@@ -63,22 +63,20 @@ impl<S: Shared> Broker<S> {
             only.cover(deployment, instance) && !self.cordons.cover(deployment, instance)
         });
         for slot in freed {
-            self.no_longer_cordoned(slot);
-            if let State::Waiting(poll) = &self.conns.peek(slot).state
-                && !poll.indexed
-                && now < poll.offer_until
-            {
+            let State::Waiting(poll) = &mut self.conns.at(slot).state else { continue };
+            if poll.indexed {
+                continue;
+            }
+            let was_cordoned = std::mem::take(&mut poll.cordoned);
+            let Poll { pool, offer_until, .. } = *poll;
+            let pool = self.pools.get_mut(pool);
+            pool.cordoned -= u32::from(was_cordoned);
+            pool.ending += u32::from(was_cordoned);
+            if now < offer_until {
+                pool.ending -= 1;
                 self.index(slot);
                 self.arm_poll(slot);
             }
-        }
-    }
-
-    fn no_longer_cordoned(&mut self, slot: u32) {
-        if let State::Waiting(poll) = &mut self.conns.at(slot).state
-            && std::mem::take(&mut poll.cordoned)
-        {
-            self.pools.get_mut(poll.pool).cordoned -= 1;
         }
     }
 
@@ -110,7 +108,7 @@ impl<S: Shared> Broker<S> {
         for (index, slot) in held.into_iter().enumerate() {
             let State::Waiting(poll) = self.conns.peek(slot).state else { continue };
             if poll.indexed {
-                self.park(slot);
+                self.retire(slot);
             }
             let in_turn = now.plus_us(drain_us * index as u64 / count);
             self.timers.arm(slot, in_turn.min(self.expiry(&poll)));
@@ -155,7 +153,7 @@ impl<S: Shared> Broker<S> {
             waiting: self.waiting() as u64,
             claimed: self.claimed as u64,
             counters: self.counters.clone(),
-            times: self.times.clone(),
+            times: self.times.with_immediate(self.counters.attempts),
             keys,
             next_page,
             cordons: self.cordons.0.iter().cloned().collect(),
@@ -179,9 +177,9 @@ impl<S: Shared> Broker<S> {
             version: key.version.to_owned(),
             cpu: key.cpu.get(),
             memory: key.memory.get(),
-            waiting: u64::from(pool.held),
+            waiting: pool.held() as u64,
             claimed: u64::from(pool.claimed),
-            ending: u64::from(pool.ending()),
+            ending: u64::from(pool.ending),
             cordoned: u64::from(pool.cordoned),
             hits: pool.hits,
             misses: pool.misses,
@@ -225,7 +223,7 @@ impl<S: Shared> Broker<S> {
         }
         let in_pools: usize = self.pools.iter().map(|pool| pool.waiting()).sum();
         assert_eq!(in_pools, self.indexed, "pools");
-        let held: usize = self.pools.iter().map(|pool| pool.held as usize).sum();
+        let held: usize = self.pools.iter().map(Pool::held).sum();
         assert_eq!(held, self.waiting(), "held");
         let related: u32 = self.bucket_counts[self.shared.buckets()..].iter().sum();
         let indexed_pools = self.pools.iter().filter(|pool| pool.waiting() > 0).count();

@@ -67,6 +67,8 @@ pub struct Broker<S: Shared> {
     times: Times,
     /// Dispatches that may still be told of before the control plane renews this.
     dispatch_events: u32,
+    /// Of the dispatch that is being taken in, if it may be told of.
+    traceparent: Option<Box<str>>,
     indexed: usize,
     claimed: usize,
     verdicts: usize,
@@ -98,6 +100,7 @@ impl<S: Shared> Broker<S> {
             counters: Counters::default(),
             times: Times::default(),
             dispatch_events: if settings.events { u32::MAX } else { 0 },
+            traceparent: None,
             indexed: 0,
             claimed: 0,
             verdicts: 0,

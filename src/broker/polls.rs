@@ -39,12 +39,11 @@ impl<S: Shared> Broker<S> {
         };
         self.counters.polls += 1;
         self.parked += 1;
-        let held = self.pools.get_mut(pool);
-        held.held += 1;
-        held.cordoned += u32::from(cordoned);
         self.conns.at(slot).state = State::Waiting(poll);
         if !cordoned {
             self.index(slot);
+        } else {
+            self.pools.get_mut(pool).cordoned += 1;
         }
         self.arm_poll(slot);
         self.emit(|broker| Event::PollHeld {
@@ -79,6 +78,14 @@ impl<S: Shared> Broker<S> {
         self.leave_index(slot, pool);
     }
 
+    /// Parks a poll that will not be offered a run any more.
+    pub(super) fn retire(&mut self, slot: u32) {
+        self.park(slot);
+        if let State::Waiting(poll) = &self.conns.peek(slot).state {
+            self.pools.get_mut(poll.pool).ending += 1;
+        }
+    }
+
     /// The index's side of a poll's leaving it.
     fn leave_index(&mut self, slot: u32, pool: super::pool::PoolId) {
         self.indexed -= 1;
@@ -98,10 +105,10 @@ impl<S: Shared> Broker<S> {
             self.leave_index(slot, poll.pool);
         } else {
             self.parked -= 1;
+            let pool = self.pools.get_mut(poll.pool);
+            let parked = if poll.cordoned { &mut pool.cordoned } else { &mut pool.ending };
+            *parked -= 1;
         }
-        let pool = self.pools.get_mut(poll.pool);
-        pool.held -= 1;
-        pool.cordoned -= u32::from(poll.cordoned);
         self.pools.unpin(poll.pool);
         self.instances.release(poll.instance);
     }
@@ -148,7 +155,7 @@ impl<S: Shared> Broker<S> {
         }
         if poll.indexed && now >= poll.offer_until {
             self.counters.polls_guarded += 1;
-            self.park(slot);
+            self.retire(slot);
         } else if poll.indexed && !poll.measured {
             self.outputs.push_back(Output::Probe { conn });
             // The answer re-arms; if none came, the guard holds without the correction.

@@ -38,11 +38,11 @@ pub struct Pool {
     /// Polls and dispatches that hold this pool's id.
     pins: u32,
     relation_hashes: [u64; Relation::ALL.len()],
-    /// Polls held: in the index, parked or claimed.
-    pub held: u32,
     /// Polls claimed by a dispatch and not yet confirmed.
     pub claimed: u32,
-    /// Polls held under a cordon.
+    /// Polls held in their last moments, out of the index.
+    pub ending: u32,
+    /// Polls held under a cordon, out of the index.
     pub cordoned: u32,
     /// Dispatches answered true.
     pub hits: u64,
@@ -71,9 +71,9 @@ impl Pool {
         self.relation_hashes[relation as usize]
     }
 
-    /// Polls that are held in their last moments.
-    pub fn ending(&self) -> u32 {
-        self.held.saturating_sub(self.claimed + self.cordoned + self.waiting() as u32)
+    /// Polls held: in the index, claimed or parked.
+    pub fn held(&self) -> usize {
+        self.waiting() + (self.claimed + self.ending + self.cordoned) as usize
     }
 
     /// Polls in the index.
@@ -134,8 +134,8 @@ impl Pools {
             waiting: List::default(),
             pins: 1,
             relation_hashes: key.relation_hashes(&self.hasher),
-            held: 0,
             claimed: 0,
+            ending: 0,
             cordoned: 0,
             hits: 0,
             misses: 0,
@@ -235,8 +235,7 @@ impl Pools {
 
     /// Nobody waits in any pool, and none is pinned.
     pub fn is_idle(&self) -> bool {
-        self.idle.len() == self.pools.len()
-            && self.iter().all(|pool| pool.waiting() == 0 && pool.held == 0 && pool.cordoned == 0)
+        self.idle.len() == self.pools.len() && self.iter().all(|pool| pool.held() == 0)
     }
 
     /// Number of keys remembered.

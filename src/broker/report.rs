@@ -76,6 +76,15 @@ pub struct Times {
     pub turns: Histogram,
 }
 
+impl Times {
+    /// With those of all `attempts` that took 0, which are not recorded one by one.
+    pub fn with_immediate(&self, attempts: u64) -> Times {
+        let mut times = self.clone();
+        times.matching.record_many(0, attempts - self.matching.count());
+        times
+    }
+}
+
 /// One key on one core.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyReport {

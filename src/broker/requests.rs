@@ -136,7 +136,7 @@ impl<S: Shared> Broker<S> {
         let conn = self.conns.at(slot);
         conn.persistence = head.persistence();
         let result = contract::route(&head, conn.side, self.settings.dispatch_on_runner_side)
-            .and_then(|route| self.run(now, slot, route, &head, behind));
+            .and_then(|route| self.run(now, slot, route, &head, bytes, behind));
         match result {
             Ok(used) => used,
             Err(rejection) => {
@@ -152,9 +152,13 @@ impl<S: Shared> Broker<S> {
         slot: u32,
         route: Route,
         head: &Head<'_>,
+        bytes: &[u8],
         behind: &[u8],
     ) -> Result<usize, Rejection> {
         if route == Route::Dispatch {
+            if self.dispatch_events > 0 {
+                self.traceparent = event::traceparent_of(bytes).map(Box::from);
+            }
             let begun = self.begin_body(now, slot, head, behind);
             self.counters.dispatches_rejected += u64::from(begun.is_err());
             return begun;
@@ -191,25 +195,24 @@ impl<S: Shared> Broker<S> {
         head: &Head<'_>,
         behind: &[u8],
     ) -> Result<usize, Rejection> {
-        let traceparent = self.traceparent_of(head);
         let body = match head.framing {
             Framing::Length(length) if length > self.settings.body_bytes_max as u64 => {
                 return Err(Rejection::new(413, "the body is longer than this broker takes"));
             }
             Framing::Length(length) if behind.len() as u64 >= length => {
                 let length = length as usize;
-                self.dispatch(now, slot, &behind[..length], traceparent);
+                self.dispatch(now, slot, &behind[..length]);
                 return Ok(length);
             }
             Framing::Length(length) => {
                 let length = length as usize;
                 let received = Vec::with_capacity(length.min(BODY_RESERVE_BYTES_MAX));
-                Body::Length { received, length, traceparent }
+                Body::Length { received, length, traceparent: self.traceparent.take() }
             }
             _ => Body::Chunked {
                 received: Vec::new(),
                 decoder: ChunkedDecoder::new(self.settings.head_bytes_max),
-                traceparent,
+                traceparent: self.traceparent.take(),
             },
         };
         let conn = self.conns.id(slot);
@@ -221,15 +224,6 @@ impl<S: Shared> Broker<S> {
             self.conns.at(slot).state = State::Body(Box::new(body));
         }
         Ok(0)
-    }
-
-    /// The dispatch's `traceparent`, if the dispatch may be told of.
-    #[inline]
-    fn traceparent_of(&self, head: &Head<'_>) -> Option<Box<str>> {
-        if self.dispatch_events == 0 {
-            return None;
-        }
-        head.traceparent.and_then(event::traceparent).map(Box::from)
     }
 
     /// More of a dispatch's body. Answers how many bytes of `input` belong to it.
@@ -256,7 +250,8 @@ impl<S: Shared> Broker<S> {
         if done {
             let (Body::Length { received, traceparent, .. } | Body::Chunked { received, traceparent, .. }) =
                 *body;
-            self.dispatch(now, slot, &received, traceparent);
+            self.traceparent = traceparent;
+            self.dispatch(now, slot, &received);
         } else {
             self.conns.at(slot).state = State::Body(body);
         }

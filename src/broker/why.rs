@@ -18,7 +18,7 @@ impl<S: Shared> Broker<S> {
         if pool.cordoned > 0 || self.cordons.cover_deployment(pool.key_ref().deployment) {
             return MissReason::Cordoned;
         }
-        if pool.held > pool.claimed {
+        if pool.held() > pool.claimed as usize {
             return MissReason::Ending;
         }
         let somebody = |relation| self.shared.holders(self.relation_bucket(id, relation)).0 != 0;

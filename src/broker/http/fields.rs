@@ -8,7 +8,6 @@ use crate::broker::contract::TriggerFields;
 #[derive(Default)]
 pub(super) struct Fields<'b> {
     pub(super) trigger: TriggerFields<'b>,
-    pub(super) traceparent: Option<&'b [u8]>,
     host: Option<&'b [u8]>,
     content_length: Option<u64>,
     coding: Coding,
@@ -36,10 +35,6 @@ impl<'b> Fields<'b> {
             6 if is("expect") => self.expect(value),
             10 if is("connection") => {
                 self.connection(value);
-                Ok(())
-            }
-            11 if is("traceparent") => {
-                self.traceparent = Some(value);
                 Ok(())
             }
             14 if is("content-length") => self.content_length(value),

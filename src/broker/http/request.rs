@@ -27,8 +27,6 @@ pub struct Head<'b> {
     pub framing: Framing,
     /// The client waits for a 100 (Continue) before it sends its body (RFC 9110 section 10.1.1).
     pub expect_continue: bool,
-    /// `traceparent`, as sent; the last, if there are several.
-    pub traceparent: Option<&'b [u8]>,
     /// Trigger.dev's own fields.
     pub trigger: TriggerFields<'b>,
 }
@@ -125,7 +123,6 @@ pub fn parse_head(head: &[u8]) -> Result<Head<'_>, Rejection> {
         keep_alive: fields.keep_alive(version),
         framing,
         expect_continue: fields.expect_continue(version, framing),
-        traceparent: fields.traceparent,
         trigger: fields.trigger,
     })
 }
