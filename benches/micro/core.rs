@@ -92,7 +92,7 @@ impl Engine {
                 SendConfirm::None => {}
                 SendConfirm::Acked => self.facts.push_back(Input::Acked { conn }),
                 SendConfirm::Closed => {
-                    let facts = Some(TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 100, fin: true });
+                    let facts = Some(TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 100, fin: false });
                     self.facts.push_back(Input::PeerClosed { conn, facts });
                 }
             }

@@ -10,7 +10,8 @@
 //! Proof, by mode:
 //! - `read`: the peer's FIN with nothing of ours unacknowledged and no error. A Linux peer that
 //!   closes with unread data sends a reset instead, and one that had closed before answers our data
-//!   with a reset; so a clean FIN after our last byte means that the process read every byte.
+//!   with a reset; so a clean FIN after our last byte means that the process read every byte. Our own
+//!   FIN goes with that byte, which makes the connection's end cheap.
 //! - `ack`: the acknowledgement of the last byte (or the proof of `read`).
 //! - `write`: our kernel took the bytes.
 //!

@@ -84,7 +84,8 @@ pub enum Input<'a> {
         conn: ConnId,
     },
     /// The peer's FIN: it sends no more. `facts` were taken after it was seen; `None` if there was
-    /// no `Send` whose delivery is in question.
+    /// no `Send` whose delivery is in question. As long as bytes of one are unacknowledged it may be
+    /// told again, with what the kernel knows by then.
     PeerClosed {
         /// By whom.
         conn: ConnId,
@@ -121,7 +122,8 @@ pub enum SendConfirm {
     None,
     /// Report [`Input::Acked`].
     Acked,
-    /// Report facts with the [`Input::PeerClosed`] that follows.
+    /// It is the connection's last: a FIN goes with its last byte. Report facts with the
+    /// [`Input::PeerClosed`] that follows.
     Closed,
 }
 

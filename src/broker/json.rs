@@ -258,6 +258,8 @@ impl Field {
 }
 
 #[cfg(test)]
+mod naive;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod tests;

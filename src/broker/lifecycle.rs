@@ -17,8 +17,10 @@ pub struct Drain {
 }
 
 impl Drain {
-    pub(super) fn next_deadline(&self) -> Option<Time> {
-        (!self.finished).then_some(self.ends_at)
+    /// With nobody left there is nothing to wait for: the next tick ends it.
+    pub(super) fn next_deadline(&self, open_count: usize) -> Option<Time> {
+        let at = if open_count == 0 { Time::default() } else { self.ends_at };
+        (!self.finished).then_some(at)
     }
 }
 

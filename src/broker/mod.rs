@@ -148,7 +148,7 @@ impl<S: Shared> Broker<S> {
 
     /// When [`Broker::tick`] must be called at the latest.
     pub fn next_deadline(&self) -> Option<Time> {
-        let drain = self.drain.as_ref().and_then(|drain| drain.next_deadline());
+        let drain = self.drain.as_ref().and_then(|drain| drain.next_deadline(self.conns.open_count()));
         match (self.timers.next_deadline(), drain) {
             (Some(timer), Some(drain)) => Some(timer.min(drain)),
             (timer, drain) => timer.or(drain),

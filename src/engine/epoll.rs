@@ -424,9 +424,11 @@ fn socket(sockets: &mut Slab<Socket>, conn: ConnId) -> Option<&mut Socket> {
     sockets.get_mut(conn.slot as usize).filter(|socket| socket.generation == conn.generation)
 }
 
+/// Where bytes are unacknowledged still, what follows is told in the same way: their acknowledgement
+/// ends a connection that both sides have closed, which is an event.
 fn peer_closed(socket: &mut Socket, conn: ConnId) -> Fact {
     let facts = socket.in_question.then(|| tcp_facts(socket));
-    socket.in_question = false;
+    socket.in_question = facts.is_some_and(|facts| facts.unacked_bytes > 0);
     Fact::PeerClosed { conn, facts }
 }
 

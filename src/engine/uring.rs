@@ -184,6 +184,9 @@ impl Uring {
         // SAFETY: the payload, and the message, stand in `sends` until the last completion.
         unsafe {
             match &outgoing.stamped {
+                None if outgoing.last => {
+                    self.ring.send_held(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn));
+                }
                 None => self.ring.send(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn)),
                 Some(message) => {
                     let header = message.of(&rest[pieces.into()..]);
@@ -376,6 +379,9 @@ impl Uring {
         if failed {
             return self.facts.push_back(Fact::Reset(conn));
         }
+        if outgoing.last {
+            socket.shut_down();
+        }
         self.facts.push_back(Fact::Sent(conn));
         if socket.acks.as_mut().is_some_and(|acks| std::mem::take(&mut acks.early)) {
             self.facts.push_back(Fact::Acked(conn));
@@ -478,7 +484,7 @@ impl Engine for Uring {
             Some(Err(_)) => return self.facts.push_back(Fact::Reset(conn)),
         };
         let stamped = acked.then(|| self.messages.take(Message::new));
-        let index = self.sends.insert(Outgoing::new(payload, stamped));
+        let index = self.sends.insert(Outgoing::new(payload, stamped, confirm == SendConfirm::Closed));
         if let Some(socket) = self.sockets.open_one(conn) {
             socket.send = index as u32;
         }
@@ -510,9 +516,7 @@ impl Engine for Uring {
 
     fn shutdown(&mut self, conn: ConnId) {
         if let Some(socket) = self.sockets.open_one(conn) {
-            // Not through the ring, which would hand it to a thread. A connection that is gone already
-            // will say so itself.
-            let _ = socket2::SockRef::from(&socket.fd()).shutdown(std::net::Shutdown::Write);
+            socket.shut_down();
         }
     }
 

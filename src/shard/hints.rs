@@ -1,8 +1,8 @@
 //! What all cores share: hints, and the count of connections. Nothing here is ever locked.
 
+use super::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::broker::io::{CoreSet, HINT_KINDS, Shared};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Buckets of key hashes. A collision costs one message that finds nothing.
 const BUCKETS: usize = 4096;
@@ -12,20 +12,29 @@ const BUCKETS: usize = 4096;
 pub struct Hints(Arc<Table>);
 
 struct Table {
+    /// Of keys, then as many of each relation.
     buckets: Vec<AtomicU64>,
+    key_buckets: usize,
     connections: AtomicUsize,
 }
 
 impl Default for Hints {
     fn default() -> Self {
-        let buckets = (0..HINT_KINDS * BUCKETS).map(|_| AtomicU64::new(0)).collect();
-        Hints(Arc::new(Table { buckets, connections: AtomicUsize::new(0) }))
+        Hints::with_buckets(BUCKETS)
+    }
+}
+
+impl Hints {
+    /// An empty table of so many buckets of keys, a power of two.
+    pub fn with_buckets(count: usize) -> Self {
+        let buckets = (0..HINT_KINDS * count).map(|_| AtomicU64::new(0)).collect();
+        Hints(Arc::new(Table { buckets, key_buckets: count, connections: AtomicUsize::new(0) }))
     }
 }
 
 impl Shared for Hints {
     fn buckets(&self) -> usize {
-        BUCKETS
+        self.0.key_buckets
     }
 
     // A core announces before anything else that it does with the poll (its runner's next read,

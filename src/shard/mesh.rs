@@ -7,12 +7,11 @@
 //! The queues are unbounded by type and bounded by use: a core has at most one offer and one
 //! verdict under way per open dispatch connection.
 
+use super::sync::{AtomicBool, Ordering, Receiver, Sender, fence, unbounded};
 use crate::broker::io::MeshMessage;
 use crate::broker::report::{Command, CoreReport};
 use crate::engine::Wake;
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// Where a command's report goes. Called on the shard's thread; must not block.
 pub type Reply = Box<dyn Fn(CoreReport) + Send>;
@@ -64,8 +63,9 @@ impl Address {
             return;
         }
         fence(Ordering::SeqCst);
-        // Many senders, one wake-up: the first to disarm does it.
-        if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Relaxed) {
+        // Many senders, one wake-up: the first to disarm does it. Who comes too late writes nothing.
+        let disarm = || self.armed.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed);
+        if self.armed.load(Ordering::Relaxed) && disarm().is_ok() {
             self.waker.wake();
         }
     }

@@ -6,6 +6,7 @@ mod error;
 pub mod events;
 pub mod hints;
 pub mod mesh;
+mod sync;
 pub mod worker;
 
 pub use error::StartError;

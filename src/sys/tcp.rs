@@ -44,14 +44,19 @@ pub struct TcpExtras {
     pub fin: bool,
 }
 
-/// include/net/tcp_states.h
+/// include/net/tcp_states.h: the states behind a peer's FIN. CLOSE is behind a reset too, which is
+/// found by its error.
+const STATES_WITH_FIN: [u8; 4] = [TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING];
+const TCP_CLOSE: u8 = 7;
 const TCP_CLOSE_WAIT: u8 = 8;
+const TCP_LAST_ACK: u8 = 9;
+const TCP_CLOSING: u8 = 11;
 
 /// What TCP_INFO knows besides; nothing of a connection that can't be asked any more.
 pub fn tcp_extras(fd: BorrowedFd<'_>) -> TcpExtras {
     tcp_info(fd).map_or_else(
         |_| TcpExtras::default(),
-        |info| TcpExtras { rtt_us: info.rtt, fin: info.state == TCP_CLOSE_WAIT },
+        |info| TcpExtras { rtt_us: info.rtt, fin: STATES_WITH_FIN.contains(&info.state) },
     )
 }
 
@@ -156,6 +161,15 @@ pub fn stamped_message(part: &mut libc::iovec) -> libc::msghdr {
     message.msg_controllen = size_of::<AckStamp>() as _;
     message
 }
+
+/// Sends without blocking; what does not fill a segment is held back for the FIN that follows at once,
+/// so that both go together (MSG_MORE, send(2)).
+pub fn send_held(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    socket2::SockRef::from(&fd).send_with_flags(bytes, HELD)
+}
+
+/// Flags of a send as [`send_held`] does it.
+pub const HELD: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_MORE;
 
 /// Sends without blocking and asks for the acknowledgement of the last byte taken.
 pub fn send_stamped(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {

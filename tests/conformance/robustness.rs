@@ -199,7 +199,7 @@ fn greedy_pipeliners() {
 /// A run that its runner does not read: given up in time, and nothing of it stays.
 #[test]
 fn a_runner_that_does_not_read() {
-    let broker = Broker::start("--workers 1");
+    let broker = Broker::start("--workers 1 --read-timeout 1s --ack-timeout 300ms");
     let key = Key::fresh();
     // Far less room than the run needs: it stays in the broker's kernel and in the broker.
     let mut deaf: Vec<Client> = (0..2).map(|_| Client::connect_narrow(broker.runner)).collect();

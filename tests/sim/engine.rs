@@ -309,6 +309,9 @@ impl Sockets {
             return None;
         }
         conn.sent_untold = true;
+        if out.confirm == SendConfirm::Closed {
+            net.shutdown(conn.link, End::Broker);
+        }
         let end = net.socket(conn.link, End::Broker).out.len() as u64;
         conn.await_ack = (out.confirm == SendConfirm::Acked).then_some(end);
         self.stirred.insert(id.slot);

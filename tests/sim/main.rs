@@ -12,6 +12,8 @@ mod net;
 mod oracle;
 mod plan;
 mod plant;
+#[path = "../planting/mod.rs"]
+mod planting;
 mod rng;
 mod runners;
 mod supervisors;

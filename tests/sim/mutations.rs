@@ -1,15 +1,9 @@
-//! Bugs to plant: what stands in the source, and what stands there instead when the bug is in.
-//! `PLANTED` means "this bug is in now". White space does not count; each text must be there once.
+//! The bugs that the simulation must catch.
 
-pub struct Mutation {
-    pub name: &'static str,
-    pub file: &'static str,
-    pub from: &'static str,
-    pub to: &'static str,
-}
+use super::planting::Bug;
 
-const fn bug(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Mutation {
-    Mutation { name, file, from, to }
+const fn bug(name: &'static str, file: &'static str, from: &'static str, to: &'static str) -> Bug {
+    Bug { name, file, from, to }
 }
 
 const DELIVERY: &str = "src/broker/delivery.rs";
@@ -21,7 +15,7 @@ const CORE: &str = "src/broker/mod.rs";
 const TIMER: &str = "src/broker/timer.rs";
 const POOL: &str = "src/broker/pool.rs";
 
-pub const MUTATIONS: &[Mutation] = &[
+pub const MUTATIONS: &[Bug] = &[
     // Proof.
     bug(
         "a FIN is proof enough, bytes unacknowledged or not",

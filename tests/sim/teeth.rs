@@ -3,11 +3,12 @@
 //! The source stays as it is. A copy of it is made in which each bug is written behind a switch,
 //! and this test runs again there: one build for all bugs.
 
-use super::mutations::{MUTATIONS, Mutation};
+use super::mutations::MUTATIONS;
+use super::planting::{copy_dir, profile, read, with_bug, write};
 use super::{plant, run};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Seeds that a bug may survive.
@@ -50,7 +51,7 @@ fn bite_in_a_copy() {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("teeth");
     let _ = fs::remove_dir_all(&copy);
-    for part in ["src", "tests/sim"] {
+    for part in ["src", "tests/sim", "tests/planting"] {
         copy_dir(&tree.join(part), &copy.join(part));
     }
     // Another package, so that nothing of it is taken for the real one; no binary.
@@ -70,7 +71,10 @@ fn bite_in_a_copy() {
     write(&copy.join("tests/sim/plant.rs"), PLANT_RS);
     for mutation in MUTATIONS {
         let file = copy.join(mutation.file);
-        write(&file, &with_bug(&read(&file), mutation));
+        write(
+            &file,
+            &with_bug(&read(&file), mutation, &format!("crate::planted::planted({:?})", mutation.name)),
+        );
     }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target directory");
     let status = Command::new(env!("CARGO"))
@@ -93,17 +97,6 @@ fn bite_in_a_copy() {
     assert!(status.success(), "see above");
 }
 
-/// The profile that this test was built with, by the directory that it lies in.
-fn profile() -> String {
-    let exe = std::env::current_exe().expect("this test has a path");
-    let dir =
-        exe.parent().and_then(Path::parent).and_then(Path::file_name).expect("target/profile/deps/test");
-    match dir.to_string_lossy().as_ref() {
-        "debug" => "dev".into(),
-        other => other.into(),
-    }
-}
-
 /// A manifest without its `[[bin]]`, `[[test]]` and `[[bench]]` sections.
 fn without_targets(manifest: &str) -> String {
     let mut out = String::new();
@@ -120,52 +113,6 @@ fn without_targets(manifest: &str) -> String {
         }
     }
     out
-}
-
-fn with_bug(source: &str, mutation: &Mutation) -> String {
-    let Mutation { name, file, from, to } = mutation;
-    let mut found = (0..source.len())
-        .filter_map(|at| source.get(at..).and_then(|rest| prefix_len(rest, from)).map(|len| at..at + len));
-    let range = found
-        .next()
-        .unwrap_or_else(|| panic!("{name}: {file} has no `{from}`; say in mutations.rs what it has instead"));
-    assert!(found.next().is_none(), "{name}: {file} has `{from}` more than once");
-    let switch = format!("crate::planted::planted({name:?})");
-    format!("{}{}{}", &source[..range.start], to.replace("PLANTED", &switch), &source[range.end..])
-}
-
-/// How many bytes of `text` are `what`, white space aside.
-fn prefix_len(text: &str, what: &str) -> Option<usize> {
-    let mut wanted = what.chars().filter(|c| !c.is_whitespace()).peekable();
-    for (at, c) in text.char_indices() {
-        let Some(&next) = wanted.peek() else { return Some(at) };
-        if c == next {
-            wanted.next();
-        } else if !c.is_whitespace() || at == 0 {
-            return None;
-        }
-    }
-    wanted.peek().is_none().then_some(text.len())
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory is made");
-    let entries = fs::read_dir(from).expect("a directory is read");
-    for entry in entries.map(|entry| entry.expect("an entry is read")) {
-        let target: PathBuf = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy_dir(&entry.path(), &target),
-            false => write(&target, &read(&entry.path())),
-        }
-    }
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn write(path: &Path, text: &str) {
-    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 const PLANT_RS: &str = "pub const READY: bool = true;\npub use pilotlight::planted::plant;\n";

@@ -5,13 +5,14 @@ use crate::engine::stamps::Stamps;
 use crate::sys::tcp;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 
 /// What the kernel has not taken yet.
 pub struct Outgoing {
     payload: Payload,
     offset: usize,
-    stamped: bool,
+    confirm: SendConfirm,
     /// Plain bytes to send ahead of the stamped rest, one segment each; see [`Stamps::begin`].
     pieces: u8,
 }
@@ -27,7 +28,7 @@ pub enum Progress {
 impl Outgoing {
     /// A response of which nothing is sent yet.
     pub fn new(payload: Payload, confirm: SendConfirm) -> Outgoing {
-        Outgoing { payload, offset: 0, stamped: confirm == SendConfirm::Acked, pieces: 0 }
+        Outgoing { payload, offset: 0, confirm, pieces: 0 }
     }
 
     /// Bytes that the kernel has not taken.
@@ -37,17 +38,16 @@ impl Outgoing {
 
     /// Writes until all is taken or the socket's buffer is full.
     pub fn write(&mut self, stream: &TcpStream, stamps: &mut Option<Box<Stamps>>) -> io::Result<Progress> {
-        if self.stamped && self.offset == 0 {
+        if self.confirm == SendConfirm::Acked && self.offset == 0 {
             self.begin_stamped(stream, stamps)?;
         }
         while self.remaining() > 0 {
             let rest = &self.payload.bytes()[self.offset..];
-            let (attempted, result) = if self.pieces > 0 {
-                (1, (&*stream).write(&rest[..1]))
-            } else if self.stamped {
-                (rest.len(), tcp::send_stamped(stream.as_fd(), rest))
-            } else {
-                (rest.len(), (&*stream).write(rest))
+            let (attempted, result) = match self.confirm {
+                _ if self.pieces > 0 => (1, (&*stream).write(&rest[..1])),
+                SendConfirm::Acked => (rest.len(), tcp::send_stamped(stream.as_fd(), rest)),
+                SendConfirm::Closed => (rest.len(), tcp::send_held(stream.as_fd(), rest)),
+                SendConfirm::None => (rest.len(), (&*stream).write(rest)),
             };
             match result {
                 Ok(count) => {
@@ -64,6 +64,10 @@ impl Outgoing {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+        if self.confirm == SendConfirm::Closed {
+            // A connection that is gone already will say so itself.
+            let _ = stream.shutdown(Shutdown::Write);
         }
         Ok(Progress::Done)
     }

@@ -174,7 +174,15 @@ impl Ring {
     /// # Safety
     /// The bytes stay valid until the completion.
     pub unsafe fn send(&mut self, socket: BorrowedFd<'_>, bytes: *const u8, len: usize, op: Op) {
-        self.push(send(socket, bytes, len, op));
+        self.push(send(socket, bytes, len, libc::MSG_NOSIGNAL, op));
+    }
+
+    /// The same; what does not fill a segment is held back for the FIN that follows.
+    ///
+    /// # Safety
+    /// The bytes stay valid until the completion.
+    pub unsafe fn send_held(&mut self, socket: BorrowedFd<'_>, bytes: *const u8, len: usize, op: Op) {
+        self.push(send(socket, bytes, len, libc::MSG_NOSIGNAL | libc::MSG_MORE, op));
     }
 
     /// Sends `message`, or as much of it as fits, behind `pieces` single bytes from `first`; in this
@@ -196,7 +204,8 @@ impl Ring {
             .user_data(Op { kind: Kind::Send, conn }.user_data());
         let piece = |index: u8| {
             let op = Op { kind: Kind::Piece, conn };
-            send(socket, first.wrapping_add(index.into()), 1, op).flags(squeue::Flags::IO_LINK)
+            send(socket, first.wrapping_add(index.into()), 1, libc::MSG_NOSIGNAL, op)
+                .flags(squeue::Flags::IO_LINK)
         };
         match pieces {
             0 => self.push(rest),
@@ -255,10 +264,10 @@ impl Ring {
     }
 }
 
-fn send(socket: BorrowedFd<'_>, bytes: *const u8, len: usize, op: Op) -> squeue::Entry {
+fn send(socket: BorrowedFd<'_>, bytes: *const u8, len: usize, flags: i32, op: Op) -> squeue::Entry {
     // What exceeds the field is a short send, and continued like any other.
     let len = len.min(i32::MAX as usize) as u32;
-    opcode::Send::new(fd(socket), bytes, len).flags(libc::MSG_NOSIGNAL).build().user_data(op.user_data())
+    opcode::Send::new(fd(socket), bytes, len).flags(flags).build().user_data(op.user_data())
 }
 
 fn fd(of: BorrowedFd<'_>) -> Fd {

@@ -14,12 +14,14 @@ pub struct Outgoing {
     pub failed: bool,
     /// For a response whose acknowledgement is awaited.
     pub stamped: Option<Stable<Message>>,
+    /// Our FIN goes with its last byte.
+    pub last: bool,
 }
 
 impl Outgoing {
     /// A response of which nothing is sent yet.
-    pub fn new(payload: Payload, stamped: Option<Stable<Message>>) -> Outgoing {
-        Outgoing { payload, offset: 0, under_way: 0, failed: false, stamped }
+    pub fn new(payload: Payload, stamped: Option<Stable<Message>>, last: bool) -> Outgoing {
+        Outgoing { payload, offset: 0, under_way: 0, failed: false, stamped, last }
     }
 
     /// The bytes that the kernel has not taken.

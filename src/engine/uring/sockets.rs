@@ -6,6 +6,7 @@ use super::stable::Stable;
 use crate::broker::io::{ConnId, TcpFacts};
 use crate::engine::stamps::Stamps;
 use crate::sys::tcp;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// No send is under way.
@@ -63,6 +64,12 @@ impl Socket {
             Err(_) => (false, unsent),
         };
         TcpFacts { alive, unacked_bytes, rtt_us: 0, fin: false }
+    }
+
+    /// Sends our FIN. Not through the ring, which would hand it to a thread.
+    pub fn shut_down(&self) {
+        // A connection that is gone already will say so itself.
+        let _ = socket2::SockRef::from(&self.fd()).shutdown(Shutdown::Write);
     }
 
     /// An operation has come to its end.

@@ -4,7 +4,8 @@
 //! takes the next POST. What is left is what two reads and two writes cost on this kernel.
 //!
 //! - `--close`: the poll's answer says `Connection: close` and its connection is closed after it.
-//! - `--read`: the poll's answer says `Connection: close`, and the POST is answered when its client has closed.
+//! - `--read`: the poll's answer says `Connection: close` and ends with a FIN, and the POST is answered when its
+//!   client has closed too.
 //! - `--confirm`: the POST is answered when the poll's kernel has acknowledged the answer.
 //! - `--echo`: the poll is answered with the POST's body, so that a receipt can be told by its id.
 //! - `--scatter`: a pseudo-random poll is taken, not the newest: what cold sockets cost.
@@ -186,11 +187,12 @@ impl Floor {
             self.send_stamped(poll);
             return;
         }
-        socket::send(poll as i32, &self.answer);
         if self.options.read {
+            socket::send_last(poll as i32, &self.answer);
             self.conns[poll as usize].parked = fd as u32;
             return;
         }
+        socket::send(poll as i32, &self.answer);
         if self.options.close {
             socket::close(poll as i32);
         }

@@ -89,6 +89,15 @@ pub fn send(fd: i32, bytes: &[u8]) {
     unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
 }
 
+/// The last bytes, and the FIN in the same segment.
+pub fn send_last(fd: i32, bytes: &[u8]) {
+    // SAFETY: the kernel reads `bytes.len()` bytes. A failure shows on the next read.
+    unsafe {
+        libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_MORE);
+        libc::shutdown(fd, libc::SHUT_WR);
+    }
+}
+
 pub fn close(fd: i32) {
     // SAFETY: the caller owns the descriptor and forgets it.
     unsafe { libc::close(fd) };

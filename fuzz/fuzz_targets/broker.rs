@@ -1,0 +1,7 @@
+//! Whole input sequences through two cores and the mesh between them, held to what a naive watcher
+//! knows; the core's own recount runs after every call.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| pilotlight_fuzz::world::play(data));

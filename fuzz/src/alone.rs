@@ -1,0 +1,54 @@
+//! One core and one connection, whose every response is written at once.
+
+use crate::broker::Broker;
+use crate::broker::contract::Side;
+use crate::broker::http::response::CONTINUE;
+use crate::broker::io::{ConnId, Input, Output};
+use crate::broker::report::Counters;
+use crate::broker::settings::Confirm;
+use crate::broker::time::Time;
+use crate::shared::{OneThread, settings};
+
+/// What the peer sees, and what the core has counted.
+#[derive(Debug, PartialEq)]
+pub struct Answered {
+    /// All responses but 100 (Continue), which depends on how the request arrives.
+    pub responses: Vec<u8>,
+    /// How the connection ended, if it did.
+    pub end: Option<&'static str>,
+    /// Polls held.
+    pub waiting: usize,
+    pub counters: Counters,
+}
+
+/// Sends `request` in these pieces.
+pub fn answer<'r>(pieces: impl Iterator<Item = &'r [u8]>) -> Answered {
+    let conn = ConnId { slot: 0, generation: 1 };
+    let now = Time::from_ms(1_000);
+    let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    let mut broker = Broker::new(0, settings(Confirm::Write), hasher, OneThread::default());
+    broker.handle(now, Input::Accepted { conn, side: Side::Runner });
+    let mut answered =
+        Answered { responses: Vec::new(), end: None, waiting: 0, counters: Counters::default() };
+    for bytes in pieces {
+        broker.handle(now, Input::Received { conn, bytes });
+        while let Some(output) = broker.poll_output() {
+            match output {
+                Output::Send { payload, .. } => {
+                    if payload.bytes() != CONTINUE {
+                        answered.responses.extend_from_slice(payload.bytes());
+                    }
+                    broker.handle(now, Input::Sent { conn });
+                }
+                Output::Close { .. } => answered.end = Some("close"),
+                Output::Abort { .. } => answered.end = Some("abort"),
+                Output::Shutdown { .. } => answered.end = Some("shutdown"),
+                _ => {}
+            }
+        }
+    }
+    answered.waiting = broker.waiting();
+    // Of a connection that has ended, fewer bytes count the later they come.
+    answered.counters = Counters { bytes_in: 0, ..broker.counters().clone() };
+    answered
+}

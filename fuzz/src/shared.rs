@@ -1,0 +1,69 @@
+//! What cores share, on one thread; and settings to draw from.
+
+use crate::broker::io::{CoreSet, HINT_KINDS, Shared};
+use crate::broker::settings::{Confirm, MatchOrder, Settings};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+const BUCKETS: usize = 4;
+
+/// Hints and the count of connections.
+#[derive(Clone, Default)]
+pub struct OneThread(Rc<(RefCell<[u64; HINT_KINDS * BUCKETS]>, Cell<usize>)>);
+
+impl OneThread {
+    pub fn connections(&self) -> usize {
+        self.0.1.get()
+    }
+}
+
+impl Shared for OneThread {
+    fn buckets(&self) -> usize {
+        BUCKETS
+    }
+    fn announce(&self, bucket: usize, core: usize) {
+        self.0.0.borrow_mut()[bucket] |= 1 << core;
+    }
+    fn withdraw(&self, bucket: usize, core: usize) {
+        self.0.0.borrow_mut()[bucket] &= !(1 << core);
+    }
+    fn holders(&self, bucket: usize) -> CoreSet {
+        CoreSet(self.0.0.borrow()[bucket])
+    }
+    fn open_connection(&self, connections_max: usize) -> bool {
+        let open = self.0.1.get();
+        self.0.1.set(open + usize::from(open < connections_max));
+        open < connections_max
+    }
+    fn close_connection(&self) {
+        self.0.1.set(self.0.1.get() - 1);
+    }
+}
+
+/// The ordinary limits, with a confirmation.
+pub fn settings(confirm: Confirm) -> Settings {
+    Settings {
+        connection_timeout_ms: 30_000,
+        keepalive_ms: 300_000,
+        connections_max: 100,
+        keys_max: 100,
+        body_bytes_max: 1 << 16,
+        head_bytes_max: 4 << 10,
+        request_timeout_ms: 30_000,
+        idle_timeout_ms: 60_000,
+        preconnect_timeout_ms: 80_000,
+        write_timeout_ms: 10_000,
+        match_order: MatchOrder::Newest,
+        confirm,
+        ack_timeout_ms: 300,
+        read_timeout_ms: 1_000,
+        dispatch_timeout_ms: 2_000,
+        attempts_max: 3,
+        guard_ms: 500,
+        drain_time_ms: 5_000,
+        linger_ms: 1_000,
+        pipeline_bytes_max: 64 << 10,
+        events: true,
+        dispatch_on_runner_side: true,
+    }
+}

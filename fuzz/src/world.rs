@@ -1,0 +1,376 @@
+//! Two cores, their peers and the mesh, driven by decisions; and what must hold for a naive watcher.
+
+use crate::broker::Broker;
+use crate::broker::contract::Side;
+use crate::broker::io::{ConnId, Input, MeshMessage, Output, Payload, SendConfirm, TcpFacts};
+use crate::broker::report::{Command, KeyPage, Selector};
+use crate::broker::settings::{Confirm, MatchOrder, Settings};
+use crate::broker::time::Time;
+use crate::bytes::Bytes;
+use crate::shared::{OneThread, settings};
+use std::collections::{HashMap, VecDeque};
+
+const CORES: usize = 2;
+const SLOTS: usize = 6;
+/// Calls that one instant may need.
+const TICKS_MAX: usize = 1_000;
+
+/// A connection as its peer and its kernel know it.
+#[derive(Default)]
+struct Peer {
+    generation: u32,
+    open: bool,
+    /// A response is being written, and what was asked for behind it.
+    writing: Option<SendConfirm>,
+    /// `Acked` may come.
+    acked_due: bool,
+    /// A `Send` whose delivery is in question.
+    in_question: bool,
+    fin: bool,
+    probes: usize,
+    /// Sent nothing but whole, well-formed requests.
+    tame: bool,
+    polled: Vec<u8>,
+    /// Runs dispatched here and not answered, and since when the first can be expected to be.
+    asked: VecDeque<u32>,
+    since: Option<Time>,
+    /// The run that was written here last, and whether the kernel took all of it.
+    run: Option<(u32, bool)>,
+}
+
+#[derive(Default)]
+struct Run {
+    key: u8,
+    /// Where it was written.
+    holders: Vec<(usize, u32, u32)>,
+    /// Told to the core as delivered, in the sense of the mode.
+    proven: bool,
+}
+
+pub struct World {
+    cores: Vec<Broker<OneThread>>,
+    peers: Vec<Vec<Peer>>,
+    shared: OneThread,
+    settings: Settings,
+    now: Time,
+    mesh: [VecDeque<MeshMessage>; CORES],
+    runs: HashMap<u32, Run>,
+    next_run: u32,
+    draining: bool,
+}
+
+/// Plays all of `data`, then lets everybody leave: nothing may be left.
+pub fn play(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let mut world = World::new(&mut bytes);
+    while !bytes.is_empty() {
+        world.step(&mut bytes);
+    }
+    world.end();
+}
+
+impl World {
+    fn new(bytes: &mut Bytes<'_>) -> World {
+        let confirm = [Confirm::Read, Confirm::Ack, Confirm::Write][bytes.below(3)];
+        let settings = Settings {
+            match_order: if bytes.chance() { MatchOrder::Oldest } else { MatchOrder::Newest },
+            connections_max: 3 + bytes.below(12),
+            keys_max: 1 + bytes.below(3),
+            pipeline_bytes_max: 1 << (4 + bytes.below(12)),
+            attempts_max: 1 + bytes.below(3) as u8,
+            ..settings(confirm)
+        };
+        let shared = OneThread::default();
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        let core = |core| Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
+        World {
+            cores: (0..CORES).map(core).collect(),
+            peers: (0..CORES).map(|_| (0..SLOTS).map(|_| Peer::default()).collect()).collect(),
+            settings: settings.clone(),
+            shared: shared.clone(),
+            now: Time::from_ms(bytes.below(4) as u64 * 1_000),
+            mesh: Default::default(),
+            runs: HashMap::new(),
+            next_run: 1,
+            draining: false,
+        }
+    }
+
+    fn step(&mut self, bytes: &mut Bytes<'_>) {
+        let choice = bytes.byte();
+        let (core, slot) = (usize::from(choice >> 7), usize::from(choice >> 4 & 7) % SLOTS);
+        let peer = &mut self.peers[core][slot];
+        let conn = ConnId { slot: slot as u32, generation: peer.generation };
+        let open = peer.open;
+        match choice & 15 {
+            0 | 1 if !open && !self.draining => {
+                let generation = peer.generation + 1;
+                *peer = Peer { generation, open: true, tame: true, ..Peer::default() };
+                let conn = ConnId { slot: slot as u32, generation };
+                let side = if bytes.below(8) == 7 { Side::Dispatch } else { Side::Runner };
+                peer.tame = side == Side::Runner;
+                self.input(core, Input::Accepted { conn, side });
+            }
+            0..=3 if open && !peer.fin => self.request(core, slot, 2 * (choice & 1) + bytes.byte() % 2),
+            4 if open && !peer.fin => {
+                peer.tame = false;
+                let len = bytes.below(64);
+                self.input(core, Input::Received { conn, bytes: bytes.take(len) });
+            }
+            5 | 6 if open && peer.writing.is_some() => {
+                let confirm = peer.writing.take();
+                peer.acked_due = confirm == Some(SendConfirm::Acked);
+                peer.in_question |= confirm != Some(SendConfirm::None);
+                if let Some((run, sent)) = &mut peer.run {
+                    *sent = true;
+                    let run = *run;
+                    if self.settings.confirm == Confirm::Write {
+                        self.prove(run);
+                    }
+                }
+                self.input(core, Input::Sent { conn });
+            }
+            7 if open && peer.acked_due => {
+                peer.acked_due = false;
+                if let Some((run, _)) = peer.run {
+                    self.prove(run);
+                }
+                self.input(core, Input::Acked { conn });
+            }
+            8 if open && !peer.fin => {
+                peer.fin = true;
+                let facts = (peer.in_question || peer.writing.is_some()).then(|| facts(bytes, true));
+                self.weigh(core, slot, facts);
+                self.input(core, Input::PeerClosed { conn, facts });
+            }
+            9 if open => {
+                peer.open = false;
+                peer.asked.clear();
+                self.input(core, Input::Reset { conn });
+                // The core closes its end of it; nobody hears of it again.
+            }
+            10 if open && peer.probes > 0 => {
+                peer.probes -= 1;
+                let facts = facts(bytes, peer.fin);
+                self.weigh(core, slot, Some(facts));
+                self.input(core, Input::Probed { conn, facts });
+            }
+            11 => {
+                let ms = 1u64 << bytes.below(17);
+                self.pass(self.now.plus_ms(ms - 1 + bytes.below(3) as u64));
+            }
+            12 | 13 => self.deliver(core),
+            14 => self.command(core, bytes.byte()),
+            15 if peer.generation > 1 || !open && peer.generation > 0 => {
+                // Facts about an earlier user of the slot are nobody's.
+                let generation = peer.generation - u32::from(open);
+                let old = ConnId { slot: slot as u32, generation };
+                let before = self.cores[core].counters().clone();
+                self.cores[core].handle(self.now, Input::Received { conn: old, bytes: b"GET" });
+                self.cores[core].handle(self.now, Input::Sent { conn: old });
+                self.cores[core].handle(self.now, Input::PeerClosed { conn: old, facts: None });
+                self.cores[core].handle(self.now, Input::Reset { conn: old });
+                assert_eq!(self.cores[core].counters(), &before);
+                assert!(self.cores[core].poll_output().is_none());
+            }
+            _ => {}
+        }
+    }
+
+    /// A whole request: two keys to poll and to dispatch for.
+    fn request(&mut self, core: usize, slot: usize, which: u8) {
+        let key = which & 1;
+        let peer = &mut self.peers[core][slot];
+        let conn = ConnId { slot: slot as u32, generation: peer.generation };
+        let request = if which & 2 == 0 {
+            peer.polled.push(key);
+            format!(
+                "GET /warm-start HTTP/1.1\r\nHost: b\r\nx-trigger-deployment-id: d\r\n\
+                 x-trigger-deployment-version: {key}\r\nx-trigger-machine-cpu: 0.5\r\n\
+                 x-trigger-machine-memory: 1\r\nx-trigger-worker-instance-name: node-{key}\r\n\r\n"
+            )
+        } else {
+            let run = self.next_run;
+            self.next_run += 1;
+            self.runs.insert(run, Run { key, ..Run::default() });
+            let idle = peer.polled.is_empty() && peer.asked.is_empty() && peer.writing.is_none();
+            peer.since = (idle && peer.tame).then_some(self.now);
+            peer.asked.push_back(run);
+            let body = format!(
+                r##"{{"dequeuedMessage":{{"deployment":{{"friendlyId":"d"}},"backgroundWorker":{{"version":"{key}"}},"run":{{"id":"#{run:08}","machine":{{"cpu":5e-1,"memory":1.0}}}}}}}}"##
+            );
+            format!("POST /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        };
+        self.input(core, Input::Received { conn, bytes: request.as_bytes() });
+    }
+
+    fn command(&mut self, core: usize, which: u8) {
+        let selector = match which & 1 {
+            0 => Selector::Instance(format!("node-{}", which >> 1 & 1)),
+            _ => Selector::Deployment("d".into()),
+        };
+        let command = match which >> 2 {
+            0..=15 => Command::Cordon(selector),
+            16..=40 => Command::Uncordon(selector),
+            41..=60 => Command::Report {
+                keys: (which & 1 == 0).then(KeyPage::default),
+                dispatch_events: Some(u32::from(which)),
+            },
+            _ => {
+                self.draining = true;
+                Command::Drain
+            }
+        };
+        self.input(core, Input::Command(command));
+    }
+
+    /// The next message to `core` arrives.
+    fn deliver(&mut self, core: usize) {
+        if let Some(message) = self.mesh[core].pop_front() {
+            self.input(core, Input::Mesh { from: 1 - core, message });
+        }
+    }
+
+    /// Is the core about to be told that a run was delivered?
+    fn weigh(&mut self, core: usize, slot: usize, facts: Option<TcpFacts>) {
+        let peer = &self.peers[core][slot];
+        let (Some((run, true)), Some(facts)) = (peer.run, facts) else { return };
+        let read = self.settings.confirm == Confirm::Ack || peer.fin || facts.fin;
+        if facts.alive && facts.unacked_bytes == 0 && read && self.settings.confirm != Confirm::Write {
+            self.prove(run);
+        }
+    }
+
+    fn prove(&mut self, run: u32) {
+        if let Some(run) = self.runs.get_mut(&run) {
+            run.proven = true;
+        }
+    }
+
+    fn input(&mut self, core: usize, input: Input<'_>) {
+        self.cores[core].handle(self.now, input);
+        self.outputs(core);
+    }
+
+    fn outputs(&mut self, core: usize) {
+        while let Some(output) = self.cores[core].poll_output() {
+            match output {
+                Output::Send { conn, payload, confirm } => self.sends(core, conn, &payload, confirm),
+                Output::Close { conn } | Output::Abort { conn } => {
+                    let peer = self.peer(core, conn);
+                    peer.open = false;
+                    peer.asked.clear();
+                }
+                Output::Probe { conn } => self.peer(core, conn).probes += 1,
+                Output::Pause { conn } | Output::Resume { conn } | Output::Shutdown { conn } => {
+                    assert!(self.peer(core, conn).open);
+                }
+                Output::Mesh { to, message } => {
+                    assert_eq!(to, 1 - core);
+                    self.mesh[to].push_back(message);
+                }
+                Output::StopAccepting => assert!(self.draining),
+                Output::Drained => assert_eq!(self.cores[core].connections(), 0),
+                Output::Report(report) => assert!(report.claimed <= report.waiting),
+                Output::Event(_) => {}
+            }
+        }
+    }
+
+    fn peer(&mut self, core: usize, conn: ConnId) -> &mut Peer {
+        let peer = &mut self.peers[core][conn.slot as usize];
+        assert_eq!(peer.generation, conn.generation, "of nobody");
+        peer
+    }
+
+    fn sends(&mut self, core: usize, conn: ConnId, payload: &Payload, confirm: SendConfirm) {
+        let text = String::from_utf8_lossy(payload.bytes()).into_owned();
+        let peer = self.peer(core, conn);
+        assert!(peer.open, "a response to nobody");
+        assert!(peer.writing.is_none(), "two responses at once");
+        peer.writing = Some(confirm);
+        peer.run = None;
+        assert!(!peer.tame || text.starts_with("HTTP/1.1 200 "), "a refusal of a good request: {text}");
+        if let Some(at) = text.find("\"#").filter(|_| text.starts_with("HTTP/1.1 200 ")) {
+            let Some(run) = text.get(at + 2..at + 10).and_then(|digits| digits.parse().ok()) else { return };
+            return self.run_sent(core, conn, run);
+        }
+        if !peer.tame || !text.contains("didWarmStart") {
+            return;
+        }
+        let run = peer.asked.pop_front().expect("an answer to nothing");
+        peer.since = None;
+        assert!(!text.contains("true") || self.runs[&run].proven, "true before it is proven");
+    }
+
+    fn run_sent(&mut self, core: usize, conn: ConnId, id: u32) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        for (core, slot, generation) in &run.holders {
+            let holder = &self.peers[*core][*slot as usize];
+            assert!(holder.generation != *generation || !holder.open, "with two runners at once");
+        }
+        assert!(!run.proven, "delivered again");
+        run.holders.push((core, conn.slot, conn.generation));
+        assert!(run.holders.len() <= usize::from(self.settings.attempts_max), "too many attempts");
+        let key = run.key;
+        let peer = self.peer(core, conn);
+        assert!(!peer.tame || peer.polled.contains(&key), "a run for another key");
+        peer.run = Some((id, false));
+    }
+
+    /// Goes to `until`, stopping at every deadline on the way.
+    fn pass(&mut self, until: Time) {
+        for _ in 0..TICKS_MAX {
+            let due = (0..CORES).filter_map(|core| Some((self.cores[core].next_deadline()?, core))).min();
+            let Some((at, core)) = due.filter(|(at, _)| *at <= until) else {
+                self.now = until;
+                return self.nobody_is_forgotten();
+            };
+            self.now = self.now.max(at);
+            self.cores[core].tick(self.now);
+            self.outputs(core);
+        }
+        panic!("a core goes round for ever");
+    }
+
+    fn nobody_is_forgotten(&self) {
+        for peer in self.peers.iter().flatten().filter(|peer| peer.open && peer.tame) {
+            let Some(since) = peer.since.filter(|_| !peer.asked.is_empty()) else { continue };
+            let latest = since.plus_ms(self.settings.dispatch_timeout_ms);
+            assert!(self.now <= latest, "a dispatch without an answer");
+        }
+    }
+
+    /// Everybody leaves, every message arrives, and time passes.
+    fn end(&mut self) {
+        for core in 0..CORES {
+            for slot in 0..SLOTS {
+                let peer = &mut self.peers[core][slot];
+                if std::mem::take(&mut peer.open) {
+                    let conn = ConnId { slot: slot as u32, generation: peer.generation };
+                    self.input(core, Input::Reset { conn });
+                }
+            }
+        }
+        while self.mesh.iter().any(|queue| !queue.is_empty()) {
+            (0..CORES).for_each(|core| self.deliver(core));
+        }
+        self.pass(self.now.plus_ms(600_000));
+        for core in &self.cores {
+            assert!(core.is_at_rest(), "something is left");
+            assert_eq!((core.waiting(), core.connections(), core.buffered_bytes()), (0, 0, 0));
+        }
+        assert_eq!(self.shared.connections(), 0);
+    }
+}
+
+/// What a kernel may say. `fin` only if one was sent, or may have been.
+fn facts(bytes: &mut Bytes<'_>, fin: bool) -> TcpFacts {
+    let byte = bytes.byte();
+    TcpFacts {
+        alive: byte & 7 != 7,
+        unacked_bytes: if byte & 8 == 0 { 0 } else { u64::from(bytes.byte()) },
+        rtt_us: u32::from(byte >> 4) << (byte & 7),
+        fin: fin || byte & 0x10 != 0,
+    }
+}

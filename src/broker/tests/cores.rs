@@ -1,0 +1,50 @@
+//! Runs between cores.
+
+use super::*;
+
+#[test]
+fn a_run_goes_to_the_core_that_has_a_poll_and_its_verdict_comes_back() {
+    let mut home = Bench::new(settings());
+    let mut other = Bench::on_core(1, settings(), home.shared.clone());
+    other.poll(0);
+    assert_eq!(home.dispatch(0), [Done::Offered { to: 1, attempts_left: 3 }]);
+    let message = home.messages.remove(0);
+    assert_eq!(other.input(Input::Mesh { from: 0, message }), [Done::Sent(0, run_response(true))]);
+    other.sent(0);
+    let done = other.fin(0, Some(CLEAN));
+    assert_eq!(done, [Done::Verdict { to: 0, delivered: true, attempts_left: 2 }, Done::Closed(0)]);
+    let message = other.messages.remove(0);
+    assert_eq!(home.input(Input::Mesh { from: 1, message }), [answer(0, true)]);
+}
+
+#[test]
+fn a_hint_that_was_wrong_costs_one_message_and_a_late_verdict_changes_nothing() {
+    let mut home = Bench::new(settings());
+    let mut other = Bench::on_core(1, settings(), home.shared.clone());
+    other.poll(0);
+    home.dispatch(0);
+    other.fin(0, None);
+    let message = home.messages.remove(0);
+    let done = other.input(Input::Mesh { from: 0, message });
+    assert_eq!(done, [Done::Verdict { to: 0, delivered: false, attempts_left: 3 }]);
+    let verdict = other.messages.remove(0);
+    assert_eq!(home.input(Input::Mesh { from: 1, message: verdict.clone() }), [answer(0, false)]);
+    home.sent(0);
+    // The next dispatch on the same connection is not answered by the last one's verdict.
+    other.poll(1);
+    assert_eq!(home.receive(0, &dispatch("1")), [Done::Offered { to: 1, attempts_left: 3 }]);
+    assert_eq!(home.input(Input::Mesh { from: 1, message: verdict }), []);
+}
+
+#[test]
+fn an_offer_past_its_deadline_is_not_delivered() {
+    let mut home = Bench::new(settings());
+    let mut other = Bench::on_core(1, settings(), home.shared.clone());
+    other.poll(0);
+    home.dispatch(0);
+    assert_eq!(home.pass_ms(2_000), [answer(0, false)], "a stalled core can't hold up the supervisor");
+    other.pass_ms(2_000);
+    let message = home.messages.remove(0);
+    let done = other.input(Input::Mesh { from: 0, message });
+    assert_eq!(done, [Done::Verdict { to: 0, delivered: false, attempts_left: 3 }]);
+}

@@ -1,0 +1,76 @@
+//! Drain and cordon.
+
+use super::*;
+
+#[test]
+fn a_cordon_empties_a_node_and_holds_its_new_polls_back_until_it_is_lifted() {
+    let mut bench = Bench::new(settings());
+    bench.poll(0);
+    let node = Selector::Instance("node-1".into());
+    assert_eq!(bench.command(Command::Cordon(node.clone())), [Done::Closed(0)]);
+    bench.poll(1);
+    assert_eq!(bench.dispatch(2), [answer(2, false)]);
+    bench.sent(2);
+    assert_eq!(bench.command(Command::Uncordon(node)), []);
+    assert_eq!(bench.receive(2, &dispatch("1")), [Done::Sent(1, run_response(true))]);
+}
+
+#[test]
+fn a_cordon_lifted_in_a_drain_lets_nobody_match() {
+    let mut bench = Bench::new(settings());
+    let node = Selector::Instance("node-1".into());
+    bench.command(Command::Cordon(node.clone()));
+    bench.poll(0);
+    bench.poll(1);
+    bench.command(Command::Drain);
+    assert_eq!(bench.pass_ms(1), [Done::Closed(0)]);
+    bench.command(Command::Uncordon(node));
+    assert!(bench.shared.0.0.borrow().iter().all(|cores| *cores == 0), "no core may be asked");
+    assert_eq!(bench.pass_ms(2_499), [Done::Closed(1), Done::Drained], "in its turn");
+}
+
+#[test]
+fn a_drain_answers_false_finishes_claims_and_closes_polls_one_by_one() {
+    let mut bench = Bench::new(settings());
+    for slot in 0..3 {
+        bench.poll(slot);
+    }
+    bench.dispatch(3);
+    bench.sent(2);
+    assert_eq!(bench.command(Command::Drain), [Done::StopAccepting]);
+    bench.accept(4);
+    let done = bench.receive(4, &dispatch("1"));
+    assert!(matches!(&done[..], [Done::Sent(4, text)] if text.contains("false") && text.contains("close")));
+    assert_eq!(bench.sent(4), [Done::Closed(4)]);
+    assert_eq!(bench.fin(2, Some(CLEAN)), [answer(3, true), Done::Closed(2)]);
+    assert_eq!(bench.sent(3), [Done::Closed(3)]);
+    assert_eq!(bench.pass_ms(1), [Done::Closed(0)]);
+    assert_eq!(bench.pass_ms(2_498), []);
+    assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::Drained]);
+}
+
+#[test]
+fn a_drain_keeps_no_poll_past_its_time() {
+    let mut bench = Bench::new(Settings { drain_time_ms: 60_000, ..settings() });
+    bench.poll(0);
+    bench.poll(1);
+    bench.pass_ms(29_000);
+    bench.command(Command::Drain);
+    // The second one's turn would come after 30 s; it is over after one and the guard.
+    bench.pass_ms(0);
+    assert_eq!(bench.pass_ms(1_499), []);
+    assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::Drained]);
+}
+
+#[test]
+fn a_drain_ends_when_the_last_one_has_left() {
+    let mut bench = Bench::new(settings());
+    bench.poll(0);
+    bench.dispatch(1);
+    bench.sent(0);
+    bench.command(Command::Drain);
+    assert_eq!(bench.fin(0, Some(CLEAN)), [answer(1, true), Done::Closed(0)]);
+    assert_eq!(bench.sent(1), [Done::Closed(1)]);
+    assert_eq!(bench.pass_ms(0), [Done::Drained], "not at the end of the drain time");
+    assert_eq!(bench.broker.next_deadline(), None);
+}

@@ -1,0 +1,259 @@
+//! The core driven by hand: facts in, outputs out. What a real socket can't show is shown here:
+//! stale ids, verdicts that come late, timers to the millisecond.
+
+mod cores;
+mod delivery;
+mod lifecycle;
+mod polls;
+mod requests;
+mod watching;
+
+use super::Broker;
+use super::contract::Side;
+use super::io::{ConnId, CoreSet, HINT_KINDS, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};
+use super::report::{Command, CoreReport, KeyPage, Selector};
+use super::settings::{Confirm, MatchOrder, Settings};
+use super::time::Time;
+use ahash::RandomState;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+#[derive(Clone, Default)]
+struct OneCore(Rc<(RefCell<Vec<u64>>, Cell<usize>)>);
+
+impl Shared for OneCore {
+    fn buckets(&self) -> usize {
+        64
+    }
+    fn announce(&self, bucket: usize, core: usize) {
+        self.0.0.borrow_mut().resize(64 * HINT_KINDS, 0);
+        self.0.0.borrow_mut()[bucket] |= 1 << core;
+    }
+    fn withdraw(&self, bucket: usize, core: usize) {
+        self.0.0.borrow_mut()[bucket] &= !(1 << core);
+    }
+    fn holders(&self, bucket: usize) -> CoreSet {
+        CoreSet(self.0.0.borrow().get(bucket).copied().unwrap_or(0))
+    }
+    fn open_connection(&self, connections_max: usize) -> bool {
+        let open = self.0.1.get();
+        self.0.1.set(if open < connections_max { open + 1 } else { open });
+        open < connections_max
+    }
+    fn close_connection(&self) {
+        self.0.1.set(self.0.1.get() - 1);
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        connection_timeout_ms: 30_000,
+        keepalive_ms: 300_000,
+        connections_max: 100,
+        keys_max: 100,
+        body_bytes_max: 1 << 20,
+        head_bytes_max: 16 << 10,
+        request_timeout_ms: 30_000,
+        idle_timeout_ms: 60_000,
+        preconnect_timeout_ms: 80_000,
+        write_timeout_ms: 10_000,
+        match_order: MatchOrder::Newest,
+        confirm: Confirm::Read,
+        ack_timeout_ms: 300,
+        read_timeout_ms: 1_000,
+        dispatch_timeout_ms: 2_000,
+        attempts_max: 3,
+        guard_ms: 500,
+        drain_time_ms: 5_000,
+        linger_ms: 1_000,
+        pipeline_bytes_max: 64 << 10,
+        events: true,
+        dispatch_on_runner_side: true,
+    }
+}
+
+/// What the engine would have been asked to do.
+#[derive(Debug, PartialEq)]
+enum Done {
+    Sent(u32, String),
+    Closed(u32),
+    Aborted(u32),
+    Shutdown(u32),
+    Probed(u32),
+    Offered { to: usize, attempts_left: u8 },
+    Verdict { to: usize, delivered: bool, attempts_left: u8 },
+    StopAccepting,
+    Drained,
+    Paused(u32),
+    Resumed(u32),
+}
+
+struct Bench {
+    broker: Broker<OneCore>,
+    shared: OneCore,
+    now: Time,
+    done: Vec<Done>,
+    messages: Vec<MeshMessage>,
+    reports: Vec<CoreReport>,
+    events: Vec<super::event::Event>,
+    generations: Vec<u32>,
+}
+
+impl Bench {
+    fn new(settings: Settings) -> Bench {
+        Bench::on_core(0, settings, OneCore::default())
+    }
+
+    fn on_core(core: usize, settings: Settings, shared: OneCore) -> Bench {
+        let hasher = RandomState::with_seeds(1, 2, 3, 4);
+        Bench {
+            broker: Broker::new(core, settings, hasher, shared.clone()),
+            shared,
+            now: Time::from_ms(1_000),
+            done: Vec::new(),
+            messages: Vec::new(),
+            reports: Vec::new(),
+            events: Vec::new(),
+            generations: Vec::new(),
+        }
+    }
+
+    fn id(&self, slot: u32) -> ConnId {
+        ConnId { slot, generation: self.generations[slot as usize] }
+    }
+
+    fn input(&mut self, input: Input<'_>) -> Vec<Done> {
+        self.broker.handle(self.now, input);
+        self.drain();
+        std::mem::take(&mut self.done)
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.broker.poll_output() {
+            let done = match output {
+                Output::Send { conn, payload, .. } => {
+                    Done::Sent(conn.slot, String::from_utf8_lossy(payload.bytes()).into_owned())
+                }
+                Output::Close { conn } => Done::Closed(conn.slot),
+                Output::Abort { conn } => Done::Aborted(conn.slot),
+                Output::Shutdown { conn } => Done::Shutdown(conn.slot),
+                Output::Probe { conn } => Done::Probed(conn.slot),
+                Output::Pause { conn } => Done::Paused(conn.slot),
+                Output::Resume { conn } => Done::Resumed(conn.slot),
+                Output::StopAccepting => Done::StopAccepting,
+                Output::Drained => Done::Drained,
+                Output::Mesh { to, message } => {
+                    self.messages.push(message.clone());
+                    match message {
+                        MeshMessage::Offer { offer, .. } => {
+                            Done::Offered { to, attempts_left: offer.attempts_left }
+                        }
+                        MeshMessage::Verdict { delivered, attempts_left, .. } => {
+                            Done::Verdict { to, delivered, attempts_left }
+                        }
+                    }
+                }
+                Output::Report(report) => {
+                    self.reports.push(*report);
+                    continue;
+                }
+                Output::Event(event) => {
+                    self.events.push(event);
+                    continue;
+                }
+            };
+            self.done.push(done);
+        }
+    }
+
+    /// Goes to `now + ms`, stopping at every deadline on the way.
+    fn pass_ms(&mut self, ms: u64) -> Vec<Done> {
+        let until = self.now.plus_ms(ms);
+        while let Some(at) = self.broker.next_deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.broker.tick(self.now);
+            self.drain();
+        }
+        self.now = until;
+        std::mem::take(&mut self.done)
+    }
+
+    fn accept(&mut self, slot: u32) {
+        self.generations.resize(self.generations.len().max(slot as usize + 1), 0);
+        self.generations[slot as usize] += 1;
+        let conn = self.id(slot);
+        let done = self.input(Input::Accepted { conn, side: Side::Runner });
+        assert_eq!(done, []);
+    }
+
+    fn receive(&mut self, slot: u32, bytes: &[u8]) -> Vec<Done> {
+        let conn = self.id(slot);
+        self.input(Input::Received { conn, bytes })
+    }
+
+    fn sent(&mut self, slot: u32) -> Vec<Done> {
+        let conn = self.id(slot);
+        self.input(Input::Sent { conn })
+    }
+
+    fn fin(&mut self, slot: u32, facts: Option<TcpFacts>) -> Vec<Done> {
+        let conn = self.id(slot);
+        self.input(Input::PeerClosed { conn, facts })
+    }
+
+    fn reset(&mut self, slot: u32) -> Vec<Done> {
+        let conn = self.id(slot);
+        self.input(Input::Reset { conn })
+    }
+
+    fn probed(&mut self, slot: u32, facts: TcpFacts) -> Vec<Done> {
+        let conn = self.id(slot);
+        self.input(Input::Probed { conn, facts })
+    }
+
+    fn poll(&mut self, slot: u32) {
+        self.accept(slot);
+        assert_eq!(self.receive(slot, POLL), []);
+    }
+
+    fn dispatch(&mut self, slot: u32) -> Vec<Done> {
+        self.accept(slot);
+        self.receive(slot, &dispatch("1"))
+    }
+
+    fn command(&mut self, command: Command) -> Vec<Done> {
+        self.input(Input::Command(command))
+    }
+}
+
+const POLL: &[u8] = b"GET /warm-start HTTP/1.1\r\nHost: b\r\nx-trigger-deployment-id: d\r\n\
+    x-trigger-deployment-version: 1\r\nx-trigger-machine-cpu: 0.5\r\nx-trigger-machine-memory: 1\r\n\
+    x-trigger-worker-instance-name: node-1\r\n\r\n";
+
+const MESSAGE: &str = r#"{"deployment":{"friendlyId":"d"},"backgroundWorker":{"version":"VERSION"},"run":{"machine":{"cpu":5e-1,"memory":1.0}}}"#;
+
+fn dispatch(version: &str) -> Vec<u8> {
+    let body = format!(r#"{{"dequeuedMessage":{}}}"#, MESSAGE.replace("VERSION", version));
+    format!("POST /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into()
+}
+
+fn run_response(close: bool) -> String {
+    let message = MESSAGE.replace("VERSION", "1");
+    let connection = if close { "Connection: close\r\n" } else { "" };
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{connection}\r\n{message}",
+        message.len()
+    )
+}
+
+fn answer(slot: u32, did_warm_start: bool) -> Done {
+    let verdict =
+        super::http::response::verdict(did_warm_start, super::http::response::Persistence::KeepAlive);
+    Done::Sent(slot, String::from_utf8(verdict.to_vec()).unwrap())
+}
+
+const CLEAN: TcpFacts = TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 50, fin: false };
+
+fn unacked(unacked_bytes: u64) -> TcpFacts {
+    TcpFacts { unacked_bytes, ..CLEAN }
+}

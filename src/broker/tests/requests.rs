@@ -1,0 +1,115 @@
+//! Bytes to requests: fragments, pipelines, refusals, slow senders.
+
+use super::*;
+
+#[test]
+fn requests_arrive_in_any_fragments() {
+    let whole = dispatch("1");
+    for cut in 1..whole.len() {
+        let mut bench = Bench::new(Settings { confirm: Confirm::Write, ..settings() });
+        bench.accept(0);
+        assert_eq!(bench.receive(0, &POLL[..cut.min(POLL.len() - 1)]), []);
+        assert_eq!(bench.receive(0, &POLL[cut.min(POLL.len() - 1)..]), []);
+        bench.accept(1);
+        assert_eq!(bench.receive(1, &whole[..cut]), []);
+        assert_eq!(bench.receive(1, &whole[cut..]), [Done::Sent(0, run_response(false))], "cut at {cut}");
+    }
+    let mut bench = Bench::new(settings());
+    bench.accept(0);
+    for byte in &whole[..whole.len() - 1] {
+        assert_eq!(bench.receive(0, &[*byte]), []);
+    }
+    assert_eq!(bench.receive(0, &whole[whole.len() - 1..]), [answer(0, false)]);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order_one_at_a_time() {
+    let mut bench = Bench::new(settings());
+    bench.accept(0);
+    let two = [dispatch("1"), dispatch("2"), b"GET /connect HTTP/1.1\r\nHost: b\r\n\r\n".to_vec()].concat();
+    assert_eq!(bench.receive(0, &two), [answer(0, false)]);
+    assert_eq!(bench.sent(0), [answer(0, false)]);
+    let done = bench.sent(0);
+    assert!(matches!(&done[..], [Done::Sent(0, text)] if text.contains("connectionTimeoutMs")), "{done:?}");
+}
+
+#[test]
+fn what_is_pipelined_behind_a_held_poll_waits_within_bounds() {
+    let mut bench = Bench::new(Settings { pipeline_bytes_max: 100, confirm: Confirm::Write, ..settings() });
+    bench.poll(0);
+    assert_eq!(bench.receive(0, POLL), [Done::Paused(0)]);
+    bench.dispatch(1);
+    let done = bench.sent(0);
+    assert_eq!(done, [answer(1, true), Done::Resumed(0)]);
+    assert_eq!(bench.broker.waiting(), 1);
+}
+
+#[test]
+fn a_pipelined_head_longer_than_what_is_kept_is_read_to_its_end() {
+    let mut bench = Bench::new(Settings { pipeline_bytes_max: 16, ..settings() });
+    bench.accept(0);
+    let connect = b"GET /connect HTTP/1.1\r\nHost: b\r\n\r\n";
+    let (begin, rest) = POLL.split_at(100);
+    let done = bench.receive(0, &[connect, begin].concat());
+    assert!(matches!(&done[..], [Done::Sent(0, _), Done::Paused(0)]), "{done:?}");
+    assert_eq!(bench.sent(0), [Done::Resumed(0)]);
+    assert_eq!(bench.receive(0, rest), []);
+    assert_eq!(bench.broker.waiting(), 1);
+}
+
+#[test]
+fn a_poll_pipelined_by_a_client_that_has_hung_up_is_not_held() {
+    let mut bench = Bench::new(settings());
+    bench.accept(0);
+    bench.receive(0, &[&dispatch("1"), POLL].concat());
+    assert_eq!(bench.fin(0, None), []);
+    assert_eq!(bench.sent(0), [Done::Closed(0)]);
+    assert_eq!(bench.broker.waiting(), 0);
+}
+
+#[test]
+fn a_refusal_lingers_so_that_it_can_be_read_and_runs_nothing_behind_it() {
+    let mut bench = Bench::new(settings());
+    bench.accept(0);
+    let done = bench.receive(0, &[b"GET / HTTP/1.1\r\n\r\n".to_vec(), dispatch("1")].concat());
+    assert!(matches!(&done[..], [Done::Sent(0, text)] if text.starts_with("HTTP/1.1 400")), "{done:?}");
+    assert_eq!(bench.sent(0), [Done::Shutdown(0)]);
+    assert_eq!(bench.receive(0, &dispatch("1")), []);
+    assert_eq!(bench.pass_ms(1_000), [Done::Closed(0)]);
+    assert_eq!(bench.broker.counters().misses(), 0);
+}
+
+#[test]
+fn silent_and_slow_connections_end_by_their_own_timeouts() {
+    let mut bench = Bench::new(settings());
+    bench.accept(0);
+    bench.accept(1);
+    bench.receive(1, b"GET /warm-start HT");
+    bench.accept(2);
+    bench.receive(2, &dispatch("1"));
+    bench.sent(2);
+    assert_eq!(bench.pass_ms(29_999), []);
+    bench.receive(1, b"TP");
+    assert_eq!(bench.pass_ms(1), [Done::Closed(1)], "from the first byte, not from the last");
+    assert_eq!(bench.pass_ms(30_000), [Done::Closed(2)]);
+    assert_eq!(bench.pass_ms(20_000), [Done::Closed(0)]);
+    assert_eq!(bench.broker.connections(), 0);
+}
+
+#[test]
+fn at_the_limit_the_oldest_silent_connection_makes_room() {
+    let mut bench = Bench::new(Settings { connections_max: 3, ..settings() });
+    bench.accept(0);
+    bench.poll(1);
+    bench.accept(2);
+    bench.generations.push(1);
+    let conn = bench.id(3);
+    assert_eq!(bench.input(Input::Accepted { conn, side: Side::Runner }), [Done::Closed(0)]);
+    assert_eq!(bench.receive(3, POLL), []);
+    bench.receive(2, POLL);
+    bench.generations.push(1);
+    let conn = bench.id(4);
+    let done = bench.input(Input::Accepted { conn, side: Side::Runner });
+    assert_eq!(done, [Done::Closed(4)], "nobody is silent: the newcomer goes");
+    assert_eq!(bench.broker.waiting(), 3);
+}

@@ -1,0 +1,211 @@
+//! Connections and the engine itself: slots, waits, wake-ups, many at once, the end.
+
+use super::*;
+
+pub fn a_closed_connection_is_heard_of_no_more<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    for _ in 0..20 {
+        let (mut client, conn) = rig.connect();
+        // All of this is under way, or in the kernel's queue, when the core gives it up.
+        client.write_all(b"poll").unwrap();
+        rig.send(conn, &pattern(5000, 2), SendConfirm::Acked);
+        rig.engine.pause(conn);
+        rig.engine.close(conn);
+        let before = rig.seen.len();
+        rig.send(conn, b"too late", SendConfirm::Closed);
+        rig.engine.resume(conn);
+        rig.engine.probe(conn);
+        rig.engine.shutdown(conn);
+        rig.engine.abort(conn);
+        drop(client);
+        rig.settle();
+        // But for what had happened before.
+        let about = |fact: &Seen| !matches!(fact, Seen::Accepted(_) | Seen::Sent(_));
+        let later: Vec<&Seen> = rig.seen[before..].iter().filter(|fact| about(fact)).collect();
+        assert!(later.is_empty(), "{later:?}");
+    }
+}
+
+pub fn slots_are_used_again_under_another_generation<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    let mut generations: HashMap<u32, Vec<u32>> = HashMap::new();
+    for round in 0..30 {
+        let (mut client, conn) = rig.connect();
+        let used = generations.entry(conn.slot).or_default();
+        assert!(!used.contains(&conn.generation), "{conn:?}");
+        used.push(conn.generation);
+        client.write_all(&[round]).unwrap();
+        rig.until("a byte", |seen| !received(seen, conn).is_empty());
+        assert_eq!(rig.received(conn), [round]);
+        rig.engine.close(conn);
+        rig.settle();
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    }
+    assert!(generations.len() < 4, "slots are reused: {generations:?}");
+}
+
+pub fn a_wake_up_ends_a_wait_before_and_during_it<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    rig.settle();
+    let waker = rig.engine.waker();
+    for _ in 0..5 {
+        waker.wake();
+        waker.wake();
+        let begin = Instant::now();
+        rig.turn(PATIENCE);
+        assert!(begin.elapsed() < PATIENCE / 2, "a wake before the wait is remembered");
+        // What two wakes brought may take two turns.
+        rig.settle();
+
+        let other = thread::spawn({
+            let waker = waker.clone();
+            move || {
+                thread::sleep(A_WHILE);
+                waker.wake();
+            }
+        });
+        let begin = Instant::now();
+        rig.turn(PATIENCE);
+        assert!(begin.elapsed() < PATIENCE / 2, "a wake ends the wait");
+        other.join().unwrap();
+        rig.settle();
+    }
+    let begin = Instant::now();
+    rig.turn(A_WHILE);
+    assert!(begin.elapsed() >= A_WHILE, "a wake counts once");
+}
+
+pub fn a_wait_ends_in_time<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    rig.settle();
+    for ms in [0, 1, 20] {
+        let timeout = Duration::from_millis(ms);
+        let begin = Instant::now();
+        assert_eq!(rig.turn(timeout), 0);
+        let took = begin.elapsed();
+        assert!(took >= timeout && took < timeout + PATIENCE / 4, "{took:?} for {timeout:?}");
+    }
+}
+
+pub fn a_thousand_connections_get_their_own_answers<E: Engine>(make: impl Fn(Listeners) -> E) {
+    const CONNECTIONS: usize = 1000;
+    Descriptors::raise().unwrap();
+    let mut rig = Rig::new(make);
+    let mut clients = Vec::new();
+    for number in 0..CONNECTIONS {
+        let mut client = TcpStream::connect(rig.addr).unwrap();
+        client.set_nodelay(true).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(&pattern(100, number)).unwrap();
+        clients.push(client);
+        if number % 50 == 0 {
+            rig.turn(Duration::ZERO);
+        }
+    }
+    for round in 0..3 {
+        let mut requests: HashMap<ConnId, Vec<u8>> = HashMap::new();
+        let mut scanned = 0;
+        let mut answered = 0;
+        let end = Instant::now() + PATIENCE;
+        let from = if round == 0 { 0 } else { rig.seen.len() };
+        if round > 0 {
+            for (number, client) in clients.iter_mut().enumerate() {
+                client.write_all(&pattern(100, number + round)).unwrap();
+            }
+        }
+        while answered < CONNECTIONS {
+            assert!(Instant::now() < end, "round {round}: {answered} answered");
+            rig.turn(Duration::from_millis(20));
+            let fresh: Vec<Seen> = rig.seen[from + scanned..].to_vec();
+            scanned += fresh.len();
+            for fact in fresh {
+                if let Seen::Received(conn, bytes) = fact {
+                    let request = requests.entry(conn).or_default();
+                    request.extend_from_slice(&bytes);
+                    if request.len() == 100 {
+                        answered += 1;
+                        let request = request.clone();
+                        rig.send(conn, &request, SendConfirm::None);
+                    }
+                }
+            }
+        }
+        rig.until("all sent", |seen| {
+            seen.iter().filter(|fact| matches!(fact, Seen::Sent(_))).count() == CONNECTIONS * (round + 1)
+        });
+        for (number, client) in clients.iter_mut().enumerate() {
+            let mut answer = [0; 100];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(answer[..], pattern(100, number + round), "round {round}, client {number}");
+        }
+    }
+    clients.clear();
+    rig.until("all closed", |seen| {
+        seen.iter().filter(|fact| matches!(fact, Seen::PeerClosed(..))).count() == CONNECTIONS
+    });
+    let closed: Vec<ConnId> = rig
+        .seen
+        .iter()
+        .filter_map(|fact| match fact {
+            Seen::PeerClosed(conn, _) => Some(*conn),
+            _ => None,
+        })
+        .collect();
+    closed.into_iter().for_each(|conn| rig.engine.close(conn));
+    rig.settle();
+}
+
+pub fn queued_connections_are_served_after_the_end_of_accepting<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    rig.settle();
+    let clients: Vec<TcpStream> = (0..50).map(|_| TcpStream::connect(rig.addr).unwrap()).collect();
+    rig.engine.stop_accepting();
+    let accepted = |seen: &[Seen]| seen.iter().filter(|fact| matches!(fact, Seen::Accepted(_))).count();
+    rig.until("accepted", |seen| accepted(seen) == clients.len());
+    rig.settle();
+    assert_eq!(TcpStream::connect(rig.addr).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    let conns: Vec<ConnId> = rig
+        .seen
+        .iter()
+        .filter_map(|fact| match fact {
+            Seen::Accepted(conn) => Some(*conn),
+            _ => None,
+        })
+        .collect();
+    for conn in conns {
+        rig.sent(conn, b"goodbye", SendConfirm::None);
+        rig.engine.close(conn);
+    }
+    rig.settle();
+    for mut client in clients {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"goodbye");
+    }
+}
+
+pub fn whoever_drops_the_engine_closes_its_connections<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    let (mut idle, _) = rig.connect();
+    let (mut closed, conn) = rig.connect();
+    let (sending, busy) = rig.connect();
+    rig.send(busy, &pattern(12 << 20, 1), SendConfirm::Acked);
+    rig.settle();
+    // Not carried out before the drop.
+    rig.engine.close(conn);
+    drop(rig);
+    assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(closed.read(&mut [0; 1]).unwrap(), 0);
+    drop(sending);
+}
+
+#[cfg(feature = "io-uring")]
+#[test]
+fn shortages_are_counted() {
+    let mut rig = Rig::new(tiny);
+    let (mut client, conn) = rig.connect();
+    client.write_all(&pattern(100_000, 0)).unwrap();
+    rig.until("all of it", |seen| received(seen, conn).len() == 100_000);
+    let shortages = Engine::shortages(&rig.engine);
+    assert!(shortages.buffers > 0, "{shortages:?}");
+}

@@ -1,0 +1,190 @@
+//! What goes out, and what the peer's kernel says of it.
+
+use super::*;
+
+pub fn a_large_response_reaches_a_slow_reader_whole<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    for confirm in [SendConfirm::None, SendConfirm::Closed, SendConfirm::Acked] {
+        let (mut client, conn) = rig.connect();
+        let body = pattern(12 << 20, 3);
+        rig.send(conn, &body, confirm);
+        rig.settle();
+        assert_eq!(rig.count(&Seen::Sent(conn)), 0, "the kernel can't have taken it all");
+        let reader = thread::spawn(move || {
+            let mut all = Vec::new();
+            let mut chunk = vec![0; 256 * 1024];
+            while let Ok(count @ 1..) = client.read(&mut chunk) {
+                all.extend_from_slice(&chunk[..count]);
+                thread::sleep(Duration::from_millis(1));
+            }
+            all
+        });
+        rig.until("sent", |seen| seen.contains(&Seen::Sent(conn)));
+        if confirm == SendConfirm::Acked {
+            rig.until("acked", |seen| seen.contains(&Seen::Acked(conn)));
+        }
+        rig.engine.close(conn);
+        rig.settle();
+        assert_eq!(rig.count(&Seen::Sent(conn)), 1);
+        assert!(reader.join().unwrap() == body, "{confirm:?}");
+    }
+}
+
+pub fn an_abort_resets_and_a_close_delivers<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    let (mut client, conn) = rig.connect();
+    rig.engine.abort(conn);
+    rig.settle();
+    assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+
+    let (mut client, conn) = rig.connect();
+    rig.sent(conn, b"last words", SendConfirm::None);
+    rig.engine.close(conn);
+    rig.settle();
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"last words");
+}
+
+pub fn an_abort_takes_back_what_is_not_sent<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    for confirm in [SendConfirm::None, SendConfirm::Closed, SendConfirm::Acked] {
+        let (mut client, conn) = rig.connect();
+        let body = pattern(12 << 20, 9);
+        rig.send(conn, &body, confirm);
+        rig.settle();
+        rig.engine.abort(conn);
+        rig.settle();
+        let mut all = Vec::new();
+        assert_eq!(client.read_to_end(&mut all).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert!(all.len() < body.len());
+        assert!(!rig.seen.contains(&Seen::Sent(conn)) && !rig.seen.contains(&Seen::Acked(conn)));
+    }
+}
+
+pub fn a_probe_counts_what_the_kernel_does_not_have_yet<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    let (mut client, conn) = rig.connect();
+    let probed = |rig: &mut Rig<E>| {
+        let before = rig.seen.len();
+        rig.engine.probe(conn);
+        rig.until("probed", |seen| seen[before..].iter().any(|fact| matches!(fact, Seen::Probed(..))));
+        let found = rig.seen[before..].iter().find_map(|fact| match fact {
+            Seen::Probed(of, facts) if *of == conn => Some(*facts),
+            _ => None,
+        });
+        found.unwrap()
+    };
+    let facts = probed(&mut rig);
+    assert!(facts.alive && facts.unacked_bytes == 0, "{facts:?}");
+
+    let body = pattern(12 << 20, 4);
+    rig.send(conn, &body, SendConfirm::Closed);
+    rig.settle();
+    let facts = probed(&mut rig);
+    assert!(facts.alive && facts.unacked_bytes <= body.len() as u64, "{facts:?}");
+    let mut read = vec![0; 1 << 20];
+    client.read_exact(&mut read).unwrap();
+    rig.settle();
+    let later = probed(&mut rig);
+    assert!(later.unacked_bytes > 0 && later.unacked_bytes < facts.unacked_bytes, "{facts:?} {later:?}");
+    // The read million is acknowledged, and what the peer's kernel holds besides.
+    assert!(later.unacked_bytes <= (body.len() - read.len()) as u64);
+}
+
+pub fn acknowledgements_are_told_once_and_after_the_sending<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    for len in [1, 2, 100, 523, 524, 525, 1048, 1049, 1600, 2500, 300_000, 3 << 20] {
+        let (mut client, conn) = rig.connect();
+        for round in 0..3 {
+            let body = pattern(len, round);
+            // Responses of which nobody asks for a confirmation count too.
+            rig.sent(conn, b"connect", SendConfirm::None);
+            rig.send(conn, &body, SendConfirm::Acked);
+            let reader = thread::spawn(move || {
+                let mut read = vec![0; len + 7];
+                client.read_exact(&mut read).unwrap();
+                (client, read)
+            });
+            rig.until("acked", |seen| count(seen, &Seen::Acked(conn)) == round + 1);
+            let read;
+            (client, read) = reader.join().unwrap();
+            assert!(read[7..] == body, "{len}");
+            let sent = rig.seen.iter().rposition(|fact| *fact == Seen::Sent(conn));
+            let acked = rig.seen.iter().rposition(|fact| *fact == Seen::Acked(conn));
+            assert!(sent < acked, "{len}: {:?}", rig.last_seen());
+            assert_eq!(rig.count(&Seen::Sent(conn)), 2 * (round + 1));
+        }
+    }
+}
+
+pub fn acknowledgements_do_not_wait_for_the_peer_s_delay<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    const ROUNDS: usize = 40;
+    let len = |round: usize| 200 + 131 * round;
+    let (mut client, conn) = rig.connect();
+    // A kept connection, and a reader that answers each response with one small request.
+    let reader = thread::spawn(move || {
+        for round in 0..ROUNDS {
+            client.read_exact(&mut vec![0; len(round)]).unwrap();
+            thread::sleep(Duration::from_millis(1));
+            client.write_all(b"poll").unwrap();
+        }
+        client
+    });
+    let mut slow = 0;
+    for round in 0..ROUNDS {
+        let begin = Instant::now();
+        rig.send(conn, &pattern(len(round), round), SendConfirm::Acked);
+        rig.until("acked", |seen| count(seen, &Seen::Acked(conn)) == round + 1);
+        slow += usize::from(begin.elapsed() > Duration::from_millis(35));
+        rig.until("the next poll", |seen| received(seen, conn).len() == 4 * (round + 1));
+    }
+    reader.join().unwrap();
+    assert!(slow < 10, "{slow} of {ROUNDS} acknowledgements came late");
+}
+
+pub fn an_acknowledgement_comes_behind_a_fin<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    let (mut client, conn) = rig.connect();
+    let body = pattern(12 << 20, 5);
+    rig.send(conn, &body, SendConfirm::Acked);
+    rig.settle();
+    client.shutdown(Shutdown::Write).unwrap();
+    rig.until("closed", |seen| has_closed(seen, conn));
+    assert!(rig.closed(conn).unwrap().unwrap().unacked_bytes > 0);
+    let reader = thread::spawn(move || {
+        let mut read = vec![0; 12 << 20];
+        client.read_exact(&mut read).unwrap();
+        (client, read)
+    });
+    // By the stamp, or by asking: the core does both.
+    rig.until("sent", |seen| seen.contains(&Seen::Sent(conn)));
+    let (_client, read) = reader.join().unwrap();
+    assert!(read == body);
+    let end = Instant::now() + PATIENCE;
+    while !rig.seen.contains(&Seen::Acked(conn)) {
+        rig.engine.probe(conn);
+        rig.settle();
+        let all_acked =
+            |fact: &Seen| matches!(fact, Seen::Probed(_, facts) if facts.alive && facts.unacked_bytes == 0);
+        if rig.seen.iter().any(all_acked) {
+            break;
+        }
+        assert!(Instant::now() < end);
+    }
+}
+
+pub fn a_shut_down_connection_still_reads<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    let (mut client, conn) = rig.connect();
+    rig.sent(conn, b"refused", SendConfirm::None);
+    rig.engine.shutdown(conn);
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"refused");
+    client.write_all(b"the rest of a request").unwrap();
+    rig.until("the rest", |seen| received(seen, conn) == b"the rest of a request");
+    drop(client);
+    rig.until("closed", |seen| has_closed(seen, conn));
+}

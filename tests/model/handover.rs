@@ -1,0 +1,268 @@
+//! Runs that go from one core to another: real workers, real brokers, real hints.
+
+use super::check;
+use crate::broker::Broker;
+use crate::broker::io::Payload;
+use crate::broker::report::Command;
+use crate::broker::settings::{Confirm, MatchOrder, Settings};
+use crate::kernel::{Fact, Kernel, OnKernel};
+use crate::shard::hints::Hints;
+use crate::shard::mesh::{Address, Mail, Mailbox, mailbox};
+use crate::shard::worker::Worker;
+use loom::thread::{self, JoinHandle};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Of a worker's thread.
+const STACK_WORDS: usize = 32 * 1024;
+
+/// A core and what is seen of it from outside.
+pub struct Core {
+    index: usize,
+    pub kernel: Kernel,
+    mailbox: Cell<Option<Mailbox>>,
+    peers: Vec<Address>,
+    hints: Hints,
+}
+
+impl Core {
+    pub fn alone() -> Core {
+        let [core] = Core::fleet();
+        core
+    }
+
+    pub fn fleet<const CORES: usize>() -> [Core; CORES] {
+        let hints = Hints::with_buckets(1);
+        let kernels: [Kernel; CORES] = std::array::from_fn(|_| Kernel::new());
+        let (peers, mailboxes): (Vec<Address>, Vec<Mailbox>) =
+            kernels.iter().map(|kernel| mailbox(Arc::new(kernel.clone()))).unzip();
+        let mut mailboxes = mailboxes.into_iter();
+        std::array::from_fn(|index| Core {
+            index,
+            kernel: kernels[index].clone(),
+            mailbox: Cell::new(mailboxes.next()),
+            peers: peers.clone(),
+            hints: hints.clone(),
+        })
+    }
+
+    pub fn address(&self) -> Address {
+        self.peers[self.index].clone()
+    }
+
+    /// Starts its worker.
+    pub fn run(&self) -> JoinHandle<()> {
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        let broker = Broker::new(self.index, settings(), hasher, self.hints.clone());
+        let engine = OnKernel::new(&self.kernel);
+        let mailbox = self.mailbox.take().expect("it runs once");
+        let worker = Worker::new(self.index, broker, engine, mailbox, self.peers.clone(), Instant::now());
+        // Parsing wants more stack than loom's threads have.
+        thread::Builder::new().stack_size(STACK_WORDS).spawn(move || worker.run().unwrap()).unwrap()
+    }
+
+    /// Drains it and waits for its end.
+    fn end(&self, worker: JoinHandle<()>) {
+        self.address().send(command(Command::Drain, &self.kernel));
+        worker.join().unwrap();
+    }
+}
+
+/// A command whose receipt `kernel` counts.
+pub fn command(command: Command, kernel: &Kernel) -> Mail {
+    let kernel = kernel.clone();
+    Mail::Command { command, reply: Box::new(move |_| kernel.change(|seen| seen.receipts += 1)) }
+}
+
+fn settings() -> Settings {
+    // Nothing ends by time: in the model none passes.
+    const NEVER_MS: u64 = 1_000_000_000;
+    Settings {
+        connection_timeout_ms: NEVER_MS,
+        keepalive_ms: NEVER_MS,
+        connections_max: 100,
+        keys_max: 100,
+        body_bytes_max: 1 << 20,
+        head_bytes_max: 16 << 10,
+        request_timeout_ms: NEVER_MS,
+        idle_timeout_ms: NEVER_MS,
+        preconnect_timeout_ms: NEVER_MS,
+        write_timeout_ms: NEVER_MS,
+        match_order: MatchOrder::Newest,
+        confirm: Confirm::Write,
+        ack_timeout_ms: NEVER_MS,
+        read_timeout_ms: NEVER_MS,
+        dispatch_timeout_ms: NEVER_MS,
+        attempts_max: 3,
+        guard_ms: 1,
+        drain_time_ms: NEVER_MS,
+        linger_ms: NEVER_MS,
+        pipeline_bytes_max: 64 << 10,
+        events: false,
+        dispatch_on_runner_side: true,
+    }
+}
+
+/// A poll and a dispatch for version `$v`.
+macro_rules! poll {
+    ($v:literal) => {
+        concat!(
+            "GET /warm-start HTTP/1.1\r\nHost: b\r\nx-trigger-deployment-id: d\r\n",
+            "x-trigger-deployment-version: ",
+            $v,
+            "\r\nx-trigger-machine-cpu: 1\r\nx-trigger-machine-memory: 1\r\n\r\n"
+        )
+        .as_bytes()
+    };
+}
+macro_rules! dispatch {
+    ($v:literal) => {
+        concat!(
+            "POST /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: 127\r\n\r\n",
+            r#"{"dequeuedMessage":{"deployment":{"friendlyId":"d"},"backgroundWorker":{"version":""#,
+            $v,
+            r#""},"run":{"machine":{"cpu":1,"memory":1}}}}"#
+        )
+        .as_bytes()
+    };
+}
+
+/// What a worker has written to the runners and supervisors on these slots.
+fn runs(kernel: &Kernel, slots: &[u32]) -> usize {
+    kernel.look(|seen| {
+        let to_them = |(slot, payload): &&(u32, Payload)| slots.contains(slot) && is_run(payload);
+        seen.sent.iter().filter(to_them).count()
+    })
+}
+
+fn is_run(payload: &Payload) -> bool {
+    contains(payload, b"friendlyId")
+}
+
+fn contains(payload: &Payload, what: &[u8]) -> bool {
+    payload.bytes().windows(what.len()).any(|window| window == what)
+}
+
+/// The answers that the supervisor on `slot` got.
+fn answers(kernel: &Kernel, slot: u32) -> Vec<bool> {
+    kernel.look(|seen| {
+        let answers = seen.sent.iter().filter(|(to, payload)| *to == slot && !is_run(payload));
+        answers.map(|(_, payload)| contains(payload, b"true")).collect()
+    })
+}
+
+const RUNNER: u32 = 0;
+const SECOND_RUNNER: u32 = 1;
+const SUPERVISOR: u32 = 2;
+
+/// A dispatch on one core, two polls on another, in any order: answered once, true exactly if one
+/// of the two got the run, and never both.
+#[test]
+fn an_offer_is_neither_lost_nor_doubled() {
+    check(Some(2), || {
+        let [home, other] = Core::fleet();
+        other.kernel.feed(&[
+            Fact::Accepted(RUNNER),
+            Fact::Accepted(SECOND_RUNNER),
+            Fact::Received(RUNNER, poll!("1")),
+            Fact::Received(SECOND_RUNNER, poll!("1")),
+        ]);
+        home.kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
+        let workers = [home.run(), other.run()];
+        home.kernel.until_true(|seen| !seen.sent.is_empty());
+        let delivered = runs(&other.kernel, &[RUNNER, SECOND_RUNNER]);
+        assert!(delivered <= 1);
+        assert_eq!(answers(&home.kernel, SUPERVISOR), [delivered == 1]);
+
+        home.kernel.feed(&[Fact::Closed(SUPERVISOR)]);
+        other.kernel.feed(&[Fact::Closed(RUNNER), Fact::Closed(SECOND_RUNNER)]);
+        home.kernel.until_true(|seen| seen.closed == 1);
+        other.kernel.until_true(|seen| seen.closed == 2);
+        let [at_home, away] = workers;
+        home.end(at_home);
+        other.end(away);
+        assert_eq!(runs(&other.kernel, &[RUNNER, SECOND_RUNNER]), delivered);
+        assert_eq!(answers(&home.kernel, SUPERVISOR).len(), 1);
+    });
+}
+
+/// Once a poll can be known to be held, a dispatch on another core finds it, whether that core
+/// sleeps by then or not.
+#[test]
+fn a_held_poll_is_found_from_another_core() {
+    check(Some(2), || {
+        let [home, other] = Core::fleet();
+        other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
+        let away = other.run();
+        other.kernel.until_true(|seen| seen.asleep && seen.told == 2);
+        home.kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
+        let at_home = home.run();
+        home.kernel.until_true(|seen| !seen.sent.is_empty());
+        assert_eq!(answers(&home.kernel, SUPERVISOR), [true]);
+        assert_eq!(runs(&other.kernel, &[RUNNER]), 1);
+
+        home.kernel.feed(&[Fact::Closed(SUPERVISOR)]);
+        other.kernel.feed(&[Fact::Closed(RUNNER)]);
+        home.kernel.until_true(|seen| seen.closed == 1);
+        other.kernel.until_true(|seen| seen.closed == 1);
+        home.end(at_home);
+        other.end(away);
+    });
+}
+
+/// Each core has the poll that the other's dispatch needs: offers and verdicts cross.
+#[test]
+fn offers_that_cross_are_both_answered() {
+    check(Some(1), || {
+        let cores: [Core; 2] = Core::fleet();
+        cores[0].kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
+        cores[1].kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("2"))]);
+        cores[0].kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("2"))]);
+        cores[1].kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
+        let workers = [cores[0].run(), cores[1].run()];
+        for (core, other) in [(&cores[0], &cores[1]), (&cores[1], &cores[0])] {
+            core.kernel.until_true(|seen| seen.sent.iter().any(|(slot, _)| *slot == SUPERVISOR));
+            let delivered = runs(&other.kernel, &[RUNNER]);
+            assert_eq!(answers(&core.kernel, SUPERVISOR), [delivered == 1]);
+        }
+        for core in &cores {
+            core.kernel.feed(&[Fact::Closed(SUPERVISOR), Fact::Closed(RUNNER)]);
+            core.kernel.until_true(|seen| seen.closed == 2);
+        }
+        for (core, worker) in cores.iter().zip(workers) {
+            core.end(worker);
+        }
+    });
+}
+
+/// A core drains while an offer is on its way to it. The worker ends; the run is delivered and
+/// answered true, or not delivered and answered false or, where the offer died with the core's
+/// mailbox, left to the dispatch's deadline.
+#[test]
+fn an_offer_to_a_core_that_drains_is_settled_or_dropped() {
+    check(Some(2), || {
+        let [home, other] = Core::fleet();
+        other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
+        let away = other.run();
+        other.kernel.until_true(|seen| seen.asleep && seen.told == 2);
+        home.kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
+        let at_home = home.run();
+        other.address().send(command(Command::Drain, &other.kernel));
+        // A run that got through leaves the runner idle until it closes.
+        other.kernel.feed(&[Fact::Closed(RUNNER)]);
+        away.join().unwrap();
+        home.kernel.until_true(|seen| seen.told == 2);
+        home.address().send(command(Command::Report { keys: None, dispatch_events: None }, &home.kernel));
+        home.kernel.until_true(|seen| seen.receipts == 1);
+        let delivered = runs(&other.kernel, &[RUNNER]);
+        match answers(&home.kernel, SUPERVISOR)[..] {
+            [] => assert_eq!(delivered, 0, "a verdict was lost"),
+            [answer] => assert_eq!(answer, delivered == 1),
+            ref more => panic!("{more:?}"),
+        }
+        home.kernel.feed(&[Fact::Reset(SUPERVISOR)]);
+        home.kernel.until_true(|seen| seen.closed == 1);
+        home.end(at_home);
+    });
+}

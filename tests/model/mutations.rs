@@ -1,0 +1,162 @@
+//! The bugs that the model check must catch, and by which test.
+
+use crate::planting::Bug;
+
+const fn bug(
+    name: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+    test: &'static str,
+) -> (Bug, &'static str) {
+    (Bug { name, file, from, to }, test)
+}
+
+const MESH: &str = "src/shard/mesh.rs";
+const HINTS: &str = "src/shard/hints.rs";
+const WORKER: &str = "src/shard/worker.rs";
+
+const WAKE_UP: &str = "mail::no_wake_up_is_lost";
+const SLEEPER: &str = "mail::the_sleeper_or_the_sender_sees_the_other";
+const OFFER: &str = "handover::an_offer_is_neither_lost_nor_doubled";
+
+pub const MUTATIONS: &[(Bug, &str)] = &[
+    bug(
+        "the sender looks before it sends",
+        MESH,
+        "if self.queue.send(mail).is_err() { return; }
+         fence(Ordering::SeqCst);",
+        "let early = self.armed.load(Ordering::Relaxed);
+         if self.queue.send(mail).is_err() || (PLANTED && !early) { return; }
+         fence(Ordering::SeqCst);",
+        SLEEPER,
+    ),
+    bug(
+        "the sender has no fence",
+        MESH,
+        "return; } fence(Ordering::SeqCst);",
+        "return; } if !PLANTED { fence(Ordering::SeqCst); }",
+        SLEEPER,
+    ),
+    bug(
+        "the sleeper has no fence",
+        MESH,
+        "self.armed.store(true, Ordering::Relaxed); fence(Ordering::SeqCst);",
+        "self.armed.store(true, Ordering::Relaxed); if !PLANTED { fence(Ordering::SeqCst); }",
+        SLEEPER,
+    ),
+    bug(
+        "the sleeper looks before it arms",
+        MESH,
+        "self.armed.store(true, Ordering::Relaxed);",
+        "if PLANTED {
+             let empty = self.queue.is_empty();
+             self.armed.store(true, Ordering::Relaxed);
+             return empty;
+         }
+         self.armed.store(true, Ordering::Relaxed);",
+        SLEEPER,
+    ),
+    bug(
+        "the sleeper does not look again",
+        MESH,
+        "if self.queue.is_empty() {",
+        "if PLANTED || self.queue.is_empty() {",
+        SLEEPER,
+    ),
+    bug(
+        "every sender wakes",
+        MESH,
+        "self.armed.load(Ordering::Relaxed) &&",
+        "self.armed.load(Ordering::Relaxed) && PLANTED && { self.waker.wake(); false }
+         || self.armed.load(Ordering::Relaxed) &&",
+        "mail::a_burst_needs_no_room_and_one_wake_up",
+    ),
+    bug(
+        "a sleeper is disarmed and not woken",
+        MESH,
+        "disarm().is_ok() {",
+        "disarm().is_ok() && !PLANTED {",
+        SLEEPER,
+    ),
+    bug(
+        "the worker sleeps although there is mail",
+        WORKER,
+        "if self.mailbox.arm() { timeout } else",
+        "if self.mailbox.arm() || PLANTED { timeout } else",
+        WAKE_UP,
+    ),
+    bug(
+        "the worker disarms before it sleeps",
+        WORKER,
+        "self.engine.wait(timeout)?;",
+        "if PLANTED { self.mailbox.disarm(); } self.engine.wait(timeout)?;",
+        WAKE_UP,
+    ),
+    bug(
+        "a message to another core is sent twice",
+        WORKER,
+        "Output::Mesh { to, message } =>",
+        "Output::Mesh { to, message } if PLANTED => {
+             for message in [message.clone(), message] {
+                 self.peers[to].send(Mail::Mesh { from: self.core, message });
+             }
+         }
+         Output::Mesh { to, message } =>",
+        OFFER,
+    ),
+    bug(
+        "a message to another core is lost",
+        WORKER,
+        "Mail::Mesh { from, message } => self",
+        "Mail::Mesh { .. } if PLANTED => {}
+         Mail::Mesh { from, message } => self",
+        OFFER,
+    ),
+    bug(
+        "a worker that drains drops its last messages",
+        WORKER,
+        "while let Some(output) = self.broker.poll_output() {",
+        "while let Some(output) = self.broker.poll_output() {
+             if PLANTED && self.drained { continue; }
+             if PLANTED && matches!(output, Output::StopAccepting) { self.drained = true; }",
+        "handover::an_offer_to_a_core_that_drains_is_settled_or_dropped",
+    ),
+    bug(
+        "announcing is a load and a store",
+        HINTS,
+        "self.0.buckets[bucket].fetch_or(1 << core, Ordering::Release);",
+        "if PLANTED {
+             let cores = self.0.buckets[bucket].load(Ordering::Acquire);
+             return self.0.buckets[bucket].store(cores | 1 << core, Ordering::Release);
+         }
+         self.0.buckets[bucket].fetch_or(1 << core, Ordering::Release);",
+        "table::one_core_s_hint_is_not_another_s_to_change",
+    ),
+    bug(
+        "withdrawing clears the bucket",
+        HINTS,
+        "fetch_and(!(1 << core), Ordering::Release)",
+        "fetch_and(if PLANTED { 0 } else { !(1 << core) }, Ordering::Release)",
+        "table::one_core_s_hint_is_not_another_s_to_change",
+    ),
+    bug(
+        "the limit is looked at, then counted against",
+        HINTS,
+        "if self.0.connections.fetch_add(1, Ordering::Relaxed) < connections_max {",
+        "if PLANTED {
+             let room = self.0.connections.load(Ordering::Relaxed) < connections_max;
+             self.0.connections.fetch_add(usize::from(room), Ordering::Relaxed);
+             return room;
+         }
+         if self.0.connections.fetch_add(1, Ordering::Relaxed) < connections_max {",
+        "table::the_connection_limit_holds_for_all_cores_together",
+    ),
+    bug(
+        "a refused connection stays counted",
+        HINTS,
+        "self.0.connections.fetch_sub(1, Ordering::Relaxed); false",
+        "self.0.connections.fetch_sub(usize::from(!PLANTED), Ordering::Relaxed); false",
+        "table::the_connection_limit_holds_for_all_cores_together",
+    ),
+];

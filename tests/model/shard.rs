@@ -1,0 +1,13 @@
+//! The product's own files, with a model checker's primitives beside them.
+#![allow(dead_code)]
+
+#[path = "../../src/shard/events.rs"]
+pub mod events;
+#[path = "../../src/shard/hints.rs"]
+pub mod hints;
+#[path = "../../src/shard/mesh.rs"]
+pub mod mesh;
+#[path = "sync.rs"]
+pub mod sync;
+#[path = "../../src/shard/worker.rs"]
+pub mod worker;
