@@ -12,13 +12,15 @@ pub const BUCKETS: usize = (LAST_POWER - SPLIT_BITS + 1) as usize * SPLIT;
 /// Durations in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    counts: [u64; BUCKETS],
+    /// Not in place: cores and reports are moved and kept on small stacks.
+    counts: Box<[u64; BUCKETS]>,
     sum_us: u64,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram { counts: [0; BUCKETS], sum_us: 0 }
+        let counts = vec![0; BUCKETS].into_boxed_slice();
+        Histogram { counts: counts.try_into().expect("that many"), sum_us: 0 }
     }
 }
 
@@ -48,14 +50,17 @@ impl Histogram {
 
     /// Adds what another core counted.
     pub fn add(&mut self, other: &Histogram) {
-        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self.counts.iter_mut().zip(other.counts.iter()).for_each(|(count, more)| *count += more);
         self.sum_us = self.sum_us.wrapping_add(other.sum_us);
     }
 
     /// What came after `earlier`, an older state of the same histogram.
     pub fn since(&self, earlier: &Histogram) -> Histogram {
-        let mut counts = self.counts;
-        counts.iter_mut().zip(&earlier.counts).for_each(|(count, old)| *count = count.saturating_sub(*old));
+        let mut counts = self.counts.clone();
+        counts
+            .iter_mut()
+            .zip(earlier.counts.iter())
+            .for_each(|(count, old)| *count = count.saturating_sub(*old));
         Histogram { counts, sum_us: self.sum_us.saturating_sub(earlier.sum_us) }
     }
 

@@ -78,9 +78,7 @@ impl<E: Engine> Worker<E> {
             self.mailbox.disarm();
             now = self.now();
             self.turn(now);
-            let ended = self.now();
-            self.turns.record(ended.us_since(now));
-            now = ended;
+            self.turns.record(self.now().us_since(now));
             if self.is_drained() {
                 return Ok(());
             }
