@@ -15,6 +15,7 @@
 //! dispatch in Verdict.
 
 use super::contract::Side;
+use super::event::Origin;
 use super::http::response::Persistence;
 use super::http::{ChunkedDecoder, HeadScanner};
 use super::io::{ConnId, CoreSet, Offer, Payload};
@@ -170,8 +171,8 @@ pub struct Verdict {
     pub tried: CoreSet,
     /// At least one poll was claimed for it.
     pub attempted: bool,
-    /// From the request's head, if somebody wants it.
-    pub traceparent: Option<Box<str>>,
+    /// Whose it is, if somebody wants to know.
+    pub origin: Option<Box<Origin>>,
 }
 
 /// The table of connections, indexed by the engine's slots.

@@ -11,7 +11,7 @@
 
 use super::Broker;
 use super::conn::{State, Verdict};
-use super::event::{DispatchEnd, DispatchEvent, Event, MissReason};
+use super::event::{DispatchEnd, DispatchEvent, Event, MissReason, Origin};
 use super::http::response::{self, Persistence};
 use super::io::{CoreSet, MeshMessage, Offer, Output, Payload, Shared, Ticket};
 use super::json;
@@ -28,16 +28,17 @@ impl<S: Shared> Broker<S> {
             Ok(dispatch) => dispatch,
             Err(error) => return self.reject_dispatch(now, slot, &error),
         };
+        let origin = (self.dispatch_events > 0).then(|| self.origin(&dispatch));
         if self.drain.is_some() {
             self.conns.at(slot).persistence = Persistence::Close;
-            return self.answer_unplaced(now, slot, None, MissReason::Draining);
+            return self.answer_unplaced(now, slot, None, MissReason::Draining, origin);
         }
         let Some(pool) = self.pools.pin(dispatch.key()) else {
-            return self.answer_unplaced(now, slot, None, MissReason::KeyLimit);
+            return self.answer_unplaced(now, slot, None, MissReason::KeyLimit, origin);
         };
         if self.choose_poll(now, pool).is_none() && self.other_holders(pool).0 == 0 {
             let reason = self.miss_reason(pool);
-            self.answer_unplaced(now, slot, Some(pool), reason);
+            self.answer_unplaced(now, slot, Some(pool), reason, origin);
             return self.pools.unpin(pool);
         }
         let verdict = Verdict {
@@ -48,7 +49,7 @@ impl<S: Shared> Broker<S> {
             attempts_left: self.settings.attempts_max,
             tried: CoreSet::default().with(self.core),
             attempted: false,
-            traceparent: self.traceparent.take(),
+            origin,
         };
         self.timers.arm(slot, verdict.deadline);
         self.verdicts += 1;
@@ -158,38 +159,42 @@ impl<S: Shared> Broker<S> {
         let state = std::mem::replace(&mut self.conns.at(slot).state, State::Idle);
         let State::Verdict(mut verdict) = state else { return };
         self.verdicts -= 1;
-        if self.dispatch_events > 0 {
+        if let Some(origin) = verdict.origin.take() {
             let attempts = self.settings.attempts_max - verdict.attempts_left;
-            let traceparent = verdict.traceparent.take();
-            self.tell(Some(verdict.pool), end, now.us_since(verdict.since), attempts, traceparent);
+            self.tell(Some(verdict.pool), end, now.us_since(verdict.since), attempts, *origin);
         }
         self.conclude(now, slot, Some(verdict.pool), end);
         self.pools.unpin(verdict.pool);
     }
 
     /// Answers a dispatch that never got as far as waiting for a verdict.
-    fn answer_unplaced(&mut self, now: Time, slot: u32, pool: Option<PoolId>, reason: MissReason) {
+    fn answer_unplaced(
+        &mut self,
+        now: Time,
+        slot: u32,
+        pool: Option<PoolId>,
+        reason: MissReason,
+        origin: Option<Box<Origin>>,
+    ) {
         let end = DispatchEnd::Missed(reason);
-        if self.dispatch_events > 0 {
-            let traceparent = self.traceparent.take();
-            self.tell(pool, end, 0, 0, traceparent);
+        if let Some(origin) = origin {
+            self.tell(pool, end, 0, 0, *origin);
         }
         self.conclude(now, slot, pool, end);
     }
 
+    #[cold]
+    fn origin(&mut self, dispatch: &json::Dispatch<'_>) -> Box<Origin> {
+        let run = dispatch.run_id.as_deref().map(Box::from);
+        Box::new(Origin { run, traceparent: self.traceparent.take() })
+    }
+
     /// Tells of a dispatch; somebody watches.
     #[cold]
-    fn tell(
-        &mut self,
-        pool: Option<PoolId>,
-        end: DispatchEnd,
-        took_us: u64,
-        attempts: u8,
-        traceparent: Option<Box<str>>,
-    ) {
-        self.dispatch_events -= 1;
+    fn tell(&mut self, pool: Option<PoolId>, end: DispatchEnd, took_us: u64, attempts: u8, origin: Origin) {
+        self.dispatch_events = self.dispatch_events.saturating_sub(1);
         let key = pool.map(|pool| self.pools.get(pool).key().clone());
-        let event = DispatchEvent { key, end, took_us, attempts, traceparent };
+        let event = DispatchEvent { key, end, took_us, attempts, origin };
         self.outputs.push_back(Output::Event(Event::Dispatch(Box::new(event))));
     }
 

@@ -115,6 +115,15 @@ impl AttemptEnd {
     }
 }
 
+/// Whose a dispatch is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The run's friendly id.
+    pub run: Option<Box<str>>,
+    /// `traceparent` as the supervisor sent it, if it was well-formed (W3C Trace Context, 3.2).
+    pub traceparent: Option<Box<str>>,
+}
+
 /// A dispatch that was answered.
 #[derive(Clone, Debug)]
 pub struct DispatchEvent {
@@ -126,8 +135,8 @@ pub struct DispatchEvent {
     pub took_us: u64,
     /// Polls that were claimed for it.
     pub attempts: u8,
-    /// `traceparent` as the supervisor sent it, if it was well-formed (W3C Trace Context, 3.2).
-    pub traceparent: Option<Box<str>>,
+    /// Whose it is.
+    pub origin: Origin,
 }
 
 /// A delivery attempt that ended.

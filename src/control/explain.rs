@@ -26,12 +26,12 @@ pub struct Asked {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Explanation {
     /// What was asked for.
     pub asked: Asked,
     /// `warm`, or the reason of a miss as `/metrics` names it.
-    pub verdict: &'static str,
+    pub verdict: String,
     /// What that means and what to do, in a sentence or two.
     pub advice: String,
     /// Runners that could be offered such a run now.
@@ -141,7 +141,7 @@ pub fn explain(snapshot: &Snapshot, draining: bool, asked: Asked) -> Explanation
     let other_deployments_waiting = others.len();
     keys.truncate(ROWS_MAX);
     Explanation {
-        verdict,
+        verdict: verdict.to_owned(),
         advice,
         ready: ready_now,
         keys,

@@ -20,6 +20,8 @@ pub struct Dispatch {
     pub reason: Option<&'static str>,
     /// Who waited instead, as far as it was known a moment later.
     pub closest: Option<String>,
+    /// The run's friendly id.
+    pub run: Option<String>,
     /// Its deployment; `None` if it was not looked up.
     pub deployment: Option<String>,
     /// Its version.
@@ -48,13 +50,14 @@ impl Dispatch {
             outcome: event.end.name(),
             reason: event.end.reason(),
             closest: None,
+            run: event.origin.run.as_deref().map(str::to_owned),
             deployment: key.map(|key| key.deployment.to_owned()),
             version: key.map(|key| key.version.to_owned()),
             cpu: key.map(|key| key.cpu.get()),
             memory: key.map(|key| key.memory.get()),
             took_us: event.took_us,
             attempts: event.attempts,
-            traceparent: event.traceparent.as_deref().map(str::to_owned),
+            traceparent: event.origin.traceparent.as_deref().map(str::to_owned),
         }
     }
 }
@@ -97,7 +100,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::event::{DispatchEnd, MissReason};
+    use crate::broker::event::{DispatchEnd, MissReason, Origin};
 
     #[test]
     fn the_oldest_goes_and_numbers_go_on() {
@@ -106,7 +109,7 @@ mod tests {
             end: DispatchEnd::Missed(MissReason::KeyLimit),
             took_us: 7,
             attempts: 0,
-            traceparent: None,
+            origin: Origin::default(),
         };
         let mut recent = Recent::new(3);
         for core in 0..5 {

@@ -48,7 +48,7 @@ struct Core {
 }
 
 /// One key on all cores.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Key {
     /// Its friendly id.
     pub deployment: String,
@@ -75,7 +75,7 @@ pub struct Key {
     cores: Vec<KeyOnCore>,
 }
 
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct KeyOnCore {
     core: usize,
     waiting: u64,

@@ -202,7 +202,7 @@ fn log(Observed { core, event, .. }: &Observed, age: Duration) {
                 took_us = dispatch.took_us, attempts = dispatch.attempts,
                 deployment = key.map(|key| key.deployment), version = key.map(|key| key.version),
                 cpu = key.map(|key| key.cpu.get()), memory = key.map(|key| key.memory.get()),
-                traceparent = dispatch.traceparent.as_deref(), ago_ms, "dispatch answered");
+                run = dispatch.origin.run.as_deref(), traceparent = dispatch.origin.traceparent.as_deref(), ago_ms, "dispatch answered");
         }
         Event::Rejected { status, error } => {
             debug!(target: EVENTS, core, status, error, ago_ms, "request refused");

@@ -11,4 +11,5 @@ mod connections;
 mod json;
 mod limits;
 mod matching;
+mod watching;
 mod workers;

@@ -133,14 +133,14 @@ function showRecent() {
     return dispatch.closest === null ? reason : `${reason}: ${dispatch.closest}`;
   };
   const rows = state.recent
-    .filter((one) => matches(one.deployment ?? "", one.version ?? "", machine(one), one.outcome, one.reason ?? "", why(one)))
+    .filter((one) => matches(one.run ?? "", one.deployment ?? "", one.version ?? "", machine(one), one.outcome, one.reason ?? "", why(one)))
     .slice(0, RECENT_ROWS);
   fill(
     "recent",
     rows.map((one) => ({
       cells: [
         new Date(one.at_ms).toLocaleTimeString("en-GB"), { text: one.outcome, kind: one.outcome }, why(one),
-        one.deployment ?? "", one.version ?? "", machine(one), time(one.took_us), count(one.attempts),
+        one.run ?? "", one.deployment ?? "", one.version ?? "", machine(one), time(one.took_us), count(one.attempts),
       ],
     })),
     state.query ? "No dispatch matches the search." : "No run was dispatched yet.",

@@ -1,7 +1,7 @@
 //! The page, its API, and what is remembered.
 
 use super::*;
-use crate::broker::event::{DispatchEnd, DispatchEvent, Event, MissReason};
+use crate::broker::event::{DispatchEnd, DispatchEvent, Event, MissReason, Origin};
 use crate::broker::time::Time;
 use crate::control::watch;
 use crate::shard::Observed;
@@ -12,7 +12,10 @@ fn miss(core: usize) -> Observed {
         end: DispatchEnd::Missed(MissReason::Ending),
         took_us: 3,
         attempts: 0,
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        origin: Origin {
+            run: Some("run_1".into()),
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        },
     };
     Observed { core, at: Time(0), event: Event::Dispatch(Box::new(event)) }
 }
@@ -33,6 +36,7 @@ async fn what_the_workers_tell_of_is_remembered_and_asked_for_by_number() {
     }
     let first = &dispatches["dispatches"][0];
     assert_eq!((&first["seq"], &first["core"], &first["reason"]), (&json!(1), &json!(1), &json!("ending")));
+    assert_eq!(first["run"], "run_1");
     assert!(first["traceparent"].as_str().is_some_and(|trace| trace.starts_with("00-0af7")), "{first}");
     let (status, later) = side.get("/api/dispatches?after=1").await;
     assert_eq!(status, 200);
