@@ -14,8 +14,8 @@ use crate::shared::{OneThread, settings};
 pub struct Answered {
     /// All responses but 100 (Continue), which depends on how the request arrives.
     pub responses: Vec<u8>,
-    /// How the connection ended, if it did.
-    pub end: Option<&'static str>,
+    /// The connection ended, in whatever way: a close lingers where more has come already.
+    pub ended: bool,
     /// Polls held.
     pub waiting: usize,
     pub counters: Counters,
@@ -29,7 +29,7 @@ pub fn answer<'r>(pieces: impl Iterator<Item = &'r [u8]>) -> Answered {
     let mut broker = Broker::new(0, settings(Confirm::Write), hasher, OneThread::default());
     broker.handle(now, Input::Accepted { conn, side: Side::Runner });
     let mut answered =
-        Answered { responses: Vec::new(), end: None, waiting: 0, counters: Counters::default() };
+        Answered { responses: Vec::new(), ended: false, waiting: 0, counters: Counters::default() };
     for bytes in pieces {
         broker.handle(now, Input::Received { conn, bytes });
         while let Some(output) = broker.poll_output() {
@@ -40,15 +40,15 @@ pub fn answer<'r>(pieces: impl Iterator<Item = &'r [u8]>) -> Answered {
                     }
                     broker.handle(now, Input::Sent { conn });
                 }
-                Output::Close { .. } => answered.end = Some("close"),
-                Output::Abort { .. } => answered.end = Some("abort"),
-                Output::Shutdown { .. } => answered.end = Some("shutdown"),
+                Output::Close { .. } | Output::Abort { .. } | Output::Shutdown { .. } => {
+                    answered.ended = true
+                }
                 _ => {}
             }
         }
     }
     answered.waiting = broker.waiting();
-    // Of a connection that has ended, fewer bytes count the later they come.
-    answered.counters = Counters { bytes_in: 0, ..broker.counters().clone() };
+    // A connection that lingers is not closed yet, and of one that is fewer bytes count.
+    answered.counters = Counters { bytes_in: 0, closed: 0, ..broker.counters().clone() };
     answered
 }

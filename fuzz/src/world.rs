@@ -12,8 +12,8 @@ use std::collections::{HashMap, VecDeque};
 
 const CORES: usize = 2;
 const SLOTS: usize = 6;
-/// Calls that one instant may need.
-const TICKS_MAX: usize = 1_000;
+/// Deadlines that one step may meet: a core that drains looks every 10 ms while somebody is served.
+const TICKS_MAX: usize = 10_000;
 
 /// A connection as its peer and its kernel know it.
 #[derive(Default)]
@@ -27,6 +27,7 @@ struct Peer {
     /// A `Send` whose delivery is in question.
     in_question: bool,
     fin: bool,
+    fin_unacked: bool,
     probes: usize,
     /// Sent nothing but whole, well-formed requests.
     tame: bool,
@@ -137,9 +138,11 @@ impl World {
                 }
                 self.input(core, Input::Acked { conn });
             }
-            8 if open && !peer.fin => {
+            8 if open && (!peer.fin || peer.fin_unacked) => {
+                // Told again while bytes are unacknowledged, with what is known by then.
                 peer.fin = true;
                 let facts = (peer.in_question || peer.writing.is_some()).then(|| facts(bytes, true));
+                peer.fin_unacked = facts.is_some_and(|facts| facts.unacked_bytes > 0);
                 self.weigh(core, slot, facts);
                 self.input(core, Input::PeerClosed { conn, facts });
             }

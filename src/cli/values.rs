@@ -90,7 +90,7 @@ pub enum EngineChoice {
     Auto,
     /// epoll: every Linux
     Epoll,
-    /// io_uring: only in builds with the cargo feature `io-uring`
+    /// io_uring: absent from builds without the cargo feature `io-uring`
     IoUring,
 }
 

@@ -90,7 +90,7 @@ fn engine(choice: EngineChoice) -> Result<EngineChoice, ConfigError> {
         EngineChoice::IoUring if !cfg!(feature = "io-uring") => refuse(
             "--engine",
             "io-uring",
-            "this build does not contain it: choose epoll or auto, or build with `--features io-uring`",
+            "this build does not contain it: choose epoll or auto, or build it without `--no-default-features`",
         ),
         choice => Ok(choice),
     }

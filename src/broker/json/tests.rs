@@ -56,6 +56,25 @@ fn the_message_is_what_was_sent() {
 }
 
 #[test]
+fn what_was_expected_is_named() {
+    for (value, expected) in [
+        ("fals", "expected false"),
+        ("nul", "expected null"),
+        (r#""\x""#, "expected one of"),
+        (r#""\u00g0""#, "expected four hex digits"),
+        ("\"\u{1}\"", "expected no control character"),
+    ] {
+        let text = error(format!(r#"{{"a":{value}}}"#)).to_string();
+        assert!(text.starts_with("the body is not JSON at byte ") && text.contains(expected), "{text}");
+    }
+    let twice = minimal().replace(r#""run":{"#, r#""backgroundWorker":{},"run":{"friendlyId":1,"#);
+    assert_eq!(error(&twice).to_string(), "dequeuedMessage.backgroundWorker is there twice");
+    let twice = minimal().replace(r#""run":{"#, r#""run":{"friendlyId":1,"friendlyId":2,"#);
+    assert_eq!(error(&twice).to_string(), "dequeuedMessage.run.friendlyId is there twice");
+    assert_eq!(error(&b"{\"\xff\"}"[..]).to_string(), "the body is not UTF-8 at byte 2");
+}
+
+#[test]
 fn what_is_at_fault_is_named() {
     let d = r#""d""#;
     let cases: Vec<(String, &str)> = vec![

@@ -74,3 +74,15 @@ fn a_drain_ends_when_the_last_one_has_left() {
     assert_eq!(bench.pass_ms(0), [Done::Drained], "not at the end of the drain time");
     assert_eq!(bench.broker.next_deadline(), None);
 }
+
+#[test]
+fn a_second_drain_changes_nothing() {
+    let mut bench = Bench::new(settings());
+    bench.poll(0);
+    bench.poll(1);
+    assert_eq!(bench.command(Command::Drain), [Done::StopAccepting]);
+    bench.pass_ms(100);
+    assert_eq!(bench.command(Command::Drain), []);
+    assert_eq!(bench.pass_ms(2_399), [], "in its old turn");
+    assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::Drained]);
+}

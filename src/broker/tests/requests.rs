@@ -113,3 +113,65 @@ fn at_the_limit_the_oldest_silent_connection_makes_room() {
     assert_eq!(done, [Done::Closed(4)], "nobody is silent: the newcomer goes");
     assert_eq!(bench.broker.waiting(), 3);
 }
+
+#[test]
+fn empty_lines_before_a_request_are_counted_together_however_they_come() {
+    for (lines, served) in [(0, true), (1, true), (4, true), (5, false)] {
+        let request = ["\r\n".repeat(lines).as_bytes(), b"GET /connect HTTP/1.1\r\nHost: b\r\n\r\n"].concat();
+        for cut in 0..request.len() {
+            let mut bench = Bench::new(settings());
+            bench.accept(0);
+            let mut done = bench.receive(0, &request[..cut]);
+            done.extend(bench.receive(0, &request[cut..]));
+            let is_served = matches!(&done[..], [Done::Sent(0, text)] if text.starts_with("HTTP/1.1 200"));
+            assert_eq!(is_served, served, "{lines} empty lines, cut at {cut}: {done:?}");
+        }
+    }
+}
+
+#[test]
+fn what_may_not_be_is_refused_and_the_rest_of_it_is_nobodys_request() {
+    for (request, status) in [
+        ("GET /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nGET", 400),
+        ("GET /connect HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        ("POST /warm-start HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400),
+        ("POST /warm-start HTTP/1.1\r\nHost: b\r\n\r\n", 411),
+        ("POST /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: 1048577\r\n\r\n", 413),
+        ("POST /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: 2\r\nExpect: x\r\n\r\n", 417),
+        ("BREW /connect HTTP/1.1\r\nHost: b\r\n\r\n", 501),
+        ("GET /connect HTTP/3.0\r\nHost: b\r\n\r\n", 505),
+    ] {
+        let mut bench = Bench::new(settings());
+        bench.accept(0);
+        let done = bench.receive(0, request.as_bytes());
+        let line = format!("HTTP/1.1 {status} ");
+        assert!(matches!(&done[..], [Done::Sent(0, text)] if text.starts_with(&line)), "{request}: {done:?}");
+        assert_eq!(bench.receive(0, POLL), []);
+        assert_eq!(bench.sent(0), [Done::Shutdown(0)]);
+        assert_eq!(bench.fin(0, None), [Done::Closed(0)]);
+        assert_eq!((bench.broker.waiting(), bench.broker.counters().rejected), (0, 1));
+    }
+}
+
+#[test]
+fn options_are_answered_and_the_connection_goes_on() {
+    let mut bench = Bench::new(settings());
+    bench.accept(0);
+    let done = bench.receive(0, b"OPTIONS /connect HTTP/1.1\r\nHost: b\r\n\r\n");
+    assert!(
+        matches!(&done[..], [Done::Sent(0, text)] if text.contains("Allow: GET, HEAD, OPTIONS")),
+        "{done:?}"
+    );
+    bench.sent(0);
+    assert_eq!(bench.receive(0, &dispatch("1")), [answer(0, false)]);
+}
+
+#[test]
+fn a_response_that_nobody_reads_is_given_up() {
+    let mut bench = Bench::new(settings());
+    bench.accept(0);
+    assert_eq!(bench.receive(0, &dispatch("1")), [answer(0, false)]);
+    assert_eq!(bench.pass_ms(9_999), []);
+    assert_eq!(bench.pass_ms(1), [Done::Aborted(0)]);
+    assert_eq!(bench.broker.connections(), 0);
+}
