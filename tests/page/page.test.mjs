@@ -115,7 +115,9 @@ test("on a phone nothing is cut off", async (t) => {
   await page.locator("#recent tbody tr").nth(8).waitFor();
   await fits(page);
   assert.equal(await page.locator("#pools td").first().getAttribute("data-label"), "Deployment");
-  await shot(page, "phone");
+  await page.screenshot({ path: `${shots}/phone.png` });
+  await page.evaluate(() => document.getElementById("recent-title").scrollIntoView());
+  await page.screenshot({ path: `${shots}/phone-dispatches.png` });
   sound();
 });
 
