@@ -14,7 +14,7 @@ use crate::shard::Observed;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info};
 
 /// The events' queue is looked at this often.
@@ -98,10 +98,11 @@ pub async fn run(admin: Arc<Admin>) {
     let every = |time: Duration| (time.as_millis() / LOOK.as_millis()) as u64;
     let mut looks = 0;
     let mut told = Totals::default();
+    let mut near = Near::default();
     loop {
         look.tick().await;
         let Ok(reporter) = admin.reporter() else { continue };
-        take_events(&admin.watch, reporter).await;
+        take_events(&admin.watch, reporter, &mut near).await;
         if looks % every(HEARTBEAT) == 0 {
             let snapshot = reporter.beat(admin.watch.dispatch_events()).await;
             if looks % every(Duration::from_secs(INTERVAL_SECONDS)) == 0 {
@@ -139,7 +140,7 @@ fn tell_traffic(told: &mut Totals, snapshot: &Snapshot) {
 }
 
 /// Empties the queue: into the log, and into what is remembered.
-async fn take_events(watch: &Watch, reporter: &Reporter) {
+async fn take_events(watch: &Watch, reporter: &Reporter, near: &mut Near) {
     let mut answered = Vec::new();
     for _ in 0..EVENTS_PER_LOOK {
         let Some((observed, age)) = reporter.next_event() else { break };
@@ -148,16 +149,31 @@ async fn take_events(watch: &Watch, reporter: &Reporter) {
             answered.push(Dispatch::new(observed.core, age, event));
         }
     }
-    // Somebody near waited: who, is asked at most once a look, however many misses there are.
-    let near = |dispatch: &Dispatch| matches!(dispatch.reason, Some("other_version" | "other_machine"));
-    let keys = match answered.iter().any(near) {
-        true => merged(&*reporter.snapshot(true).await),
-        false => Vec::new(),
-    };
+    let is_near = |dispatch: &Dispatch| matches!(dispatch.reason, Some("other_version" | "other_machine"));
+    if answered.iter().any(is_near) {
+        near.refresh(reporter).await;
+    }
     let mut recent = watch.recent();
     for mut dispatch in answered {
-        dispatch.closest = near(&dispatch).then(|| closest(&keys, &dispatch)).flatten();
+        dispatch.closest = is_near(&dispatch).then(|| closest(&near.keys, &dispatch)).flatten();
         recent.push(dispatch);
+    }
+}
+
+/// Who waits, for misses that somebody near waited for. Asked at most once a second, however many
+/// misses there are.
+#[derive(Default)]
+struct Near {
+    asked: Option<Instant>,
+    keys: Vec<Key>,
+}
+
+impl Near {
+    async fn refresh(&mut self, reporter: &Reporter) {
+        if self.asked.is_none_or(|asked| asked.elapsed() >= HEARTBEAT) {
+            self.keys = merged(&*reporter.snapshot(true).await);
+            self.asked = Some(Instant::now());
+        }
     }
 }
 
