@@ -28,7 +28,10 @@ impl<S: Shared> Broker<S> {
             Ok(dispatch) => dispatch,
             Err(error) => return self.reject_dispatch(now, slot, &error),
         };
-        let origin = (self.dispatch_events > 0).then(|| self.origin(&dispatch));
+        let origin = match self.dispatch_events {
+            0 => None,
+            _ => Some(self.origin(dispatch.run_id.as_deref())),
+        };
         if self.drain.is_some() {
             self.conns.at(slot).persistence = Persistence::Close;
             return self.answer_unplaced(now, slot, None, MissReason::Draining, origin);
@@ -184,9 +187,9 @@ impl<S: Shared> Broker<S> {
     }
 
     #[cold]
-    fn origin(&mut self, dispatch: &json::Dispatch<'_>) -> Box<Origin> {
-        let run = dispatch.run_id.as_deref().map(Box::from);
-        Box::new(Origin { run, traceparent: self.traceparent.take() })
+    #[inline(never)]
+    fn origin(&mut self, run_id: Option<&str>) -> Box<Origin> {
+        Box::new(Origin { run: run_id.map(Box::from), traceparent: self.traceparent.take() })
     }
 
     /// Tells of a dispatch; somebody watches.
