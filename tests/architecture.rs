@@ -12,7 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("broker", &[]),
     ("sys", &[]),
     ("cli", &["broker::settings"]),
-    ("config", &["broker::settings", "cli", "sys"]),
+    ("config", &["broker::settings", "broker::token::Secrets", "cli", "sys"]),
     ("engine", &["broker", "sys"]),
     ("shard", &["broker", "config", "engine", "sys"]),
     (
@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "broker::histogram",
             "broker::report",
             "broker::settings",
+            "broker::token::Secrets",
             "config",
             "shard::Fleet",
             "shard::Observed",
@@ -37,10 +38,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// Other crates that only some parts may refer to. The broker may refer to none but its own.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["control"]),
+    ("base64", &["broker"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("crossbeam_channel", &["shard"]),
     ("futures_util", &["control"]),
+    ("hmac", &["broker"]),
     ("http_body_util", &["control"]),
     ("hyper", &["control"]),
     ("hyper_util", &["control"]),
@@ -52,13 +55,16 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("sd_notify", &["sys"]),
     ("serde", &["control"]),
     ("serde_json", &["control"]),
+    ("sha2", &["broker"]),
     ("socket2", &["engine", "sys"]),
     ("tokio", &["control"]),
     ("tracing_subscriber", &["control"]),
+    ("zeroize", &["config", "sys"]),
 ];
 
 /// The crates that the pure core is made of.
-const BROKER_CRATES: &[&str] = &["ahash", "hashbrown", "httparse", "itoa", "memchr", "slab", "wide"];
+const BROKER_CRATES: &[&str] =
+    &["ahash", "base64", "hashbrown", "hmac", "httparse", "itoa", "memchr", "sha2", "slab", "wide"];
 
 /// What the pure core may not have of the standard library: the world, time, threads, chance.
 const NOT_IN_BROKER: &[&str] = &[

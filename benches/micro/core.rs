@@ -5,8 +5,9 @@ use ahash::RandomState;
 use pilotlight::broker::Broker;
 use pilotlight::broker::contract::Side;
 use pilotlight::broker::io::{ConnId, Input, Output, SendConfirm, TcpFacts};
-use pilotlight::broker::settings::{Confirm, MatchOrder, Settings};
+use pilotlight::broker::settings::{Confirm, MatchOrder, Settings, TokenMode};
 use pilotlight::broker::time::Time;
+use pilotlight::broker::token::Secrets;
 use pilotlight::shard::hints::Hints;
 use std::collections::VecDeque;
 
@@ -124,6 +125,9 @@ fn settings(confirm: Confirm) -> Settings {
         linger_ms: 1_000,
         pipeline_bytes_max: 64 << 10,
         events: false,
+        token_mode: TokenMode::Off,
+        token_secrets: Secrets::default(),
+        tokens_max: 16,
         dispatch_on_runner_side: true,
     }
 }

@@ -1,7 +1,8 @@
 //! What cores share, on one thread; and settings to draw from.
 
 use crate::broker::io::{CoreSet, HINT_KINDS, Shared};
-use crate::broker::settings::{Confirm, MatchOrder, Settings};
+use crate::broker::settings::{Confirm, MatchOrder, Settings, TokenMode};
+use crate::broker::token::Secrets;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -64,6 +65,9 @@ pub fn settings(confirm: Confirm) -> Settings {
         linger_ms: 1_000,
         pipeline_bytes_max: 64 << 10,
         events: true,
+        token_mode: TokenMode::Off,
+        token_secrets: Secrets::default(),
+        tokens_max: 16,
         dispatch_on_runner_side: true,
     }
 }

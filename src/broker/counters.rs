@@ -173,6 +173,26 @@ counters! {
         /// Bytes handed to the kernel.
         bytes_out;
     }
+    "token_faults" Count "Polls whose deployment token is at fault, by what is wrong with it: refused in --token-mode enforce, held in log." "reason" {
+        /// Polls with a bare id where a token is wanted (refused in mode `enforce`, held in `log`).
+        token_bare "bare";
+        /// The same, with what is no token.
+        token_malformed "malformed";
+        /// The same, with a token of another algorithm.
+        token_algorithm "algorithm";
+        /// The same, with a token that no known secret has signed.
+        token_signature "signature";
+        /// The same, with a signed token whose claims are not those of a deployment.
+        token_claims "claims";
+        /// The same, with an expired token.
+        token_expired "expired";
+        /// The same, with a token of another version.
+        token_version "version";
+    }
+    "token_verifications" Count "Token signatures computed: a good token is remembered and costs one." {
+        /// Token signatures computed: one per distinct token, if it is good.
+        token_verifications;
+    }
     "offers_sent" Count "Runs offered to another core." {
         /// Runs offered to another core.
         offers_sent;

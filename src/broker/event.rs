@@ -1,6 +1,7 @@
 //! What happened, for whoever watches: log, page, tests. Nothing here is produced unless somebody does.
 
 use super::key::Key;
+use super::token::fault::Fault;
 use std::sync::Arc;
 
 /// Why a held poll ended without a run.
@@ -179,6 +180,11 @@ pub enum Event {
     Attempt(Box<AttemptEvent>),
     /// A dispatch was answered.
     Dispatch(Box<DispatchEvent>),
+    /// A poll was held though its token is at fault (`--token-mode log`).
+    TokenAtFault {
+        /// What is wrong with it.
+        fault: Fault,
+    },
     /// A request was refused.
     Rejected {
         /// HTTP status.

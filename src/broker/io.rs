@@ -111,6 +111,12 @@ pub enum Input<'a> {
         /// What it says.
         message: MeshMessage,
     },
+    /// What the wall clock says at the time of this call, in microseconds of Unix time. Only tokens need
+    /// it: see [`super::settings::TokenMode`].
+    WallClock {
+        /// Since 1970, without leap seconds.
+        unix_us: u64,
+    },
     /// From the control plane.
     Command(Command),
 }

@@ -11,11 +11,13 @@ use self::text::Text;
 use super::key::{KeyRef, Number};
 
 mod error;
+mod members;
 mod plain;
 mod scan;
 mod text;
 
 pub use error::{Expected, Field, JsonError};
+pub use members::{Value, each_member};
 pub(super) use scan::number_len;
 
 /// A dispatch's body, borrowed.

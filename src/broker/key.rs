@@ -1,8 +1,10 @@
 //! What a run and a waiting runner must have in common: deployment, version and machine.
 
+use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use super::json::number_len;
+use super::token::shown;
 
 /// A finite number. `-0` is `0`; else equal exactly if the machine's 64-bit floats are.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +87,7 @@ impl Hash for Number {
 }
 
 /// A key, borrowed from a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyRef<'a> {
     /// The deployment's friendly id.
     pub deployment: &'a str,
@@ -97,7 +99,7 @@ pub struct KeyRef<'a> {
     pub memory: Number,
 }
 
-impl KeyRef<'_> {
+impl<'a> KeyRef<'a> {
     /// The hash under the caller's seed, which must be random: what is hashed is the clients'.
     ///
     /// Different keys never feed the hasher the same bytes: the first text's length goes before it,
@@ -116,6 +118,11 @@ impl KeyRef<'_> {
         hasher.write(self.version.as_bytes());
         self.cpu.hash(hasher);
         self.memory.hash(hasher);
+    }
+
+    /// The deployment as it may be shown: what may be a token is not.
+    pub fn shown_deployment(self) -> &'a str {
+        super::token::shown(self.deployment)
     }
 
     /// The hashes of the deployment, and of deployment and version, under the caller's seed.
@@ -143,7 +150,7 @@ impl KeyRef<'_> {
 }
 
 /// A key, owned: 40 bytes and its text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     /// The deployment, then the version.
     text: Box<str>,
@@ -159,6 +166,22 @@ impl Key {
     pub fn as_ref(&self) -> KeyRef<'_> {
         let (deployment, version) = self.text.split_at(self.version_at);
         KeyRef { deployment, version, cpu: self.cpu, memory: self.memory }
+    }
+}
+
+/// For logs. A token, which is a credential, is not shown.
+impl fmt::Debug for KeyRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let KeyRef { deployment, version, cpu, memory } = self;
+        let mut shown_key = f.debug_struct("Key");
+        shown_key.field("deployment", &shown(deployment)).field("version", version);
+        shown_key.field("cpu", &cpu.get()).field("memory", &memory.get()).finish()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().fmt(f)
     }
 }
 

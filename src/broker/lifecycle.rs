@@ -5,21 +5,24 @@ use super::conn::{Poll, State};
 use super::event::PollEnd;
 use super::io::{Output, Shared};
 use super::pool::Pool;
-use super::report::{CoreReport, KeyPage, KeyReport, Selector};
+use super::report::{CoreReport, Counters, KeyPage, KeyReport, Selector};
 use super::time::Time;
+use super::token;
 use std::collections::BTreeSet;
 
 /// The way out: new dispatches get false, claimed polls finish, held polls are closed one by one.
 pub struct Drain {
     /// Idle connections are kept until then, so that no supervisor's request meets our close.
     ends_at: Time,
+    /// Not in the turn in which it began: connections that the kernel had queued are told in the next.
+    not_before: Time,
     finished: bool,
 }
 
 impl Drain {
-    /// With nobody left there is nothing to wait for: the next tick ends it.
+    /// With nobody left there is nothing to wait for.
     pub(super) fn next_deadline(&self, open_count: usize) -> Option<Time> {
-        let at = if open_count == 0 { Time::default() } else { self.ends_at };
+        let at = if open_count == 0 { self.not_before } else { self.ends_at };
         (!self.finished).then_some(at)
     }
 }
@@ -103,7 +106,9 @@ impl<S: Shared> Broker<S> {
             return;
         }
         let drain_us = self.settings.drain_time_ms * 1_000;
-        self.drain = Some(Drain { ends_at: now.plus_us(drain_us), finished: false });
+        let not_before = now.plus_us(1);
+        self.drain =
+            Some(Drain { ends_at: now.plus_us(drain_us).max(not_before), not_before, finished: false });
         self.outputs.push_back(Output::StopAccepting);
         let held = self.held_polls(|_, _| true);
         let count = held.len() as u64;
@@ -115,7 +120,6 @@ impl<S: Shared> Broker<S> {
             let in_turn = now.plus_us(drain_us * index as u64 / count);
             self.timers.arm(slot, in_turn.min(self.expiry(&poll)));
         }
-        self.drain_progress(now);
     }
 
     /// Says `Drained` once nobody waits for anything, and no later than the drain time allows.
@@ -136,7 +140,9 @@ impl<S: Shared> Broker<S> {
         // What is claimed or awaited ends within the dispatch timeout by its own timers.
         let Some(drain) = &mut self.drain else { return };
         if self.conns.open_count() == 0 {
-            drain.finished = true;
+            drain.finished = now >= drain.not_before;
+        }
+        if drain.finished {
             self.outputs.push_back(Output::Drained);
         } else if now >= drain.ends_at {
             drain.ends_at = now.plus_ms(DRAIN_CHECK_MS);
@@ -154,12 +160,13 @@ impl<S: Shared> Broker<S> {
             connections: self.conns.open_count() as u64,
             waiting: self.waiting() as u64,
             claimed: self.claimed as u64,
-            counters: self.counters.clone(),
+            counters: Counters { token_verifications: self.tokens.verifications, ..self.counters.clone() },
             times: self.times.with_immediate(self.counters.attempts),
             keys,
             next_page,
             cordons: self.cordons.0.iter().cloned().collect(),
             draining: self.drain.is_some(),
+            token_fault: self.token_fault.clone(),
         }
     }
 
@@ -175,7 +182,7 @@ impl<S: Shared> Broker<S> {
             _ => 0,
         });
         KeyReport {
-            deployment: key.deployment.to_owned(),
+            deployment: token::shown(key.deployment).to_owned(),
             version: key.version.to_owned(),
             cpu: key.cpu.get(),
             memory: key.memory.get(),

@@ -8,6 +8,7 @@
 //! [`io::Shared`], both carried by the shard that drives them.
 #![forbid(unsafe_code)]
 
+mod admission;
 pub mod conn;
 pub mod contract;
 pub mod counters;
@@ -31,6 +32,7 @@ pub mod settings;
 mod tests;
 pub mod time;
 pub mod timer;
+pub mod token;
 mod why;
 
 use ahash::RandomState;
@@ -46,6 +48,7 @@ use settings::Settings;
 use std::collections::VecDeque;
 use time::Time;
 use timer::Wheel;
+use token::Tokens;
 
 /// Everything that one core decides with.
 pub struct Broker<S: Shared> {
@@ -63,6 +66,10 @@ pub struct Broker<S: Shared> {
     /// table hears of the first and of the last.
     bucket_counts: Vec<u32>,
     cordons: Cordons,
+    tokens: Tokens,
+    /// Unix time at the origin of [`Time`], as the clock stood when it was last looked at.
+    unix_us_at_origin: u64,
+    token_fault: Option<Box<report::FaultSample>>,
     counters: Counters,
     times: Times,
     /// Dispatches that may still be told of before the control plane renews this.
@@ -83,9 +90,11 @@ pub struct Broker<S: Shared> {
 
 impl<S: Shared> Broker<S> {
     /// A core with nobody connected. `hasher` must be seeded alike on every core of the process.
-    pub fn new(core: usize, settings: Settings, hasher: RandomState, shared: S) -> Self {
+    pub fn new(core: usize, mut settings: Settings, hasher: RandomState, shared: S) -> Self {
         let connect_responses =
             http::response::ConnectResponses::new(settings.connection_timeout_ms, settings.keepalive_ms);
+        let tokens =
+            Tokens::new(std::mem::take(&mut settings.token_secrets), hasher.clone(), settings.tokens_max);
         Broker {
             core,
             conns: Conns::default(),
@@ -97,6 +106,9 @@ impl<S: Shared> Broker<S> {
             bucket_counts: vec![0; HINT_KINDS * shared.buckets()],
             shared,
             cordons: Cordons::default(),
+            tokens,
+            unix_us_at_origin: 0,
+            token_fault: None,
             counters: Counters::default(),
             times: Times::default(),
             dispatch_events: if settings.events { u32::MAX } else { 0 },
@@ -130,6 +142,7 @@ impl<S: Shared> Broker<S> {
             Input::Mesh { message: MeshMessage::Verdict { ticket, delivered, attempts_left }, from } => {
                 self.verdict_came(now, from, ticket, delivered, attempts_left);
             }
+            Input::WallClock { unix_us } => self.unix_us_at_origin = unix_us.saturating_sub(now.0),
             Input::Command(command) => self.command(now, command),
         }
         #[cfg(debug_assertions)]
@@ -326,6 +339,7 @@ impl<S: Shared> Broker<S> {
             Command::Cordon(selector) => self.cordon(now, selector),
             Command::Uncordon(selector) => self.uncordon(now, &selector),
             Command::Drain => self.begin_drain(now),
+            Command::TokenSecrets(secrets) => self.tokens.replace_secrets(secrets),
         }
         let report = self.report(now, keys);
         self.outputs.push_back(Output::Report(Box::new(report)));

@@ -52,6 +52,16 @@ impl<S: Shared> Broker<S> {
         });
     }
 
+    /// Offers the poll in `slot`, if it is held, no run from `expires` on.
+    pub(super) fn limit_poll(&mut self, slot: u32, expires: Time) {
+        if let State::Waiting(poll) = &mut self.conns.at(slot).state
+            && expires < poll.offer_until
+        {
+            poll.offer_until = expires;
+            self.arm_poll(slot);
+        }
+    }
+
     /// Puts a parked poll into the index and tells the other cores.
     pub(super) fn index(&mut self, slot: u32) {
         let State::Waiting(poll) = &mut self.conns.at(slot).state else { return };
@@ -129,7 +139,7 @@ impl<S: Shared> Broker<S> {
         let at = if poll.indexed && !poll.measured {
             // One guard earlier than the guard: in time for the largest correction.
             let early = settings.connection_timeout_ms.saturating_sub(2 * settings.guard_ms);
-            poll.since.plus_ms(early)
+            poll.since.plus_ms(early).min(poll.offer_until)
         } else if poll.indexed {
             poll.offer_until
         } else {

@@ -2,6 +2,9 @@
 
 pub use super::counters::Counters;
 use super::histogram::Histogram;
+use super::time::Time;
+use super::token::Secrets;
+use super::token::fault::Fault;
 
 /// A command from the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub enum Command {
     Uncordon(Selector),
     /// Stop accepting, refuse dispatches, close held polls over the drain time.
     Drain,
+    /// From here on tokens are verified with these secrets and no others.
+    TokenSecrets(Secrets),
 }
 
 /// Which keys to report on.
@@ -60,6 +65,21 @@ pub struct CoreReport {
     pub cordons: Vec<Selector>,
     /// The drain has begun.
     pub draining: bool,
+    /// One of the polls whose token was at fault, at most a second older than the last of them.
+    pub token_fault: Option<Box<FaultSample>>,
+}
+
+/// A poll whose token is at fault, for the log: what it says of itself, shortened, and no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultSample {
+    /// When.
+    pub at: Time,
+    /// What is wrong with it.
+    pub fault: Fault,
+    /// The deployment that it names. Anybody's word.
+    pub deployment: String,
+    /// `x-trigger-worker-instance-name`, the node. Anybody's word.
+    pub instance: String,
 }
 
 /// Times of one core, from the start, as far as its clock can tell: the core is told the time once a

@@ -170,7 +170,7 @@ impl<S: Shared> Broker<S> {
         match route {
             Route::Poll => {
                 let poll = contract::poll(head)?;
-                self.hold_poll(now, slot, poll.key, poll.instance);
+                self.admit_poll(now, slot, &poll)?;
             }
             Route::Connect => {
                 self.counters.connects += 1;

@@ -1,5 +1,7 @@
 //! Every limit of the core, validated by `config` before it gets here.
 
+use super::token::Secrets;
+
 /// When a dispatch may be answered `true`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirm {
@@ -18,6 +20,17 @@ pub enum MatchOrder {
     Newest,
     /// Round robin through the fleet.
     Oldest,
+}
+
+/// What is done about deployment tokens, as Trigger.dev's supervisor has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenMode {
+    /// Not verified; a token is read for the deployment that it names.
+    Off,
+    /// Verified, and held all the same: what `Enforce` would refuse is counted.
+    Log,
+    /// Verified: bare ids and bad tokens are refused.
+    Enforce,
 }
 
 /// The core's limits and timings. Times in milliseconds, sizes in bytes.
@@ -65,6 +78,13 @@ pub struct Settings {
     pub pipeline_bytes_max: usize,
     /// Produce events (somebody watches).
     pub events: bool,
+    /// What is done about deployment tokens. Other than `Off`: tell the core the wall clock's time with
+    /// [`super::io::Input::WallClock`] before every batch of inputs.
+    pub token_mode: TokenMode,
+    /// What they are signed with.
+    pub token_secrets: Secrets,
+    /// Verified tokens remembered on this core.
+    pub tokens_max: usize,
     /// `POST /warm-start` is served on the runner side too.
     pub dispatch_on_runner_side: bool,
 }

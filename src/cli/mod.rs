@@ -4,7 +4,7 @@ mod serve;
 mod values;
 
 pub use serve::ServeFlags;
-pub use values::{Auto, Bytes, Count, EngineChoice, LogFormat, Millis};
+pub use values::{Auto, Bytes, Count, EngineChoice, LogFormat, Millis, token_mode_by_name};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
@@ -27,6 +27,7 @@ Signals:
   SIGTERM, SIGINT  drain: /readyz turns 503, dispatches get false, held polls are closed
                    over --drain-time; then exit 0
   a second one     exit at once (within 0.2s it is taken for an echo of the first)
+  SIGHUP           read --token-secret-file again; a file that cannot be used changes nothing
 
 Exit codes:
   0         served, and drained

@@ -1,13 +1,15 @@
 //! The flags of `pilotlight serve`, as typed. `config` turns them into a `ServeConfig`.
 
 use super::values::{Auto, Bytes, Count, EngineChoice, LogFormat, Millis};
-use crate::broker::settings::{Confirm, MatchOrder};
+use crate::broker::settings::{Confirm, MatchOrder, TokenMode};
 use clap::Args;
+use std::path::PathBuf;
 
 const LISTENING: &str = "Listening";
 const WORKERS: &str = "Workers";
 const MATCHING: &str = "Matching";
 const DELIVERY: &str = "Delivery: what makes a warm start true";
+const TOKENS: &str = "Deployment tokens: which runner may wait for which deployment";
 const LIMITS: &str = "Limits";
 const TIMEOUTS: &str = "Timeouts";
 const DEAD_PEERS: &str = "Dead peers: noticing machines that vanished without a word";
@@ -102,6 +104,24 @@ pub struct ServeFlags {
     /// The supervisor sets no limit of its own and waits. False costs a cold start, and is always safe.
     #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_DISPATCH_TIMEOUT", default_value = "2s", help_heading = DELIVERY)]
     pub dispatch_timeout: Millis,
+
+    /// What is done about deployment tokens [default: off, if there is no secret]
+    ///
+    /// As the supervisor's WORKLOAD_TOKEN_ENFORCEMENT, which is asked if this is unset. Where there is a secret it must be said: begin with log, and go on to enforce when the log is quiet.
+    #[arg(long, value_name = "MODE", env = "PILOTLIGHT_TOKEN_MODE", help_heading = TOKENS)]
+    pub token_mode: Option<TokenMode>,
+
+    /// The secrets that tokens are signed with, one on each line; read again on SIGHUP
+    ///
+    /// The supervisor's WORKLOAD_TOKEN_SECRET; during a rotation the old one and the new one. Unset: PILOTLIGHT_TOKEN_SECRET or WORKLOAD_TOKEN_SECRET from the environment, one secret. There is no flag for the secret itself: everybody on the machine can read a command line.
+    #[arg(long, value_name = "PATH", env = "PILOTLIGHT_TOKEN_SECRET_FILE", help_heading = TOKENS)]
+    pub token_secret_file: Option<PathBuf>,
+
+    /// Verified tokens remembered, per worker
+    ///
+    /// A fleet has one per deployment. Beyond it verification begins anew, some microseconds each.
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_TOKENS", default_value = "4096", help_heading = TOKENS)]
+    pub max_tokens: Count,
 
     /// Open connections, in all; shared out evenly among the workers
     ///

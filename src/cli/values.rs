@@ -1,6 +1,6 @@
 //! What may stand behind a flag: durations, sizes, `auto`, and the named choices.
 
-use crate::broker::settings::{Confirm, MatchOrder};
+use crate::broker::settings::{Confirm, MatchOrder, TokenMode};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use std::str::FromStr;
@@ -134,6 +134,30 @@ impl ValueEnum for MatchOrder {
             MatchOrder::Oldest => PossibleValue::new("oldest").help("Round robin through the fleet"),
         })
     }
+}
+
+impl ValueEnum for TokenMode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[TokenMode::Off, TokenMode::Log, TokenMode::Enforce]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            TokenMode::Off => PossibleValue::new("off")
+                .alias("disabled")
+                .help("A token is read for the deployment that it names, not verified"),
+            TokenMode::Log => PossibleValue::new("log")
+                .help("As off, and what enforce would refuse is verified, counted and logged"),
+            TokenMode::Enforce => {
+                PossibleValue::new("enforce").help("Polls with a bare id or a bad token are refused (401)")
+            }
+        })
+    }
+}
+
+/// As the supervisor's environment names them.
+pub fn token_mode_by_name(name: &str) -> Option<TokenMode> {
+    TokenMode::from_str(name, false).ok()
 }
 
 #[cfg(test)]

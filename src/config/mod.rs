@@ -3,10 +3,12 @@
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use crate::cli::{EngineChoice, LogFormat};
 pub use crate::sys::listen::TcpOptions;
 pub use resolve::{ADMIN_CONNECTIONS_MAX, ConfigError, WORKERS_MAX};
+pub use tokens::{Loaded, SecretSource, SecretsError, TokenConfig, load as load_secrets};
 
 use crate::broker::settings::Settings;
 use crate::sys::descriptors::Descriptors;
@@ -31,6 +33,8 @@ pub struct ServeConfig {
     pub descriptors: Descriptors,
     /// Socket options of the data plane.
     pub tcp: TcpOptions,
+    /// What is done about deployment tokens.
+    pub tokens: TokenConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// What is remembered for those who watch.

@@ -1,7 +1,9 @@
 //! From raw flags and the machine they run on to a `ServeConfig`, or one line that says what to change.
 
+use super::tokens;
 use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions, Watching};
-use crate::broker::settings::Settings;
+use crate::broker::settings::{Settings, TokenMode};
+use crate::broker::token::Secrets;
 use crate::cli::{Auto, Bytes, Count, Millis, ServeFlags};
 use crate::sys::activation::Activated;
 use crate::sys::listen::Side;
@@ -20,6 +22,8 @@ const DESCRIPTORS_PER_WORKER: usize = 8;
 const DESCRIPTORS_BASE: usize = 32;
 /// What a connection's index can count.
 const CONNECTIONS_MAX: usize = 1 << 24;
+/// Verified tokens, of up to 4 KiB each.
+const TOKENS_MAX: usize = 1 << 20;
 /// The runners' HTTP client gives up on any answer then.
 const CONNECTION_TIMEOUT_LIMIT_MS: u64 = 300_000;
 /// setTimeout overflows above it.
@@ -46,7 +50,11 @@ pub struct ConfigError {
     pub advice: String,
 }
 
-fn refuse<T>(flag: &'static str, value: impl ToString, advice: impl Into<String>) -> Result<T, ConfigError> {
+pub(super) fn refuse<T>(
+    flag: &'static str,
+    value: impl ToString,
+    advice: impl Into<String>,
+) -> Result<T, ConfigError> {
     Err(ConfigError { flag, value: value.to_string(), advice: advice.into() })
 }
 
@@ -61,9 +69,12 @@ impl ServeConfig {
         let watching = watching(&flags)?;
         let descriptors = machine.descriptors;
         let listeners = listeners(&flags, machine.activated)?;
+        let (tokens, token_secrets) = tokens::resolve(&flags, machine.token_variables)?;
         let settings = Settings {
             connections_max,
             dispatch_on_runner_side: listeners.dispatch.is_none(),
+            token_mode: tokens.mode,
+            token_secrets,
             ..core_settings(&flags)?
         };
         Ok(ServeConfig {
@@ -74,6 +85,7 @@ impl ServeConfig {
             connections_max,
             descriptors,
             tcp,
+            tokens,
             log,
             watching,
         })
@@ -326,6 +338,9 @@ fn core_settings(flags: &ServeFlags) -> Result<Settings, ConfigError> {
         linger_ms: LINGER_MS,
         pipeline_bytes_max: PIPELINE_BYTES_MAX,
         events: false,
+        token_mode: TokenMode::Off,
+        token_secrets: Secrets::default(),
+        tokens_max: count("--max-tokens", flags.max_tokens, TOKENS_MAX)?,
         dispatch_on_runner_side: true,
     })
 }

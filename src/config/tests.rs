@@ -1,11 +1,13 @@
 use super::*;
-use crate::broker::settings::{Confirm, MatchOrder};
+use crate::broker::settings::{Confirm, MatchOrder, TokenMode};
 use crate::cli::{self, Command};
 use crate::sys::Machine;
 use crate::sys::activation::Activated;
 use crate::sys::descriptors::Descriptors;
+use crate::sys::variables::{SecretVariable, TokenVariables};
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
 fn machine() -> Machine {
     Machine {
@@ -13,6 +15,7 @@ fn machine() -> Machine {
         parallelism: 2,
         descriptors: Descriptors { before: 1_024, limit: 20_000 },
         activated: Activated::default(),
+        token_variables: TokenVariables::default(),
     }
 }
 
@@ -71,6 +74,8 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.guard_ms, 500);
     assert_eq!(settings.drain_time_ms, 5_000);
     assert!(settings.dispatch_on_runner_side);
+    assert_eq!(settings.token_mode, TokenMode::Off);
+    assert_eq!(settings.tokens_max, 4_096);
 }
 
 #[test]
@@ -234,4 +239,92 @@ fn io_uring_is_in_the_build_or_refused() {
         assert!(error.starts_with("--engine io-uring: this build does not contain it"), "{error}");
     }
     assert!(resolve(&["--engine", "epoll"]).is_ok());
+}
+
+fn with_variables(secret: Option<&'static str>, enforcement: Option<&str>) -> Machine {
+    let secret = secret.map(|value| SecretVariable {
+        name: "WORKLOAD_TOKEN_SECRET",
+        value: value.as_bytes().to_vec().into(),
+    });
+    let token_variables = TokenVariables { secret, enforcement: enforcement.map(str::to_owned) };
+    Machine { token_variables, ..machine() }
+}
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn the_token_mode_is_said_by_flag_or_as_the_supervisor_says_it() {
+    for (secret, enforcement, flags, expected) in [
+        (None, None, &[][..], TokenMode::Off),
+        (None, Some("disabled"), &[], TokenMode::Off),
+        (Some(SECRET), Some("disabled"), &[], TokenMode::Off),
+        (Some(SECRET), Some("log"), &[], TokenMode::Log),
+        (Some(SECRET), Some("enforce"), &[], TokenMode::Enforce),
+        (Some(SECRET), Some("enforce"), &["--token-mode", "log"], TokenMode::Log),
+        (Some(SECRET), Some("enforce"), &["--token-mode", "disabled"], TokenMode::Off),
+        (Some(SECRET), None, &["--token-mode", "off"], TokenMode::Off),
+        (Some(SECRET), None, &["--token-mode", "enforce"], TokenMode::Enforce),
+    ] {
+        let config = resolve_on(with_variables(secret, enforcement), flags).unwrap();
+        assert_eq!(config.settings.token_mode, expected, "{enforcement:?} {flags:?}");
+        let needed = usize::from(expected != TokenMode::Off);
+        assert_eq!(config.settings.token_secrets.len(), needed, "{enforcement:?} {flags:?}");
+        assert_eq!(config.tokens.source.is_some(), needed == 1);
+    }
+}
+
+#[test]
+fn a_token_mode_without_its_secret_or_a_secret_without_its_mode_is_refused() {
+    for (secret, enforcement, flags, needles) in [
+        (None, None, &["--token-mode", "enforce"][..], &["--token-mode enforce", "--token-secret-file"][..]),
+        (None, Some("log"), &[], &["--token-mode log", "WORKLOAD_TOKEN_SECRET"]),
+        (Some(SECRET), None, &[], &["--token-mode unset", "WORKLOAD_TOKEN_SECRET", "enforce"]),
+        (Some(SECRET), Some("on"), &[], &["WORKLOAD_TOKEN_ENFORCEMENT \"on\"", "disabled, log, enforce"]),
+        (None, None, &["--token-secret-file", "/nowhere"], &["--token-mode unset", "/nowhere"]),
+        (
+            None,
+            None,
+            &["--token-mode", "log", "--token-secret-file", "/nowhere"],
+            &["--token-secret-file /nowhere", "cannot be read"],
+        ),
+        (None, None, &["--max-tokens", "9999999"], &["--max-tokens 9999999", "at most 1048576"]),
+    ] {
+        let error = resolve_on(with_variables(secret, enforcement), flags).unwrap_err().to_string();
+        assert!(!error.contains(SECRET) && !error.contains('\n'), "{error}");
+        for needle in needles {
+            assert!(error.contains(needle), "{needle:?} is not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_secrets_is_read_strictly_and_warned_about() {
+    let path = std::env::temp_dir().join(format!("pilotlight-config-{}", std::process::id()));
+    let long = SECRET.to_owned() + "\n";
+    let read = |text: &[u8], mode: u32| {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let loaded = load_secrets(&path);
+        fs::remove_file(&path).unwrap();
+        loaded.map(|loaded| (loaded.secrets.len(), loaded.warnings)).map_err(|error| error.to_string())
+    };
+    assert_eq!(read(long.as_bytes(), 0o600), Ok((1, vec![])));
+    assert_eq!(read(SECRET.as_bytes(), 0o640), Ok((1, vec![])));
+    assert_eq!(read(format!("\r\n{SECRET}\r\n\n{SECRET}x").as_bytes(), 0o600), Ok((2, vec![])));
+    assert_eq!(read(long.repeat(16).as_bytes(), 0o600).map(|(count, _)| count), Ok(16));
+    let (_, warnings) = read(b"a short one\n", 0o644).unwrap();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("line 1: a secret of 11 bytes"), "{warnings:?}");
+    assert!(warnings[1].contains("chmod o-r"), "{warnings:?}");
+    for (text, error) in [
+        (&b""[..], "no secret in it"),
+        (b"\n\r\n\n", "no secret in it"),
+        (b"good\n bad\n", "line 2 begins or ends with a blank"),
+        (b"bad \n", "line 1 begins or ends with a blank"),
+        (long.repeat(17).as_bytes(), "17 secrets in it: at most 16"),
+        (&[b'x'; (64 << 10) + 1], "longer than 65536 bytes"),
+    ] {
+        let refused = read(text, 0o600).unwrap_err();
+        assert!(refused.contains(error) && !refused.contains("bad"), "{refused}");
+    }
 }

@@ -107,6 +107,15 @@ impl Admin {
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
+
+    /// Workers that serve and have answered nothing for longer than `silence`.
+    pub fn stalled(&self, silence: Duration) -> Vec<usize> {
+        match self.reporter() {
+            // Workers end one by one when they drain.
+            Ok(reporter) if !self.is_draining() => reporter.silent(silence),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// All routes.
@@ -135,14 +144,10 @@ pub fn router(admin: Arc<Admin>) -> Router {
 
 /// Alive: every worker has answered something lately.
 async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
-    let silent = match admin.reporter() {
-        // Workers end one by one when they drain.
-        Ok(reporter) if !admin.is_draining() => reporter.silent(SILENCE_MAX),
-        _ => Vec::new(),
-    };
-    match silent.is_empty() {
+    let stalled = admin.stalled(SILENCE_MAX);
+    match stalled.is_empty() {
         true => Json(json!({"healthy": true})).into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"healthy": false, "stalled_cores": silent})))
+        false => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"healthy": false, "stalled_cores": stalled})))
             .into_response(),
     }
 }

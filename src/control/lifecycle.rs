@@ -3,7 +3,9 @@
 use super::admin::{self, Admin, Facts};
 use super::cores::Reporter;
 use super::server::{self, Bounds};
+use super::tokens;
 use super::watch::{self, Watch};
+use super::watchdog;
 use super::{logging, settings};
 use crate::broker::report::Command;
 use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, Listeners, ServeConfig};
@@ -19,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// What a drain may take beyond the times it is configured with.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -94,8 +96,11 @@ pub fn run(config: ServeConfig) -> Result<(), RunError> {
 
 async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
+    let hangup = signal(SignalKind::hangup())?;
     report_limits(&config);
     config.settings.events = watch::logs_events();
+    tokens::announce(&config.tokens);
+    let token_config = config.tokens.clone();
     let admin = Arc::new(admin(&config));
     let listener = admin_listener(&config.listeners)?;
     let admin_group = ListenGroup::new(&listener, 1)?;
@@ -114,7 +119,9 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     info!(workers = fleet.workers(), engine = %fleet.engine_name(), "serving");
     admin.serving(Reporter::new(Arc::new(fleet)));
     tell_manager(notify::ready());
-    tokio::spawn(watch::run(admin.clone()));
+    tokio::spawn(tokens::reload_on(hangup, token_config.source, admin.clone()));
+    tokio::spawn(watch::run(admin.clone(), tokens::Summary::new(token_config.mode)));
+    tokio::spawn(watchdog::watch(admin.clone()));
 
     let mut ended = spawn_blocking(move || workers.join());
     let stop = tokio::select! {
@@ -194,7 +201,7 @@ fn log_listening(side: Side, addr: SocketAddr) {
 }
 
 /// A service manager that cannot be told is not worth dying for.
-fn tell_manager(told: io::Result<()>) {
+pub(super) fn tell_manager(told: io::Result<()>) {
     if let Err(error) = told {
         warn!(%error, "cannot tell the service manager (NOTIFY_SOCKET)");
     }
@@ -216,12 +223,6 @@ struct Signals {
 impl Signals {
     /// From here on no signal ends the process by itself.
     fn new() -> io::Result<Self> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
-                debug!("SIGHUP: there is nothing to reload");
-            }
-        });
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -5,10 +5,12 @@
 //!
 //! - [`lifecycle`]: start, serve, drain, end.
 //! - [`cores`]: asking all workers at once, and noticing one that is silent.
+//! - [`watchdog`]: telling the service manager, or not, that all of them are well.
 //! - [`admin`]: the routes of the admin side; [`server`]: its connections and their bounds.
 //! - [`status`], [`metrics`], [`drain`], [`api`], [`page`]: what those routes say and do.
 //! - [`watch`]: the workers' heartbeat and events, of which [`history`] and [`recent`] are remembered.
 //! - [`explain`]: why a run would be cold; [`settings`]: those in force.
+//! - [`tokens`]: secrets read again, faults summed up.
 //! - [`client`]: `pilotlight drain`, which talks to them.
 //! - [`logging`]: where log lines go.
 
@@ -27,7 +29,9 @@ pub mod recent;
 pub mod server;
 pub mod settings;
 pub mod status;
+pub mod tokens;
 pub mod watch;
+pub mod watchdog;
 
 #[cfg(test)]
 mod testing;

@@ -51,7 +51,7 @@ impl Dispatch {
             reason: event.end.reason(),
             closest: None,
             run: event.origin.run.as_deref().map(str::to_owned),
-            deployment: key.map(|key| key.deployment.to_owned()),
+            deployment: key.map(|key| key.shown_deployment().to_owned()),
             version: key.map(|key| key.version.to_owned()),
             cpu: key.map(|key| key.cpu.get()),
             memory: key.map(|key| key.memory.get()),

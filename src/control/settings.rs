@@ -1,8 +1,8 @@
 //! The settings in force, as their flags would be typed.
 
 use super::status::confirm_name;
-use crate::broker::settings::MatchOrder;
-use crate::config::{EngineChoice, ListenSpec, LogFormat, ServeConfig};
+use crate::broker::settings::{MatchOrder, TokenMode};
+use crate::config::{EngineChoice, ListenSpec, LogFormat, SecretSource, ServeConfig};
 use std::time::Duration;
 
 /// Every flag of `serve` and its value; `auto` replaced by what it came to.
@@ -17,6 +17,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         tcp,
         log,
         watching,
+        tokens,
     } = config;
     let ms = |ms: u64| humantime::format_duration(Duration::from_millis(ms)).to_string();
     let listener = |spec: &ListenSpec| match spec {
@@ -59,6 +60,25 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         ("--dispatch-timeout", ms(settings.dispatch_timeout_ms)),
         ("--max-connections", connections_max.to_string()),
         ("--max-keys", settings.keys_max.to_string()),
+        (
+            "--token-mode",
+            match tokens.mode {
+                TokenMode::Off => "off",
+                TokenMode::Log => "log",
+                TokenMode::Enforce => "enforce",
+            }
+            .to_owned(),
+        ),
+        (
+            "--token-secret-file",
+            // Where they are, never what they are.
+            match &tokens.source {
+                Some(SecretSource::File(path)) => path.display().to_string(),
+                Some(SecretSource::Variable(name)) => format!("from {name}"),
+                None => "none".to_owned(),
+            },
+        ),
+        ("--max-tokens", settings.tokens_max.to_string()),
         ("--max-body", settings.body_bytes_max.to_string()),
         ("--max-head", settings.head_bytes_max.to_string()),
         ("--request-timeout", ms(settings.request_timeout_ms)),

@@ -5,6 +5,7 @@ use super::cores::{Cores, Reply};
 use super::watch::Watch;
 use crate::broker::report::{Command, CoreReport, Counters, KeyReport, Selector};
 use crate::broker::settings::Confirm;
+use crate::broker::token::Secrets;
 use crate::shard::Observed;
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -24,6 +25,7 @@ struct State {
     asked: usize,
     cordons: Vec<Selector>,
     draining: bool,
+    secrets: Secrets,
     unanswered: Vec<(CoreReport, Reply)>,
     events: VecDeque<Observed>,
 }
@@ -35,6 +37,7 @@ impl FakeCores {
             asked: 0,
             cordons: Vec::new(),
             draining: false,
+            secrets: Secrets::default(),
             unanswered: Vec::new(),
             events: VecDeque::new(),
         }))
@@ -51,6 +54,11 @@ impl FakeCores {
 
     pub fn tell(&self, observed: Observed) {
         self.0.lock().unwrap().events.push_back(observed);
+    }
+
+    /// What tokens are verified with.
+    pub fn secrets(&self) -> Secrets {
+        self.0.lock().unwrap().secrets.clone()
     }
 
     pub fn answer_late(&self) {
@@ -81,6 +89,7 @@ impl Cores for FakeCores {
             Command::Cordon(selector) => state.cordons.push(selector),
             Command::Uncordon(selector) => state.cordons.retain(|other| *other != selector),
             Command::Drain => state.draining = true,
+            Command::TokenSecrets(secrets) => state.secrets = secrets,
         }
         for core in 0..state.manners.len() {
             let report =

@@ -9,6 +9,7 @@ use super::explain::{self, Asked};
 use super::history::{History, INTERVAL_SECONDS, Sample, Totals};
 use super::recent::{Dispatch, Recent};
 use super::status::{Key, merged};
+use super::tokens::Summary;
 use crate::broker::event::Event;
 use crate::shard::Observed;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -91,7 +92,7 @@ pub fn logs_events() -> bool {
 }
 
 /// Watches for ever.
-pub async fn run(admin: Arc<Admin>) {
+pub async fn run(admin: Arc<Admin>, mut token_faults: Summary) {
     const { assert!(HEARTBEAT.as_millis() > REPORT_AGE_MAX.as_millis()) };
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -105,6 +106,7 @@ pub async fn run(admin: Arc<Admin>) {
         take_events(&admin.watch, reporter, &mut near).await;
         if looks % every(HEARTBEAT) == 0 {
             let snapshot = reporter.beat(admin.watch.dispatch_events()).await;
+            token_faults.say(&snapshot);
             if looks % every(Duration::from_secs(INTERVAL_SECONDS)) == 0 {
                 admin.watch.history().take(&snapshot);
             }
@@ -196,19 +198,19 @@ fn log(Observed { core, event, .. }: &Observed, age: Duration) {
     match event {
         Event::PollHeld { key, instance } => {
             let key = key.as_ref().as_ref();
-            debug!(target: EVENTS, core, deployment = key.deployment, version = key.version, cpu = key.cpu.get(),
+            debug!(target: EVENTS, core, deployment = key.shown_deployment(), version = key.version, cpu = key.cpu.get(),
                 memory = key.memory.get(), node = &**instance, ago_ms, "poll held");
         }
         Event::PollEnded { key, instance, end, held_us } => {
             let key = key.as_ref().as_ref();
-            debug!(target: EVENTS, core, end = end.name(), held_us, deployment = key.deployment,
+            debug!(target: EVENTS, core, end = end.name(), held_us, deployment = key.shown_deployment(),
                 version = key.version, cpu = key.cpu.get(), memory = key.memory.get(), node = &**instance, ago_ms,
                 "poll ended");
         }
         Event::Attempt(attempt) => {
             let key = attempt.key.as_ref().as_ref();
             debug!(target: EVENTS, core, end = attempt.end.name(), waited_us = attempt.waited_us,
-                took_us = attempt.took_us, deployment = key.deployment, version = key.version,
+                took_us = attempt.took_us, deployment = key.shown_deployment(), version = key.version,
                 cpu = key.cpu.get(), memory = key.memory.get(), node = &*attempt.instance, ago_ms,
                 "delivery attempt ended");
         }
@@ -216,9 +218,12 @@ fn log(Observed { core, event, .. }: &Observed, age: Duration) {
             let key = dispatch.key.as_deref().map(|key| key.as_ref());
             debug!(target: EVENTS, core, outcome = dispatch.end.name(), reason = dispatch.end.reason(),
                 took_us = dispatch.took_us, attempts = dispatch.attempts,
-                deployment = key.map(|key| key.deployment), version = key.map(|key| key.version),
+                deployment = key.map(|key| key.shown_deployment()), version = key.map(|key| key.version),
                 cpu = key.map(|key| key.cpu.get()), memory = key.map(|key| key.memory.get()),
                 run = dispatch.origin.run.as_deref(), traceparent = dispatch.origin.traceparent.as_deref(), ago_ms, "dispatch answered");
+        }
+        Event::TokenAtFault { fault } => {
+            debug!(target: EVENTS, core, %fault, ago_ms, "poll held though its token is at fault");
         }
         Event::Rejected { status, error } => {
             debug!(target: EVENTS, core, status, error, ago_ms, "request refused");

@@ -15,7 +15,7 @@ pub use events::Observed;
 use crate::broker::Broker;
 use crate::broker::contract;
 use crate::broker::report::{Command, CoreReport};
-use crate::broker::settings::Confirm;
+use crate::broker::settings::{Confirm, TokenMode};
 use crate::broker::time::Time;
 use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
@@ -35,7 +35,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use worker::Worker;
 
 /// A handle on all workers. Cheap to clone.
@@ -155,7 +155,11 @@ fn start_on<E: Engine + Send + 'static>(
     let mut threads = Vec::new();
     for (core, ((engine, mailbox), sink)) in engines.into_iter().zip(mailboxes).zip(sinks).enumerate() {
         let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
-        let worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin).with_events(sink);
+        let mut worker =
+            Worker::new(core, broker, engine, mailbox, addresses.clone(), origin).with_events(sink);
+        if config.settings.token_mode != TokenMode::Off {
+            worker = worker.with_wall_clock(unix_us);
+        }
         threads.push(spawn(core, config, chosen, worker)?);
     }
     let fleet =
@@ -245,6 +249,12 @@ fn listen(
 /// Segments of connections whose acknowledgements are awaited: the smallest that every IPv4 host
 /// takes (RFC 9293 section 3.7.1), so that pairs of segments are really two on every link.
 const ACK_SEGMENT_BYTES: u32 = 536;
+
+/// The wall clock; 0 before 1970.
+fn unix_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_micros().try_into().unwrap_or(u64::MAX)
+}
 
 /// Seeds from the standard library, which asks the kernel itself: it works without /dev, in an empty
 /// root, where a static binary is at home.

@@ -28,7 +28,11 @@ pub struct Worker<E: Engine> {
     /// The time of the turn that is under way.
     turn_at: Time,
     drained: bool,
+    wall_clock: Option<WallClock>,
 }
+
+/// Microseconds of Unix time.
+pub type WallClock = fn() -> u64;
 
 impl<E: Engine> Worker<E> {
     /// A worker ready to run.
@@ -52,12 +56,19 @@ impl<E: Engine> Worker<E> {
             turns: Histogram::default(),
             turn_at: Time::default(),
             drained: false,
+            wall_clock: None,
         }
     }
 
     /// Has events told.
     pub fn with_events(self, events: EventSink) -> Self {
         Worker { events: Some(events), ..self }
+    }
+
+    /// Has the core told what this clock says before every turn: it verifies tokens.
+    pub fn with_wall_clock(mut self, clock: WallClock) -> Self {
+        self.wall_clock = Some(clock);
+        self
     }
 
     /// Takes possession of this thread; call it first, on the thread that will run.
@@ -103,6 +114,9 @@ impl<E: Engine> Worker<E> {
     /// Handles what there is: facts, mail, timers.
     pub fn turn(&mut self, now: Time) {
         self.turn_at = now;
+        if let Some(clock) = self.wall_clock {
+            self.broker.handle(now, Input::WallClock { unix_us: clock() });
+        }
         while let Some(fact) = self.engine.next_fact() {
             self.broker.handle(now, fact);
             self.carry_out();

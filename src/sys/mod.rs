@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod cpus;
 pub mod descriptors;
+pub mod dumps;
 pub mod handover;
 pub mod kernel;
 pub mod listen;
@@ -13,10 +14,12 @@ pub mod listeners;
 pub mod notify;
 pub mod process;
 pub mod tcp;
+pub mod variables;
 
 use activation::{Activated, ActivationError};
 use descriptors::Descriptors;
 use std::io;
+use variables::TokenVariables;
 
 /// What there is to run on.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Machine {
     pub descriptors: Descriptors,
     /// Listeners that came with it.
     pub activated: Activated,
+    /// What its environment says about tokens.
+    pub token_variables: TokenVariables,
 }
 
 /// Why the machine could not be asked.
@@ -53,6 +58,7 @@ impl Machine {
             cpus: cpus::allowed().map_err(MachineError::Cpus)?,
             parallelism: cpus::parallelism(),
             descriptors: Descriptors::raise().map_err(MachineError::Descriptors)?,
+            token_variables: TokenVariables::read(),
         })
     }
 }

@@ -32,7 +32,7 @@ fn no_wake_up_is_lost() {
 /// many wake-ups as there were sleeps (which the kernel asserts).
 #[test]
 fn a_burst_needs_no_room_and_one_wake_up() {
-    check(Some(3), || {
+    check(Some(2), || {
         let core = Core::alone();
         let worker = core.run();
         for _ in 0..4 {

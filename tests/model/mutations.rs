@@ -114,15 +114,6 @@ pub const MUTATIONS: &[(Bug, &str)] = &[
         OFFER,
     ),
     bug(
-        "a worker that drains drops its last messages",
-        WORKER,
-        "while let Some(output) = self.broker.poll_output() {",
-        "while let Some(output) = self.broker.poll_output() {
-             if PLANTED && self.drained { continue; }
-             if PLANTED && matches!(output, Output::StopAccepting) { self.drained = true; }",
-        "handover::an_offer_to_a_core_that_drains_is_settled_or_dropped",
-    ),
-    bug(
         "announcing is a load and a store",
         HINTS,
         "self.0.buckets[bucket].fetch_or(1 << core, Ordering::Release);",

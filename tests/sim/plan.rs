@@ -2,7 +2,8 @@
 
 use super::net::Wire;
 use super::rng::Rng;
-use pilotlight::broker::settings::{Confirm, MatchOrder, Settings};
+use pilotlight::broker::settings::{Confirm, MatchOrder, Settings, TokenMode};
+use pilotlight::broker::token::Secrets;
 
 /// Probabilities, each zero in about half of all worlds.
 #[derive(Clone, Debug)]
@@ -217,6 +218,9 @@ fn settings(rng: &mut Rng, own_dispatch_listener: bool) -> Settings {
         linger_ms: rng.pick(&[10, 1_000]),
         pipeline_bytes_max: rng.pick(&[16, 1_000, 65_536]),
         events: rng.chance(0.3),
+        token_mode: TokenMode::Off,
+        token_secrets: Secrets::default(),
+        tokens_max: 16,
         dispatch_on_runner_side: !own_dispatch_listener || rng.chance(0.2),
     }
 }

@@ -35,22 +35,28 @@ pub struct Broker {
 impl Broker {
     /// Starts one with these flags.
     pub fn start(flags: &str) -> Broker {
-        Broker::launch(None, flags)
+        Broker::launch(None, &[], flags)
+    }
+
+    /// The same, with these environment variables.
+    pub fn with_variables(variables: &[(&str, &str)], flags: &str) -> Broker {
+        Broker::launch(None, variables, flags)
     }
 
     /// The same, with no more than `count` open files allowed; as many as can be had, if that is
     /// less.
     pub fn with_descriptors(count: usize, flags: &str) -> Broker {
-        Broker::launch(Some(count), flags)
+        Broker::launch(Some(count), &[], flags)
     }
 
-    fn launch(descriptors: Option<usize>, flags: &str) -> Broker {
+    fn launch(descriptors: Option<usize>, variables: &[(&str, &str)], flags: &str) -> Broker {
         let mut command = Command::new("sh");
         let limit = descriptors.map_or(String::new(), |count| format!("ulimit -n {count} 2>/dev/null; "));
         command.arg("-c").arg(format!("{limit}exec \"$0\" \"$@\"")).arg(binary());
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            if name.starts_with("PILOTLIGHT_") || name.starts_with("LISTEN_") || name == "NOTIFY_SOCKET" {
+            let ours = ["PILOTLIGHT_", "LISTEN_", "WORKLOAD_TOKEN_"];
+            if ours.iter().any(|prefix| name.starts_with(prefix)) || name == "NOTIFY_SOCKET" {
                 command.env_remove(name);
             }
         }
@@ -58,6 +64,7 @@ impl Broker {
         command.env("PILOTLIGHT_DISPATCH_TIMEOUT", "15s");
         command.env("PILOTLIGHT_READ_TIMEOUT", "10s");
         command.env("PILOTLIGHT_ACK_TIMEOUT", "10s");
+        command.envs(variables.iter().copied());
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         if let Ok(engine) = std::env::var("PILOTLIGHT_ENGINE") {
             command.args(["--engine", &engine]);

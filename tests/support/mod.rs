@@ -5,6 +5,8 @@
 
 pub mod broker;
 pub mod client;
+pub mod secrets;
+pub mod token;
 pub mod trigger;
 
 use std::thread;

@@ -137,6 +137,10 @@ pub fn rejection(rejection: &Rejection, head_only: bool) -> Vec<u8> {
     if let Some(methods) = rejection.allow {
         push_field(&mut out, "Allow", methods);
     }
+    if rejection.status == 401 {
+        // RFC 9110 section 11.6.1: a 401 names what it wants.
+        push_field(&mut out, "WWW-Authenticate", "DeploymentToken realm=\"warm-start\"");
+    }
     json_fields(&mut out, body.len(), Persistence::Close);
     if !head_only {
         out.extend_from_slice(&body);

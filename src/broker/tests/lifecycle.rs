@@ -71,7 +71,7 @@ fn a_drain_ends_when_the_last_one_has_left() {
     bench.command(Command::Drain);
     assert_eq!(bench.fin(0, Some(CLEAN)), [answer(1, true), Done::Closed(0)]);
     assert_eq!(bench.sent(1), [Done::Closed(1)]);
-    assert_eq!(bench.pass_ms(0), [Done::Drained], "not at the end of the drain time");
+    assert_eq!(bench.pass_ms(1), [Done::Drained], "not at the end of the drain time");
     assert_eq!(bench.broker.next_deadline(), None);
 }
 
@@ -85,4 +85,17 @@ fn a_second_drain_changes_nothing() {
     assert_eq!(bench.command(Command::Drain), []);
     assert_eq!(bench.pass_ms(2_399), [], "in its old turn");
     assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::Drained]);
+}
+
+#[test]
+fn a_drain_waits_for_what_the_kernel_had_queued() {
+    let mut bench = Bench::new(settings());
+    assert_eq!(bench.command(Command::Drain), [Done::StopAccepting]);
+    assert_eq!(bench.pass_ms(0), [], "not in this turn");
+    bench.accept(0);
+    assert_eq!(bench.pass_ms(1), []);
+    let done = bench.receive(0, &dispatch("1"));
+    assert!(matches!(&done[..], [Done::Sent(0, text)] if text.contains("false")), "{done:?}");
+    assert_eq!(bench.sent(0), [Done::Closed(0)]);
+    assert_eq!(bench.pass_ms(0), [Done::Drained]);
 }

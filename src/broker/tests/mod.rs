@@ -6,14 +6,16 @@ mod delivery;
 mod lifecycle;
 mod polls;
 mod requests;
+mod tokens;
 mod watching;
 
 use super::Broker;
 use super::contract::Side;
 use super::io::{ConnId, CoreSet, HINT_KINDS, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};
 use super::report::{Command, CoreReport, KeyPage, Selector};
-use super::settings::{Confirm, MatchOrder, Settings};
+use super::settings::{Confirm, MatchOrder, Settings, TokenMode};
 use super::time::Time;
+use super::token::Secrets;
 use ahash::RandomState;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -68,6 +70,9 @@ fn settings() -> Settings {
         linger_ms: 1_000,
         pipeline_bytes_max: 64 << 10,
         events: true,
+        token_mode: TokenMode::Off,
+        token_secrets: Secrets::default(),
+        tokens_max: 16,
         dispatch_on_runner_side: true,
     }
 }

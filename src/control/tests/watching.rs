@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::broker::event::{DispatchEnd, DispatchEvent, Event, MissReason, Origin};
+use crate::broker::settings::TokenMode;
 use crate::broker::time::Time;
+use crate::control::tokens::Summary;
 use crate::control::watch;
 use crate::shard::Observed;
 
@@ -25,7 +27,7 @@ async fn what_the_workers_tell_of_is_remembered_and_asked_for_by_number() {
     let side = side(TWO, Bounds::new(8)).await;
     side.cores.tell(miss(1));
     side.cores.tell(miss(0));
-    tokio::spawn(watch::run(side.admin.clone()));
+    tokio::spawn(watch::run(side.admin.clone(), Summary::new(TokenMode::Off)));
     let mut dispatches = Value::Null;
     for _ in 0..100 {
         dispatches = serde_json::from_str(&side.get("/api/dispatches").await.1).expect("JSON");
@@ -103,7 +105,7 @@ async fn the_page_is_three_files_that_ask_for_nothing_else() {
 #[tokio::test]
 async fn a_stream_begins_with_everything_and_counts_as_a_watcher() {
     let side = side(TWO, Bounds::new(8)).await;
-    tokio::spawn(watch::run(side.admin.clone()));
+    tokio::spawn(watch::run(side.admin.clone(), Summary::new(TokenMode::Off)));
     let mut stream = TcpStream::connect(side.addr).await.expect("connected");
     stream.write_all(b"GET /api/events HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
     let mut heard = String::new();

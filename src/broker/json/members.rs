@@ -1,0 +1,115 @@
+//! The members of one object, none of which is looked into: a token's header, its claims.
+
+use super::scan::Scanner;
+use super::{Expected, JsonError};
+use std::borrow::Cow;
+
+/// A member's value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'b> {
+    /// A string, escapes decoded.
+    Text(Cow<'b, str>),
+    /// A number, as it is written.
+    Number(&'b [u8]),
+    /// Anything else; also a string with half of a surrogate pair in it, which is no Unicode text.
+    Other,
+}
+
+/// Calls `visit` with each member of the object that `text` is, in order; names are decoded and may
+/// repeat.
+///
+/// # Errors
+/// `text` is not one JSON object (RFC 8259) in UTF-8. Members up to the fault have been visited.
+pub fn each_member<'b>(text: &'b [u8], mut visit: impl FnMut(&str, Value<'b>)) -> Result<(), JsonError> {
+    std::str::from_utf8(text)
+        .map_err(|error| JsonError::Utf8 { at: error.valid_up_to().try_into().unwrap_or(u32::MAX) })?;
+    let mut scan = Scanner::new(text);
+    scan.expect(b'{', Expected::Value)?;
+    let mut has_members = !scan.next_is(b'}');
+    while has_members {
+        // A name that is no text is nobody's.
+        let name = scan.name()?.decode().unwrap_or_default();
+        let value = if scan.next_is(b'"') {
+            scan.string()?.decode().map_or(Value::Other, Value::Text)
+        } else if scan.next_is_number() {
+            Value::Number(scan.number()?)
+        } else {
+            scan.skip_value()?;
+            Value::Other
+        };
+        visit(&name, value);
+        has_members = scan.skip_if(b',');
+    }
+    scan.expect(b'}', Expected::NextMember)?;
+    scan.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn members(text: &[u8]) -> Result<Vec<(String, Value<'_>)>, JsonError> {
+        let mut all = Vec::new();
+        each_member(text, |name, value| all.push((name.to_owned(), value)))?;
+        Ok(all)
+    }
+
+    #[test]
+    fn members_come_in_order_and_may_repeat() {
+        let text = r#" { "a" : "x\u0041" , "\u0061":1e3,"b":[{"a":2},"}"], "c" : null , "d":"\ud800"} "#;
+        let text_of = |text: &'static str| Value::Text(Cow::Borrowed(text));
+        assert_eq!(
+            members(text.as_bytes()).unwrap(),
+            [
+                ("a".to_owned(), text_of("xA")),
+                ("a".to_owned(), Value::Number(b"1e3")),
+                ("b".to_owned(), Value::Other),
+                ("c".to_owned(), Value::Other),
+                ("d".to_owned(), Value::Other),
+            ]
+        );
+        assert_eq!(members(b"{}").unwrap(), []);
+    }
+
+    #[test]
+    fn anything_but_one_object_is_refused() {
+        for text in [
+            &b""[..],
+            b" ",
+            b"[]",
+            b"[\"HS256\"]",
+            b"\"{}\"",
+            b"null",
+            b"{",
+            b"{}{}",
+            b"{} x",
+            b"{,}",
+            b"{\"a\"}",
+            b"{\"a\":}",
+            b"{\"a\":1,}",
+            b"{a:1}",
+            b"{'a':1}",
+            b"{\"a\":01}",
+            b"{\"a\":\"\xff\"}",
+            b"\xef\xbb\xbf{}",
+            b"{}\0",
+        ] {
+            assert!(members(text).is_err(), "{}", text.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn takes_what_a_json_library_takes_for_an_object(text in r#"[{}\[\]",:a1\\u0 tn]{0,12}"#) {
+            let expected = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text);
+            // It refuses lone surrogates, which are grammatical, and numbers out of its range.
+            prop_assume!(!text.contains("\\u"));
+            let ours = members(text.as_bytes()).ok().map(|all| {
+                all.into_iter().map(|(name, _)| name).collect::<std::collections::BTreeSet<_>>()
+            });
+            let expected = expected.ok().map(|map| map.keys().cloned().collect());
+            prop_assert_eq!(ours, expected);
+        }
+    }
+}

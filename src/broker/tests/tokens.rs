@@ -1,0 +1,76 @@
+//! Polls with deployment tokens: when they end, by which clock, and under which name.
+
+use super::*;
+use crate::broker::token::tests::bench;
+
+/// A poll with a token of the unit tests' secret, which ends at `exp_s` (Unix time).
+fn token_poll(exp_s: u64) -> Vec<u8> {
+    let token = bench::token(bench::SECRET, bench::HEADER, &bench::payload("d", "1", exp_s));
+    String::from_utf8_lossy(POLL).replace("deployment-id: d", &format!("deployment-id: {token}")).into_bytes()
+}
+
+fn enforcing() -> Bench {
+    let secret = bench::SECRET.as_bytes();
+    Bench::new(Settings {
+        token_mode: TokenMode::Enforce,
+        token_secrets: Secrets::new([secret]),
+        ..settings()
+    })
+}
+
+#[test]
+fn a_poll_is_offered_no_run_from_its_tokens_end_on() {
+    // Well before the end, 1 ms before it, and at it.
+    for (waits_ms, is_offered) in [(1, true), (4_999, true), (5_000, false)] {
+        let mut bench = enforcing();
+        let unix_us = 1_000_000_000;
+        bench.input(Input::WallClock { unix_us });
+        bench.accept(0);
+        assert_eq!(bench.receive(0, &token_poll(1_005)), []);
+        let passed = bench.pass_ms(waits_ms);
+        assert_eq!(passed, [], "no probe, no close");
+        let done = bench.dispatch(1);
+        match is_offered {
+            true => assert_eq!(done, [Done::Sent(0, run_response(true))], "after {waits_ms} ms"),
+            false => assert_eq!(done, [answer(1, false)], "after {waits_ms} ms"),
+        }
+    }
+}
+
+#[test]
+fn an_expired_tokens_poll_is_held_to_its_own_end() {
+    let mut bench = enforcing();
+    bench.input(Input::WallClock { unix_us: 1_000_000_000 });
+    bench.accept(0);
+    assert_eq!(bench.receive(0, &token_poll(1_001)), []);
+    assert_eq!(bench.pass_ms(30_499), []);
+    assert_eq!(bench.pass_ms(1), [Done::Closed(0)]);
+}
+
+#[test]
+fn the_clock_is_asked_as_it_stands_now() {
+    let mut bench = enforcing();
+    // Set forward past the end, and back.
+    let steps = [(1_000, true), (1_006, false), (1_004, true), (1_005, false)];
+    for (slot, (unix_s, is_held)) in (0..).zip(steps) {
+        bench.input(Input::WallClock { unix_us: unix_s * 1_000_000 });
+        bench.accept(slot);
+        let done = bench.receive(slot, &token_poll(1_005));
+        match is_held {
+            true => assert_eq!(done, [], "at {unix_s}"),
+            false => assert!(
+                matches!(&done[..], [Done::Sent(_, text)] if text.starts_with("HTTP/1.1 401 ")),
+                "at {unix_s}: {done:?}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_cordon_knows_a_deployment_by_its_tokens() {
+    let mut bench = enforcing();
+    bench.accept(0);
+    assert_eq!(bench.receive(0, &token_poll(1_005)), []);
+    let selector = Selector::Deployment("d".to_owned());
+    assert_eq!(bench.command(Command::Cordon(selector)), [Done::Closed(0)]);
+}

@@ -1,0 +1,213 @@
+//! What can be wrong with a deployment token, and the words for it.
+
+use std::fmt;
+
+/// What is wrong with the value of `x-trigger-deployment-id`, where a token is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is no token but a bare id.
+    Bare,
+    /// Longer than any token of Trigger.dev's.
+    TooLong,
+    /// A part is not base64url without padding (RFC 4648 section 5), or not in its one canonical form.
+    Encoding(Part),
+    /// A part is not one JSON object.
+    NotJson(Part),
+    /// No `alg`, or one that is no string.
+    NoAlgorithm,
+    /// `alg` twice: readers differ in which of the two they take.
+    RepeatedAlgorithm,
+    /// Any `alg` but HS256: `none`, one with a public key, one by another spelling.
+    OtherAlgorithm,
+    /// `crit`: something that must be understood (RFC 7515 section 4.1.11), and is not.
+    Extension,
+    /// By none of the secrets.
+    Signature,
+    /// A claim that is not what it must be.
+    Claim(Claim, ClaimFault),
+    /// `exp` is past.
+    Expired,
+    /// The token is for another version than `x-trigger-deployment-version` says.
+    OtherVersion,
+}
+
+/// A part of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The first.
+    Header,
+    /// The second.
+    Payload,
+    /// The third.
+    Signature,
+}
+
+/// A claim that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// `ver`
+    Ver,
+    /// `deployment`
+    Deployment,
+    /// `deployment_version`
+    DeploymentVersion,
+    /// `environment_id`
+    EnvironmentId,
+    /// `environment_type`
+    EnvironmentType,
+    /// `org_id`
+    OrgId,
+    /// `project_id`
+    ProjectId,
+    /// `exp`
+    Exp,
+    /// `iss`
+    Iss,
+    /// `aud`
+    Aud,
+    /// `nbf`
+    Nbf,
+    /// `iat`
+    Iat,
+}
+
+impl Claim {
+    /// All of them; the first [`Claim::REQUIRED`] must be there.
+    pub const ALL: [(Claim, &'static str); 12] = [
+        (Claim::Ver, "ver"),
+        (Claim::Deployment, "deployment"),
+        (Claim::DeploymentVersion, "deployment_version"),
+        (Claim::EnvironmentId, "environment_id"),
+        (Claim::EnvironmentType, "environment_type"),
+        (Claim::OrgId, "org_id"),
+        (Claim::ProjectId, "project_id"),
+        (Claim::Exp, "exp"),
+        (Claim::Iss, "iss"),
+        (Claim::Aud, "aud"),
+        (Claim::Nbf, "nbf"),
+        (Claim::Iat, "iat"),
+    ];
+    /// How many of [`Claim::ALL`] a token can't do without.
+    pub const REQUIRED: usize = 8;
+
+    fn name(self) -> &'static str {
+        Claim::ALL[self as usize].1
+    }
+
+    pub(super) fn is_number(self) -> bool {
+        matches!(self, Claim::Ver | Claim::Exp | Claim::Nbf | Claim::Iat)
+    }
+}
+
+/// What is wrong with a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimFault {
+    /// It is not there.
+    Missing,
+    /// It is there twice.
+    Repeated,
+    /// It is of another type.
+    Type,
+    /// It has a value that no token for here has.
+    Value,
+}
+
+/// Faults by kind, as they are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No token at all.
+    Bare,
+    /// Nothing that a token could look like.
+    Malformed,
+    /// Not HS256, and nothing but it.
+    Algorithm,
+    /// Signed with another secret, or changed since.
+    Signature,
+    /// Rightly signed, but not one for here.
+    Claims,
+    /// Rightly signed, and too old.
+    Expired,
+    /// Rightly signed, and for another version.
+    Version,
+}
+
+impl Fault {
+    /// Its kind.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Fault::Bare => Reason::Bare,
+            Fault::TooLong | Fault::Encoding(_) | Fault::NotJson(_) => Reason::Malformed,
+            Fault::NoAlgorithm | Fault::RepeatedAlgorithm | Fault::OtherAlgorithm | Fault::Extension => {
+                Reason::Algorithm
+            }
+            Fault::Signature => Reason::Signature,
+            Fault::Claim(..) => Reason::Claims,
+            Fault::Expired => Reason::Expired,
+            Fault::OtherVersion => Reason::Version,
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Header => "header",
+            Part::Payload => "payload",
+            Part::Signature => "signature",
+        })
+    }
+}
+
+/// For the poll's sender. Nothing of the token is quoted.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Bare => f.write_str(
+                "x-trigger-deployment-id must be a deployment token; a bare id is not accepted here",
+            ),
+            Fault::TooLong => {
+                write!(f, "the deployment token is longer than {} bytes", super::TOKEN_BYTES_MAX)
+            }
+            Fault::Encoding(part) => {
+                write!(f, "the deployment token's {part} is not base64url in its canonical form")
+            }
+            Fault::NotJson(part) => write!(f, "the deployment token's {part} is not a JSON object"),
+            Fault::NoAlgorithm => f.write_str("the deployment token's header names no algorithm"),
+            Fault::RepeatedAlgorithm => {
+                f.write_str("the deployment token's header names its algorithm more than once")
+            }
+            Fault::OtherAlgorithm => f.write_str("the deployment token's algorithm must be HS256"),
+            Fault::Extension => f.write_str(
+                "the deployment token's header has critical extensions (crit): none is known here",
+            ),
+            Fault::Signature => {
+                f.write_str("the deployment token is not signed with a secret that is known here")
+            }
+            Fault::Claim(claim, fault) => {
+                let name = claim.name();
+                match fault {
+                    ClaimFault::Missing => write!(f, "the deployment token's claim {name} is missing"),
+                    ClaimFault::Repeated => {
+                        write!(f, "the deployment token's claim {name} is there more than once")
+                    }
+                    ClaimFault::Type if claim.is_number() => {
+                        write!(f, "the deployment token's claim {name} must be a number")
+                    }
+                    ClaimFault::Type => write!(f, "the deployment token's claim {name} must be a string"),
+                    ClaimFault::Value => match claim {
+                        Claim::Ver => f.write_str("the deployment token's claim ver must be 1"),
+                        Claim::Nbf => f.write_str("the deployment token is not valid yet"),
+                        Claim::Deployment => {
+                            f.write_str("the deployment token's claim deployment must not be empty")
+                        }
+                        _ => write!(f, "the deployment token's claim {name} is another service's"),
+                    },
+                }
+            }
+            Fault::Expired => f.write_str("the deployment token has expired"),
+            Fault::OtherVersion => {
+                f.write_str("the deployment token is for another version than x-trigger-deployment-version")
+            }
+        }
+    }
+}

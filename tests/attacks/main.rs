@@ -1,0 +1,9 @@
+//! What others than honest runners and supervisors try, over real sockets against the built binary.
+//!
+//! `PILOTLIGHT_ENGINE` chooses the engine.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod secrets;
+mod tokens;

@@ -1,0 +1,141 @@
+//! The binary, started the way a file under `deploy/` says.
+
+use super::product::BINARY;
+use super::support::client::Client;
+use super::support::trigger::{CONNECT, Key};
+use super::support::{PATIENCE, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// A command in an environment without settings.
+pub fn clean(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("PILOTLIGHT_") || name.starts_with("LISTEN_") || name == "NOTIFY_SOCKET" {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// With these arguments and settings, listening on free ports of the loopback whatever they say.
+pub fn with_settings<'a>(
+    args: impl IntoIterator<Item = &'a str>,
+    settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Serving {
+    let mut command = clean(BINARY);
+    command.args(args).envs(settings);
+    for side in ["LISTEN", "DISPATCH_LISTEN", "ADMIN_LISTEN"] {
+        command.env(format!("PILOTLIGHT_{side}"), "127.0.0.1:0");
+    }
+    // The addresses are read from the log.
+    command.env("PILOTLIGHT_LOG_FORMAT", "text");
+    Serving::start(command)
+}
+
+/// A running broker; killed when dropped.
+pub struct Serving {
+    child: Child,
+    pub runner: SocketAddr,
+    pub dispatch: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl Serving {
+    pub fn start(mut command: Command) -> Serving {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("started");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        Serving::watch(child, stderr)
+    }
+
+    /// `log` is where the broker's log comes from.
+    pub fn watch(child: Child, log: impl BufRead + Send + 'static) -> Serving {
+        let nowhere: SocketAddr = ([0, 0, 0, 0], 0).into();
+        let mut serving = Serving { child, runner: nowhere, dispatch: nowhere, admin: nowhere };
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            log.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)))
+        });
+        let mut seen = String::new();
+        while !seen.contains("serving workers=") {
+            let line =
+                lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the broker does not serve: {seen}"));
+            if let Some((_, rest)) = line.split_once("listening side=")
+                && let Some((side, addr)) = rest.split_once(" addr=")
+            {
+                let addr = addr.trim().parse().expect("an address");
+                match side {
+                    "runner" => serving.runner = addr,
+                    "dispatch" => serving.dispatch = addr,
+                    _ => serving.admin = addr,
+                }
+            }
+            seen += &(line + "\n");
+        }
+        wait_until("ready", || seen.clone(), || serving.get("/readyz") == 200);
+        serving
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The status that the admin side answers with.
+    pub fn get(&self, path: &str) -> u16 {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n");
+        Client::connect(self.admin).ask(request).status
+    }
+
+    /// A runner cannot dispatch, a supervisor can, and a run gets from one side to the other.
+    pub fn assert_sides_are_separate_and_match(&self) {
+        let key = Key::fresh();
+        assert_eq!(Client::connect(self.runner).ask(CONNECT).status, 200);
+        let forged = Client::connect(self.runner).ask(key.dispatch());
+        assert!(forged.status >= 400, "the runner side takes dispatches: {forged:?}");
+        let message = key.message();
+        let mut runner = Client::connect(self.runner);
+        runner.send(key.poll());
+        // The poll may not be held yet: false until then.
+        let began = Instant::now();
+        let mut supervisor = Client::connect(self.dispatch);
+        while runner.read(Duration::from_millis(1)).is_err() {
+            assert!(began.elapsed() < PATIENCE, "no match");
+            supervisor.send(super::support::trigger::dispatch(&message));
+            if let Ok(run) = runner.read(Duration::from_millis(300)) {
+                assert_eq!((run.status, run.text()), (200, message.as_str()));
+                drop(runner);
+                assert!(supervisor.response().did_warm_start());
+                return;
+            }
+            assert!(!supervisor.response().did_warm_start());
+        }
+        panic!("an answer nobody dispatched");
+    }
+
+    /// Ends it as a service manager does, and waits for that.
+    pub fn terminate(&mut self, pid: u32) -> ExitStatus {
+        kill(Pid::from_raw(pid as i32), Signal::SIGTERM).expect("signalled");
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("waited") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("still running");
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,89 @@
+//! What the built binary offers: flags, their environment variables, their defaults.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::OnceLock;
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_pilotlight");
+
+pub struct Product {
+    /// All help pages.
+    help: String,
+    /// The default by environment variable; empty where there is none.
+    settings: BTreeMap<String, String>,
+}
+
+pub fn product() -> &'static Product {
+    static PRODUCT: OnceLock<Product> = OnceLock::new();
+    PRODUCT.get_or_init(|| {
+        let serve = help(&["serve", "--help"]);
+        let mut settings = BTreeMap::new();
+        let mut name = None;
+        for line in serve.lines().map(str::trim) {
+            if let Some(env) = line.strip_prefix("[env: ").and_then(|rest| rest.strip_suffix("=]")) {
+                settings.insert(env.to_owned(), String::new());
+                name = Some(env.to_owned());
+            }
+            let default = line.strip_prefix("[default: ").and_then(|rest| rest.strip_suffix(']'));
+            if let (Some(default), Some(name)) = (default, name.take_if(|_| default.is_some())) {
+                settings.insert(name, default.to_owned());
+            }
+        }
+        assert!(settings.len() > 25, "the help page has changed its form: {settings:?}");
+        Product { help: serve + &help(&["drain", "--help"]) + &help(&["--help"]), settings }
+    })
+}
+
+fn help(args: &[&str]) -> String {
+    let output = Command::new(BINARY).args(args).output().expect("started");
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+impl Product {
+    /// A setting of this name is read by some command.
+    pub fn knows_setting(&self, name: &str) -> bool {
+        self.help.contains(&format!("[env: {name}="))
+    }
+
+    /// `--flag` is taken by some command.
+    pub fn knows_flag(&self, flag: &str) -> bool {
+        self.help.split(|c: char| c.is_whitespace() || c == ',' || c == '`').any(|word| word == flag)
+    }
+
+    /// A setting's default, as it would be typed.
+    pub fn default(&self, name: &str) -> &str {
+        self.settings.get(name).unwrap_or_else(|| panic!("{name} is no setting"))
+    }
+
+    /// The default port of a side's listener.
+    pub fn port(&self, setting: &str) -> u16 {
+        port(self.default(setting))
+    }
+
+    /// When Pilotlight itself gives up on a drain, in seconds: the times that it is configured with, and 5 s.
+    pub fn drain_max_s(&self) -> u64 {
+        let times = ["PILOTLIGHT_DRAIN_TIME", "PILOTLIGHT_DISPATCH_TIMEOUT", "PILOTLIGHT_WRITE_TIMEOUT"];
+        5 + times.iter().map(|name| seconds(self.default(name))).sum::<u64>()
+    }
+
+    /// Fails if one of the names is no setting.
+    #[track_caller]
+    pub fn assert_settings<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        for name in names {
+            assert!(self.knows_setting(name), "{name} is no setting of this binary");
+        }
+    }
+}
+
+/// Of `10.0.0.1:8040` or `http://host:8040`.
+pub fn port(address: &str) -> u16 {
+    let port = address.rsplit(':').next().expect("a port");
+    port.parse().unwrap_or_else(|_| panic!("{address} has no port"))
+}
+
+/// Of `30s`.
+pub fn seconds(time: &str) -> u64 {
+    let number = time.strip_suffix('s').and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("{time} is no number of seconds"))
+}
