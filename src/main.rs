@@ -1,9 +1,10 @@
 //! `pilotlight`: parse, resolve, run.
 
 use pilotlight::broker::report::Selector;
-use pilotlight::cli::{self, Command, DrainFlags, ServeFlags};
+use pilotlight::cli::{self, Command, DrainFlags, ExplainFlags, ServeFlags};
 use pilotlight::config::{AdminToken, ConfigError, ServeConfig};
 use pilotlight::control::client::{self, Ask, AskError};
+use pilotlight::control::explain::Asked;
 use pilotlight::control::lifecycle::{self, RunError};
 use pilotlight::sys::{Machine, MachineError};
 use std::io::{self, Write};
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
     let done = match cli::parse(std::env::args_os()) {
         Ok(Command::Serve(flags)) => serve(*flags),
         Ok(Command::Drain(flags)) => drain(flags),
+        Ok(Command::Explain(flags)) => explain(flags),
         Ok(Command::Completions(shell)) => cli::print_completions(shell).map_err(Failure::Output),
         Err(error) if error.print() => return ExitCode::SUCCESS,
         Err(_) => return ExitCode::from(USAGE),
@@ -51,7 +53,15 @@ fn drain(flags: DrainFlags) -> Result<(), Failure> {
             advice,
         })?),
     };
-    let words = client::run(&flags.admin, &ask, token.as_ref())?;
+    tell(client::run(&flags.admin, &ask, token.as_ref())?)
+}
+
+fn explain(flags: ExplainFlags) -> Result<(), Failure> {
+    let ExplainFlags { deployment, run_version: version, cpu, memory, admin } = flags;
+    tell(client::run(&admin, &Ask::Explain(Asked { deployment, version, cpu, memory }), None)?)
+}
+
+fn tell(words: String) -> Result<(), Failure> {
     writeln!(io::stdout(), "{words}").map_err(Failure::Output)
 }
 

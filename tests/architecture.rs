@@ -18,11 +18,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "control",
         &[
+            "broker::counters",
+            "broker::event",
+            "broker::histogram",
             "broker::report",
             "broker::settings",
             "broker::token::Secrets",
             "config",
             "shard::Fleet",
+            "shard::Observed",
             "shard::StartError",
             "shard::Started",
             "shard::start",
@@ -38,6 +42,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("crossbeam_channel", &["shard"]),
+    ("futures_util", &["control"]),
     ("hmac", &["broker"]),
     ("http_body_util", &["control"]),
     ("hyper", &["control"]),

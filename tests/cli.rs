@@ -381,6 +381,10 @@ fn a_second_signal_ends_a_drain_at_once() {
         wait_ready(admin, 200);
         // Something to drain.
         let polls: Vec<TcpStream> = (0..20).map(|_| poll(runner)).collect();
+        let began = Instant::now();
+        while !get(admin, "/status").1.contains(r#""waiting":20,"#) {
+            assert!(began.elapsed() < PATIENCE, "the polls are not held");
+        }
         running.signal(Signal::SIGTERM);
         wait_ready(admin, 503);
         assert_eq!(get(admin, "/healthz").0, 200);

@@ -39,7 +39,7 @@ pub fn misses(count: usize) {
     engine.accept(SUPERVISOR);
     let dispatch = dispatch_request();
     (0..count).for_each(|_| engine.receive(SUPERVISOR, &dispatch));
-    assert_eq!(engine.broker.counters().misses, count as u64);
+    assert_eq!(engine.broker.counters().misses(), count as u64);
 }
 
 /// The core with facts on their way to it.

@@ -1,6 +1,6 @@
 //! What cores share, on one thread; and settings to draw from.
 
-use crate::broker::io::{CoreSet, Shared};
+use crate::broker::io::{CoreSet, HINT_KINDS, Shared};
 use crate::broker::settings::{Confirm, MatchOrder, Settings, TokenMode};
 use crate::broker::token::Secrets;
 use std::cell::{Cell, RefCell};
@@ -10,7 +10,7 @@ const BUCKETS: usize = 4;
 
 /// Hints and the count of connections.
 #[derive(Clone, Default)]
-pub struct OneThread(Rc<(RefCell<[u64; BUCKETS]>, Cell<usize>, Cell<usize>)>);
+pub struct OneThread(Rc<(RefCell<[u64; HINT_KINDS * BUCKETS]>, Cell<usize>, Cell<usize>)>);
 
 impl OneThread {
     pub fn connections(&self) -> usize {

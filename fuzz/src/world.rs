@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, MeshMessage, Output, Payload, SendConfirm, TcpFacts};
-use crate::broker::report::{Command, Selector};
+use crate::broker::report::{Command, KeyPage, Selector};
 use crate::broker::settings::{Confirm, MatchOrder, Settings};
 use crate::broker::time::Time;
 use crate::bytes::Bytes;
@@ -215,7 +215,10 @@ impl World {
         let command = match which >> 2 {
             0..=15 => Command::Cordon(selector),
             16..=40 => Command::Uncordon(selector),
-            41..=60 => Command::Report { keys: which & 1 == 0 },
+            41..=60 => Command::Report {
+                keys: (which & 1 == 0).then(KeyPage::default),
+                dispatch_events: Some(u32::from(which)),
+            },
             _ => {
                 self.draining = true;
                 Command::Drain

@@ -2,8 +2,9 @@
 
 use super::Broker;
 use super::contract::PollRequest;
+use super::event::Event;
 use super::http::Rejection;
-use super::io::{Event, Shared};
+use super::io::Shared;
 use super::key::KeyRef;
 use super::report::{Counters, FaultSample};
 use super::settings::TokenMode;

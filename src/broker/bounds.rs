@@ -6,8 +6,9 @@
 use super::Broker;
 use super::budget::Part;
 use super::conn::{NO_GROUP, State};
+use super::event::PollEnd;
 use super::http::Rejection;
-use super::io::{ConnId, Output, Peer, PollEnd, Shared};
+use super::io::{ConnId, Output, Peer, Shared};
 use super::time::Time;
 
 impl<S: Shared> Broker<S> {
@@ -20,7 +21,6 @@ impl<S: Shared> Broker<S> {
             conn.group = group;
             return;
         }
-        self.counters.refused += 1;
         self.counters.refused_per_address += 1;
         self.close(id.slot);
     }
@@ -101,7 +101,7 @@ impl<S: Shared> Broker<S> {
             };
         }
         assert_eq!(bytes, self.budget.held(), "bytes in flight");
-        let held: usize = self.pools.iter().map(|pool| pool.held as usize).sum();
+        let held: usize = self.pools.iter().map(|pool| pool.held()).sum();
         assert_eq!(held, self.waiting(), "held polls of all keys");
     }
 }

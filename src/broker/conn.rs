@@ -15,6 +15,7 @@
 //! dispatch in Verdict.
 
 use super::contract::Side;
+use super::event::Origin;
 use super::http::response::Persistence;
 use super::http::{ChunkedDecoder, HeadScanner};
 use super::io::{ConnId, CoreSet, Offer, Payload};
@@ -108,6 +109,8 @@ pub enum Body {
         received: Vec<u8>,
         /// What was announced.
         length: usize,
+        /// From the head, if somebody wants it.
+        traceparent: Option<Box<str>>,
     },
     /// `Transfer-Encoding: chunked`.
     Chunked {
@@ -115,6 +118,8 @@ pub enum Body {
         received: Vec<u8>,
         /// Where the framing stands.
         decoder: ChunkedDecoder,
+        /// From the head, if somebody wants it.
+        traceparent: Option<Box<str>>,
     },
 }
 
@@ -136,6 +141,8 @@ pub struct Poll {
     pub offer_until: Time,
     /// It is in the key index.
     pub indexed: bool,
+    /// A cordon keeps it out of the index.
+    pub cordoned: bool,
     /// `offer_until` takes the measured round trip into account.
     pub measured: bool,
 }
@@ -178,6 +185,8 @@ pub struct Verdict {
     pub tried: CoreSet,
     /// At least one poll was claimed for it.
     pub attempted: bool,
+    /// Whose it is, if somebody wants to know.
+    pub origin: Option<Box<Origin>>,
 }
 
 /// The table of connections, indexed by the engine's slots.

@@ -23,7 +23,8 @@
 use super::Broker;
 use super::budget::Part;
 use super::conn::{Claim, State};
-use super::io::{AttemptEnd, Event, Offer, Output, SendConfirm, Shared, TcpFacts};
+use super::event::{AttemptEnd, AttemptEvent, Event};
+use super::io::{Offer, Output, SendConfirm, Shared, TcpFacts};
 use super::settings::Confirm;
 use super::time::Time;
 
@@ -38,6 +39,11 @@ impl<S: Shared> Broker<S> {
         self.parked -= 1;
         self.claimed += 1;
         self.counters.attempts += 1;
+        let match_us = now.us_since(offer.since);
+        if match_us > 0 {
+            self.times.matching.record(match_us);
+        }
+        self.times.waited.record(now.us_since(poll.since));
         self.counters.bytes_out += offer.payload.bytes().len() as u64;
         self.pools.get_mut(poll.pool).claimed += 1;
         offer.attempts_left -= 1;
@@ -158,9 +164,10 @@ impl<S: Shared> Broker<S> {
     fn confirm(&mut self, now: Time, slot: u32) {
         let state = std::mem::replace(&mut self.conns.at(slot).state, State::Idle);
         let State::Claimed(claim) = state else { return };
-        self.drop_claim(&claim);
         self.counters.attempts_confirmed += 1;
+        self.times.delivery.record(now.us_since(claim.since));
         self.attempt_ended(now, &claim, AttemptEnd::Confirmed);
+        self.drop_claim(&claim);
         let offer = &claim.offer;
         self.settle(now, offer.home, offer.ticket, true, offer.attempts_left);
         if self.settings.confirm == Confirm::Read {
@@ -201,8 +208,15 @@ impl<S: Shared> Broker<S> {
     }
 
     fn attempt_ended(&mut self, now: Time, claim: &Claim, end: AttemptEnd) {
-        let took_us = now.us_since(claim.since);
-        self.emit(|_| Event::Attempt { end, took_us });
+        self.emit(|broker| {
+            Event::Attempt(Box::new(AttemptEvent {
+                key: broker.pools.get(claim.poll.pool).key().clone(),
+                instance: broker.instances.text(claim.poll.instance).into(),
+                end,
+                waited_us: claim.since.us_since(claim.poll.since),
+                took_us: now.us_since(claim.since),
+            }))
+        });
     }
 
     /// Gives back what a claim held.

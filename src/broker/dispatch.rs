@@ -12,8 +12,9 @@
 use super::Broker;
 use super::budget::Part;
 use super::conn::{State, Verdict};
+use super::event::{DispatchEnd, DispatchEvent, Event, MissReason, Origin};
 use super::http::response::{self, Persistence};
-use super::io::{CoreSet, DispatchEnd, Event, MeshMessage, Offer, Output, Payload, Shared, Ticket};
+use super::io::{CoreSet, MeshMessage, Offer, Output, Payload, Shared, Ticket};
 use super::json;
 use super::key::Key;
 use super::pool::PoolId;
@@ -28,22 +29,27 @@ impl<S: Shared> Broker<S> {
             Ok(dispatch) => dispatch,
             Err(error) => return self.reject_dispatch(now, slot, &error),
         };
+        let origin = match self.dispatch_events {
+            0 => None,
+            _ => Some(self.origin(dispatch.run_id.as_deref())),
+        };
         if self.drain.is_some() {
             self.conns.at(slot).persistence = Persistence::Close;
-            return self.answer_unplaced(now, slot, None, DispatchEnd::Refused);
+            return self.answer_unplaced(now, slot, None, MissReason::Draining, origin);
         }
         let Some(pool) = self.pools.pin(dispatch.key()) else {
-            return self.answer_unplaced(now, slot, None, DispatchEnd::Refused);
+            return self.answer_unplaced(now, slot, None, MissReason::KeyLimit, origin);
         };
         if self.choose_poll(now, pool).is_none() && self.other_holders(pool).0 == 0 {
-            self.answer_unplaced(now, slot, Some(pool), DispatchEnd::NoPoll);
+            let reason = self.miss_reason(pool);
+            self.answer_unplaced(now, slot, Some(pool), reason, origin);
             return self.pools.unpin(pool);
         }
         let payload = self.run_response(dispatch.message);
         if !self.budget.hold(&self.shared, payload.bytes().len(), Part::All) {
             self.budget.release(&self.shared, payload.bytes().len());
             self.counters.refused_bytes += 1;
-            self.answer_unplaced(now, slot, Some(pool), DispatchEnd::Refused);
+            self.answer_unplaced(now, slot, Some(pool), MissReason::BytesLimit, origin);
             return self.pools.unpin(pool);
         }
         let verdict = Verdict {
@@ -54,6 +60,7 @@ impl<S: Shared> Broker<S> {
             attempts_left: self.settings.attempts_max,
             tried: CoreSet::default().with(self.core),
             attempted: false,
+            origin,
         };
         self.timers.arm(slot, verdict.deadline);
         self.verdicts += 1;
@@ -74,6 +81,7 @@ impl<S: Shared> Broker<S> {
             ticket,
             payload: verdict.payload.clone(),
             attempts_left: verdict.attempts_left,
+            since: verdict.since,
             deadline: verdict.deadline,
         };
         let tried = verdict.tried;
@@ -82,7 +90,10 @@ impl<S: Shared> Broker<S> {
         }
         let Some(core) = self.other_holders(pool).minus(tried).next_after(self.core) else {
             let State::Verdict(verdict) = &self.conns.peek(slot).state else { return };
-            let end = if verdict.attempted { DispatchEnd::Unconfirmed } else { DispatchEnd::NoPoll };
+            let end = match verdict.attempted {
+                true => DispatchEnd::Unconfirmed,
+                false => DispatchEnd::Missed(self.miss_reason(pool)),
+            };
             return self.answer(now, slot, end);
         };
         let key = self.pools.get(pool).key().clone();
@@ -157,8 +168,12 @@ impl<S: Shared> Broker<S> {
 
     fn answer(&mut self, now: Time, slot: u32, end: DispatchEnd) {
         let state = std::mem::replace(&mut self.conns.at(slot).state, State::Idle);
-        let State::Verdict(verdict) = state else { return };
-        self.conclude(now, slot, Some(verdict.pool), end, now.us_since(verdict.since));
+        let State::Verdict(mut verdict) = state else { return };
+        if let Some(origin) = verdict.origin.take() {
+            let attempts = self.settings.attempts_max - verdict.attempts_left;
+            self.tell(Some(verdict.pool), end, now.us_since(verdict.since), attempts, *origin);
+        }
+        self.conclude(now, slot, Some(verdict.pool), end);
         self.drop_verdict(&verdict);
     }
 
@@ -170,25 +185,48 @@ impl<S: Shared> Broker<S> {
     }
 
     /// Answers a dispatch that never got as far as waiting for a verdict.
-    fn answer_unplaced(&mut self, now: Time, slot: u32, pool: Option<PoolId>, end: DispatchEnd) {
-        self.conclude(now, slot, pool, end, 0);
+    fn answer_unplaced(
+        &mut self,
+        now: Time,
+        slot: u32,
+        pool: Option<PoolId>,
+        reason: MissReason,
+        origin: Option<Box<Origin>>,
+    ) {
+        let end = DispatchEnd::Missed(reason);
+        if let Some(origin) = origin {
+            self.tell(pool, end, 0, 0, *origin);
+        }
+        self.conclude(now, slot, pool, end);
     }
 
-    fn conclude(&mut self, now: Time, slot: u32, pool: Option<PoolId>, end: DispatchEnd, took_us: u64) {
+    #[cold]
+    #[inline(never)]
+    fn origin(&mut self, run_id: Option<&str>) -> Box<Origin> {
+        Box::new(Origin { run: run_id.map(Box::from), traceparent: self.traceparent.take() })
+    }
+
+    /// Tells of a dispatch; somebody watches.
+    #[cold]
+    fn tell(&mut self, pool: Option<PoolId>, end: DispatchEnd, took_us: u64, attempts: u8, origin: Origin) {
+        self.dispatch_events = self.dispatch_events.saturating_sub(1);
+        let key = pool.map(|pool| self.pools.get(pool).key().clone());
+        let event = DispatchEvent { key, end, took_us, attempts, origin };
+        self.outputs.push_back(Output::Event(Event::Dispatch(Box::new(event))));
+    }
+
+    fn conclude(&mut self, now: Time, slot: u32, pool: Option<PoolId>, end: DispatchEnd) {
         let hit = end == DispatchEnd::Hit;
-        self.counters.hits += u64::from(hit);
-        self.counters.misses += u64::from(!hit);
-        self.counters.misses_unconfirmed += u64::from(end == DispatchEnd::Unconfirmed);
+        match end {
+            DispatchEnd::Hit => self.counters.hits += 1,
+            DispatchEnd::Unconfirmed => self.counters.misses_unconfirmed += 1,
+            DispatchEnd::Missed(reason) => *self.missed(reason) += 1,
+        }
         if let Some(pool) = pool {
             let pool = self.pools.get_mut(pool);
             pool.hits += u64::from(hit);
             pool.misses += u64::from(!hit);
         }
-        self.emit(|broker| Event::Dispatch {
-            key: pool.map(|pool| broker.pools.get(pool).key().clone()),
-            end,
-            took_us,
-        });
         let persistence = self.conns.peek(slot).persistence;
         let verdict = response::verdict(hit, persistence);
         self.respond(now, slot, Payload::Static(verdict), false);

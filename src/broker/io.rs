@@ -5,10 +5,10 @@
 //! poll is, the core does not know what a socket is.
 
 use super::contract::Side;
+use super::event::Event;
 use super::key::Key;
 use super::report::{Command, CoreReport};
 use super::time::Time;
-use super::token::fault::Fault;
 use std::sync::Arc;
 
 /// A connection: a slot of the engine's table and how often that slot has been used. An event for
@@ -229,6 +229,8 @@ pub struct Offer {
     pub payload: Payload,
     /// Polls that may still be tried.
     pub attempts_left: u8,
+    /// When the dispatch's last byte was there.
+    pub since: Time,
     /// After this no poll is tried and no confirmation counts.
     pub deadline: Time,
 }
@@ -287,6 +289,9 @@ impl CoreSet {
     }
 }
 
+/// Kinds of buckets in the hint table: of keys, of deployments, of deployments with a version.
+pub const HINT_KINDS: usize = 3;
+
 /// What all cores share: the hint table (a bucket of key hashes -> the cores that may have a poll
 /// for it), the counts of open connections, and the budget for bytes in flight.
 ///
@@ -294,7 +299,8 @@ impl CoreSet {
 /// runs after the poll was indexed). So a miss, the commonest answer of a cold fleet, costs one load
 /// and no message.
 pub trait Shared {
-    /// Number of buckets, a power of two.
+    /// Number of buckets, a power of two. There are three times as many in all: of keys, and behind
+    /// them of deployments and of deployments with a version, which tell why a dispatch missed.
     fn buckets(&self) -> usize;
     /// `core` has at least one poll in `bucket` now.
     fn announce(&self, bucket: usize, core: usize);
@@ -314,88 +320,4 @@ pub trait Shared {
     fn lease(&self, bytes: usize, bytes_max: usize) -> bool;
     /// Gives `bytes` of the budget back.
     fn give_back(&self, bytes: usize);
-}
-
-/// Why a held poll ended without a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PollEnd {
-    /// The runner closed or reset its connection.
-    Left,
-    /// Older than the connection timeout.
-    Expired,
-    /// Closed for drain, cordon or capacity.
-    Closed,
-}
-
-/// How a dispatch was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DispatchEnd {
-    /// True: a runner confirmed it.
-    Hit,
-    /// False: nobody waited.
-    NoPoll,
-    /// False: polls were offered the run, none confirmed it.
-    Unconfirmed,
-    /// False: the broker is draining, or out of room for keys.
-    Refused,
-}
-
-/// How one delivery attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptEnd {
-    /// Confirmed in the sense of the mode.
-    Confirmed,
-    /// The peer reset the connection or closed it before it had everything.
-    Reset,
-    /// No acknowledgement in time.
-    AckTimeout,
-    /// Acknowledged, not read in time.
-    ReadTimeout,
-}
-
-/// What happened, for whoever watches. Produced only when [`super::settings::Settings::events`] is set.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A poll is held.
-    PollHeld {
-        /// Its key.
-        key: Arc<Key>,
-    },
-    /// A poll ended without a run.
-    PollEnded {
-        /// Its key.
-        key: Arc<Key>,
-        /// Why.
-        end: PollEnd,
-        /// How long it was held.
-        held_us: u64,
-    },
-    /// A delivery attempt ended.
-    Attempt {
-        /// How.
-        end: AttemptEnd,
-        /// From claim to end.
-        took_us: u64,
-    },
-    /// A dispatch was answered.
-    Dispatch {
-        /// Its key; `None` if there was no room to remember it.
-        key: Option<Arc<Key>>,
-        /// The answer.
-        end: DispatchEnd,
-        /// From its last byte to the answer.
-        took_us: u64,
-    },
-    /// A poll was held though its token is at fault (`--token-mode log`).
-    TokenAtFault {
-        /// What is wrong with it.
-        fault: Fault,
-    },
-    /// A request was refused.
-    Rejected {
-        /// HTTP status.
-        status: u16,
-        /// What the error body says.
-        error: String,
-    },
 }

@@ -99,7 +99,7 @@ pub struct KeyRef<'a> {
     pub memory: Number,
 }
 
-impl KeyRef<'_> {
+impl<'a> KeyRef<'a> {
     /// The hash under the caller's seed, which must be random: what is hashed is the clients'.
     ///
     /// Different keys never feed the hasher the same bytes: the first text's length goes before it,
@@ -118,6 +118,21 @@ impl KeyRef<'_> {
         hasher.write(self.version.as_bytes());
         self.cpu.hash(hasher);
         self.memory.hash(hasher);
+    }
+
+    /// The deployment as it may be shown: what may be a token is not.
+    pub fn shown_deployment(self) -> &'a str {
+        super::token::shown(self.deployment)
+    }
+
+    /// The hashes of the deployment, and of deployment and version, under the caller's seed.
+    pub fn relation_hashes(&self, state: &ahash::RandomState) -> [u64; 2] {
+        let mut hasher = state.build_hasher();
+        hasher.write_u64(self.deployment.len() as u64);
+        hasher.write(self.deployment.as_bytes());
+        let deployment = hasher.finish();
+        hasher.write(self.version.as_bytes());
+        [deployment, hasher.finish()]
     }
 
     /// An owned copy. Allocates once.

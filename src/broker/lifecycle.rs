@@ -1,9 +1,11 @@
 //! Drain, cordon and report: what the control plane asks of a core.
 
 use super::Broker;
-use super::conn::State;
-use super::io::{Output, PollEnd, Shared};
-use super::report::{CoreReport, Counters, KeyReport, Selector};
+use super::conn::{Poll, State};
+use super::event::PollEnd;
+use super::io::{Output, Shared};
+use super::pool::Pool;
+use super::report::{CoreReport, Counters, KeyPage, KeyReport, Selector};
 use super::time::Time;
 use super::token;
 use std::collections::BTreeSet;
@@ -37,6 +39,11 @@ impl Cordons {
             Selector::Deployment(id) => id == deployment,
         })
     }
+
+    /// A cordon of the whole deployment is in force.
+    pub fn cover_deployment(&self, deployment: &str) -> bool {
+        self.0.iter().any(|selector| matches!(selector, Selector::Deployment(id) if id == deployment))
+    }
 }
 
 impl<S: Shared> Broker<S> {
@@ -61,10 +68,17 @@ impl<S: Shared> Broker<S> {
             only.cover(deployment, instance) && !self.cordons.cover(deployment, instance)
         });
         for slot in freed {
-            if let State::Waiting(poll) = &self.conns.peek(slot).state
-                && !poll.indexed
-                && now < poll.offer_until
-            {
+            let State::Waiting(poll) = &mut self.conns.at(slot).state else { continue };
+            if poll.indexed {
+                continue;
+            }
+            let was_cordoned = std::mem::take(&mut poll.cordoned);
+            let Poll { pool, offer_until, .. } = *poll;
+            let pool = self.pools.get_mut(pool);
+            pool.cordoned -= u32::from(was_cordoned);
+            pool.ending += u32::from(was_cordoned);
+            if now < offer_until {
+                pool.ending -= 1;
                 self.index(slot);
                 self.arm_poll(slot);
             }
@@ -101,7 +115,7 @@ impl<S: Shared> Broker<S> {
         for (index, slot) in held.into_iter().enumerate() {
             let State::Waiting(poll) = self.conns.peek(slot).state else { continue };
             if poll.indexed {
-                self.park(slot);
+                self.retire(slot);
             }
             let in_turn = now.plus_us(drain_us * index as u64 / count);
             self.timers.arm(slot, in_turn.min(self.expiry(&poll)));
@@ -136,7 +150,11 @@ impl<S: Shared> Broker<S> {
     }
 
     /// What this core is holding and has counted.
-    pub fn report(&self, now: Time, keys: bool) -> CoreReport {
+    pub fn report(&self, now: Time, keys: Option<KeyPage>) -> CoreReport {
+        let (keys, next_page) = match keys {
+            Some(page) => self.key_reports(now, page),
+            None => (Vec::new(), None),
+        };
         CoreReport {
             core: self.core,
             connections: self.conns.open_count() as u64,
@@ -144,34 +162,39 @@ impl<S: Shared> Broker<S> {
             claimed: self.claimed as u64,
             buffered_bytes: self.budget.held() as u64,
             counters: Counters { token_verifications: self.tokens.verifications, ..self.counters.clone() },
-            keys: if keys { self.key_reports(now) } else { Vec::new() },
+            times: self.times.with_immediate(self.counters.attempts),
+            keys,
+            next_page,
             cordons: self.cordons.0.iter().cloned().collect(),
             draining: self.drain.is_some(),
             token_fault: self.token_fault.clone(),
         }
     }
 
-    fn key_reports(&self, now: Time) -> Vec<KeyReport> {
-        self.pools
-            .iter()
-            .map(|pool| {
-                let key = pool.key_ref();
-                let oldest = pool.oldest().map(|slot| match &self.conns.peek(slot).state {
-                    State::Waiting(poll) => now.us_since(poll.since) / 1_000,
-                    _ => 0,
-                });
-                KeyReport {
-                    deployment: token::shown(key.deployment).to_owned(),
-                    version: key.version.to_owned(),
-                    cpu: key.cpu.get(),
-                    memory: key.memory.get(),
-                    waiting: pool.waiting() as u64 + u64::from(pool.claimed),
-                    hits: pool.hits,
-                    misses: pool.misses,
-                    oldest_wait_ms: oldest.unwrap_or(0),
-                }
-            })
-            .collect()
+    fn key_reports(&self, now: Time, page: KeyPage) -> (Vec<KeyReport>, Option<usize>) {
+        let (pools, next) = self.pools.page(page.from, KEYS_PER_REPORT);
+        (pools.map(|pool| self.key_report(now, pool)).collect(), next)
+    }
+
+    fn key_report(&self, now: Time, pool: &Pool) -> KeyReport {
+        let key = pool.key_ref();
+        let oldest = pool.oldest().map(|slot| match &self.conns.peek(slot).state {
+            State::Waiting(poll) => now.us_since(poll.since) / 1_000,
+            _ => 0,
+        });
+        KeyReport {
+            deployment: token::shown(key.deployment).to_owned(),
+            version: key.version.to_owned(),
+            cpu: key.cpu.get(),
+            memory: key.memory.get(),
+            waiting: pool.held() as u64,
+            claimed: u64::from(pool.claimed),
+            ending: u64::from(pool.ending),
+            cordoned: u64::from(pool.cordoned),
+            hits: pool.hits,
+            misses: pool.misses,
+            oldest_wait_ms: oldest.unwrap_or(0),
+        }
     }
 
     /// The counts agree with the states. O(1) parts on every call; debug builds only.
@@ -211,8 +234,16 @@ impl<S: Shared> Broker<S> {
         let in_pools: usize = self.pools.iter().map(|pool| pool.waiting()).sum();
         assert_eq!(in_pools, self.indexed, "pools");
         self.check_bounds();
+        let held: usize = self.pools.iter().map(Pool::held).sum();
+        assert_eq!(held, self.waiting(), "held");
+        let related: u32 = self.bucket_counts[self.shared.buckets()..].iter().sum();
+        let indexed_pools = self.pools.iter().filter(|pool| pool.waiting() > 0).count();
+        assert_eq!(related as usize, 2 * indexed_pools, "relations");
     }
 }
+
+/// Rows that a core writes at one go; between two pages it goes on with its work.
+const KEYS_PER_REPORT: usize = 1_024;
 
 /// Past the drain time: how soon to look again whether the last deliveries are settled.
 const DRAIN_CHECK_MS: u64 = 10;

@@ -13,8 +13,11 @@ mod bounds;
 pub mod budget;
 pub mod conn;
 pub mod contract;
+pub mod counters;
 mod delivery;
 mod dispatch;
+pub mod event;
+pub mod histogram;
 pub mod http;
 pub mod io;
 pub mod json;
@@ -32,16 +35,18 @@ mod tests;
 pub mod time;
 pub mod timer;
 pub mod token;
+mod why;
 
 use ahash::RandomState;
 use budget::Budget;
 use conn::{Conns, State};
-use io::{ConnId, Input, MeshMessage, Output, Shared};
+use event::{AttemptEnd, PollEnd};
+use io::{ConnId, HINT_KINDS, Input, MeshMessage, Output, Shared};
 use lifecycle::Cordons;
 use list::{Links, List};
 use names::Names;
 use pool::Pools;
-use report::{Command, Counters};
+use report::{Command, Counters, Times};
 use settings::Settings;
 use std::collections::VecDeque;
 use time::Time;
@@ -64,7 +69,8 @@ pub struct Broker<S: Shared> {
     fresh: List,
     fresh_links: Links,
     shared: S,
-    /// Indexed polls per hint bucket: the shared table hears of the first and of the last.
+    /// Indexed polls per hint bucket of keys, indexed pools per hint bucket of relations: the shared
+    /// table hears of the first and of the last.
     bucket_counts: Vec<u32>,
     cordons: Cordons,
     tokens: Tokens,
@@ -72,6 +78,11 @@ pub struct Broker<S: Shared> {
     unix_us_at_origin: u64,
     token_fault: Option<Box<report::FaultSample>>,
     counters: Counters,
+    times: Times,
+    /// Dispatches that may still be told of before the control plane renews this.
+    dispatch_events: u32,
+    /// Of the dispatch that is being taken in, if it may be told of.
+    traceparent: Option<Box<str>>,
     indexed: usize,
     claimed: usize,
     verdicts: usize,
@@ -101,13 +112,16 @@ impl<S: Shared> Broker<S> {
             budget: Budget::new(settings.buffered_bytes_max),
             fresh: List::default(),
             fresh_links: Links::default(),
-            bucket_counts: vec![0; shared.buckets()],
+            bucket_counts: vec![0; HINT_KINDS * shared.buckets()],
             shared,
             cordons: Cordons::default(),
             tokens,
             unix_us_at_origin: 0,
             token_fault: None,
             counters: Counters::default(),
+            times: Times::default(),
+            dispatch_events: if settings.events { u32::MAX } else { 0 },
+            traceparent: None,
             indexed: 0,
             claimed: 0,
             verdicts: 0,
@@ -200,7 +214,7 @@ impl<S: Shared> Broker<S> {
     fn accepted(&mut self, now: Time, id: ConnId, side: contract::Side) {
         self.counters.accepted += 1;
         if !self.room_for_one_more() {
-            self.counters.refused += 1;
+            self.counters.refused_connections += 1;
             self.outputs.push_back(Output::Close { conn: id });
             return;
         }
@@ -232,7 +246,7 @@ impl<S: Shared> Broker<S> {
         conn.peer_closed = true;
         match &conn.state {
             State::Claimed(_) => self.claimed_peer_closed(now, id.slot, facts),
-            State::Waiting(_) => self.end_poll(now, id.slot, io::PollEnd::Left),
+            State::Waiting(_) => self.end_poll(now, id.slot, PollEnd::Left),
             // A client may close its sending half behind a request; it still gets its answer.
             State::Verdict(_) | State::Writing { .. } => {}
             _ => self.close(id.slot),
@@ -242,8 +256,8 @@ impl<S: Shared> Broker<S> {
     fn reset(&mut self, now: Time, id: ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
         match &conn.state {
-            State::Claimed(_) => self.release(now, id.slot, io::AttemptEnd::Reset),
-            State::Waiting(_) => self.end_poll(now, id.slot, io::PollEnd::Left),
+            State::Claimed(_) => self.release(now, id.slot, AttemptEnd::Reset),
+            State::Waiting(_) => self.end_poll(now, id.slot, PollEnd::Left),
             _ => self.close(id.slot),
         }
     }
@@ -312,7 +326,8 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    fn emit(&mut self, event: impl FnOnce(&Self) -> io::Event) {
+    /// Tells what happened, if every single event is wanted.
+    fn emit(&mut self, event: impl FnOnce(&Self) -> event::Event) {
         if self.settings.events {
             let event = event(self);
             self.outputs.push_back(Output::Event(event));
@@ -320,9 +335,16 @@ impl<S: Shared> Broker<S> {
     }
 
     fn command(&mut self, now: Time, command: Command) {
-        let mut keys = false;
+        let mut keys = None;
         match command {
-            Command::Report { keys: wanted } => keys = wanted,
+            Command::Report { keys: page, dispatch_events } => {
+                keys = page;
+                match dispatch_events {
+                    Some(_) if self.settings.events => self.dispatch_events = u32::MAX,
+                    Some(count) => self.dispatch_events = count,
+                    None => {}
+                }
+            }
             Command::Cordon(selector) => self.cordon(now, selector),
             Command::Uncordon(selector) => self.uncordon(now, &selector),
             Command::Drain => self.begin_drain(now),

@@ -2,7 +2,8 @@
 
 use super::Broker;
 use super::conn::{NO_NAME, Poll, State};
-use super::io::{Event, Output, PollEnd, Shared, TcpFacts};
+use super::event::{Event, PollEnd};
+use super::io::{Output, Shared, TcpFacts};
 use super::key::KeyRef;
 use super::time::Time;
 
@@ -23,7 +24,7 @@ impl<S: Shared> Broker<S> {
             self.counters.refused_keys += 1;
             return self.refuse_poll(slot);
         };
-        if self.pools.get(pool).held as usize >= self.settings.polls_per_key_max {
+        if self.pools.get(pool).held() >= self.settings.polls_per_key_max {
             self.counters.refused_per_key += 1;
             self.pools.unpin(pool);
             return self.refuse_poll(slot);
@@ -33,7 +34,6 @@ impl<S: Shared> Broker<S> {
             self.pools.unpin(pool);
             return self.refuse_poll(slot);
         };
-        self.pools.get_mut(pool).held += 1;
         let cordoned = self.cordons.cover(key.deployment, instance);
         let instance = self.instances.hold(instance);
         let settings = &self.settings;
@@ -44,6 +44,7 @@ impl<S: Shared> Broker<S> {
             since: now,
             offer_until: now.plus_ms(settings.connection_timeout_ms - settings.guard_ms),
             indexed: false,
+            cordoned,
             measured: settings.guard_ms == 0,
         };
         self.counters.polls += 1;
@@ -51,15 +52,19 @@ impl<S: Shared> Broker<S> {
         self.conns.at(slot).state = State::Waiting(poll);
         if !cordoned {
             self.index(slot);
+        } else {
+            self.pools.get_mut(pool).cordoned += 1;
         }
         self.arm_poll(slot);
-        self.emit(|broker| Event::PollHeld { key: broker.pools.get(pool).key().clone() });
+        self.emit(|broker| Event::PollHeld {
+            key: broker.pools.get(pool).key().clone(),
+            instance: broker.instances.text(instance).into(),
+        });
     }
 
     /// At a bound a poll is closed: its runner survives that, and tries again later.
     #[cold]
     fn refuse_poll(&mut self, slot: u32) {
-        self.counters.refused += 1;
         self.counters.polls_closed += 1;
         self.close(slot);
     }
@@ -80,7 +85,6 @@ impl<S: Shared> Broker<S> {
 
     /// Gives back what every held poll holds, claimed or not.
     pub(super) fn drop_held(&mut self, poll: &Poll) {
-        self.pools.get_mut(poll.pool).held -= 1;
         self.pools.unpin(poll.pool);
         self.instances.release(poll.instance);
         if poll.deployment != NO_NAME {
@@ -105,7 +109,9 @@ impl<S: Shared> Broker<S> {
         let pool = poll.pool;
         self.parked -= 1;
         self.indexed += 1;
-        self.pools.wait(pool, slot);
+        if self.pools.wait(pool, slot) == 1 {
+            self.announce_relations(pool);
+        }
         let bucket = self.bucket(pool);
         self.bucket_counts[bucket] += 1;
         if self.bucket_counts[bucket] == 1 {
@@ -122,10 +128,20 @@ impl<S: Shared> Broker<S> {
         self.leave_index(slot, pool);
     }
 
+    /// Parks a poll that will not be offered a run any more.
+    pub(super) fn retire(&mut self, slot: u32) {
+        self.park(slot);
+        if let State::Waiting(poll) = &self.conns.peek(slot).state {
+            self.pools.get_mut(poll.pool).ending += 1;
+        }
+    }
+
     /// The index's side of a poll's leaving it.
     fn leave_index(&mut self, slot: u32, pool: super::pool::PoolId) {
         self.indexed -= 1;
-        self.pools.leave(pool, slot);
+        if self.pools.leave(pool, slot) == 0 {
+            self.withdraw_relations(pool);
+        }
         let bucket = self.bucket(pool);
         self.bucket_counts[bucket] -= 1;
         if self.bucket_counts[bucket] == 0 {
@@ -139,6 +155,9 @@ impl<S: Shared> Broker<S> {
             self.leave_index(slot, poll.pool);
         } else {
             self.parked -= 1;
+            let pool = self.pools.get_mut(poll.pool);
+            let parked = if poll.cordoned { &mut pool.cordoned } else { &mut pool.ending };
+            *parked -= 1;
         }
         self.drop_held(poll);
     }
@@ -149,7 +168,7 @@ impl<S: Shared> Broker<S> {
     }
 
     pub(super) fn bucket_of(&self, pool: &super::pool::Pool) -> usize {
-        pool.hash() as usize & (self.bucket_counts.len() - 1)
+        pool.hash() as usize & (self.shared.buckets() - 1)
     }
 
     /// A poll's timers in turn: measure its round trip, stop offering it, close it.
@@ -184,7 +203,8 @@ impl<S: Shared> Broker<S> {
             return self.end_poll(now, slot, PollEnd::Expired);
         }
         if poll.indexed && now >= poll.offer_until {
-            self.park(slot);
+            self.counters.polls_guarded += 1;
+            self.retire(slot);
         } else if poll.indexed && !poll.measured {
             self.outputs.push_back(Output::Probe { conn });
             // The answer re-arms; if none came, the guard holds without the correction.
@@ -212,7 +232,7 @@ impl<S: Shared> Broker<S> {
     /// Ends a held poll without a run, and says so.
     pub(super) fn end_poll(&mut self, now: Time, slot: u32, end: PollEnd) {
         let State::Waiting(poll) = &self.conns.peek(slot).state else { return };
-        let (pool, since) = (poll.pool, poll.since);
+        let Poll { pool, since, instance, .. } = *poll;
         match end {
             PollEnd::Left => self.counters.polls_left += 1,
             PollEnd::Expired => self.counters.polls_expired += 1,
@@ -220,6 +240,7 @@ impl<S: Shared> Broker<S> {
         }
         self.emit(|broker| Event::PollEnded {
             key: broker.pools.get(pool).key().clone(),
+            instance: broker.instances.text(instance).into(),
             end,
             held_us: now.us_since(since),
         });

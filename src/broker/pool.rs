@@ -16,6 +16,20 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolId(u32);
 
+/// What a key may have in common with another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// The deployment.
+    Deployment,
+    /// The deployment and its version.
+    Version,
+}
+
+impl Relation {
+    /// All of them, by `Relation as usize`.
+    pub const ALL: [Relation; 2] = [Relation::Deployment, Relation::Version];
+}
+
 /// One key's polls and counts.
 pub struct Pool {
     key: Arc<Key>,
@@ -23,10 +37,13 @@ pub struct Pool {
     waiting: List,
     /// Polls and dispatches that hold this pool's id.
     pins: u32,
-    /// Held polls: in the index, parked and claimed.
-    pub held: u32,
+    relation_hashes: [u64; Relation::ALL.len()],
     /// Polls claimed by a dispatch and not yet confirmed.
     pub claimed: u32,
+    /// Polls held in their last moments, out of the index.
+    pub ending: u32,
+    /// Polls held under a cordon, out of the index.
+    pub cordoned: u32,
     /// Dispatches answered true.
     pub hits: u64,
     /// Dispatches answered false.
@@ -47,6 +64,16 @@ impl Pool {
     /// The key's hash: the same on every core.
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// The hash of what such a relative has in common with the key: the same on every core.
+    pub fn relation_hash(&self, relation: Relation) -> u64 {
+        self.relation_hashes[relation as usize]
+    }
+
+    /// Polls held: in the index, claimed or parked.
+    pub fn held(&self) -> usize {
+        self.waiting() + (self.claimed + self.ending + self.cordoned) as usize
     }
 
     /// Polls in the index.
@@ -106,8 +133,10 @@ impl Pools {
             hash,
             waiting: List::default(),
             pins: 1,
-            held: 0,
+            relation_hashes: key.relation_hashes(&self.hasher),
             claimed: 0,
+            ending: 0,
+            cordoned: 0,
             hits: 0,
             misses: 0,
         };
@@ -147,14 +176,19 @@ impl Pools {
         true
     }
 
-    /// Puts the poll on connection slot `slot` into the index, newest last.
-    pub fn wait(&mut self, id: PoolId, slot: u32) {
-        self.pools[id.0 as usize].waiting.push_back(&mut self.poll_links, slot);
+    /// Puts the poll on connection slot `slot` into the index, newest last. Answers how many of the
+    /// key are there now.
+    pub fn wait(&mut self, id: PoolId, slot: u32) -> usize {
+        let waiting = &mut self.pools[id.0 as usize].waiting;
+        waiting.push_back(&mut self.poll_links, slot);
+        waiting.len()
     }
 
-    /// Takes the poll on connection slot `slot` out of the index.
-    pub fn leave(&mut self, id: PoolId, slot: u32) {
-        self.pools[id.0 as usize].waiting.remove(&mut self.poll_links, slot);
+    /// Takes the poll on connection slot `slot` out of the index. Answers how many of the key are left.
+    pub fn leave(&mut self, id: PoolId, slot: u32) -> usize {
+        let waiting = &mut self.pools[id.0 as usize].waiting;
+        waiting.remove(&mut self.poll_links, slot);
+        waiting.len()
     }
 
     /// The first poll in matching order for which `may` holds. It stays in the index.
@@ -192,10 +226,16 @@ impl Pools {
         self.pools.iter().map(|(_, pool)| pool)
     }
 
+    /// The pools of one page of the table, and where the next page begins.
+    pub fn page(&self, from: usize, len: usize) -> (impl Iterator<Item = &Pool>, Option<usize>) {
+        let end = from.saturating_add(len);
+        let pools = (from..end.min(self.pools.capacity())).filter_map(|slot| self.pools.get(slot));
+        (pools, (end < self.pools.capacity()).then_some(end))
+    }
+
     /// Nobody waits in any pool, and none is pinned.
     pub fn is_idle(&self) -> bool {
-        self.idle.len() == self.pools.len()
-            && self.iter().all(|pool| pool.waiting() == 0 && pool.claimed == 0)
+        self.idle.len() == self.pools.len() && self.iter().all(|pool| pool.held() == 0)
     }
 
     /// Number of keys remembered.

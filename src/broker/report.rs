@@ -1,5 +1,7 @@
 //! What the control plane may ask of one core, and what that core answers.
 
+pub use super::counters::Counters;
+use super::histogram::Histogram;
 use super::time::Time;
 use super::token::Secrets;
 use super::token::fault::Fault;
@@ -7,10 +9,12 @@ use super::token::fault::Fault;
 /// A command from the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Answer with a [`CoreReport`]; the keys only if asked for.
+    /// Answer with a [`CoreReport`].
     Report {
-        /// Include one row per key.
-        keys: bool,
+        /// Include the rows of these keys; a page of them, so that other work is not held up.
+        keys: Option<KeyPage>,
+        /// Dispatches that may be told of from now on until this is said again; `None`: as before.
+        dispatch_events: Option<u32>,
     },
     /// Close the held polls that match and let no such poll match until lifted.
     Cordon(Selector),
@@ -20,6 +24,13 @@ pub enum Command {
     Drain,
     /// From here on tokens are verified with these secrets and no others.
     TokenSecrets(Secrets),
+}
+
+/// Which keys to report on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyPage {
+    /// The first place in the table of keys: 0, then what [`CoreReport::next_page`] said.
+    pub from: usize,
 }
 
 /// Which polls a cordon is about.
@@ -46,8 +57,12 @@ pub struct CoreReport {
     pub buffered_bytes: u64,
     /// Counted facts.
     pub counters: Counters,
+    /// Measured times.
+    pub times: Times,
     /// Rows per key; empty unless asked for.
     pub keys: Vec<KeyReport>,
+    /// Where the next page of rows begins, if there is one.
+    pub next_page: Option<usize>,
     /// Cordons in force.
     pub cordons: Vec<Selector>,
     /// The drain has begun.
@@ -69,6 +84,29 @@ pub struct FaultSample {
     pub instance: String,
 }
 
+/// Times of one core, from the start, as far as its clock can tell: the core is told the time once a
+/// turn, so what begins and ends in one turn took 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// From a dispatch's last byte to the claim of a poll, on whichever core; once per attempt.
+    pub matching: Histogram,
+    /// From the claim to the proof of delivery; confirmed attempts only.
+    pub delivery: Histogram,
+    /// How long claimed polls had waited.
+    pub waited: Histogram,
+    /// One turn of the loop, from the end of its sleep to the end of its work.
+    pub turns: Histogram,
+}
+
+impl Times {
+    /// With those of all `attempts` that took 0, which are not recorded one by one.
+    pub fn with_immediate(&self, attempts: u64) -> Times {
+        let mut times = self.clone();
+        times.matching.record_many(0, attempts - self.matching.count());
+        times
+    }
+}
+
 /// One key on one core.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyReport {
@@ -80,97 +118,18 @@ pub struct KeyReport {
     pub cpu: f64,
     /// GB of the machine.
     pub memory: f64,
-    /// Held polls.
+    /// Held polls, all that follow included.
     pub waiting: u64,
+    /// Of these: claimed by a dispatch and not yet confirmed.
+    pub claimed: u64,
+    /// Of these: in their last moments, offered no run any more.
+    pub ending: u64,
+    /// Of these: under a cordon.
+    pub cordoned: u64,
     /// Dispatches that arrived on this core and were answered true.
     pub hits: u64,
     /// Dispatches that arrived on this core and were answered false.
     pub misses: u64,
-    /// How long the oldest held poll has waited, in milliseconds.
+    /// How long the oldest poll that may be offered a run has waited, in milliseconds.
     pub oldest_wait_ms: u64,
-}
-
-/// Counters of one core, from the start. Plain numbers: a core has one writer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Connections refused at a limit, whichever.
-    pub refused: u64,
-    /// Among them: at the limit of their address.
-    pub refused_per_address: u64,
-    /// Among them: polls, because all keys that are remembered are in use.
-    pub refused_keys: u64,
-    /// Among them: polls at the limit of their key.
-    pub refused_per_key: u64,
-    /// Among them: polls at the limit of their deployment.
-    pub refused_per_deployment: u64,
-    /// Requests closed, refused or answered false because the budget for bytes in flight is used up.
-    pub refused_bytes: u64,
-    /// Dispatches refused because their address may not send any.
-    pub dispatches_forbidden: u64,
-    /// Silent connections closed to make room at the limit.
-    pub evicted: u64,
-    /// Accept failures for want of descriptors or memory.
-    pub accept_errors: u64,
-    /// Bytes that came when no receive buffer was free, and waited a turn (io_uring).
-    pub buffer_shortages: u64,
-    /// Turns that brought more completions than the queue holds (io_uring).
-    pub queue_overflows: u64,
-    /// Connections closed, by whichever side.
-    pub closed: u64,
-    /// Bytes received.
-    pub bytes_in: u64,
-    /// Bytes handed to the kernel.
-    pub bytes_out: u64,
-    /// `GET /connect` answered.
-    pub connects: u64,
-    /// Polls held.
-    pub polls: u64,
-    /// Polls that ended because the runner closed.
-    pub polls_left: u64,
-    /// Polls closed at their connection timeout.
-    pub polls_expired: u64,
-    /// Polls closed by us for another reason: drain, cordon, capacity.
-    pub polls_closed: u64,
-    /// Dispatches answered true.
-    pub hits: u64,
-    /// Dispatches answered false.
-    pub misses: u64,
-    /// Among the misses: polls were offered the run, none confirmed it.
-    pub misses_unconfirmed: u64,
-    /// Requests refused with a 4xx or 5xx.
-    pub rejected: u64,
-    /// Requests closed because their bytes took too long.
-    pub requests_timed_out: u64,
-    /// Delivery attempts begun (polls claimed).
-    pub attempts: u64,
-    /// Attempts confirmed.
-    pub attempts_confirmed: u64,
-    /// Attempts that ended with the peer's reset or close.
-    pub attempts_reset: u64,
-    /// Attempts given up without an acknowledgement.
-    pub attempts_ack_timeout: u64,
-    /// Attempts given up acknowledged but unread.
-    pub attempts_read_timeout: u64,
-    /// Token signatures computed: one per distinct token, if it is good.
-    pub token_verifications: u64,
-    /// Polls with a bare id where a token is wanted (refused in mode `enforce`, held in `log`).
-    pub token_bare: u64,
-    /// The same, with what is no token.
-    pub token_malformed: u64,
-    /// The same, with a token of another algorithm.
-    pub token_algorithm: u64,
-    /// The same, with a token that no known secret has signed.
-    pub token_signature: u64,
-    /// The same, with a signed token whose claims are not those of a deployment.
-    pub token_claims: u64,
-    /// The same, with an expired token.
-    pub token_expired: u64,
-    /// The same, with a token of another version.
-    pub token_version: u64,
-    /// Runs offered to another core.
-    pub offers_sent: u64,
-    /// Offers that another core had no poll for after all.
-    pub offers_returned: u64,
 }

@@ -6,9 +6,10 @@
 use super::Broker;
 use super::conn::{Body, State};
 use super::contract::{self, Route};
+use super::event::{self, Event};
 use super::http::response::{self, Persistence};
 use super::http::{ChunkedDecoder, Framing, Head, HeadScanner, Rejection, leading_crlf, parse_head};
-use super::io::{ConnId, Event, Output, Payload, Shared};
+use super::io::{ConnId, Output, Payload, Shared};
 use super::json::JsonError;
 use super::time::Time;
 
@@ -136,7 +137,7 @@ impl<S: Shared> Broker<S> {
         let conn = self.conns.at(slot);
         conn.persistence = head.persistence();
         let result = contract::route(&head, conn.side, self.settings.dispatch_on_runner_side)
-            .and_then(|route| self.run(now, slot, route, &head, behind));
+            .and_then(|route| self.run(now, slot, route, &head, bytes, behind));
         match result {
             Ok(used) => used,
             Err(rejection) => {
@@ -152,10 +153,16 @@ impl<S: Shared> Broker<S> {
         slot: u32,
         route: Route,
         head: &Head<'_>,
+        bytes: &[u8],
         behind: &[u8],
     ) -> Result<usize, Rejection> {
         if route == Route::Dispatch {
-            return self.begin_body(now, slot, head, behind);
+            if self.dispatch_events > 0 {
+                self.traceparent = event::traceparent_of(bytes).map(Box::from);
+            }
+            let begun = self.begin_body(now, slot, head, behind);
+            self.counters.dispatches_rejected += u64::from(begun.is_err());
+            return begun;
         }
         if !matches!(head.framing, Framing::None | Framing::Length(0)) {
             // RFC 9110 section 9.3.1: content in a GET has no meaning, and may be refused.
@@ -207,11 +214,13 @@ impl<S: Shared> Broker<S> {
             }
             Framing::Length(length) => {
                 let length = length as usize;
-                Body::Length { received: Vec::with_capacity(length.min(BODY_RESERVE_BYTES_MAX)), length }
+                let received = Vec::with_capacity(length.min(BODY_RESERVE_BYTES_MAX));
+                Body::Length { received, length, traceparent: self.traceparent.take() }
             }
             _ => Body::Chunked {
                 received: Vec::new(),
                 decoder: ChunkedDecoder::new(self.settings.head_bytes_max),
+                traceparent: self.traceparent.take(),
             },
         };
         let conn = self.conns.id(slot);
@@ -230,7 +239,7 @@ impl<S: Shared> Broker<S> {
         let state = std::mem::replace(&mut self.conns.at(slot).state, State::Idle);
         let State::Body(mut body) = state else { return 0 };
         let (used, done) = match &mut *body {
-            Body::Length { received, length } => {
+            Body::Length { received, length, .. } => {
                 let used = input.len().min(*length - received.len());
                 if received.capacity() - received.len() < used {
                     // As a vector grows by itself, but never beyond what was announced.
@@ -240,10 +249,11 @@ impl<S: Shared> Broker<S> {
                 received.extend_from_slice(&input[..used]);
                 (used, received.len() == *length)
             }
-            Body::Chunked { received, decoder } => {
+            Body::Chunked { received, decoder, .. } => {
                 match decoder.advance(input, received, self.settings.body_bytes_max) {
                     Ok(progress) => progress,
                     Err(rejection) => {
+                        self.counters.dispatches_rejected += 1;
                         self.reject(now, slot, &rejection, false);
                         return 0;
                     }
@@ -251,8 +261,10 @@ impl<S: Shared> Broker<S> {
             }
         };
         if done {
-            let (Body::Length { received, .. } | Body::Chunked { received, .. }) = &*body;
-            self.dispatch(now, slot, received);
+            let (Body::Length { received, traceparent, .. } | Body::Chunked { received, traceparent, .. }) =
+                *body;
+            self.traceparent = traceparent;
+            self.dispatch(now, slot, &received);
         } else {
             self.conns.at(slot).state = State::Body(body);
         }
@@ -314,6 +326,7 @@ impl<S: Shared> Broker<S> {
     }
 
     pub(super) fn reject_dispatch(&mut self, now: Time, slot: u32, error: &JsonError) {
+        self.counters.dispatches_rejected += 1;
         let rejection = Rejection { status: 400, error: error.to_string().into(), allow: None };
         self.reject(now, slot, &rejection, false);
     }

@@ -24,7 +24,7 @@ Examples:
       --admin-listen unix:/run/pilotlight/admin.sock
   Two workers on their own CPUs, logs for machines:
     pilotlight serve --cpus 2-3 --log-format json
-  See that it works:
+  See that it works: open http://127.0.0.1:8042/ in a browser, or
     curl http://127.0.0.1:8042/status
 
 Signals:
@@ -60,6 +60,9 @@ enum RawCommand {
     /// Keep runs away from one node or one deployment of a running broker, or list what is kept away
     #[command(after_long_help = DRAIN_EXAMPLES, max_term_width = 100)]
     Drain(DrainFlags),
+    /// Ask a running broker why a run of a deployment would be cold now
+    #[command(after_long_help = EXPLAIN_EXAMPLES, max_term_width = 100)]
+    Explain(ExplainFlags),
     /// Print completions for a shell
     Completions {
         /// The shell to print them for
@@ -103,6 +106,38 @@ pub struct DrainFlags {
     pub admin_token_file: Option<PathBuf>,
 }
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  Who waits for this deployment, and what is in the way:
+    pilotlight explain deployment_abc
+  A run of this version on this machine:
+    pilotlight explain deployment_abc --version 20260801.1 --cpu 0.5 --memory 0.5
+
+Exit codes:
+  0  answered, warm or cold
+  1  the broker could not be reached, or refused
+  2  a flag cannot be read";
+
+/// The flags of `pilotlight explain`, as typed.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainFlags {
+    /// The deployment's friendly id
+    #[arg(value_name = "DEPLOYMENT")]
+    pub deployment: String,
+    /// The version that the run is of
+    #[arg(long = "version", value_name = "VERSION")]
+    pub run_version: Option<String>,
+    /// vCPUs of the run's machine
+    #[arg(long, value_name = "NUMBER")]
+    pub cpu: Option<f64>,
+    /// GB of the run's machine
+    #[arg(long, value_name = "NUMBER")]
+    pub memory: Option<f64>,
+    /// The running broker's admin side
+    #[arg(long, value_name = "URL", env = "PILOTLIGHT_ADMIN", default_value = "http://127.0.0.1:8042")]
+    pub admin: String,
+}
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Command {
@@ -110,6 +145,8 @@ pub enum Command {
     Serve(Box<ServeFlags>),
     /// Talk to a running one.
     Drain(DrainFlags),
+    /// Ask a running one.
+    Explain(ExplainFlags),
     /// Print completions.
     Completions(clap_complete::Shell),
 }
@@ -138,6 +175,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, NotACo
         None => Command::Serve(Box::new(cli.serve)),
         Some(RawCommand::Serve(flags)) => Command::Serve(flags),
         Some(RawCommand::Drain(flags)) => Command::Drain(flags),
+        Some(RawCommand::Explain(flags)) => Command::Explain(flags),
         Some(RawCommand::Completions { shell }) => Command::Completions(shell),
     })
 }
@@ -227,6 +265,17 @@ mod tests {
             refused(&["serve", "--confirm", "reed"]),
             "--confirm \"reed\": choose one of read, ack, write"
         );
+    }
+
+    #[test]
+    fn explain_takes_a_deployment_and_what_the_run_needs() {
+        let asked = parsed(&["explain", "d", "--version", "1", "--cpu", "0.5"]);
+        assert!(matches!(
+            asked,
+            Ok(Command::Explain(ExplainFlags { run_version: Some(_), cpu: Some(0.5), .. }))
+        ));
+        assert!(parsed(&["explain"]).is_err());
+        assert!(parsed(&["explain", "d", "--cpu", "much"]).is_err());
     }
 
     #[test]

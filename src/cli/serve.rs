@@ -14,6 +14,7 @@ const LIMITS: &str = "Limits";
 const TIMEOUTS: &str = "Timeouts";
 const DEAD_PEERS: &str = "Dead peers: noticing machines that vanished without a word";
 const TRUST: &str = "Trust: who may do what, and what the process gives up";
+const WATCHING: &str = "Watching: metrics and the page at the admin side's root";
 const LOGGING: &str = "Logging";
 
 /// The flags of `pilotlight serve`, as typed.
@@ -31,7 +32,7 @@ pub struct ServeFlags {
     #[arg(long, value_name = "IP:PORT|unix:PATH", env = "PILOTLIGHT_DISPATCH_LISTEN", help_heading = LISTENING)]
     pub dispatch_listen: Option<String>,
 
-    /// Operators' side: /healthz, /readyz, /metrics, /status, /drain
+    /// Operators' side: a page at its root; /healthz, /readyz, /metrics, /status, /drain, /api
     #[arg(long, value_name = "IP:PORT|unix:PATH", env = "PILOTLIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:8042", help_heading = LISTENING)]
     pub admin_listen: String,
 
@@ -232,6 +233,20 @@ pub struct ServeFlags {
     /// TCP_KEEPCNT: unanswered probes after which the peer is dead (1 to 127)
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_TCP_KEEPALIVE_COUNT", default_value = "2", help_heading = DEAD_PEERS)]
     pub tcp_keepalive_count: Count,
+
+    /// Deployments that have a sample of their own in /metrics; the others share one
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_METRICS_DEPLOYMENTS", default_value = "100", help_heading = WATCHING)]
+    pub metrics_deployments: Count,
+
+    /// Answered dispatches that are remembered for the page and /api/dispatches
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_RECENT_DISPATCHES", default_value = "500", help_heading = WATCHING)]
+    pub recent_dispatches: Count,
+
+    /// Dispatches that each worker tells of per second while nobody watches
+    ///
+    /// Those beyond are counted, not remembered. While a page is open it is at least 1000; with the log at debug all of them.
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_SAMPLED_DISPATCHES", default_value = "50", help_heading = WATCHING)]
+    pub sampled_dispatches: Count,
 
     /// The form of a log line; logs go to standard error
     #[arg(long, value_name = "FORMAT", env = "PILOTLIGHT_LOG_FORMAT", default_value = "text", help_heading = LOGGING)]

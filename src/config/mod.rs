@@ -48,6 +48,19 @@ pub struct ServeConfig {
     pub tokens: TokenConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// What is remembered for those who watch.
+    pub watching: Watching,
+}
+
+/// What is remembered for those who watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// Deployments that have a sample of their own in `/metrics`.
+    pub metrics_deployments: usize,
+    /// Dispatches remembered.
+    pub recent_dispatches: usize,
+    /// Dispatches that a worker tells of per second while nobody watches.
+    pub sampled_dispatches: u32,
 }
 
 /// The three listeners.

@@ -2,7 +2,7 @@
 
 use super::boundary::{self, unix_path};
 use super::tokens;
-use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions};
+use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions, Watching};
 use crate::broker::settings::{Settings, TokenMode};
 use crate::broker::token::Secrets;
 use crate::cli::{Auto, Bytes, Count, Limit, Millis, ServeFlags};
@@ -33,6 +33,8 @@ const SET_TIMEOUT_MAX_MS: u64 = i32::MAX as u64;
 const TIME_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// The clients drop an idle connection then.
 const CLIENT_IDLE_MS: u64 = 4_000;
+/// More of anything to watch is for nobody to read.
+const WATCHED_MAX: usize = 10_000;
 /// The kernel's bounds on TCP_KEEPIDLE and TCP_KEEPINTVL, and on TCP_KEEPCNT.
 const KEEPALIVE_MAX_S: u64 = 32_767;
 const KEEPALIVE_COUNT_MAX: usize = 127;
@@ -65,6 +67,7 @@ impl ServeConfig {
         let connections_max = connections_max(&flags, &machine, workers.len())?;
         let log = log(&flags)?;
         let tcp = tcp(&flags)?;
+        let watching = watching(&flags)?;
         let descriptors = machine.descriptors;
         let listeners = listeners(&flags, machine.activated)?;
         let dispatch_allow = boundary::dispatch_allow(&flags)?;
@@ -95,6 +98,7 @@ impl ServeConfig {
             tcp,
             tokens,
             log,
+            watching,
         })
     }
 }
@@ -256,6 +260,14 @@ fn log(flags: &ServeFlags) -> Result<LogConfig, ConfigError> {
             "write off, error, warn, info or debug, or per module: info,pilotlight::control=debug",
         ),
     }
+}
+
+fn watching(flags: &ServeFlags) -> Result<Watching, ConfigError> {
+    Ok(Watching {
+        metrics_deployments: count("--metrics-deployments", flags.metrics_deployments, WATCHED_MAX)?,
+        recent_dispatches: count("--recent-dispatches", flags.recent_dispatches, WATCHED_MAX)?,
+        sampled_dispatches: count("--sampled-dispatches", flags.sampled_dispatches, WATCHED_MAX)? as u32,
+    })
 }
 
 fn tcp(flags: &ServeFlags) -> Result<TcpOptions, ConfigError> {

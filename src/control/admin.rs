@@ -2,9 +2,11 @@
 
 use super::cores::Reporter;
 use super::status::{About, Status};
-use super::{drain, metrics};
+use super::watch::Watch;
+use super::{api, drain, metrics, page};
 use crate::broker::settings::Confirm;
 use crate::config::{AdminChanges, AdminToken};
+use crate::sys::process::Figures;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -25,12 +27,27 @@ const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// What the admin side knows.
 pub struct Admin {
-    confirm: Confirm,
-    connections_max: usize,
+    /// What never changes.
+    pub facts: Facts,
+    /// What is remembered.
+    pub watch: Watch,
     /// Unset until every worker serves.
     reporter: OnceLock<Reporter>,
     draining: AtomicBool,
     changes: AdminChanges,
+}
+
+/// What the admin side knows from the start.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What a delivery's proof is.
+    pub confirm: Confirm,
+    /// Open connections that are allowed.
+    pub connections_max: usize,
+    /// Deployments that have a sample of their own in `/metrics`.
+    pub metrics_deployments: usize,
+    /// Every flag and its value.
+    pub settings: Vec<(&'static str, String)>,
 }
 
 /// An answer that is no success: a status and one line.
@@ -60,9 +77,9 @@ impl IntoResponse for Refusal {
 
 impl Admin {
     /// Before the workers have started.
-    pub fn new(confirm: Confirm, connections_max: usize) -> Self {
+    pub fn new(facts: Facts, watch: Watch) -> Self {
         let (reporter, draining) = (OnceLock::new(), AtomicBool::new(false));
-        Admin { confirm, connections_max, reporter, draining, changes: AdminChanges::ByAnyone }
+        Admin { facts, watch, reporter, draining, changes: AdminChanges::ByAnyone }
     }
 
     /// The same, where `changes` says who may change something.
@@ -85,13 +102,15 @@ impl Admin {
         self.reporter.get().ok_or_else(|| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "starting"))
     }
 
-    fn about(&self, reporter: &Reporter) -> About {
-        About {
+    /// What is running.
+    pub fn about(&self) -> Result<About, Refusal> {
+        let reporter = self.reporter()?;
+        Ok(About {
             engine: reporter.engine_name(),
             uptime: reporter.uptime(),
             draining: self.is_draining(),
-            confirm: self.confirm,
-        }
+            confirm: self.facts.confirm,
+        })
     }
 
     fn is_draining(&self) -> bool {
@@ -111,11 +130,20 @@ impl Admin {
 /// All routes.
 pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
+        .route("/", get(page::index))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
         .route("/status", get(status))
         .route("/drain", get(drain::list).post(drain::begin).delete(drain::lift))
+        .route("/api/live", get(api::live))
+        .route("/api/history", get(api::history))
+        .route("/api/dispatches", get(api::dispatches))
+        .route("/api/settings", get(api::settings))
+        .route("/api/explain", get(api::explain))
+        .route("/api/events", get(api::events))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -146,19 +174,28 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn metrics_page(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
     let reporter = admin.reporter()?;
-    let snapshot = reporter.snapshot(false).await;
-    let page = metrics::render(admin.about(reporter), admin.connections_max, &snapshot);
+    let snapshot = reporter.snapshot(true).await;
+    let facts = metrics::Facts {
+        about: admin.about()?,
+        connections_max: admin.facts.connections_max,
+        deployments_max: admin.facts.metrics_deployments,
+        process: Figures::now(),
+    };
+    let page = metrics::render(facts, &snapshot);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response())
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
     let reporter = admin.reporter()?;
     let snapshot = reporter.snapshot(true).await;
-    Ok(Json(Status::new(admin.about(reporter), &snapshot)).into_response())
+    Ok(Json(Status::new(admin.about()?, &snapshot)).into_response())
 }
 
 async fn no_such_route() -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics, /status and /drain")
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "there are /, /healthz, /readyz, /metrics, /status, /drain and /api: see docs/admin-api.md",
+    )
 }
 
 async fn no_such_method() -> Refusal {
@@ -221,7 +258,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn unhealthy_once_a_core_is_silent_for_seconds_and_healthy_again_after() {
         let cores = Arc::new(FakeCores::new(&[Manner::Answers, Manner::Answers]));
-        let admin = Arc::new(Admin::new(Confirm::Read, 1));
+        let admin = Arc::new(super::super::testing::admin());
         admin.serving(Reporter::new(cores.clone()));
         let beat = async || {
             admin.reporter().expect("serving").snapshot(false).await;

@@ -1,7 +1,7 @@
 //! Asking all workers at once, and noticing one that is silent.
 
-use crate::broker::report::{Command, CoreReport};
-use crate::shard::Fleet;
+use crate::broker::report::{Command, CoreReport, KeyPage, KeyReport};
+use crate::shard::{Fleet, Observed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub trait Cores: Send + Sync {
     fn workers(&self) -> usize;
     /// What moves their bytes.
     fn engine_name(&self) -> &'static str;
+    /// The next thing that one of them told of, if there is one, and how long ago it happened.
+    fn next_event(&self) -> Option<(Observed, Duration)>;
 }
 
 impl Cores for Fleet {
@@ -37,6 +39,10 @@ impl Cores for Fleet {
 
     fn engine_name(&self) -> &'static str {
         Fleet::engine_name(self)
+    }
+
+    fn next_event(&self) -> Option<(Observed, Duration)> {
+        Fleet::next_event(self)
     }
 }
 
@@ -119,14 +125,27 @@ impl Reporter {
         if fresh && (latest.snapshot.with_keys || !keys) {
             return latest.snapshot.clone();
         }
-        let mut cores = self.gather(Command::Report { keys }, &latest.snapshot).await;
-        if !keys {
-            // Those of a stalled worker, from an earlier report.
-            cores.iter_mut().for_each(|core| core.report.keys.clear());
-        }
+        let cores = match keys {
+            true => self.gather_keys(&latest.snapshot).await,
+            false => self.gather_numbers(None, &latest.snapshot).await,
+        };
         latest.snapshot = Arc::new(Snapshot { cores, with_keys: keys });
         latest.taken = Some(Instant::now());
         latest.snapshot.clone()
+    }
+
+    /// Asks every worker whether it lives, and lets each tell of `dispatch_events` more dispatches.
+    pub async fn beat(&self, dispatch_events: u32) -> Arc<Snapshot> {
+        let mut latest = self.latest.lock().await;
+        let cores = self.gather_numbers(Some(dispatch_events), &latest.snapshot).await;
+        latest.snapshot = Arc::new(Snapshot { cores, with_keys: false });
+        latest.taken = Some(Instant::now());
+        latest.snapshot.clone()
+    }
+
+    /// The next thing that a worker told of.
+    pub fn next_event(&self) -> Option<(Observed, Duration)> {
+        self.cores.next_event()
     }
 
     /// Has every worker carry out `command`; the state afterwards of those that did within a second.
@@ -152,6 +171,36 @@ impl Reporter {
             .filter(|(_, core)| now.saturating_sub(answered(core)) > silence)
             .map(|(index, _)| index)
             .collect()
+    }
+
+    async fn gather_numbers(&self, dispatch_events: Option<u32>, before: &Snapshot) -> Vec<CoreState> {
+        let mut cores = self.gather(Command::Report { keys: None, dispatch_events }, before).await;
+        // Those of a stalled worker, from an earlier report.
+        cores.iter_mut().for_each(|core| core.report.keys.clear());
+        cores
+    }
+
+    /// Asks for the keys page by page: no worker writes all of them at one go. A worker that falls
+    /// silent on the way keeps the rows that it gave.
+    async fn gather_keys(&self, before: &Snapshot) -> Vec<CoreState> {
+        let mut rows: Vec<Vec<KeyReport>> = before.cores.iter().map(|_| Vec::new()).collect();
+        let mut from = Some(0);
+        let mut cores = Vec::new();
+        while let Some(page) = from {
+            let command = Command::Report { keys: Some(KeyPage { from: page }), dispatch_events: None };
+            cores = self.gather(command, before).await;
+            for (rows, core) in rows.iter_mut().zip(&mut cores).filter(|(_, core)| !core.stalled) {
+                rows.append(&mut core.report.keys);
+            }
+            let answered = cores.iter().filter(|core| !core.stalled);
+            from = answered.filter_map(|core| core.report.next_page).min();
+        }
+        for (rows, core) in rows.into_iter().zip(&mut cores) {
+            if !core.stalled {
+                core.report.keys = rows;
+            }
+        }
+        cores
     }
 
     async fn gather(&self, command: Command, before: &Snapshot) -> Vec<CoreState> {

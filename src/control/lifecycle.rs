@@ -1,12 +1,12 @@
 //! Start, serve, drain, end.
 
-use super::admin::{self, Admin};
-use super::cores::{REPORT_AGE_MAX, Reporter};
-use super::logging;
+use super::admin::{self, Admin, Facts};
+use super::cores::Reporter;
 use super::server::{self, AdminListener, Bounds};
-use super::tokens::{self, Summary};
-use super::watch::BoundsWatch;
+use super::tokens;
+use super::watch::{self, Watch};
 use super::watchdog;
+use super::{logging, settings};
 use crate::broker::report::Command;
 use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, ServeConfig};
 use crate::shard::{self, StartError, Started};
@@ -20,11 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-/// Workers are asked this often, so that silence is noticed without a scraper.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What a drain may take beyond the times it is configured with.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 /// A signal this soon after the first is its echo: timeout(1), terminals and wrappers signal a process and its group.
@@ -96,14 +94,14 @@ pub fn run(config: ServeConfig) -> Result<(), RunError> {
     ended
 }
 
-async fn serve(config: ServeConfig) -> Result<(), RunError> {
+async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
     report_limits(&config);
+    config.settings.events = watch::logs_events();
     tokens::announce(&config.tokens);
     let token_config = config.tokens.clone();
-    let admin = Admin::new(config.settings.confirm, config.connections_max);
-    let admin = Arc::new(admin.changed(config.admin_changes.clone()));
+    let admin = Arc::new(admin(&config).changed(config.admin_changes.clone()));
     let (listener, _admin_file) = admin_listener(&config)?;
     let admin_group = match &listener {
         Listener::Tcp(listener) => Some(ListenGroup::new(listener, 1)?),
@@ -118,7 +116,6 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     tokio::spawn(server::serve(listener, routes, Bounds::new(ADMIN_CONNECTIONS_MAX)));
 
     let drain_max = drain_time_max(&config);
-    let bounds = BoundsWatch::new(&config);
     let started = spawn_blocking(move || shard::start(&config)).await;
     let Started { fleet, workers, mut listen_groups, socket_files: _files } =
         started.map_err(|_| RunError::WorkersEnded)??;
@@ -131,7 +128,7 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
     admin.serving(Reporter::new(Arc::new(fleet)));
     tell_manager(notify::ready());
     tokio::spawn(tokens::reload_on(hangup, token_config.source, admin.clone()));
-    tokio::spawn(heartbeat(admin.clone(), Summary::new(token_config.mode), bounds));
+    tokio::spawn(watch::run(admin.clone(), tokens::Summary::new(token_config.mode)));
     tokio::spawn(watchdog::watch(admin.clone()));
 
     let mut ended = spawn_blocking(move || workers.join());
@@ -152,6 +149,16 @@ async fn serve(config: ServeConfig) -> Result<(), RunError> {
         () = sleep(drain_max) => return Err(RunError::DrainStuck(drain_max)),
     }
     Ok(())
+}
+
+fn admin(config: &ServeConfig) -> Admin {
+    let facts = Facts {
+        confirm: config.settings.confirm,
+        connections_max: config.connections_max,
+        metrics_deployments: config.watching.metrics_deployments,
+        settings: settings::in_force(config),
+    };
+    Admin::new(facts, Watch::new(config.watching.recent_dispatches, config.watching.sampled_dispatches))
 }
 
 /// Sends the new connections of every listener to a successor, if there is one, and stays until the
@@ -221,19 +228,6 @@ fn drain_time_max(config: &ServeConfig) -> Duration {
         + Duration::from_millis(
             settings.drain_time_ms + settings.dispatch_timeout_ms + settings.write_timeout_ms,
         )
-}
-
-async fn heartbeat(admin: Arc<Admin>, mut token_faults: Summary, mut bounds: BoundsWatch) {
-    const { assert!(HEARTBEAT.as_millis() > REPORT_AGE_MAX.as_millis()) };
-    let mut beat = interval(HEARTBEAT);
-    loop {
-        beat.tick().await;
-        if let Ok(reporter) = admin.reporter() {
-            let snapshot = reporter.snapshot(false).await;
-            token_faults.say(&snapshot);
-            bounds.look(&snapshot);
-        }
-    }
 }
 
 struct Signals {

@@ -7,20 +7,29 @@
 //! - [`cores`]: asking all workers at once, and noticing one that is silent.
 //! - [`watchdog`]: telling the service manager, or not, that all of them are well.
 //! - [`admin`]: the routes of the admin side; [`server`]: its connections and their bounds.
-//! - [`status`], [`metrics`], [`drain`]: what those routes say and do.
+//! - [`status`], [`metrics`], [`drain`], [`api`], [`page`]: what those routes say and do.
+//! - [`watch`]: the workers' heartbeat and events, of which [`history`] and [`recent`] are remembered.
+//! - [`explain`]: why a run would be cold; [`settings`]: those in force.
 //! - [`tokens`]: secrets read again, faults summed up.
 //! - [`watch`]: a line of the log when a bound turns somebody away.
 //! - [`client`]: `pilotlight drain`, which talks to them.
 //! - [`logging`]: where log lines go.
 
 pub mod admin;
+pub mod api;
+pub mod bounds;
 pub mod client;
 pub mod cores;
 pub mod drain;
+pub mod explain;
+pub mod history;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
+pub mod page;
+pub mod recent;
 pub mod server;
+pub mod settings;
 pub mod status;
 pub mod tokens;
 pub mod watch;

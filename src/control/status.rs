@@ -1,7 +1,8 @@
 //! `/status`: what the workers know, merged, as JSON.
 
 use super::cores::{CoreState, Snapshot};
-use crate::broker::report::{Counters, KeyReport};
+use crate::broker::counters::{Counters, FAMILIES};
+use crate::broker::report::KeyReport;
 use crate::broker::settings::Confirm;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::collections::BTreeMap;
@@ -47,20 +48,35 @@ struct Core {
     counters: Counted,
 }
 
-#[derive(Debug, serde::Serialize)]
-struct Key {
-    deployment: String,
-    version: String,
-    cpu: f64,
-    memory: f64,
-    waiting: u64,
-    hits: u64,
-    misses: u64,
-    oldest_wait_ms: u64,
+/// One key on all cores.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Key {
+    /// Its friendly id.
+    pub deployment: String,
+    /// The background worker's version.
+    pub version: String,
+    /// vCPUs.
+    pub cpu: f64,
+    /// GB.
+    pub memory: f64,
+    /// Held polls, all that follow included.
+    pub waiting: u64,
+    /// Of these: claimed by a dispatch.
+    pub claimed: u64,
+    /// Of these: in their last moments.
+    pub ending: u64,
+    /// Of these: under a cordon.
+    pub cordoned: u64,
+    /// Dispatches answered true.
+    pub hits: u64,
+    /// Dispatches answered false.
+    pub misses: u64,
+    /// How long the oldest poll that may be offered a run has waited.
+    pub oldest_wait_ms: u64,
     cores: Vec<KeyOnCore>,
 }
 
-#[derive(Debug, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct KeyOnCore {
     core: usize,
     waiting: u64,
@@ -85,7 +101,7 @@ impl Status {
             engine: about.engine,
             waiting: snapshot.total(|core| core.waiting),
             hits: snapshot.total(|core| core.counters.hits),
-            misses: snapshot.total(|core| core.counters.misses),
+            misses: snapshot.total(|core| core.counters.misses()),
             uptime_seconds: about.uptime.as_secs(),
             draining: about.draining,
             confirm: confirm_name(about.confirm),
@@ -110,7 +126,7 @@ impl Core {
 }
 
 /// One row per key, by name; machines of one version by size.
-fn merged(snapshot: &Snapshot) -> Vec<Key> {
+pub fn merged(snapshot: &Snapshot) -> Vec<Key> {
     let mut keys: BTreeMap<(&str, &str, u64, u64), Key> = BTreeMap::new();
     for core in &snapshot.cores {
         for row in &core.report.keys {
@@ -123,6 +139,9 @@ fn merged(snapshot: &Snapshot) -> Vec<Key> {
             );
             let key = keys.entry(name).or_insert_with(|| Key::new(row));
             key.waiting += row.waiting;
+            key.claimed += row.claimed;
+            key.ending += row.ending;
+            key.cordoned += row.cordoned;
             key.hits += row.hits;
             key.misses += row.misses;
             key.oldest_wait_ms = key.oldest_wait_ms.max(row.oldest_wait_ms);
@@ -145,6 +164,9 @@ impl Key {
             cpu: row.cpu,
             memory: row.memory,
             waiting: 0,
+            claimed: 0,
+            ending: 0,
+            cordoned: 0,
             hits: 0,
             misses: 0,
             oldest_wait_ms: 0,
@@ -159,57 +181,16 @@ struct Counted(Counters);
 
 impl Serialize for Counted {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        macro_rules! all {
-            ($($name:ident),* $(,)?) => {{
-                // Without `..`: a counter that is missing here does not compile.
-                let Counters { $($name),* } = &self.0;
-                let mut map = serializer.serialize_map(None)?;
-                $(map.serialize_entry(stringify!($name), $name)?;)*
-                map.end()
-            }};
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("hits", &self.0.hits)?;
+        map.serialize_entry("misses", &self.0.misses())?;
+        for member in FAMILIES.iter().flat_map(|family| family.members) {
+            if let Some(name) = member.field.filter(|name| *name != "hits") {
+                map.serialize_entry(name, &(member.of)(&self.0))?;
+            }
         }
-        all!(
-            hits,
-            misses,
-            misses_unconfirmed,
-            accepted,
-            refused,
-            refused_per_address,
-            refused_keys,
-            refused_per_key,
-            refused_per_deployment,
-            refused_bytes,
-            dispatches_forbidden,
-            evicted,
-            requests_timed_out,
-            accept_errors,
-            buffer_shortages,
-            queue_overflows,
-            closed,
-            bytes_in,
-            bytes_out,
-            connects,
-            polls,
-            polls_left,
-            polls_expired,
-            polls_closed,
-            rejected,
-            attempts,
-            attempts_confirmed,
-            attempts_reset,
-            attempts_ack_timeout,
-            attempts_read_timeout,
-            token_verifications,
-            token_bare,
-            token_malformed,
-            token_algorithm,
-            token_signature,
-            token_claims,
-            token_expired,
-            token_version,
-            offers_sent,
-            offers_returned,
-        )
+        map.serialize_entry("refused", &self.0.refused())?;
+        map.end()
     }
 }
 
@@ -255,17 +236,20 @@ mod tests {
             json!([
                 {
                     "deployment": "deployment_a", "version": "20260101.1", "cpu": 0.5, "memory": 0.25,
-                    "waiting": 6, "hits": 3, "misses": 1, "oldest_wait_ms": 1_000,
+                    "waiting": 6, "claimed": 0, "ending": 1, "cordoned": 0,
+                    "hits": 3, "misses": 1, "oldest_wait_ms": 1_000,
                     "cores": [{"core": 0, "waiting": 6, "hits": 3, "misses": 1}],
                 },
                 {
                     "deployment": "deployment_a", "version": "20260101.1", "cpu": 0.5, "memory": 0.5,
-                    "waiting": 7, "hits": 4, "misses": 1, "oldest_wait_ms": 1_000,
+                    "waiting": 7, "claimed": 0, "ending": 1, "cordoned": 0,
+                    "hits": 4, "misses": 1, "oldest_wait_ms": 1_000,
                     "cores": [{"core": 1, "waiting": 7, "hits": 4, "misses": 1}],
                 },
                 {
                     "deployment": "deployment_b", "version": "20260101.1", "cpu": 0.5, "memory": 1.0,
-                    "waiting": 8, "hits": 7, "misses": 2, "oldest_wait_ms": 2_001,
+                    "waiting": 8, "claimed": 0, "ending": 2, "cordoned": 0,
+                    "hits": 7, "misses": 2, "oldest_wait_ms": 2_001,
                     "cores": [
                         {"core": 0, "waiting": 4, "hits": 3, "misses": 1},
                         {"core": 1, "waiting": 4, "hits": 4, "misses": 1},

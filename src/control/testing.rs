@@ -1,9 +1,15 @@
 //! Workers for tests: each answers, is silent, or has ended.
 
+use super::admin::{Admin, Facts};
 use super::cores::{Cores, Reply};
+use super::watch::Watch;
 use crate::broker::report::{Command, CoreReport, Counters, KeyReport, Selector};
+use crate::broker::settings::Confirm;
 use crate::broker::token::Secrets;
+use crate::shard::Observed;
+use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Manner {
@@ -21,6 +27,7 @@ struct State {
     draining: bool,
     secrets: Secrets,
     unanswered: Vec<(CoreReport, Reply)>,
+    events: VecDeque<Observed>,
 }
 
 impl FakeCores {
@@ -32,6 +39,7 @@ impl FakeCores {
             draining: false,
             secrets: Secrets::default(),
             unanswered: Vec::new(),
+            events: VecDeque::new(),
         }))
     }
 
@@ -42,6 +50,10 @@ impl FakeCores {
     /// How many questions were asked (of all workers at once).
     pub fn asked(&self) -> usize {
         self.0.lock().unwrap().asked
+    }
+
+    pub fn tell(&self, observed: Observed) {
+        self.0.lock().unwrap().events.push_back(observed);
     }
 
     /// What tokens are verified with.
@@ -56,13 +68,24 @@ impl FakeCores {
     }
 }
 
+/// An admin side that serves nothing yet.
+pub fn admin() -> Admin {
+    let facts = Facts {
+        confirm: Confirm::Read,
+        connections_max: 1_000,
+        metrics_deployments: 100,
+        settings: vec![("--confirm", "read".to_owned())],
+    };
+    Admin::new(facts, Watch::new(100, 50))
+}
+
 impl Cores for FakeCores {
     fn request(&self, command: Command, reply: Reply) {
         let mut state = self.0.lock().unwrap();
         state.asked += 1;
         let mut keys = false;
         match command {
-            Command::Report { keys: asked } => keys = asked,
+            Command::Report { keys: asked, .. } => keys = asked.is_some(),
             Command::Cordon(selector) => state.cordons.push(selector),
             Command::Uncordon(selector) => state.cordons.retain(|other| *other != selector),
             Command::Drain => state.draining = true,
@@ -86,6 +109,11 @@ impl Cores for FakeCores {
     fn engine_name(&self) -> &'static str {
         "epoll"
     }
+
+    fn next_event(&self) -> Option<(Observed, Duration)> {
+        let observed = self.0.lock().unwrap().events.pop_front()?;
+        Some((observed, Duration::from_millis(10)))
+    }
 }
 
 /// Worker `core`'s report: every number is its own, so that a mix-up shows.
@@ -97,6 +125,9 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
         cpu: 0.5,
         memory,
         waiting,
+        claimed: 0,
+        ending: 1,
+        cordoned: 0,
         hits: 3 + n,
         misses: 1,
         oldest_wait_ms,
@@ -109,7 +140,8 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
         buffered_bytes: 0,
         counters: Counters {
             hits: 100 + n,
-            misses: 50,
+            misses_nobody: 40,
+            misses_other_version: 5,
             misses_unconfirmed: 5,
             bytes_in: 1_000,
             ..Counters::default()
@@ -123,6 +155,6 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
         },
         cordons: Vec::new(),
         draining: false,
-        token_fault: None,
+        ..CoreReport::default()
     }
 }

@@ -1,10 +1,11 @@
 //! The admin side over real sockets, with workers that are not real.
 
+mod watching;
+
 use super::admin::{self, Admin};
 use super::cores::Reporter;
 use super::server::{self, AdminListener, Bounds};
 use super::testing::{FakeCores, Manner};
-use crate::broker::settings::Confirm;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ async fn side(manners: &[Manner], bounds: Bounds) -> Side {
 async fn starting(manners: &[Manner], bounds: Bounds) -> Side {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("bound");
-    let admin = Arc::new(Admin::new(Confirm::Read, 1_000));
+    let admin = Arc::new(super::testing::admin());
     tokio::spawn(server::serve(AdminListener::Tcp(listener), admin::router(admin.clone()), bounds));
     let cores = Arc::new(FakeCores::new(manners));
     Side { addr, admin, cores }

@@ -1,125 +1,235 @@
-//! A line of the log when a bound turns somebody away: at most one per bound and [`QUIET`].
+//! Watching the workers: their heartbeat, what they tell of, and what is remembered of it.
+//!
+//! The workers' events come through a bounded queue that wakes nobody; it is emptied several times a
+//! second. Single events are log lines at debug, and what was answered is remembered for the page.
 
-use super::cores::Snapshot;
-use crate::broker::report::Counters;
-use crate::config::ServeConfig;
+use super::admin::Admin;
+use super::bounds::BoundsWatch;
+use super::cores::{REPORT_AGE_MAX, Reporter, Snapshot};
+use super::explain::{self, Asked};
+use super::history::{History, INTERVAL_SECONDS, Sample, Totals};
+use super::recent::{Dispatch, Recent};
+use super::status::{Key, merged};
+use super::tokens::Summary;
+use crate::broker::event::Event;
+use crate::shard::Observed;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
-use tracing::warn;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{debug, info};
 
-/// Between two lines about one bound.
-const QUIET: Duration = Duration::from_secs(30);
+/// The events' queue is looked at this often.
+const LOOK: Duration = Duration::from_millis(250);
+/// Workers are asked this often, so that silence is noticed without a scraper.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// One line about the traffic this often, if there was any.
+const TRAFFIC_LINE: Duration = Duration::from_secs(60);
+/// Events taken at one look: what comes faster is dropped by the queue, and counted.
+const EVENTS_PER_LOOK: usize = 10_000;
+/// Dispatches that a worker tells of per second while somebody looks at the page.
+const WATCHED_DISPATCHES: u32 = 1_000;
 
-struct Bound {
-    /// What was turned away, and why.
-    what: &'static str,
-    /// The flag that sets the bound.
-    flag: &'static str,
-    count: fn(&Counters) -> u64,
-    seen: u64,
-    told_at: Option<Instant>,
+/// The target of log lines about single events: `--log-level info,pilotlight::events=debug`.
+pub const EVENTS: &str = "pilotlight::events";
+
+/// What is remembered.
+#[derive(Debug)]
+pub struct Watch {
+    recent: Mutex<Recent>,
+    history: Mutex<History>,
+    watchers: Arc<AtomicUsize>,
+    sampled_dispatches: u32,
 }
 
-/// What has been said of which bound.
-pub struct BoundsWatch {
-    bounds: Vec<Bound>,
-}
+/// Somebody looks; nobody any more once it is dropped.
+#[derive(Debug)]
+pub struct Watcher(Arc<AtomicUsize>);
 
-const fn bound(what: &'static str, flag: &'static str, count: fn(&Counters) -> u64) -> Bound {
-    Bound { what, flag, count, seen: 0, told_at: None }
-}
-
-impl BoundsWatch {
-    /// Nothing has been said yet.
-    pub fn new(_config: &ServeConfig) -> BoundsWatch {
-        BoundsWatch::default()
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
 
-    /// Says what is new since it was last said.
-    pub fn look(&mut self, snapshot: &Snapshot) {
-        let now = Instant::now();
-        for (bound, count) in self.news(snapshot, now) {
-            warn!(count, flag = bound.flag, "{}", bound.what);
+impl Watch {
+    /// Nothing yet.
+    pub fn new(recent_dispatches: usize, sampled_dispatches: u32) -> Watch {
+        Watch {
+            recent: Mutex::new(Recent::new(recent_dispatches)),
+            history: Mutex::new(History::default()),
+            watchers: Arc::new(AtomicUsize::new(0)),
+            sampled_dispatches,
         }
     }
 
-    fn news(&mut self, snapshot: &Snapshot, now: Instant) -> Vec<(&Bound, u64)> {
-        let mut news = Vec::new();
-        for bound in &mut self.bounds {
-            let total = snapshot.total(|core| (bound.count)(&core.counters));
-            let new = total.saturating_sub(bound.seen);
-            if new > 0 && bound.told_at.is_none_or(|told| now - told >= QUIET) {
-                bound.seen = total;
-                bound.told_at = Some(now);
-                news.push((&*bound, new));
+    /// The dispatches that were answered last.
+    pub fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last hour.
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts somebody in who looks.
+    pub fn watcher(&self) -> Watcher {
+        self.watchers.fetch_add(1, Ordering::Relaxed);
+        Watcher(self.watchers.clone())
+    }
+
+    fn dispatch_events(&self) -> u32 {
+        match self.watchers.load(Ordering::Relaxed) {
+            0 => self.sampled_dispatches,
+            _ => self.sampled_dispatches.max(WATCHED_DISPATCHES),
+        }
+    }
+}
+
+/// Whether the log takes single events; asked once, at the start.
+pub fn logs_events() -> bool {
+    tracing::enabled!(target: EVENTS, tracing::Level::DEBUG)
+}
+
+/// Watches for ever.
+pub async fn run(admin: Arc<Admin>, mut token_faults: Summary) {
+    let mut bounds = BoundsWatch::default();
+    const { assert!(HEARTBEAT.as_millis() > REPORT_AGE_MAX.as_millis()) };
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let every = |time: Duration| (time.as_millis() / LOOK.as_millis()) as u64;
+    let mut looks = 0;
+    let mut told = Totals::default();
+    let mut near = Near::default();
+    loop {
+        look.tick().await;
+        let Ok(reporter) = admin.reporter() else { continue };
+        take_events(&admin.watch, reporter, &mut near).await;
+        if looks % every(HEARTBEAT) == 0 {
+            let snapshot = reporter.beat(admin.watch.dispatch_events()).await;
+            token_faults.say(&snapshot);
+            bounds.look(&snapshot);
+            if looks % every(Duration::from_secs(INTERVAL_SECONDS)) == 0 {
+                admin.watch.history().take(&snapshot);
+            }
+            if looks % every(TRAFFIC_LINE) == 0 {
+                tell_traffic(&mut told, &snapshot);
             }
         }
-        news
+        looks += 1;
     }
 }
 
-impl Default for BoundsWatch {
-    fn default() -> Self {
-        BoundsWatch {
-            bounds: vec![
-                bound("connections closed: as many as may be are open", "--max-connections", |c| {
-                    let others = c.refused_per_address + c.refused_keys + c.refused_per_key;
-                    c.refused.saturating_sub(others + c.refused_per_deployment)
-                }),
-                bound(
-                    "connections closed: their address has as many open as it may",
-                    "--max-connections-per-address",
-                    |c| c.refused_per_address,
-                ),
-                bound("polls closed: all keys that may be remembered are in use", "--max-keys", |c| {
-                    c.refused_keys
-                }),
-                bound("polls closed: their key has as many as it may", "--max-polls-per-key", |c| {
-                    c.refused_per_key
-                }),
-                bound(
-                    "polls closed: their deployment has as many as it may",
-                    "--max-polls-per-deployment",
-                    |c| c.refused_per_deployment,
-                ),
-                bound("requests refused: too many bytes are in flight", "--max-buffered", |c| {
-                    c.refused_bytes
-                }),
-                bound("dispatches refused: their address may not send any", "--dispatch-allow", |c| {
-                    c.dispatches_forbidden
-                }),
-            ],
+/// One line about what came since the last one.
+fn tell_traffic(told: &mut Totals, snapshot: &Snapshot) {
+    let totals = Totals::of(snapshot);
+    let Sample { hits, misses, unconfirmed, rejected, reasons, waiting, .. } = totals.since(told, snapshot);
+    let sample = totals.since(told, snapshot);
+    *told = totals;
+    if hits + misses + unconfirmed + rejected == 0 {
+        return;
+    }
+    let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason}={count}")).collect();
+    info!(
+        hits,
+        misses,
+        unconfirmed,
+        rejected,
+        why = reasons.join(" "),
+        waiting,
+        delivery_p50_us = sample.delivery_p50_us,
+        delivery_p99_us = sample.delivery_p99_us,
+        "dispatches of the last minute"
+    );
+}
+
+/// Empties the queue: into the log, and into what is remembered.
+async fn take_events(watch: &Watch, reporter: &Reporter, near: &mut Near) {
+    let mut answered = Vec::new();
+    for _ in 0..EVENTS_PER_LOOK {
+        let Some((observed, age)) = reporter.next_event() else { break };
+        log(&observed, age);
+        if let Event::Dispatch(event) = &observed.event {
+            answered.push(Dispatch::new(observed.core, age, event));
+        }
+    }
+    let is_near = |dispatch: &Dispatch| matches!(dispatch.reason, Some("other_version" | "other_machine"));
+    if answered.iter().any(is_near) {
+        near.refresh(reporter).await;
+    }
+    let mut recent = watch.recent();
+    for mut dispatch in answered {
+        dispatch.closest = is_near(&dispatch).then(|| closest(&near.keys, &dispatch)).flatten();
+        recent.push(dispatch);
+    }
+}
+
+/// Who waits, for misses that somebody near waited for. Asked at most once a second, however many
+/// misses there are.
+#[derive(Default)]
+struct Near {
+    asked: Option<Instant>,
+    keys: Vec<Key>,
+}
+
+impl Near {
+    async fn refresh(&mut self, reporter: &Reporter) {
+        if self.asked.is_none_or(|asked| asked.elapsed() >= HEARTBEAT) {
+            self.keys = merged(&*reporter.snapshot(true).await);
+            self.asked = Some(Instant::now());
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::cores::CoreState;
-    use super::super::testing::report;
-    use super::*;
+fn closest(keys: &[Key], dispatch: &Dispatch) -> Option<String> {
+    let asked = Asked {
+        deployment: dispatch.deployment.clone()?,
+        version: dispatch.version.clone(),
+        cpu: dispatch.cpu,
+        memory: dispatch.memory,
+    };
+    explain::closest(keys, &asked)
+}
 
-    fn snapshot(counters: Counters) -> Snapshot {
-        let mut report = report(0, false);
-        report.counters = counters;
-        Snapshot { cores: vec![CoreState { report, stalled: false }], with_keys: false }
+fn log(Observed { core, event, .. }: &Observed, age: Duration) {
+    if !logs_events() {
+        return;
     }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_bound_is_named_once_in_a_while_with_all_that_it_turned_away() {
-        let mut watch = BoundsWatch::default();
-        let mut said = |counters: Counters, now| {
-            let news = watch.news(&snapshot(counters), now);
-            news.into_iter().map(|(bound, count)| (bound.flag, count)).collect::<Vec<_>>()
-        };
-        let start = Instant::now();
-        assert_eq!(said(Counters::default(), start), []);
-        let counters = Counters { refused: 9, refused_per_key: 4, refused_bytes: 1, ..Counters::default() };
-        let all = [("--max-connections", 5), ("--max-polls-per-key", 4), ("--max-buffered", 1)];
-        assert_eq!(said(counters.clone(), start), all);
-        let more = Counters { refused: 12, refused_per_key: 7, ..counters };
-        assert_eq!(said(more.clone(), start + QUIET / 2), []);
-        assert_eq!(said(more.clone(), start + QUIET), [("--max-polls-per-key", 3)]);
-        assert_eq!(said(more, start + 2 * QUIET), []);
+    let core = *core;
+    let ago_ms = age.as_millis() as u64;
+    match event {
+        Event::PollHeld { key, instance } => {
+            let key = key.as_ref().as_ref();
+            debug!(target: EVENTS, core, deployment = key.shown_deployment(), version = key.version, cpu = key.cpu.get(),
+                memory = key.memory.get(), node = &**instance, ago_ms, "poll held");
+        }
+        Event::PollEnded { key, instance, end, held_us } => {
+            let key = key.as_ref().as_ref();
+            debug!(target: EVENTS, core, end = end.name(), held_us, deployment = key.shown_deployment(),
+                version = key.version, cpu = key.cpu.get(), memory = key.memory.get(), node = &**instance, ago_ms,
+                "poll ended");
+        }
+        Event::Attempt(attempt) => {
+            let key = attempt.key.as_ref().as_ref();
+            debug!(target: EVENTS, core, end = attempt.end.name(), waited_us = attempt.waited_us,
+                took_us = attempt.took_us, deployment = key.shown_deployment(), version = key.version,
+                cpu = key.cpu.get(), memory = key.memory.get(), node = &*attempt.instance, ago_ms,
+                "delivery attempt ended");
+        }
+        Event::Dispatch(dispatch) => {
+            let key = dispatch.key.as_deref().map(|key| key.as_ref());
+            debug!(target: EVENTS, core, outcome = dispatch.end.name(), reason = dispatch.end.reason(),
+                took_us = dispatch.took_us, attempts = dispatch.attempts,
+                deployment = key.map(|key| key.shown_deployment()), version = key.map(|key| key.version),
+                cpu = key.map(|key| key.cpu.get()), memory = key.map(|key| key.memory.get()),
+                run = dispatch.origin.run.as_deref(), traceparent = dispatch.origin.traceparent.as_deref(), ago_ms, "dispatch answered");
+        }
+        Event::TokenAtFault { fault } => {
+            debug!(target: EVENTS, core, %fault, ago_ms, "poll held though its token is at fault");
+        }
+        Event::Rejected { status, error } => {
+            debug!(target: EVENTS, core, status, error, ago_ms, "request refused");
+        }
     }
 }

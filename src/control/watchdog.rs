@@ -46,14 +46,13 @@ mod tests {
     use super::super::testing::{FakeCores, Manner};
     use super::*;
     use crate::broker::report::Command;
-    use crate::broker::settings::Confirm;
     use std::cell::Cell;
     use tokio::time::{Instant, sleep, timeout};
 
     const TIMEOUT: Duration = Duration::from_secs(20);
 
     fn admin(cores: &Arc<FakeCores>) -> Admin {
-        let admin = Admin::new(Confirm::Read, 100);
+        let admin = super::super::testing::admin();
         admin.serving(Reporter::new(cores.clone()));
         admin
     }
@@ -68,7 +67,10 @@ mod tests {
         };
         let heartbeat = async {
             loop {
-                admin.reporter().expect("serving").tell(Command::Report { keys: false });
+                admin
+                    .reporter()
+                    .expect("serving")
+                    .tell(Command::Report { keys: None, dispatch_events: None });
                 sleep(Duration::from_secs(1)).await;
             }
         };

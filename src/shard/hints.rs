@@ -2,7 +2,7 @@
 //! is ever locked.
 
 use super::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::broker::io::{CoreSet, Shared};
+use crate::broker::io::{CoreSet, HINT_KINDS, Shared};
 use std::sync::Arc;
 
 /// Buckets of key hashes. A collision costs one message that finds nothing.
@@ -16,7 +16,9 @@ pub const GROUPS: usize = 1 << 16;
 pub struct Hints(Arc<Table>);
 
 struct Table {
+    /// Of keys, then as many of each relation.
     buckets: Vec<AtomicU64>,
+    key_buckets: usize,
     connections: AtomicUsize,
     /// Open connections by group of addresses.
     groups: Vec<AtomicU32>,
@@ -31,12 +33,12 @@ impl Default for Hints {
 }
 
 impl Hints {
-    /// An empty table of so many buckets, a power of two, and of so many groups of addresses.
-    pub fn with_sizes(buckets: usize, groups: usize) -> Self {
-        let buckets = (0..buckets).map(|_| AtomicU64::new(0)).collect();
+    /// An empty table of so many buckets of keys, a power of two, and of so many groups of addresses.
+    pub fn with_sizes(key_buckets: usize, groups: usize) -> Self {
+        let buckets = (0..HINT_KINDS * key_buckets).map(|_| AtomicU64::new(0)).collect();
         let groups = (0..groups).map(|_| AtomicU32::new(0)).collect();
         let (connections, leased_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Hints(Arc::new(Table { buckets, connections, groups, leased_bytes }))
+        Hints(Arc::new(Table { buckets, key_buckets, connections, groups, leased_bytes }))
     }
 
     fn group(&self, group: u32) -> &AtomicU32 {
@@ -46,7 +48,7 @@ impl Hints {
 
 impl Shared for Hints {
     fn buckets(&self) -> usize {
-        self.0.buckets.len()
+        self.0.key_buckets
     }
 
     // A core announces before anything else that it does with the poll (its runner's next read,

@@ -3,6 +3,7 @@
 
 mod engine;
 mod error;
+pub mod events;
 pub mod gate;
 pub mod hints;
 pub mod mesh;
@@ -10,11 +11,13 @@ mod sync;
 pub mod worker;
 
 pub use error::StartError;
+pub use events::Observed;
 
 use crate::broker::Broker;
 use crate::broker::contract;
 use crate::broker::report::{Command, CoreReport};
-use crate::broker::settings::{Confirm, Settings, TokenMode};
+use crate::broker::settings::{Confirm, TokenMode};
+use crate::broker::time::Time;
 use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
@@ -27,6 +30,7 @@ use crate::sys::local::{self, LocalOptions, SocketFile};
 use crate::sys::seccomp::Filter;
 use crate::sys::user;
 use ahash::RandomState;
+use crossbeam_channel::Receiver;
 use engine::{Chosen, choose};
 use gate::Gate;
 use hints::Hints;
@@ -36,7 +40,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use worker::Worker;
 
 /// A handle on all workers. Cheap to clone.
@@ -47,6 +51,9 @@ struct Inner {
     bound: Bound,
     engine_name: &'static str,
     workers: Vec<Address>,
+    events: Receiver<Observed>,
+    /// The origin of the cores' time.
+    origin: Instant,
 }
 
 /// The addresses that are served, port 0 resolved.
@@ -84,6 +91,13 @@ impl Fleet {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.0.workers.len()
+    }
+
+    /// The next event that a core told of, if there is one, and how long ago it happened.
+    pub fn next_event(&self) -> Option<(Observed, Duration)> {
+        let observed = self.0.events.try_recv().ok()?;
+        let age = (Time::default() + self.0.origin.elapsed()) - observed.at;
+        Some((observed, age))
     }
 
     /// Sends `command` to every worker; each calls `reply` once, from its own thread.
@@ -146,26 +160,28 @@ fn start_on<E: Engine + Send + 'static>(
     let (addresses, mailboxes): (Vec<Address>, Vec<Mailbox>) =
         engines.iter().map(|engine| mailbox(engine.waker())).unzip();
     let shared = Hints::default();
-    let settings = Settings { events: worker::logs_events(), ..config.settings.clone() };
     // One random seed for the process: cores must agree on a key's bucket, strangers must not know it.
     let hasher = random_state();
-    let counted = (settings.connections_per_address_max != u32::MAX).then(random_state);
+    let counted = (config.settings.connections_per_address_max != u32::MAX).then(random_state);
     let gate = Gate::new(config.dispatch_allow.as_deref(), counted);
     let filter = match config.process.seccomp {
         true => Some(Filter::for_data_plane().map_err(StartError::Filter)?),
         false => None,
     };
     let origin = Instant::now();
+    let (sinks, events) = events::queue(addresses.len());
     let mut threads = Vec::new();
-    for (core, (engine, mailbox)) in engines.into_iter().zip(mailboxes).enumerate() {
-        let broker = Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
-        let mut worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin);
-        if settings.token_mode != TokenMode::Off {
+    for (core, ((engine, mailbox), sink)) in engines.into_iter().zip(mailboxes).zip(sinks).enumerate() {
+        let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
+        let mut worker =
+            Worker::new(core, broker, engine, mailbox, addresses.clone(), origin).with_events(sink);
+        if config.settings.token_mode != TokenMode::Off {
             worker = worker.with_wall_clock(unix_us);
         }
         threads.push(spawn(core, config, chosen, worker.behind(gate.clone()), filter.clone())?);
     }
-    let fleet = Fleet(Arc::new(Inner { bound, engine_name: chosen.name(), workers: addresses }));
+    let inner = Inner { bound, engine_name: chosen.name(), workers: addresses, events, origin };
+    let fleet = Fleet(Arc::new(inner));
     Ok(Started { fleet, workers: JoinSet(threads), listen_groups, socket_files })
 }
 

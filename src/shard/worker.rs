@@ -1,11 +1,13 @@
 //! One core's loop: facts in, outputs out, sleep until the next of either.
 
+use super::events::EventSink;
 use super::gate::Gate;
 use super::hints::Hints;
 use super::mesh::{Address, Mail, Mailbox, Reply};
 use crate::broker::Broker;
 use crate::broker::contract::Side;
-use crate::broker::io::{ConnId, Event, Input, Output};
+use crate::broker::histogram::Histogram;
+use crate::broker::io::{ConnId, Input, Output};
 use crate::broker::time::Time;
 use crate::engine::{Engine, Shortages};
 use std::io;
@@ -23,6 +25,11 @@ pub struct Worker<E: Engine> {
     origin: Instant,
     gate: Gate,
     reply: Option<Reply>,
+    /// Where events go; nowhere if nobody set it.
+    events: Option<EventSink>,
+    turns: Histogram,
+    /// The time of the turn that is under way.
+    turn_at: Time,
     drained: bool,
     wall_clock: Option<WallClock>,
 }
@@ -40,13 +47,31 @@ impl<E: Engine> Worker<E> {
         peers: Vec<Address>,
         origin: Instant,
     ) -> Self {
-        let (gate, reply, wall_clock) = (Gate::default(), None, None);
-        Worker { core, broker, engine, mailbox, peers, origin, gate, reply, drained: false, wall_clock }
+        Worker {
+            core,
+            broker,
+            engine,
+            mailbox,
+            peers,
+            origin,
+            gate: Gate::default(),
+            reply: None,
+            events: None,
+            turns: Histogram::default(),
+            turn_at: Time::default(),
+            drained: false,
+            wall_clock: None,
+        }
     }
 
     /// The same, with addresses judged.
     pub fn behind(self, gate: Gate) -> Self {
         Worker { gate, ..self }
+    }
+
+    /// Has events told.
+    pub fn with_events(self, events: EventSink) -> Self {
+        Worker { events: Some(events), ..self }
     }
 
     /// Has the core told what this clock says before every turn: it verifies tokens.
@@ -73,6 +98,7 @@ impl<E: Engine> Worker<E> {
             self.mailbox.disarm();
             now = self.now();
             self.turn(now);
+            self.turns.record(self.now().us_since(now));
             if self.is_drained() {
                 return Ok(());
             }
@@ -96,6 +122,7 @@ impl<E: Engine> Worker<E> {
 
     /// Handles what there is: facts, mail, timers.
     pub fn turn(&mut self, now: Time) {
+        self.turn_at = now;
         if let Some(clock) = self.wall_clock {
             self.broker.handle(now, Input::WallClock { unix_us: clock() });
         }
@@ -141,6 +168,8 @@ impl<E: Engine> Worker<E> {
                 Output::Mesh { to, message } => self.peers[to].send(Mail::Mesh { from: self.core, message }),
                 Output::StopAccepting => self.engine.stop_accepting(),
                 Output::Report(mut report) => {
+                    report.times.turns = self.turns.clone();
+                    report.counters.events_dropped = self.events.as_ref().map_or(0, EventSink::dropped);
                     let Shortages { buffers, completions } = self.engine.shortages();
                     report.counters.buffer_shortages = buffers;
                     report.counters.queue_overflows = completions;
@@ -148,7 +177,11 @@ impl<E: Engine> Worker<E> {
                         reply(*report);
                     }
                 }
-                Output::Event(event) => log(self.core, &event),
+                Output::Event(event) => {
+                    if let Some(events) = &mut self.events {
+                        events.tell(self.turn_at, event);
+                    }
+                }
                 Output::Drained => self.drained = true,
             }
         }
@@ -156,28 +189,5 @@ impl<E: Engine> Worker<E> {
 
     fn now(&self) -> Time {
         Time::default() + self.origin.elapsed()
-    }
-}
-
-/// Whether the log takes single events. Asked once, at the start: the core does not even produce
-/// what nobody reads.
-pub fn logs_events() -> bool {
-    tracing::enabled!(tracing::Level::DEBUG)
-}
-
-fn log(core: usize, event: &Event) {
-    match event {
-        Event::PollHeld { key } => tracing::debug!(core, ?key, "poll held"),
-        Event::PollEnded { key, end, held_us } => {
-            tracing::debug!(core, ?key, ?end, held_us, "poll ended");
-        }
-        Event::Attempt { end, took_us } => tracing::debug!(core, ?end, took_us, "delivery attempt ended"),
-        Event::Dispatch { key, end, took_us } => {
-            tracing::debug!(core, ?key, ?end, took_us, "dispatch answered");
-        }
-        Event::TokenAtFault { fault } => {
-            tracing::debug!(core, %fault, "poll held though its token is at fault");
-        }
-        Event::Rejected { status, error } => tracing::debug!(core, status, error, "request refused"),
     }
 }

@@ -13,6 +13,7 @@ pub mod listen;
 pub mod listeners;
 pub mod local;
 pub mod notify;
+pub mod process;
 pub mod seccomp;
 pub mod tcp;
 pub mod user;

@@ -1,5 +1,6 @@
 //! Giving up what the process does not need: its user, its groups, new privileges.
 
+use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, setgroups, setresgid, setresuid};
 use std::fs;
 use std::io;
@@ -102,9 +103,13 @@ pub fn become_user(identity: &Identity) -> Result<(), DropError> {
     {
         return Ok(());
     }
+    // The kernel makes a process that changes its user dumpable again (prctl(2)); where it must not be, it
+    // holds secrets.
+    let dumpable = prctl::get_dumpable();
     let dropped = setgroups(&[])
         .and_then(|()| setresgid(group, group, group))
-        .and_then(|()| setresuid(user, user, user));
+        .and_then(|()| setresuid(user, user, user))
+        .and_then(|()| if dumpable? { Ok(()) } else { prctl::set_dumpable(false) });
     dropped.map_err(|errno| match errno {
         nix::Error::EPERM => DropError::Permission { uid, gid },
         errno => DropError::Other { uid, gid, source: errno.into() },

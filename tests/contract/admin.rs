@@ -113,6 +113,7 @@ fn metrics() {
         ("pilotlight_dispatches_total", "outcome=\"hit\"", 1.0),
         ("pilotlight_dispatches_total", "outcome=\"miss\"", 1.0),
         ("pilotlight_dispatches_total", "outcome=\"unconfirmed\"", 0.0),
+        ("pilotlight_misses_total", "reason=\"nobody\"", 1.0),
         ("pilotlight_attempts_ended_total", "end=\"confirmed\"", 1.0),
         ("pilotlight_polls_total", "", 3.0),
         ("pilotlight_waiting_polls", "", 2.0),
@@ -127,7 +128,8 @@ fn metrics() {
     // Every family says what it is and of which type.
     for name in samples.keys() {
         let name = name.split('{').next().expect("a name");
-        let family = name.strip_suffix("_total").or(name.strip_suffix("_info")).unwrap_or(name);
+        let suffixes = ["_total", "_info", "_bucket", "_sum", "_count"];
+        let family = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
         for comment in ["HELP", "TYPE"] {
             assert!(page.text().contains(&format!("# {comment} {family} ")), "{comment} {family}");
         }

@@ -12,4 +12,5 @@ mod json;
 mod limits;
 mod matching;
 mod trust;
+mod watching;
 mod workers;

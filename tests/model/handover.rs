@@ -262,7 +262,7 @@ fn an_offer_to_a_core_that_drains_is_settled_or_dropped() {
         other.kernel.until_true(|seen| seen.told == 3);
         other.end(away);
         home.kernel.until_true(|seen| seen.told == 2);
-        home.address().send(command(Command::Report { keys: false }, &home.kernel));
+        home.address().send(command(Command::Report { keys: None, dispatch_events: None }, &home.kernel));
         home.kernel.until_true(|seen| seen.receipts == 1);
         let delivered = runs(&other.kernel, &[RUNNER]);
         match answers(&home.kernel, SUPERVISOR)[..] {

@@ -16,9 +16,9 @@ fn no_wake_up_is_lost() {
         let worker = core.run();
         let sender = thread::spawn({
             let (address, kernel) = (core.address(), core.kernel.clone());
-            move || address.send(command(Command::Report { keys: false }, &kernel))
+            move || address.send(command(Command::Report { keys: None, dispatch_events: None }, &kernel))
         });
-        core.address().send(command(Command::Report { keys: false }, &core.kernel));
+        core.address().send(command(Command::Report { keys: None, dispatch_events: None }, &core.kernel));
         core.kernel.until_true(|seen| seen.receipts == 2);
         sender.join().unwrap();
         core.kernel.until_true(|seen| seen.asleep);
@@ -36,7 +36,7 @@ fn a_burst_needs_no_room_and_one_wake_up() {
         let core = Core::alone();
         let worker = core.run();
         for _ in 0..4 {
-            core.address().send(command(Command::Report { keys: false }, &core.kernel));
+            core.address().send(command(Command::Report { keys: None, dispatch_events: None }, &core.kernel));
         }
         core.kernel.until_true(|seen| seen.receipts == 4);
         core.address().send(command(Command::Drain, &core.kernel));
@@ -66,7 +66,7 @@ fn mail_to_a_shard_that_ends_is_handled_or_dropped() {
                 let _ = &slip;
                 handled.fetch_add(1, Ordering::Relaxed);
             });
-            Mail::Command { command: Command::Report { keys: false }, reply }
+            Mail::Command { command: Command::Report { keys: None, dispatch_events: None }, reply }
         };
         let sender = thread::spawn({
             let (address, mails) = (core.address(), [report(&handled), report(&handled)]);
@@ -88,7 +88,7 @@ fn the_sleeper_or_the_sender_sees_the_other() {
         let kernel = crate::kernel::Kernel::new();
         let (address, mailbox): (Address, Mailbox) = mailbox(Arc::new(kernel.clone()));
         let sender = thread::spawn({
-            let mail = command(Command::Report { keys: false }, &kernel);
+            let mail = command(Command::Report { keys: None, dispatch_events: None }, &kernel);
             move || address.send(mail)
         });
         let mut found = mailbox.take().is_some();

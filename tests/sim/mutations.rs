@@ -14,6 +14,7 @@ const LIFECYCLE: &str = "src/broker/lifecycle.rs";
 const CORE: &str = "src/broker/mod.rs";
 const TIMER: &str = "src/broker/timer.rs";
 const POOL: &str = "src/broker/pool.rs";
+const WHY: &str = "src/broker/why.rs";
 
 pub const MUTATIONS: &[Bug] = &[
     // Proof.
@@ -153,8 +154,8 @@ pub const MUTATIONS: &[Bug] = &[
     bug(
         "a poll for which there is no room is answered 503",
         POLLS,
-        "self.counters.refused += 1; self.counters.polls_closed += 1; self.close(slot);",
-        "self.counters.refused += 1; self.counters.polls_closed += 1;
+        "self.counters.polls_closed += 1; self.close(slot);",
+        "self.counters.polls_closed += 1;
          if PLANTED {
              let full = super::http::Rejection::new(503, \"no room\");
              return self.reject(Time::default(), slot, &full, false);
@@ -205,6 +206,18 @@ pub const MUTATIONS: &[Bug] = &[
         POLLS,
         "self.shared.withdraw(bucket, self.core);",
         "if !PLANTED { self.shared.withdraw(bucket, self.core); }",
+    ),
+    bug(
+        "a relation's hint is never dropped",
+        WHY,
+        "self.shared.withdraw(bucket, self.core);",
+        "if !PLANTED { self.shared.withdraw(bucket, self.core); }",
+    ),
+    bug(
+        "a poll that ends in its last moments is still counted as ending",
+        POLLS,
+        "*parked -= 1;",
+        "if !PLANTED { *parked -= 1; }",
     ),
     bug(
         "a hint is dropped for all cores",

@@ -11,9 +11,9 @@ use super::supervisors::{Stranger, Supervisor};
 use super::tally::Tally;
 use ahash::RandomState;
 use pilotlight::broker::Broker;
-use pilotlight::broker::io::Shared as _;
+use pilotlight::broker::io::{HINT_KINDS, Shared as _};
 use pilotlight::broker::key::{KeyRef, Number};
-use pilotlight::broker::report::{Command, CoreReport, Counters, KeyReport, Selector};
+use pilotlight::broker::report::{Command, CoreReport, Counters, KeyPage, KeyReport, Selector};
 use pilotlight::broker::time::Time;
 use pilotlight::shard::hints::Hints;
 use pilotlight::shard::mesh::{Address, Mail, Mailbox, mailbox};
@@ -423,7 +423,9 @@ impl World {
                 AdminAct::UncordonNode(index) => Command::Uncordon(node(index)),
                 AdminAct::CordonDeployment(key) => Command::Cordon(deployment(key)),
                 AdminAct::UncordonDeployment(key) => Command::Uncordon(deployment(key)),
-                AdminAct::Report => Command::Report { keys: true },
+                AdminAct::Report => {
+                    Command::Report { keys: Some(KeyPage::default()), dispatch_events: Some(3) }
+                }
                 AdminAct::Drain => Command::Drain,
             }
         };
@@ -503,7 +505,7 @@ impl World {
             oracle.check_paused(link);
         }
         if net.rng.chance(0.05) {
-            let report = broker.report(Time(now), true);
+            let report = broker.report(Time(now), Some(KeyPage::default()));
             if report.keys.len() > plan.settings.keys_max {
                 oracle.fail(format!("core {core} remembers {} keys, more than allowed", report.keys.len()));
             }
@@ -552,14 +554,14 @@ impl World {
             if !worker.broker().is_at_rest() {
                 return Err(format!(
                     "all is quiet, and core {index} still holds something: {:?}",
-                    worker.broker().report(Time(core.now), true)
+                    worker.broker().report(Time(core.now), Some(KeyPage::default()))
                 ));
             }
             if sim.oracle.cores[index].drain_asked {
                 return Err(format!("all is quiet, and core {index} is not drained"));
             }
         }
-        if (0..self.hints.buckets()).any(|bucket| self.hints.holders(bucket).0 != 0) {
+        if (0..HINT_KINDS * self.hints.buckets()).any(|bucket| self.hints.holders(bucket).0 != 0) {
             return Err("all is quiet, and a hint is left".into());
         }
         if !self.hints.open_connection(1) {
@@ -583,7 +585,7 @@ fn is_row_of(row: &KeyReport, key: &KeySpec) -> bool {
 
 /// The corners that a core has been to.
 fn sum_up(counters: &Counters, tally: &mut Tally) {
-    tally.add("core: refused at a limit", counters.refused);
+    tally.add("core: refused at a limit", counters.refused());
     tally.add("core: evicted", counters.evicted);
     tally.add("core: accept errors", counters.accept_errors);
     tally.add("core: polls left", counters.polls_left);

@@ -320,7 +320,7 @@ fn total(status: &Value, name: &str) -> u64 {
 }
 
 /// The binary that was just built, or another one to be judged.
-fn binary() -> String {
+pub fn binary() -> String {
     std::env::var("PILOTLIGHT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pilotlight").to_owned())
 }
 

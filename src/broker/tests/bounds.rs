@@ -15,7 +15,7 @@ fn starts(done: &[Done], slot: u32, status: &str) {
 }
 
 fn buffered(bench: &Bench) -> u64 {
-    bench.broker.report(bench.now, false).buffered_bytes
+    bench.broker.report(bench.now, None).buffered_bytes
 }
 
 /// The head of a dispatch whose body is `length` bytes, and the first `here` of them.
@@ -59,7 +59,7 @@ fn an_address_has_so_many_connections_and_gets_a_place_back_for_each_that_ends()
     bench.accept(0);
     assert_eq!(peer(&mut bench, 0, true, Some(7)), []);
     let counters = bench.broker.counters();
-    assert_eq!((counters.refused, counters.refused_per_address), (1, 1));
+    assert_eq!((counters.refused(), counters.refused_per_address), (1, 1));
     // The one that was refused took no place.
     bench.fin(0, None);
     bench.fin(1, None);
@@ -93,7 +93,7 @@ fn polls_of_a_key_and_of_a_deployment_are_bounded_and_counted_out() {
         let counters = bench.broker.counters();
         let refused = if other_is_held { 2 } else { 3 };
         assert_eq!(counters.refused_per_key + counters.refused_per_deployment, refused);
-        assert_eq!((counters.refused, counters.polls_closed), (refused, refused));
+        assert_eq!((counters.refused(), counters.polls_closed), (refused, refused));
     }
 }
 

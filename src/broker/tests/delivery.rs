@@ -152,7 +152,7 @@ fn a_supervisor_that_hangs_up_leaves_nothing_behind() {
     assert_eq!(bench.fin(0, Some(CLEAN)), [Done::Closed(0)]);
     assert_eq!((bench.broker.connections(), bench.broker.waiting()), (0, 0));
     assert_eq!(bench.broker.next_deadline(), None);
-    bench.command(Command::Report { keys: true });
+    bench.command(Command::Report { keys: Some(KeyPage::default()), dispatch_events: None });
     let report = bench.reports.pop().unwrap();
     assert_eq!((report.claimed, report.keys.len(), report.keys[0].waiting), (0, 1, 0));
 }

@@ -8,11 +8,12 @@ mod lifecycle;
 mod polls;
 mod requests;
 mod tokens;
+mod watching;
 
 use super::Broker;
 use super::contract::Side;
-use super::io::{ConnId, CoreSet, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};
-use super::report::{Command, CoreReport, Selector};
+use super::io::{ConnId, CoreSet, HINT_KINDS, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};
+use super::report::{Command, CoreReport, KeyPage, Selector};
 use super::settings::{Confirm, MatchOrder, Settings, TokenMode};
 use super::time::Time;
 use super::token::Secrets;
@@ -36,7 +37,7 @@ impl Shared for OneCore {
         64
     }
     fn announce(&self, bucket: usize, core: usize) {
-        self.0.buckets.borrow_mut().resize(64, 0);
+        self.0.buckets.borrow_mut().resize(64 * HINT_KINDS, 0);
         self.0.buckets.borrow_mut()[bucket] |= 1 << core;
     }
     fn withdraw(&self, bucket: usize, core: usize) {
@@ -129,6 +130,7 @@ struct Bench {
     done: Vec<Done>,
     messages: Vec<MeshMessage>,
     reports: Vec<CoreReport>,
+    events: Vec<super::event::Event>,
     generations: Vec<u32>,
 }
 
@@ -146,6 +148,7 @@ impl Bench {
             done: Vec::new(),
             messages: Vec::new(),
             reports: Vec::new(),
+            events: Vec::new(),
             generations: Vec::new(),
         }
     }
@@ -189,7 +192,10 @@ impl Bench {
                     self.reports.push(*report);
                     continue;
                 }
-                Output::Event(_) => continue,
+                Output::Event(event) => {
+                    self.events.push(event);
+                    continue;
+                }
             };
             self.done.push(done);
         }

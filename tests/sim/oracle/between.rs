@@ -57,7 +57,7 @@ impl Oracle {
             ));
         }
         let counters = own.counters;
-        if (counters.hits, counters.misses, counters.attempts) != counted {
+        if (counters.hits, counters.misses(), counters.attempts) != counted {
             self.fail(format!("core {core} counts {counters:?}; hits, misses, attempts were {counted:?}"));
         }
     }

@@ -1,6 +1,9 @@
-//! `pilotlight drain`: the client of a running broker's admin side.
+//! The client of a running broker's admin side: `pilotlight drain` and `pilotlight explain`.
+
+mod words;
 
 use super::drain::{Drains, Target};
+use super::explain::{Asked, Explanation};
 use crate::broker::report::Selector;
 use crate::config::AdminToken;
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// What to ask a running broker for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
     /// What is drained.
     List,
@@ -26,6 +29,8 @@ pub enum Ask {
     Begin(Selector),
     /// Lift this.
     Lift(Selector),
+    /// Say why a run of this would be cold.
+    Explain(Asked),
 }
 
 /// Why there is no answer; one line that says what to do.
@@ -67,15 +72,37 @@ pub enum AskError {
 
 /// Asks, and tells the answer in words.
 pub fn run(url: &str, ask: &Ask, token: Option<&AdminToken>) -> Result<String, AskError> {
+    let (method, path, body) = match ask {
+        Ask::List => (Method::GET, "/drain".to_owned(), Vec::new()),
+        Ask::Begin(selector) => (Method::POST, "/drain".to_owned(), as_json(selector)),
+        Ask::Lift(selector) => (Method::DELETE, "/drain".to_owned(), as_json(selector)),
+        Ask::Explain(asked) => (Method::GET, words::explain_path(asked), Vec::new()),
+    };
     let unreachable =
         |source: std::io::Error| AskError::Unreachable { url: url.to_owned(), source: source.into() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
-    let answered = runtime.block_on(async { timeout(TIMEOUT, request(url, ask, token)).await });
-    let drains = answered.map_err(|_| AskError::Timeout { url: url.to_owned() })??;
-    Ok(in_words(ask, &drains))
+    let answered =
+        runtime.block_on(async { timeout(TIMEOUT, request(url, method, &path, body, token)).await });
+    let body = answered.map_err(|_| AskError::Timeout { url: url.to_owned() })??;
+    let foreign = |_| AskError::Foreign(url.to_owned());
+    Ok(match ask {
+        Ask::Explain(_) => words::explained(&serde_json::from_slice::<Explanation>(&body).map_err(foreign)?),
+        _ => words::drained(ask, &serde_json::from_slice::<Drains>(&body).map_err(foreign)?),
+    })
 }
 
-async fn request(url: &str, ask: &Ask, token: Option<&AdminToken>) -> Result<Drains, AskError> {
+fn as_json(selector: &Selector) -> Vec<u8> {
+    serde_json::to_vec(&Target::from(selector.clone())).expect("two strings")
+}
+
+/// The body of a success.
+async fn request(
+    url: &str,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+    token: Option<&AdminToken>,
+) -> Result<Bytes, AskError> {
     let bad_url = || AskError::Url(url.to_owned());
     let uri: Uri = match url.starts_with("unix:") {
         true => Uri::from_static("http://localhost"),
@@ -85,19 +112,9 @@ async fn request(url: &str, ask: &Ask, token: Option<&AdminToken>) -> Result<Dra
     let host = uri.host().filter(|_| plain).ok_or_else(bad_url)?;
     let authority = uri.authority().ok_or_else(bad_url)?.as_str();
     let port = uri.port_u16().unwrap_or(80);
-
-    let (method, selector) = match ask {
-        Ask::List => (Method::GET, None),
-        Ask::Begin(selector) => (Method::POST, Some(selector)),
-        Ask::Lift(selector) => (Method::DELETE, Some(selector)),
-    };
-    let body = match selector {
-        Some(selector) => serde_json::to_vec(&Target::from(selector.clone())).expect("two strings"),
-        None => Vec::new(),
-    };
     let mut request = Request::builder()
         .method(method)
-        .uri("/drain")
+        .uri(path)
         .header(header::HOST, authority)
         .header(header::CONTENT_TYPE, "application/json");
     if let Some(token) = token {
@@ -118,7 +135,7 @@ async fn request(url: &str, ask: &Ask, token: Option<&AdminToken>) -> Result<Dra
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
     let body = body.collect().await.map_err(unreachable)?.to_bytes();
     if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|_| AskError::Foreign(url.to_owned()));
+        return Ok(body);
     }
     let refusal: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
     match refusal.as_ref().and_then(|refusal| refusal["error"].as_str()) {
@@ -134,40 +151,4 @@ async fn exchange(
     let (mut sender, connection) = http1::handshake(TokioIo::new(connected?)).await?;
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?)
-}
-
-fn in_words(ask: &Ask, answer: &Drains) -> String {
-    let mut words = match ask {
-        Ask::List if answer.drains.is_empty() => "nothing is drained".to_owned(),
-        Ask::List => {
-            let lines: Vec<String> = answer.drains.iter().map(line).collect();
-            lines.join("\n")
-        }
-        Ask::Begin(selector) => format!(
-            "drained {}: its held polls are closed, and no run goes to its runners until this is lifted (--lift) or the broker restarts",
-            name(selector)
-        ),
-        Ask::Lift(selector) => format!("lifted the drain of {}", name(selector)),
-    };
-    if !answer.stalled_cores.is_empty() {
-        let cores: Vec<String> = answer.stalled_cores.iter().map(usize::to_string).collect();
-        words += &format!("\nno answer from core {}: it follows when it wakes up", cores.join(", "));
-    }
-    words
-}
-
-fn name(selector: &Selector) -> String {
-    match selector {
-        Selector::Instance(name) => format!("node {name}"),
-        Selector::Deployment(id) => format!("deployment {id}"),
-    }
-}
-
-fn line(target: &Target) -> String {
-    match target {
-        Target { instance: Some(name), .. } => format!("node {name}"),
-        Target { deployment, .. } => {
-            format!("deployment {}", deployment.as_deref().unwrap_or_default())
-        }
-    }
 }

@@ -1,0 +1,171 @@
+//! Durations counted in fixed buckets: four to each power of two, so that a bucket is at most a
+//! quarter wider than its lower bound. One array of plain numbers, one writer, no allocation.
+
+/// Buckets to each power of two.
+const SPLIT_BITS: u32 = 2;
+const SPLIT: usize = 1 << SPLIT_BITS;
+/// From here on (2^32 microseconds, 71 minutes) durations share the last bucket.
+const LAST_POWER: u32 = 32;
+/// Buckets in all.
+pub const BUCKETS: usize = (LAST_POWER - SPLIT_BITS + 1) as usize * SPLIT;
+
+/// Durations in microseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    /// Not in place: cores and reports are moved and kept on small stacks.
+    counts: Box<[u64; BUCKETS]>,
+    sum_us: u64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        let counts = vec![0; BUCKETS].into_boxed_slice();
+        Histogram { counts: counts.try_into().expect("that many"), sum_us: 0 }
+    }
+}
+
+impl Histogram {
+    /// Counts one duration.
+    #[inline]
+    pub fn record(&mut self, us: u64) {
+        self.counts[bucket_of(us)] += 1;
+        self.sum_us = self.sum_us.wrapping_add(us);
+    }
+
+    /// Counts `count` equal durations.
+    pub fn record_many(&mut self, us: u64, count: u64) {
+        self.counts[bucket_of(us)] += count;
+        self.sum_us = self.sum_us.wrapping_add(us.wrapping_mul(count));
+    }
+
+    /// Durations counted.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Their sum.
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us
+    }
+
+    /// Adds what another core counted.
+    pub fn add(&mut self, other: &Histogram) {
+        self.counts.iter_mut().zip(other.counts.iter()).for_each(|(count, more)| *count += more);
+        self.sum_us = self.sum_us.wrapping_add(other.sum_us);
+    }
+
+    /// What came after `earlier`, an older state of the same histogram.
+    pub fn since(&self, earlier: &Histogram) -> Histogram {
+        let mut counts = self.counts.clone();
+        counts
+            .iter_mut()
+            .zip(earlier.counts.iter())
+            .for_each(|(count, old)| *count = count.saturating_sub(*old));
+        Histogram { counts, sum_us: self.sum_us.saturating_sub(earlier.sum_us) }
+    }
+
+    /// The least bucket bound that a share of `quantile` (0 to 1) lies below; `None` if nothing was counted.
+    pub fn quantile_us(&self, quantile: f64) -> Option<u64> {
+        let count = self.count();
+        let rank = ((count as f64 * quantile).ceil() as u64).max(1);
+        let mut below = 0;
+        let bucket = self.counts.iter().position(|count| {
+            below += count;
+            below >= rank
+        });
+        bucket.filter(|_| count > 0).map(bound_us)
+    }
+
+    /// Durations below each power of two of microseconds, from `2^0` on, as (bound, count): cumulative,
+    /// without the last bucket, which has no bound.
+    pub fn below_powers(&self) -> impl Iterator<Item = (u64, u64)> {
+        let mut below = 0;
+        self.counts[..BUCKETS - 1].iter().enumerate().filter_map(move |(bucket, count)| {
+            below += count;
+            bound_us(bucket).is_power_of_two().then_some((bound_us(bucket), below))
+        })
+    }
+}
+
+#[inline]
+fn bucket_of(us: u64) -> usize {
+    // Below the first power that is split, each duration has a bucket of its own.
+    let us = us.min((1 << LAST_POWER) - 1);
+    let power = (us | (SPLIT as u64)).ilog2();
+    let within = (us >> (power - SPLIT_BITS)) as usize;
+    (power - SPLIT_BITS) as usize * SPLIT + within
+}
+
+/// Durations in `bucket` are less than this.
+fn bound_us(bucket: usize) -> u64 {
+    match bucket.checked_sub(2 * SPLIT) {
+        None => bucket as u64 + 1,
+        Some(split) => (SPLIT + split % SPLIT + 1) as u64 * (2 << (split / SPLIT)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn buckets_follow_one_another_and_bounds_are_theirs() {
+        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+        for bucket in 0..BUCKETS - 1 {
+            let bound = bound_us(bucket);
+            assert_eq!(bucket_of(bound - 1), bucket, "below {bound}");
+            assert_eq!(bucket_of(bound), bucket + 1, "from {bound}");
+        }
+        assert_eq!(bound_us(BUCKETS - 1), 1 << LAST_POWER);
+    }
+
+    #[test]
+    fn powers_are_cumulative_and_end_before_the_last_bucket() {
+        let mut histogram = Histogram::default();
+        for us in [0, 1, 3, 1_023, 1_024, 5_000_000_000] {
+            histogram.record(us);
+        }
+        let below: Vec<(u64, u64)> = histogram.below_powers().collect();
+        let at = |bound| below.iter().find(|(known, _)| *known == bound).unwrap().1;
+        assert_eq!((at(1), at(2), at(4), at(1_024), at(2_048)), (1, 2, 3, 4, 5));
+        assert_eq!(below.last(), Some(&(1 << 31, 5)));
+        assert_eq!((histogram.count(), histogram.sum_us()), (6, 5_000_002_051));
+    }
+
+    #[test]
+    fn nothing_has_no_quantile() {
+        assert_eq!(Histogram::default().quantile_us(0.5), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_quantile_is_at_most_a_quarter_above_the_exact_one(
+            mut all in prop::collection::vec(0u64..1 << 31, 1..60),
+            quantile in 0.0f64..=1.0,
+        ) {
+            let mut histogram = Histogram::default();
+            all.iter().for_each(|us| histogram.record(*us));
+            all.sort_unstable();
+            let rank = ((all.len() as f64 * quantile).ceil() as usize).max(1);
+            let exact = all[rank - 1];
+            let found = histogram.quantile_us(quantile).unwrap();
+            prop_assert!(found > exact && found <= exact + exact / 4 + 1, "{found} for {exact}");
+        }
+
+        #[test]
+        fn what_came_since_and_what_was_before_make_the_whole(
+            before in prop::collection::vec(any::<u32>(), 0..20),
+            after in prop::collection::vec(any::<u32>(), 0..20),
+        ) {
+            let mut histogram = Histogram::default();
+            before.iter().for_each(|us| histogram.record(u64::from(*us)));
+            let mut earlier = histogram.clone();
+            after.iter().for_each(|us| histogram.record(u64::from(*us)));
+            let since = histogram.since(&earlier);
+            prop_assert_eq!(since.count(), after.len() as u64);
+            earlier.add(&since);
+            prop_assert_eq!(earlier, histogram);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What a core says about itself: why a dispatch missed, how long things took, what it tells of.
+
+use super::super::event::{DispatchEnd, Event, MissReason};
+use super::super::report::KeyReport;
+use super::*;
+
+fn poll_for(deployment: &str, version: &str, cpu: &str) -> Vec<u8> {
+    String::from_utf8(POLL.to_vec())
+        .unwrap()
+        .replace("deployment-id: d\r\n", &format!("deployment-id: {deployment}\r\n"))
+        .replace("version: 1\r\n", &format!("version: {version}\r\n"))
+        .replace("cpu: 0.5\r\n", &format!("cpu: {cpu}\r\n"))
+        .into_bytes()
+}
+
+impl Bench {
+    fn hold(&mut self, slot: u32, poll: &[u8]) {
+        self.accept(slot);
+        assert_eq!(self.receive(slot, poll), []);
+    }
+
+    /// Dispatches a run of `d`, version 1, 0.5 vCPU on a new connection, and says why it missed.
+    fn miss(&mut self, slot: u32) -> MissReason {
+        let before = self.broker.counters().misses();
+        self.dispatch(slot);
+        assert_eq!(self.broker.counters().misses(), before + 1);
+        match self.events.pop() {
+            Some(Event::Dispatch(event)) => match event.end {
+                DispatchEnd::Missed(reason) => reason,
+                end => panic!("{end:?}"),
+            },
+            event => panic!("{event:?}"),
+        }
+    }
+
+    fn row(&mut self) -> KeyReport {
+        self.command(Command::Report { keys: Some(KeyPage::default()), dispatch_events: None });
+        let rows = self.reports.pop().unwrap().keys;
+        rows.into_iter().find(|row| (&*row.deployment, &*row.version, row.cpu) == ("d", "1", 0.5)).unwrap()
+    }
+}
+
+#[test]
+fn a_miss_says_who_waited_instead() {
+    let mut bench = Bench::new(settings());
+    assert_eq!(bench.miss(0), MissReason::Nobody);
+    bench.hold(1, &poll_for("other", "1", "0.5"));
+    assert_eq!(bench.miss(2), MissReason::Nobody);
+    bench.hold(3, &poll_for("d", "2", "0.5"));
+    assert_eq!(bench.miss(4), MissReason::OtherVersion);
+    bench.hold(5, &poll_for("d", "1", "4"));
+    assert_eq!(bench.miss(6), MissReason::OtherMachine);
+    bench.reset(5);
+    assert_eq!(bench.miss(7), MissReason::OtherVersion);
+    bench.reset(3);
+    assert_eq!(bench.miss(8), MissReason::Nobody);
+    let counters = bench.broker.counters();
+    assert_eq!((counters.misses_nobody, counters.misses_other_version), (3, 2));
+    assert_eq!((counters.misses_other_machine, counters.misses()), (1, 6));
+}
+
+#[test]
+fn what_another_core_holds_shows_in_the_hints() {
+    let shared = OneCore::default();
+    let mut here = Bench::on_core(0, settings(), shared.clone());
+    let mut there = Bench::on_core(1, settings(), shared);
+    there.hold(0, &poll_for("d", "2", "0.5"));
+    assert_eq!(here.miss(0), MissReason::OtherVersion);
+    there.hold(1, &poll_for("d", "1", "0.25"));
+    assert_eq!(here.miss(1), MissReason::OtherMachine);
+    there.reset(0);
+    there.reset(1);
+    assert_eq!(here.miss(2), MissReason::Nobody);
+}
+
+#[test]
+fn polls_in_their_last_moments_under_a_cordon_or_claimed_are_not_nobody() {
+    let mut bench = Bench::new(settings());
+    bench.poll(0);
+    bench.pass_ms(29_500);
+    assert_eq!(bench.miss(1), MissReason::Ending);
+    let row = bench.row();
+    assert_eq!((row.waiting, row.ending, row.cordoned, row.claimed), (1, 1, 0, 0));
+    assert_eq!(bench.broker.counters().polls_guarded, 1);
+    bench.reset(0);
+    assert_eq!(bench.miss(2), MissReason::Nobody);
+
+    let node = Selector::Instance("node-1".to_owned());
+    bench.command(Command::Cordon(node.clone()));
+    bench.poll(0);
+    assert_eq!(bench.miss(3), MissReason::Cordoned);
+    let row = bench.row();
+    assert_eq!((row.waiting, row.ending, row.cordoned), (1, 0, 1));
+    // Held under a cordon until its last moments, then let go of: it is only ending.
+    bench.pass_ms(29_600);
+    bench.command(Command::Uncordon(node));
+    assert_eq!(bench.miss(4), MissReason::Ending);
+    bench.reset(0);
+
+    bench.poll(0);
+    bench.dispatch(5);
+    assert_eq!(bench.miss(6), MissReason::Nobody);
+    let row = bench.row();
+    assert_eq!((row.waiting, row.claimed), (1, 1));
+    bench.reset(0);
+
+    bench.command(Command::Cordon(Selector::Deployment("d".to_owned())));
+    assert_eq!(bench.miss(7), MissReason::Cordoned);
+    bench.command(Command::Drain);
+    assert_eq!(bench.miss(8), MissReason::Draining);
+}
+
+#[test]
+fn no_room_for_a_key_is_said() {
+    let mut bench = Bench::new(Settings { keys_max: 1, ..settings() });
+    bench.hold(0, &poll_for("other", "1", "0.5"));
+    assert_eq!(bench.miss(1), MissReason::KeyLimit);
+}
+
+#[test]
+fn times_are_measured_from_turn_to_turn() {
+    let shared = OneCore::default();
+    let mut here = Bench::on_core(0, settings(), shared.clone());
+    let mut there = Bench::on_core(1, settings(), shared);
+    there.poll(0);
+    there.pass_ms(1_000);
+    here.now = there.now;
+    here.dispatch(0);
+    let Some(MeshMessage::Offer { key, offer }) = here.messages.pop() else { panic!("no offer") };
+    there.pass_ms(3);
+    there.input(Input::Mesh { from: 0, message: MeshMessage::Offer { key, offer } });
+    there.sent(0);
+    there.pass_ms(5);
+    there.fin(0, Some(CLEAN));
+    let times = there.broker.report(there.now, None).times;
+    let all = [&times.matching, &times.waited, &times.delivery];
+    assert_eq!(all.map(|one| (one.count(), one.sum_us())), [(1, 3_000), (1, 1_003_000), (1, 5_000)]);
+}
+
+#[test]
+fn dispatches_are_told_of_as_many_as_are_wanted_with_their_trace() {
+    let mut bench = Bench::new(Settings { events: false, ..settings() });
+    assert_eq!((bench.dispatch(0).len(), bench.events.len()), (1, 0));
+    bench.command(Command::Report { keys: None, dispatch_events: Some(2) });
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let traced = String::from_utf8(dispatch("1")).unwrap();
+    let traced = traced.replace("Host: b", &format!("Host: b\r\nTraceparent: {trace}"));
+    // Whole, and in two pieces.
+    let (head, body) = traced.split_at(traced.len() - 9);
+    bench.accept(1);
+    bench.receive(1, traced.as_bytes());
+    bench.accept(2);
+    bench.receive(2, head.as_bytes());
+    bench.receive(2, body.as_bytes());
+    bench.dispatch(3);
+    assert_eq!(bench.events.len(), 2);
+    for event in bench.events.drain(..) {
+        let Event::Dispatch(event) = event else { panic!("{event:?}") };
+        assert_eq!(event.origin.traceparent.as_deref(), Some(trace));
+        assert_eq!(event.key.unwrap().as_ref().as_ref().deployment, "d");
+    }
+    // Polls are not told of: only the log wants them.
+    bench.command(Command::Report { keys: None, dispatch_events: Some(9) });
+    bench.poll(4);
+    assert_eq!(bench.events.len(), 0);
+}
+
+#[test]
+fn keys_come_in_pages_that_leave_none_out() {
+    let mut bench = Bench::new(Settings { keys_max: 5_000, ..settings() });
+    bench.accept(0);
+    for key in 0..3_000 {
+        bench.receive(0, &dispatch(&key.to_string()));
+        bench.sent(0);
+    }
+    let (mut from, mut versions, mut pages) = (Some(0), std::collections::BTreeSet::new(), 0);
+    while let Some(page) = from {
+        let report = bench.broker.report(bench.now, Some(KeyPage { from: page }));
+        assert!(report.keys.len() <= 1_024);
+        versions.extend(report.keys.into_iter().map(|row| row.version));
+        from = report.next_page;
+        pages += 1;
+    }
+    assert_eq!(versions.len(), 3_000);
+    assert!((3..=5).contains(&pages), "{pages}");
+}

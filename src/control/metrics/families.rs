@@ -1,0 +1,98 @@
+//! The cores' gauges, and the waiting polls by deployment.
+
+use super::super::cores::{CoreState, Snapshot};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use std::collections::BTreeMap;
+use std::fmt;
+
+type Gauge = (&'static str, &'static str, fn(&CoreState) -> u64);
+
+/// Numbers of each core.
+pub const GAUGES: &[Gauge] = &[
+    ("pilotlight_waiting_polls", "Runners waiting for a run now, those of claimed polls included.", |core| {
+        core.report.waiting
+    }),
+    ("pilotlight_claimed_polls", "Deliveries under way now.", |core| core.report.claimed),
+    ("pilotlight_connections", "Open connections.", |core| core.report.connections),
+    (
+        "pilotlight_in_flight_bytes",
+        "Bytes of incomplete requests and of runs that are not delivered yet (--max-buffered).",
+        |core| core.report.buffered_bytes,
+    ),
+    (
+        "pilotlight_core_stalled",
+        "1 if the core did not answer within a second: its other numbers are old.",
+        |core| u64::from(core.stalled),
+    ),
+];
+
+/// The label of all deployments that have no sample of their own.
+pub const OTHER: &str = "(other)";
+
+/// The waiting polls of those deployments that have most, and of the others together.
+pub fn waiting_by_deployment(
+    encoder: &mut DescriptorEncoder,
+    snapshot: &Snapshot,
+    deployments_max: usize,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(
+        "pilotlight_deployment_waiting_polls",
+        "Runners waiting for a run now, by deployment: those --metrics-deployments that have most, the others together as (other).",
+        None,
+        MetricType::Gauge,
+    )?;
+    for (deployment, waiting) in ranked(snapshot, deployments_max) {
+        let deployment = escaped(deployment);
+        ConstGauge::new(waiting).encode(metric.encode_family(&[("deployment", &*deployment)])?)?;
+    }
+    Ok(())
+}
+
+/// As a label's value is written (OpenMetrics, "ABNF": escaped-string). The encoder leaves that to its
+/// caller, and clients choose these.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Waiting polls per deployment, most first, what does not fit as [`OTHER`] and last.
+fn ranked(snapshot: &Snapshot, deployments_max: usize) -> Vec<(&str, u64)> {
+    let mut waiting: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in snapshot.cores.iter().flat_map(|core| &core.report.keys) {
+        *waiting.entry(&row.deployment).or_default() += row.waiting;
+    }
+    // Clients choose the names: one of them may be this.
+    let mut other = waiting.remove(OTHER).unwrap_or(0);
+    let mut ranked: Vec<(&str, u64)> = waiting.into_iter().filter(|(_, waiting)| *waiting > 0).collect();
+    ranked.sort_by_key(|(_, waiting)| std::cmp::Reverse(*waiting));
+    other += ranked.iter().skip(deployments_max).map(|(_, waiting)| waiting).sum::<u64>();
+    ranked.truncate(deployments_max);
+    ranked.push((OTHER, other));
+    ranked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::report::{CoreReport, KeyReport};
+
+    fn snapshot(rows: &[(&str, u64)]) -> Snapshot {
+        let keys = rows.iter().map(|(deployment, waiting)| KeyReport {
+            deployment: (*deployment).to_owned(),
+            waiting: *waiting,
+            ..KeyReport::default()
+        });
+        let report = CoreReport { keys: keys.collect(), ..CoreReport::default() };
+        Snapshot { cores: vec![CoreState { report, stalled: false }], with_keys: true }
+    }
+
+    #[test]
+    fn those_that_have_most_are_named_and_nobody_is_lost() {
+        let all = [("a", 1), ("b", 5), ("a", 2), ("c", 4), (OTHER, 7), ("idle", 0)];
+        assert_eq!(ranked(&snapshot(&all), 2), [("b", 5), ("c", 4), (OTHER, 10)]);
+        assert_eq!(ranked(&snapshot(&all), 9), [("b", 5), ("c", 4), ("a", 3), (OTHER, 7)]);
+        assert_eq!(ranked(&snapshot(&all), 0), [(OTHER, 19)]);
+        assert_eq!(ranked(&snapshot(&[]), 9), [(OTHER, 0)]);
+    }
+}

@@ -1,0 +1,148 @@
+//! What is on the page, and that docs/metrics.md says the same.
+
+use super::super::cores::CoreState;
+use super::super::testing::report;
+use super::*;
+use crate::broker::counters::Counters;
+use crate::broker::settings::Confirm;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+fn page(snapshot: Snapshot) -> String {
+    let about = About {
+        engine: "epoll",
+        uptime: Duration::from_millis(1_500),
+        draining: true,
+        confirm: Confirm::Ack,
+    };
+    let facts = Facts { about, connections_max: 19_888, deployments_max: 1, process: Figures::now() };
+    render(facts, &Arc::new(snapshot))
+}
+
+fn two_cores() -> Snapshot {
+    let state = |core, stalled| CoreState { report: report(core, true), stalled };
+    Snapshot { cores: vec![state(0, false), state(1, true)], with_keys: true }
+}
+
+#[test]
+fn the_page_says_what_the_cores_said() {
+    let mut snapshot = two_cores();
+    for (core, us) in [(0, 3), (0, 900), (1, 70_000), (1, 5_000_000_000)] {
+        snapshot.cores[core].report.times.delivery.record(us);
+        snapshot.cores[core].report.times.turns.record(us);
+    }
+    let page = page(snapshot);
+    let version = env!("CARGO_PKG_VERSION");
+    for line in [
+        &format!("pilotlight_build_info{{version=\"{version}\",engine=\"epoll\",confirm=\"ack\"}} 1"),
+        "# TYPE pilotlight_dispatches counter",
+        "pilotlight_dispatches_total{core=\"0\",outcome=\"hit\"} 100",
+        "pilotlight_dispatches_total{core=\"1\",outcome=\"hit\"} 101",
+        "pilotlight_dispatches_total{core=\"1\",outcome=\"miss\"} 45",
+        "pilotlight_dispatches_total{core=\"1\",outcome=\"unconfirmed\"} 5",
+        "pilotlight_misses_total{core=\"1\",reason=\"nobody\"} 40",
+        "pilotlight_misses_total{core=\"1\",reason=\"other_version\"} 5",
+        "# UNIT pilotlight_received_bytes bytes",
+        "pilotlight_received_bytes_total{core=\"0\"} 1000",
+        "pilotlight_waiting_polls{core=\"1\"} 11",
+        "pilotlight_deployment_waiting_polls{deployment=\"deployment_a\"} 13",
+        "pilotlight_deployment_waiting_polls{deployment=\"(other)\"} 8",
+        "pilotlight_core_stalled{core=\"0\"} 0",
+        "pilotlight_core_stalled{core=\"1\"} 1",
+        "pilotlight_draining 1.0",
+        "pilotlight_connections_limit 19888.0",
+        "pilotlight_uptime_seconds 1.5",
+        "# TYPE pilotlight_delivery_seconds histogram",
+        "pilotlight_delivery_seconds_bucket{le=\"0.000032\"} 1",
+        "pilotlight_delivery_seconds_bucket{le=\"0.001024\"} 2",
+        "pilotlight_delivery_seconds_bucket{le=\"4.194304\"} 3",
+        "pilotlight_delivery_seconds_bucket{le=\"+Inf\"} 4",
+        "pilotlight_delivery_seconds_count 4",
+        "pilotlight_loop_turn_seconds_bucket{le=\"+Inf\",core=\"1\"} 2",
+    ] {
+        assert!(page.lines().any(|got| got == line), "{line} is not in:\n{page}");
+    }
+    assert!(page.ends_with("# EOF\n"));
+}
+
+#[test]
+fn every_counter_is_on_the_page() {
+    // Give each counter a value of its own, and find them all.
+    let mut snapshot = two_cores();
+    snapshot.cores.truncate(1);
+    let counters = Counters::distinct(7_001);
+    let expected: BTreeSet<u64> =
+        FAMILIES.iter().flat_map(|family| family.members).map(|member| (member.of)(&counters)).collect();
+    assert!(expected.len() > 30);
+    snapshot.cores[0].report.counters = counters;
+    let page = page(snapshot);
+    let seen: BTreeSet<u64> = page.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+    assert!(expected.is_subset(&seen), "{:?} are missing", expected.difference(&seen));
+}
+
+/// What a client sends as a deployment cannot break a line or a label.
+#[test]
+fn names_are_escaped() {
+    let mut snapshot = two_cores();
+    snapshot.cores.truncate(1);
+    snapshot.cores[0].report.keys.truncate(1);
+    snapshot.cores[0].report.keys[0].deployment = "a\"} 1\nforged{x=\"\\".to_owned();
+    let page = page(snapshot);
+    let line = page.lines().find(|line| line.contains("forged")).expect("it is there");
+    let expected = r#"pilotlight_deployment_waiting_polls{deployment="a\"} 1\nforged{x=\"\\"} 4"#;
+    assert_eq!(line, expected);
+}
+
+/// The page's metrics as rows of a table: name, type, labels, help.
+fn table(page: &str) -> String {
+    let mut rows = BTreeMap::new();
+    for (at, line) in page.lines().enumerate() {
+        let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' ')) else {
+            continue;
+        };
+        let help = page.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} "))).expect(name);
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let samples = page.lines().skip(at).take_while(|next| *next == line || !next.starts_with("# TYPE "));
+        let labels: BTreeSet<&str> = samples
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once('{')?.1.rsplit_once('}'))
+            .flat_map(|(labels, _)| labels.split("\",").map(|label| label.split('=').next().unwrap_or("")))
+            .collect();
+        let labels: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let help = help.trim_end_matches('.');
+        let row = format!("| `{name}{suffix}` | {kind} | {} | {help} |\n", labels.join(", "));
+        assert!(rows.insert(name.to_owned(), row).is_none(), "{name} comes twice");
+    }
+    rows.into_values().collect()
+}
+
+#[test]
+fn the_documentation_lists_every_metric_and_no_other() {
+    const BEGIN: &str = "<!-- Written by `PILOTLIGHT_WRITE_METRICS=1 cargo test --lib documentation`: do not edit from here -->\n\n| metric | type | labels | what it says |\n| --- | --- | --- | --- |\n";
+    const END: &str = "\n<!-- to here -->\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+    let text = std::fs::read_to_string(path).expect("docs/metrics.md");
+    let (before, rest) = text.split_once(BEGIN).expect("the table begins");
+    let (written, after) = rest.split_once(END).expect("the table ends");
+    let table = table(&page(two_cores()));
+    assert!(table.lines().count() > 35, "{table}");
+    if std::env::var_os("PILOTLIGHT_WRITE_METRICS").is_some() {
+        std::fs::write(path, format!("{before}{BEGIN}{table}{END}{after}")).expect("written");
+    } else {
+        assert_eq!(written, table, "docs/metrics.md is not what /metrics says");
+    }
+}
+
+#[test]
+fn names_follow_the_conventions() {
+    let page = page(two_cores());
+    for line in page.lines().filter(|line| line.starts_with("# TYPE ")) {
+        let name = line.split(' ').nth(2).unwrap();
+        assert!(name.starts_with("pilotlight_") || name.starts_with("process_"), "{name}");
+        assert!(page.contains(&format!("# HELP {name} ")), "{name} has no help");
+    }
+}

@@ -1,0 +1,313 @@
+"use strict";
+// Everything shown comes from clients in the end, and is only ever put in as text.
+
+const REASONS = {
+  nobody: "nobody waited",
+  other_version: "another version waited",
+  other_machine: "another machine waited",
+  ending: "all in their last moments",
+  cordoned: "kept away by a drain",
+  draining: "the broker was draining",
+  key_limit: "too many keys (--max-keys)",
+  bytes_limit: "too many bytes in flight (--max-buffered)",
+};
+const RECENT_ROWS = 200;
+const SILENCE_MS = 5000;
+const SVG = "http://www.w3.org/2000/svg";
+
+const at = (id) => document.getElementById(id);
+const state = { live: null, history: null, recent: [], paused: false, heard: 0, query: "", source: null };
+
+function element(name, attributes, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes ?? {})) made.setAttribute(key, value);
+  made.append(...children.map((child) => (child instanceof Node ? child : String(child))));
+  return made;
+}
+
+const count = (number) => Number(number).toLocaleString("en-US");
+const machine = (row) => (row.cpu === null ? "" : `${row.cpu} vCPU, ${row.memory} GB`);
+function time(us) {
+  if (us === null || us === undefined) return "–";
+  if (us < 1000) return `${us} µs`;
+  if (us < 1e6) return `${(us / 1000).toPrecision(3)} ms`;
+  if (us < 6e7) return `${(us / 1e6).toPrecision(3)} s`;
+  return `${Math.floor(us / 6e7)} min`;
+}
+function share(part, whole) {
+  return whole === 0 ? "–" : `${((part / whole) * 100).toFixed(part === whole ? 0 : 1)} %`;
+}
+function uptime(seconds) {
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 172800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86400)} days`;
+}
+
+function fill(id, rows, empty) {
+  const table = at(id);
+  const labels = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  const made = rows.map(({ cells, kind }) => {
+    const row = element("tr", kind ? { class: kind } : {});
+    cells.forEach((cell, index) => {
+      const content = cell && typeof cell === "object" ? cell : { text: cell };
+      const classes = [table.tHead.rows[0].cells[index].className, content.kind].filter(Boolean).join(" ");
+      const data = element("td", { "data-label": labels[index] }, content.text ?? "");
+      if (classes) data.className = classes;
+      row.append(data);
+    });
+    return row;
+  });
+  if (made.length === 0) {
+    made.push(element("tr", { class: "none" }, element("td", { colspan: labels.length }, empty)));
+  }
+  table.tBodies[0].replaceChildren(...made);
+}
+
+function matches(...texts) {
+  const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
+  const text = texts.join(" ").toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+
+function showTiles(live) {
+  const dispatched = live.hits + live.misses + live.unconfirmed;
+  const last = (state.history?.samples ?? []).slice(-30);
+  const sum = (name) => last.reduce((total, sample) => total + sample[name], 0);
+  const recently = sum("hits") + sum("misses") + sum("unconfirmed");
+  const tiles = [
+    ["Warm, last 5 min", share(sum("hits"), recently)],
+    ["Warm, since start", share(live.hits, dispatched)],
+    ["Runners waiting", count(live.waiting)],
+    ["Dispatches", count(dispatched)],
+    ["Unconfirmed", count(live.unconfirmed)],
+    ["Connections", `${count(live.connections)} / ${count(live.connections_limit)}`],
+  ];
+  at("tiles").replaceChildren(
+    ...tiles.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))),
+  );
+}
+
+function showTrouble(live) {
+  const stalled = live.cores.filter((core) => core.stalled).map((core) => core.core);
+  const dropped = live.cores.reduce((total, core) => total + core.events_dropped, 0);
+  const troubles = [];
+  if (state.lost) troubles.push("The broker does not answer: what is below is old.");
+  if (live.draining) troubles.push("The broker is draining: every dispatch is answered false.");
+  if (stalled.length > 0) troubles.push(`Core ${stalled.join(", ")} does not answer: its numbers are old.`);
+  for (const drain of live.drains) {
+    const what = drain.instance === undefined ? `deployment ${drain.deployment}` : `node ${drain.instance}`;
+    troubles.push(`Runs are kept away from ${what} (pilotlight drain).`);
+  }
+  if (live.connections > live.connections_limit * 0.9) troubles.push("Nearly all connections are in use (--max-connections).");
+  if (dropped > 0) troubles.push(`${count(dropped)} events were dropped: the list of dispatches has gaps.`);
+  const shown = troubles.length > 6 ? [...troubles.slice(0, 5), `… and ${troubles.length - 5} more.`] : troubles;
+  const text = shown.join(" ");
+  at("trouble").hidden = troubles.length === 0;
+  if (at("trouble").textContent !== text) at("trouble").textContent = text;
+}
+
+function showPools(live) {
+  const rows = live.pools.filter((pool) => matches(pool.deployment, pool.version, machine(pool)));
+  const held = (pool) => {
+    const parts = [];
+    if (pool.cordoned > 0) parts.push(`${pool.cordoned} drained`);
+    if (pool.ending > 0) parts.push(`${pool.ending} ending`);
+    return parts.length > 0 ? `${count(pool.waiting)} (${parts.join(", ")})` : count(pool.waiting);
+  };
+  fill(
+    "pools",
+    rows.map((pool) => ({
+      cells: [
+        pool.deployment, pool.version, machine(pool), held(pool), { text: count(pool.hits), kind: pool.hits ? "hit" : "" },
+        { text: count(pool.misses), kind: pool.misses ? "miss" : "" }, pool.waiting > 0 ? time(pool.oldest_wait_ms * 1000) : "–",
+      ],
+    })),
+    state.query ? "No pool matches the search." : "No runner has polled and no run was dispatched yet.",
+  );
+  const more = live.pools_total > live.pools.length ? ` of ${count(live.pools_total)}` : "";
+  at("pools-count").textContent = `${count(rows.length)}${more}`;
+}
+
+function showRecent() {
+  const why = (dispatch) => {
+    const reason = dispatch.reason === null ? "" : (REASONS[dispatch.reason] ?? dispatch.reason);
+    return dispatch.closest === null ? reason : `${reason}: ${dispatch.closest}`;
+  };
+  const rows = state.recent
+    .filter((one) => matches(one.run ?? "", one.deployment ?? "", one.version ?? "", machine(one), one.outcome, one.reason ?? "", why(one)))
+    .slice(0, RECENT_ROWS);
+  fill(
+    "recent",
+    rows.map((one) => ({
+      cells: [
+        new Date(one.at_ms).toLocaleTimeString("en-GB"), { text: one.outcome, kind: one.outcome }, why(one),
+        one.run ?? "", one.deployment ?? "", one.version ?? "", machine(one), time(one.took_us), count(one.attempts),
+      ],
+    })),
+    state.query ? "No dispatch matches the search." : "No run was dispatched yet.",
+  );
+  at("recent-count").textContent = count(rows.length);
+  at("found").textContent = state.query ? `${at("pools-count").textContent} pools, ${rows.length} dispatches` : "";
+}
+
+function showCores(live) {
+  fill(
+    "cores",
+    live.cores.map((core) => ({
+      kind: core.stalled ? "stalled" : "",
+      cells: [
+        core.stalled ? `${core.core} (does not answer)` : core.core, count(core.waiting), count(core.connections),
+        count(core.hits), count(core.misses), count(core.offers_sent), time(core.turn_p99_us),
+      ],
+    })),
+    "No core.",
+  );
+}
+
+function shape(name, attributes) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+function showHistory(history) {
+  const samples = history.samples;
+  const [width, height] = [720, 140];
+  const x = (index) => width - (samples.length - index) * 2;
+  const all = (one) => one.hits + one.misses + one.unconfirmed;
+  const most = Math.max(1, ...samples.map(all));
+  const bars = samples.flatMap((sample, index) => {
+    let top = height;
+    return ["hits", "unconfirmed", "misses"].filter((name) => sample[name] > 0).map((name) => {
+      const tall = (sample[name] / most) * (height - 6);
+      top -= tall;
+      const kind = { hits: "hit", misses: "miss", unconfirmed: "unconfirmed" }[name];
+      return shape("rect", { x: x(index), y: top, width: 2, height: tall, class: kind });
+    });
+  });
+  at("rate").replaceChildren(...bars);
+  const minute = samples.slice(-6);
+  const hits = minute.reduce((total, one) => total + one.hits, 0);
+  const dispatched = minute.reduce((total, one) => total + all(one), 0);
+  at("rate-now").textContent = dispatched === 0 ? "none in the last minute" : `${share(hits, dispatched)} of ${count(dispatched)} in the last minute`;
+  const slowest = Math.max(...samples.map((one) => one.delivery_p99_us ?? 0));
+  // Logarithmic, from 10 µs up: proofs take from tens of microseconds to a second.
+  const y = (us) => height - 3 - (Math.log(Math.max(us, 10) / 10) / Math.log(Math.max(slowest, 100) / 10)) * (height - 10);
+  const line = (name, kind) => {
+    const points = samples.map((one, index) => [one[name], index]).filter(([us]) => us !== null);
+    const path = points.flatMap(([us, index]) => [`${x(index)},${y(us)}`, `${x(index) + 2},${y(us)}`]);
+    return shape("polyline", { points: path.join(" "), class: kind });
+  };
+  at("latency").replaceChildren(line("delivery_p50_us", "p50"), line("delivery_p99_us", "p99"));
+  const latest = samples.findLast((one) => one.delivery_p50_us !== null);
+  at("latency-now").textContent = latest ? `${time(latest.delivery_p50_us)} and ${time(latest.delivery_p99_us)}` : "no delivery yet";
+  at("latency-top").textContent = slowest > 0 ? `top: ${time(slowest)}, logarithmic` : "";
+}
+
+function showWhy(live) {
+  const reasons = Object.entries(live.reasons).filter(([, number]) => number > 0);
+  reasons.sort((one, other) => other[1] - one[1]);
+  at("why").replaceChildren(
+    ...reasons.map(([reason, number]) => element("span", {}, `${REASONS[reason] ?? reason}: ${count(number)}`)),
+  );
+}
+
+function show() {
+  const badge = at("state");
+  const live = state.live;
+  const word = state.lost ? "lost" : state.paused ? "paused" : live?.draining ? "draining" : live ? "live" : "connecting";
+  badge.className = `badge ${word}`;
+  if (badge.textContent !== word) badge.textContent = word;
+  if (live === null) return;
+  at("about").textContent =
+    `${live.version}, ${live.engine}, proof: ${live.confirm}, up ${uptime(live.uptime_seconds)}`;
+  document.title = state.lost ? "Pilotlight: no answer" : "Pilotlight";
+  showTiles(live);
+  showTrouble(live);
+  showPools(live);
+  showRecent();
+  showCores(live);
+  showWhy(live);
+  if (state.history) showHistory(state.history);
+}
+
+function listen() {
+  const source = new EventSource("/api/events");
+  state.source = source;
+  const on = (name, take) =>
+    source.addEventListener(name, (message) => {
+      state.heard = Date.now();
+      state.lost = false;
+      take(JSON.parse(message.data));
+      if (!state.paused) show();
+    });
+  on("live", (live) => {
+    // Another process: it counts anew.
+    if (state.live && live.uptime_seconds < state.live.uptime_seconds) state.recent = [];
+    if (!state.paused) state.live = live;
+  });
+  on("history", (history) => {
+    if (!state.paused) state.history = history;
+  });
+  on("dispatches", (news) => {
+    if (state.paused) return;
+    const known = new Set(state.recent.map((one) => one.seq));
+    const fresh = news.dispatches.filter((one) => !known.has(one.seq)).reverse();
+    state.recent = [...fresh, ...state.recent].slice(0, 1000);
+  });
+  source.onerror = () => {
+    // It comes back by itself, but for an answer that was no stream.
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
+  };
+}
+
+function pause(paused) {
+  state.paused = paused;
+  at("pause").setAttribute("aria-pressed", String(paused));
+  at("pause").textContent = paused ? "Resume" : "Pause";
+  if (!paused) {
+    state.source?.close();
+    listen();
+  }
+  show();
+}
+
+async function settings() {
+  try {
+    const answer = await fetch("/api/settings");
+    const all = Object.entries(await answer.json());
+    at("settings").replaceChildren(
+      ...all.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))),
+    );
+  } catch {
+    setTimeout(settings, 3000);
+  }
+}
+
+at("pause").addEventListener("click", () => pause(!state.paused));
+at("search").addEventListener("input", (event) => {
+  state.query = event.target.value;
+  show();
+});
+document.addEventListener("keydown", (event) => {
+  const typing = event.target instanceof HTMLInputElement;
+  if (event.key === "Escape" && typing) {
+    event.target.value = state.query = "";
+    event.target.blur();
+    show();
+  } else if (!typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    if (event.key === "/") {
+      event.preventDefault();
+      at("search").focus();
+    } else if (event.key === "p") pause(!state.paused);
+  }
+});
+setInterval(() => {
+  const lost = state.heard > 0 && Date.now() - state.heard > SILENCE_MS;
+  if (lost !== Boolean(state.lost) && !state.paused) {
+    state.lost = lost;
+    show();
+  }
+}, 1000);
+listen();
+settings();

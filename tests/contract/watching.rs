@@ -1,0 +1,137 @@
+//! Why a run was cold: in the metrics, in the list of dispatches, and when asked.
+
+use crate::support::broker::{Broker, binary};
+use crate::support::trigger::Key;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// The misses by reason, all cores together, that there were any of.
+fn reasons(broker: &Broker) -> BTreeMap<String, u64> {
+    let page = broker.admin("/metrics");
+    let mut reasons = BTreeMap::new();
+    for line in page.text().lines().filter(|line| line.starts_with("pilotlight_misses_total{")) {
+        let (labels, count) = line.rsplit_once(' ').expect("a sample");
+        let reason = labels.split("reason=\"").nth(1).expect("a reason").trim_end_matches("\"}");
+        *reasons.entry(reason.to_owned()).or_insert(0) += count.parse::<u64>().expect("a number");
+    }
+    reasons.retain(|_, count| *count > 0);
+    reasons
+}
+
+fn dispatches(broker: &Broker) -> Vec<Value> {
+    broker.admin("/api/dispatches").json()["dispatches"].as_array().expect("dispatches").clone()
+}
+
+/// On however many workers, wherever poll and dispatch land: the reason is the same.
+#[test]
+fn a_miss_says_why_on_every_core() {
+    for workers in [1, 4] {
+        let broker = Broker::start(&format!("--workers {workers}"));
+        let (near, far) = (Key::fresh(), Key::fresh());
+        let _polls =
+            [broker.poll(&near.clone().version("1")), broker.poll(&near.clone().version("2").cpu("8"))];
+        for _ in 0..8 {
+            assert!(!broker.dispatch(&far.message()));
+            assert!(!broker.dispatch(&near.clone().version("3").message()));
+            assert!(!broker.dispatch(&near.clone().version("2").message()));
+        }
+        let expected = [("nobody", 8), ("other_machine", 8), ("other_version", 8)];
+        let expected = BTreeMap::from(expected.map(|(reason, count)| (reason.to_owned(), count)));
+        broker.wait_until("all reasons", || reasons(&broker) == expected);
+        assert_eq!(broker.counter("misses"), 24);
+        // And one by one, with what came closest.
+        broker.wait_until("24 dispatches", || dispatches(&broker).len() == 24);
+        for one in dispatches(&broker) {
+            assert_eq!(one["outcome"], "miss");
+            assert!(one["run"].as_str().is_some_and(|run| run.starts_with("run_")), "{one}");
+            assert_eq!(one["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+            let closest = one["closest"].as_str().unwrap_or_default();
+            match one["reason"].as_str().expect("a reason") {
+                "other_version" => assert!(closest.contains("wait for version"), "{one}"),
+                "other_machine" => assert_eq!(closest, "1 wait with 8 vCPU, 0.25 GB"),
+                "nobody" => assert_eq!(closest, ""),
+                other => panic!("{other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn explain_answers_in_the_terminal() {
+    let broker = Broker::start("--workers 2");
+    let key = Key::new("deployment_x").version("20260801.1");
+    let _poll = broker.poll(&key);
+    let url = format!("http://{}", broker.admin);
+    let explain = |args: &[&str]| {
+        let output = Command::new(binary()).arg("explain").args(args).args(["--admin", &url]).output();
+        let output = output.expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    for (args, expected) in [
+        (&["deployment_x"][..], "warm: 1 runner is ready"),
+        (&["deployment_x", "--version", "20260801.2"], "cold: other version"),
+        (&["deployment_x", "--cpu", "2"], "cold: other machine"),
+        (&["deployment_y"], "cold: nobody"),
+    ] {
+        let said = explain(args);
+        assert!(said.starts_with(expected), "{args:?}: {said}");
+    }
+    assert!(explain(&["deployment_x"]).contains("20260801.1, 0.5 vCPU, 0.25 GB"));
+    let drained = r#"{"deployment":"deployment_x"}"#;
+    let request = format!(
+        "POST /drain HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{drained}",
+        drained.len()
+    );
+    assert_eq!(crate::support::client::Client::connect(broker.admin).ask(request).status, 200);
+    let said = explain(&["deployment_x"]);
+    assert!(said.starts_with("cold: cordoned") && said.contains("--lift"), "{said}");
+}
+
+/// Every flag of `serve` is among the settings in force.
+#[test]
+fn every_setting_is_shown() {
+    let broker = Broker::start("--workers 1 --ack-timeout 250ms");
+    let settings = broker.admin("/api/settings").json();
+    assert_eq!(settings["--ack-timeout"], "250ms");
+    let help = Command::new(binary()).args(["serve", "--help"]).output().expect("it runs").stdout;
+    let help = String::from_utf8(help).expect("UTF-8");
+    let flags =
+        help.lines().filter_map(|line| line.trim().split([' ', '=']).find(|word| word.starts_with("--")));
+    let flags: Vec<&str> = flags.filter(|flag| help.contains(&format!("\n      {flag}"))).collect();
+    assert!(flags.len() > 25, "{flags:?}");
+    for flag in flags.into_iter().filter(|flag| *flag != "--help") {
+        assert!(settings[flag].is_string(), "{flag} is not shown");
+    }
+}
+
+/// With the log at debug every event is a line, run and trace included.
+#[test]
+fn events_are_wide_lines_at_debug() {
+    let broker = Broker::start("--workers 2 --log-level info,pilotlight::events=debug");
+    let key = Key::fresh();
+    let mut poll = broker.poll(&key);
+    broker.deliver(&key, &mut poll);
+    assert!(!broker.dispatch(&key.message()));
+    let line = |message: &str, holds: &str| {
+        let log = broker.log();
+        let found = log.lines().find(|line| line.contains(message) && line.contains(holds));
+        found.map(str::to_owned)
+    };
+    broker.wait_until("a miss in the log", || line("dispatch answered", "reason=\"nobody\"").is_some());
+    let hit = line("dispatch answered", "outcome=\"hit\"").expect("a line");
+    let deployment = format!("deployment=\"{}\"", key.deployment);
+    for field in [
+        &*deployment,
+        "attempts=1",
+        "cpu=0.5",
+        "run=\"run_",
+        "traceparent=\"00-0af7651916cd43dd8448eb211c80319c-",
+    ] {
+        assert!(hit.contains(field), "{field}: {hit}");
+    }
+    let attempt = line("delivery attempt ended", "end=\"confirmed\"").expect("a line");
+    assert!(attempt.contains("node=\"node-1\"") && attempt.contains("took_us="), "{attempt}");
+    assert!(line("poll held", "node-1").is_some());
+}

@@ -1,0 +1,218 @@
+//! What Prometheus and Grafana are given: promtool on the page of a running broker, on the alerts and
+//! their tests; and that dashboard and alerts ask for nothing that `/metrics` does not have.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use support::broker::Broker;
+use support::trigger::Key;
+
+const ALERTS: &str = "deploy/prometheus/alerts.yml";
+const DASHBOARD: &str = "deploy/grafana/dashboards/pilotlight.json";
+
+fn read(path: &str) -> String {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Runs promtool (Debian's package `prometheus`; without it this fails) and answers what it says.
+#[track_caller]
+fn promtool(args: &[&str], input: &str) -> (bool, String) {
+    let mut child = Command::new("promtool")
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is missing: apt-get install prometheus");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("ended");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).expect("UTF-8"))
+}
+
+/// A page with every kind of sample on it.
+fn page() -> String {
+    let broker = Broker::start("--workers 2");
+    let key = Key::fresh();
+    let mut poll = broker.poll(&key);
+    broker.deliver(&key, &mut poll);
+    drop(poll);
+    let rest = broker.poll(&key);
+    assert!(!broker.dispatch(&Key::fresh().message()));
+    let page = broker.admin("/metrics").text().to_owned();
+    drop(rest);
+    page
+}
+
+/// Families by name, with their kinds.
+fn families(page: &str) -> BTreeMap<&str, &str> {
+    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
+}
+
+/// The page in the older format, the one that promtool checks: a counter's family has its sample's
+/// name, and there are no units and no end.
+fn as_older_format(page: &str) -> String {
+    let families = families(page);
+    let renamed = |name: &str| match families.get(name) {
+        Some(&"counter") => format!("{name}_total"),
+        Some(&"info") => format!("{name}_info"),
+        _ => name.to_owned(),
+    };
+    let mut lines = Vec::new();
+    for line in page.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(comment), Some(name), Some(rest)) => {
+                let rest = if comment == "TYPE" && rest == "info" { "gauge" } else { rest };
+                lines.push(format!("# {comment} {} {rest}", renamed(name)));
+            }
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn promtool_has_nothing_to_say_about_the_page() {
+    let page = page();
+    let (sound, said) = promtool(&["check", "metrics"], &as_older_format(&page));
+    assert!(sound && said.is_empty(), "{said}");
+    // It does look: a counter without its suffix, a family without help.
+    let (sound, said) = promtool(&["check", "metrics"], "# TYPE a_thing counter\na_thing 1\n");
+    assert!(!sound && said.contains("_total") && said.contains("help"), "{said}");
+}
+
+#[test]
+fn the_alerts_do_what_their_tests_say() {
+    for args in [
+        &["check", "config", "deploy/prometheus/prometheus.yml"][..],
+        &["check", "rules", ALERTS],
+        &["test", "rules", "deploy/prometheus/alerts.test.yml"],
+    ] {
+        let (sound, said) = promtool(args, "");
+        assert!(sound && said.contains("SUCCESS"), "{args:?}: {said}");
+    }
+    // Every alert has a test.
+    let tests = read("deploy/prometheus/alerts.test.yml");
+    let alerts = read(ALERTS);
+    let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(names.len() >= 5, "{names:?}");
+    for name in names {
+        assert!(tests.matches(&format!("alertname: {name}")).count() >= 2, "{name} is not tested both ways");
+    }
+}
+
+/// Names of metrics in a query or a text of queries.
+fn asked_for(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|next: char| !(next.is_ascii_alphanumeric() || next == '_'));
+    words.filter(|word| word.starts_with("pilotlight_") || word.starts_with("process_")).collect()
+}
+
+/// Names of samples on the page.
+fn samples(page: &str) -> BTreeSet<&str> {
+    let lines = page.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| line.split(['{', ' ']).next()).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_what_there_is() {
+    let page = page();
+    let there = samples(&page);
+    let alerts = read(ALERTS);
+    let mut expressions: Vec<String> = alerts.lines().map(str::to_owned).collect();
+    // A description may name a family without its suffix.
+    expressions.retain(|line| !line.contains("description:"));
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).expect("JSON");
+    let queries = queries(&dashboard);
+    assert!(queries.len() > 40, "{}", queries.len());
+    expressions.extend(queries.iter().map(|(_, query)| query.clone()));
+    let text = expressions.join("\n");
+    let asked = asked_for(&text);
+    let missing: Vec<&&str> = asked.iter().filter(|name| !there.contains(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?} are not on the page");
+    // And the other way round: the dashboard shows every metric.
+    let shown: BTreeSet<String> =
+        queries.iter().flat_map(|(_, query)| asked_for(query)).map(str::to_owned).collect();
+    for (family, kind) in families(&page) {
+        let name = match kind {
+            "counter" => format!("{family}_total"),
+            "histogram" => format!("{family}_bucket"),
+            "info" => format!("{family}_info"),
+            _ => family.to_owned(),
+        };
+        assert!(shown.contains(&name), "{name} is not on the dashboard");
+    }
+}
+
+/// Every query of the dashboard, and the title of its panel.
+fn queries(dashboard: &Value) -> Vec<(String, String)> {
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| {
+        let title = panel["title"].as_str().expect("a title").to_owned();
+        let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+        targets.into_iter().map(move |target| (title.clone(), target))
+    });
+    let query = |target: &Value| target["expr"].as_str().expect("a query").to_owned();
+    targets.map(|(title, target)| (title, query(&target))).collect()
+}
+
+#[test]
+fn every_query_of_the_dashboard_is_one() {
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).expect("JSON");
+    // As rules, which promtool parses; Grafana's variables replaced by what they stand for.
+    let mut rules = "groups:\n- name: dashboard\n  rules:\n".to_owned();
+    for (index, (title, query)) in queries(&dashboard).into_iter().enumerate() {
+        let query = query.replace("$__rate_interval", "1m").replace("$instance", ".*");
+        assert!(!query.contains('$'), "{title}: {query}");
+        rules += &format!("  - record: panel:{index}\n    expr: {}\n", Value::String(query));
+    }
+    let file = std::env::temp_dir().join(format!("pilotlight-dashboard-{}.yml", std::process::id()));
+    fs::write(&file, rules).expect("written");
+    let (sound, said) = promtool(&["check", "rules", file.to_str().expect("UTF-8")], "");
+    fs::remove_file(&file).expect("removed");
+    assert!(sound, "{said}");
+}
+
+/// What Grafana needs of a dashboard: ids and places that do not collide, and a data source that is there.
+#[test]
+fn the_dashboard_is_whole() {
+    let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).expect("JSON");
+    assert!(dashboard["schemaVersion"].as_u64() >= Some(36) && dashboard["uid"] == "pilotlight");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().expect("an id")).collect();
+    assert_eq!(ids.len(), panels.len());
+    let mut taken = BTreeSet::new();
+    for panel in panels {
+        let side = |name: &str| panel["gridPos"][name].as_u64().expect("a number");
+        assert!(side("x") + side("w") <= 24, "{panel}");
+        for x in side("x")..side("x") + side("w") {
+            for y in side("y")..side("y") + side("h") {
+                assert!(taken.insert((x, y)), "{} lies over another panel", panel["title"]);
+            }
+        }
+        let kinds = ["row", "stat", "timeseries", "heatmap"];
+        assert!(kinds.contains(&panel["type"].as_str().expect("a type")), "{panel}");
+        if panel["type"] != "row" {
+            assert_eq!(panel["datasource"]["uid"], "${datasource}");
+            let targets = panel["targets"].as_array().expect("targets");
+            let references: BTreeSet<&str> =
+                targets.iter().map(|target| target["refId"].as_str().expect("a reference")).collect();
+            assert!(!targets.is_empty() && references.len() == targets.len(), "{panel}");
+        }
+    }
+    let variables = dashboard["templating"]["list"].as_array().expect("variables");
+    let names: Vec<&str> =
+        variables.iter().map(|variable| variable["name"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["datasource", "instance"]);
+    let source = read("deploy/grafana/provisioning/datasources/prometheus.yml");
+    assert!(source.contains("type: prometheus") && source.contains("url: http"));
+    let provider = read("deploy/grafana/provisioning/dashboards/pilotlight.yml");
+    assert!(provider.contains("type: file") && provider.contains("path: /var/lib/grafana/dashboards"));
+}
