@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for what is on its way to arrive, or not to.
 const A_WHILE: Duration = Duration::from_millis(60);
 /// What the broker uses with `--confirm ack`.
