@@ -107,11 +107,7 @@ pub(super) fn dispatch_is_meant(
     listeners: &Listeners,
     listed: bool,
 ) -> Result<(), ConfigError> {
-    if listeners.dispatch.is_some()
-        || listed
-        || flags.insecure_shared_dispatch
-        || is_private(&listeners.runner)
-    {
+    if flags.insecure_shared_dispatch || !dispatch_is_shared(listeners, listed) {
         return Ok(());
     }
     let shown = match &listeners.runner {
@@ -123,6 +119,12 @@ pub(super) fn dispatch_is_meant(
         shown,
         "whoever reaches it, every task's code included, could dispatch false runs to the runners: give dispatches a listener of their own (--dispatch-listen), or name the supervisors' addresses (--dispatch-allow), or accept it (--insecure-shared-dispatch)",
     )
+}
+
+/// Whoever reaches the runner side from another machine may dispatch; `listed`: there is a list of those
+/// who may.
+pub fn dispatch_is_shared(listeners: &Listeners, listed: bool) -> bool {
+    listeners.dispatch.is_none() && !listed && !is_private(&listeners.runner)
 }
 
 /// Only this machine, or this container, can reach it.

@@ -2,7 +2,9 @@
 
 use super::status::confirm_name;
 use crate::broker::settings::{MatchOrder, TokenMode};
-use crate::config::{AdminChanges, EngineChoice, ListenSpec, LogFormat, SecretSource, ServeConfig};
+use crate::config::{
+    AdminChanges, EngineChoice, ListenSpec, LogFormat, SecretSource, ServeConfig, dispatch_is_shared,
+};
 use std::time::Duration;
 
 /// Every flag of `serve` and its value; `auto` replaced by what it came to.
@@ -42,6 +44,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
                 None => "everybody who reaches it".to_owned(),
             },
         ),
+        ("--insecure-shared-dispatch", dispatch_is_shared(listeners, dispatch_allow.is_some()).to_string()),
         (
             "--admin-token-file",
             match admin_changes {
