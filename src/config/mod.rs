@@ -9,7 +9,6 @@ mod tokens;
 pub use crate::cli::{EngineChoice, LogFormat};
 pub use crate::sys::listen::TcpOptions;
 pub use boundary::{AdminToken, dispatch_is_shared};
-
 pub use resolve::{ADMIN_CONNECTIONS_MAX, ConfigError, WORKERS_MAX};
 pub use tokens::{Loaded, SecretSource, SecretsError, TokenConfig, load as load_secrets};
 

@@ -91,8 +91,8 @@ pub const MUTATIONS: &[Bug] = &[
     bug(
         "an ended poll keeps its pool pinned",
         POLLS,
-        "self.pools.get_mut(poll.pool).held -= 1; self.pools.unpin(poll.pool);",
-        "self.pools.get_mut(poll.pool).held -= 1; if !PLANTED { self.pools.unpin(poll.pool); }",
+        "fn drop_held(&mut self, poll: &Poll) { self.pools.unpin(poll.pool);",
+        "fn drop_held(&mut self, poll: &Poll) { if !PLANTED { self.pools.unpin(poll.pool); }",
     ),
     // Identity.
     bug(
@@ -317,10 +317,10 @@ pub const MUTATIONS: &[Bug] = &[
         "if bytes > 0 && !PLANTED {",
     ),
     bug(
-        "a key's bound counts no poll out",
-        POLLS,
-        "self.pools.get_mut(poll.pool).held -= 1;",
-        "if !PLANTED { self.pools.get_mut(poll.pool).held -= 1; }",
+        "a key's bound forgets the polls that are claimed",
+        POOL,
+        "(self.claimed + self.ending + self.cordoned) as usize",
+        "(if PLANTED { 0 } else { self.claimed } + self.ending + self.cordoned) as usize",
     ),
     bug(
         "a drain cuts deliveries off",
