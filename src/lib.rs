@@ -8,12 +8,14 @@
 //! - [`engine`]: the only code that knows a system call of the data plane.
 //! - [`shard`]: one core's loop, and the mesh between cores.
 //! - [`sys`]: affinity, descriptor limits, socket options.
+//! - [`clients`]: runners and supervisors of our own, for `demo` and `check`.
 //! - [`control`]: everything that is not hot: admin HTTP, metrics, signals.
 //!
 //! Who may import whom is held by `tests/architecture.rs`.
 
 pub mod broker;
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod control;
 pub mod engine;

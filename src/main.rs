@@ -1,13 +1,16 @@
 //! `pilotlight`: parse, resolve, run.
 
 use pilotlight::broker::report::Selector;
-use pilotlight::cli::{self, Command, DrainFlags, ExplainFlags, ServeFlags};
+use pilotlight::cli::{self, CheckFlags, Command, DemoFlags, DrainFlags, ExplainFlags, ServeFlags};
+use pilotlight::clients::check::{self, Sides, Verdict};
+use pilotlight::clients::demo::{self, DemoError};
 use pilotlight::config::{AdminToken, ConfigError, ServeConfig};
 use pilotlight::control::client::{self, Ask, AskError};
 use pilotlight::control::explain::Asked;
 use pilotlight::control::lifecycle::{self, RunError};
 use pilotlight::sys::{Machine, MachineError};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,6 +18,9 @@ fn main() -> ExitCode {
         Ok(Command::Serve(flags)) => serve(*flags),
         Ok(Command::Drain(flags)) => drain(flags),
         Ok(Command::Explain(flags)) => explain(flags),
+        Ok(Command::Demo(flags)) => show(&flags),
+        Ok(Command::Check(flags)) => check(&flags),
+        Ok(Command::Man(dir)) => cli::write_man_pages(&dir).map_err(|source| Failure::Folder { dir, source }),
         Ok(Command::Completions(shell)) => cli::print_completions(shell).map_err(Failure::Output),
         Err(error) if error.print() => return ExitCode::SUCCESS,
         Err(_) => return ExitCode::from(USAGE),
@@ -61,6 +67,33 @@ fn explain(flags: ExplainFlags) -> Result<(), Failure> {
     tell(client::run(&admin, &Ask::Explain(Asked { deployment, version, cpu, memory }), None)?)
 }
 
+fn show(flags: &DemoFlags) -> Result<(), Failure> {
+    Ok(demo::run(flags, Machine::prepare()?)?)
+}
+
+fn check(flags: &CheckFlags) -> Result<(), Failure> {
+    let dispatch = flags.dispatch.as_ref().unwrap_or(&flags.runner);
+    let sides =
+        Sides::parse(&flags.runner, dispatch, &flags.admin).map_err(|url| Failure::Url(url.to_owned()))?;
+    let found = check::check(&sides);
+    let lines: Vec<String> = found
+        .iter()
+        .map(|finding| {
+            let mark = match finding.verdict {
+                Verdict::Well => "ok  ",
+                Verdict::Note => "note",
+                Verdict::Bad => "BAD ",
+            };
+            format!("{mark}  {}", finding.text)
+        })
+        .collect();
+    tell(lines.join("\n"))?;
+    match found.iter().filter(|finding| finding.verdict == Verdict::Bad).count() {
+        0 => Ok(()),
+        count => Err(Failure::Check(count)),
+    }
+}
+
 fn tell(words: String) -> Result<(), Failure> {
     writeln!(io::stdout(), "{words}").map_err(Failure::Output)
 }
@@ -78,6 +111,14 @@ enum Failure {
     Run(#[from] RunError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    #[error("{0:?} is no URL of a broker: write http://HOST:PORT")]
+    Url(String),
+    #[error("{0} of these do not work")]
+    Check(usize),
+    #[error("cannot write manual pages to {}: {source}", dir.display())]
+    Folder { dir: PathBuf, source: io::Error },
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
 }
@@ -86,10 +127,12 @@ impl Failure {
     /// As `--help` documents them.
     fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(_) | Failure::Machine(MachineError::Activation(_)) => USAGE,
+            Failure::Demo(DemoError::Run(RunError::Impatient(stop))) => stop.exit_code(),
+            Failure::Url(_) | Failure::Config(_) | Failure::Machine(MachineError::Activation(_)) => USAGE,
             Failure::Run(RunError::Log(_)) | Failure::Ask(AskError::Url(_)) => USAGE,
             Failure::Run(RunError::Impatient(stop)) => stop.exit_code(),
             Failure::Machine(_) | Failure::Run(_) | Failure::Ask(_) | Failure::Output(_) => FAILED,
+            Failure::Demo(_) | Failure::Check(_) | Failure::Folder { .. } => FAILED,
         }
     }
 }

@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("cli", &["broker::settings"]),
     ("config", &["broker::settings", "broker::token::Secrets", "cli", "sys"]),
     ("engine", &["broker", "sys"]),
+    ("clients", &["cli", "config", "control::lifecycle", "sys"]),
     ("shard", &["broker", "config", "engine", "sys"]),
     (
         "control",
@@ -41,6 +42,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("base64", &["broker"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("crossbeam_channel", &["shard"]),
     ("futures_util", &["control"]),
     ("hmac", &["broker"]),

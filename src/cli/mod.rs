@@ -10,8 +10,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,6 +65,18 @@ enum RawCommand {
     /// Ask a running broker why a run of a deployment would be cold now
     #[command(after_long_help = EXPLAIN_EXAMPLES, max_term_width = 100)]
     Explain(ExplainFlags),
+    /// Show it at work: a broker, runners and a supervisor on this machine, matches in the terminal
+    #[command(after_long_help = DEMO_EXAMPLES, max_term_width = 100)]
+    Demo(DemoFlags),
+    /// Try a running broker as a runner, a supervisor and an operator would, and say what to fix
+    #[command(after_long_help = CHECK_EXAMPLES, max_term_width = 100)]
+    Check(CheckFlags),
+    /// Write the manual pages
+    Man {
+        /// The folder to write them to
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell to print them for
@@ -106,6 +120,57 @@ pub struct DrainFlags {
     pub admin_token_file: Option<PathBuf>,
 }
 
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  Until Ctrl-C; the page's address is in the first lines:
+    pilotlight demo
+  For ten seconds, with many runs:
+    pilotlight demo --for 10s --every 50ms --runners 20";
+
+/// The flags of `pilotlight demo`, as typed.
+#[derive(Args, Clone, Debug)]
+pub struct DemoFlags {
+    /// Runners that wait
+    #[arg(long, value_name = "COUNT", default_value = "4")]
+    pub runners: Count,
+    /// Between two runs
+    #[arg(long, value_name = "TIME", default_value = "500ms")]
+    pub every: Millis,
+    /// End by itself after this
+    #[arg(long = "for", value_name = "TIME")]
+    pub time: Option<Millis>,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  On the machine itself, everything at its default:
+    pilotlight check
+  As a supervisor in the worker stack sees it:
+    pilotlight check --runner http://pilotlight:8040 --dispatch http://172.30.84.2:8041 \\
+      --admin http://172.30.84.2:8042
+
+It takes part as a runner and as a supervisor of a deployment that nobody has: no real runner and no
+real run is touched.
+
+Exit codes:
+  0  all is well, or there is something to think about
+  1  something does not work
+  2  a flag cannot be read";
+
+/// The flags of `pilotlight check`, as typed.
+#[derive(Args, Clone, Debug)]
+pub struct CheckFlags {
+    /// The runner side, as runners are told it (TRIGGER_WARM_START_URL)
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8040")]
+    pub runner: String,
+    /// The dispatch side, as the supervisor is told it (TRIGGER_WARM_START_DISPATCH_URL); the runner side if not given
+    #[arg(long, value_name = "URL")]
+    pub dispatch: Option<String>,
+    /// The admin side
+    #[arg(long, value_name = "URL", env = "PILOTLIGHT_ADMIN", default_value = "http://127.0.0.1:8042")]
+    pub admin: String,
+}
+
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   Who waits for this deployment, and what is in the way:
@@ -147,6 +212,12 @@ pub enum Command {
     Drain(DrainFlags),
     /// Ask a running one.
     Explain(ExplainFlags),
+    /// Show a broker at work.
+    Demo(DemoFlags),
+    /// Try a running one.
+    Check(CheckFlags),
+    /// Write manual pages to this folder.
+    Man(PathBuf),
     /// Print completions.
     Completions(clap_complete::Shell),
 }
@@ -176,8 +247,25 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, NotACo
         Some(RawCommand::Serve(flags)) => Command::Serve(flags),
         Some(RawCommand::Drain(flags)) => Command::Drain(flags),
         Some(RawCommand::Explain(flags)) => Command::Explain(flags),
+        Some(RawCommand::Demo(flags)) => Command::Demo(flags),
+        Some(RawCommand::Check(flags)) => Command::Check(flags),
+        Some(RawCommand::Man { dir }) => Command::Man(dir),
         Some(RawCommand::Completions { shell }) => Command::Completions(shell),
     })
+}
+
+/// Writes one manual page per command to `dir`, which is made if it is not there.
+pub fn write_man_pages(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    clap_mangen::generate_to(Cli::command(), dir)
+}
+
+/// The flags of the demo's broker: everything at its default, on these addresses.
+pub fn demo_broker(runner: SocketAddr, dispatch: SocketAddr, admin: SocketAddr) -> ServeFlags {
+    let [runner, dispatch, admin] = [runner, dispatch, admin].map(|addr| addr.to_string());
+    let args = ["pilotlight", "--listen", &runner, "--dispatch-listen", &dispatch, "--admin-listen", &admin];
+    let quiet = ["--log-level", "error", "--drain-time", "200ms"];
+    Cli::parse_from(args.into_iter().chain(quiet)).serve
 }
 
 /// Writes completions for `shell` to standard output.

@@ -1,6 +1,7 @@
 //! What the process takes of its machine.
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+use nix::sys::signal::{Signal, raise};
 use std::fs;
 use std::time::Duration;
 
@@ -22,6 +23,12 @@ pub struct Figures {
     pub max_fds: Option<u64>,
     /// When it started, in seconds since 1970.
     pub started_unix_seconds: Option<f64>,
+}
+
+/// Has this process end as if by SIGTERM.
+pub fn ask_to_stop() {
+    // A process may always signal itself.
+    let _ = raise(Signal::SIGTERM);
 }
 
 impl Figures {

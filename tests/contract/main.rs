@@ -7,6 +7,7 @@
 mod support;
 
 mod admin;
+mod clients;
 mod connections;
 mod json;
 mod limits;
