@@ -10,6 +10,8 @@ use harness::message::Poll;
 use harness::socket;
 
 const SOURCES: usize = 8;
+/// Polls open at once, below the descriptor limit: a server that falls behind is waited for.
+const OPEN_MAX: usize = 10_000;
 
 #[derive(Parser)]
 #[command(about = "Opens polls and aborts them, at a rate")]
@@ -39,7 +41,7 @@ fn main() -> io::Result<()> {
     let started = Instant::now();
     while aborted < args.count && started.elapsed() < Duration::from_secs(args.secs_max) {
         let due = (started.elapsed().as_secs_f64() * f64::from(args.rate)) as u64;
-        while opened < due && aborted + (open.len() as u64) < args.count {
+        while opened < due && open.len() < OPEN_MAX && aborted + (open.len() as u64) < args.count {
             let stream = socket::connect(socket::source(opened as usize, SOURCES), args.target)?;
             let sent = socket::send(&stream, poll.request(0)).unwrap_or(false);
             open.push_back((Instant::now() + Duration::from_millis(args.held_ms), stream, sent));
