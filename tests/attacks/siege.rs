@@ -8,7 +8,7 @@
 //! cargo test --test siege                     all, and the table of what they came to
 //! cargo test --test siege slowloris           those with this in their name
 //! PILOTLIGHT_ENGINE=io-uring ...                on another engine
-//! PILOTLIGHT_SECCOMP=1 ...                      with the workers' system calls filtered
+//! TEST_SECCOMP=1 ...                      with the workers' system calls filtered
 //! PILOTLIGHT_WRITE_SECURITY=1 ...               and write the table to docs/security.md
 //! ```
 

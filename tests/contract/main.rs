@@ -1,7 +1,7 @@
 //! The wire contract, over real sockets against the built binary: what a runner and a supervisor
 //! may count on, whatever the engine and however many workers there are.
 //!
-//! `PILOTLIGHT_ENGINE` chooses the engine; `PILOTLIGHT_SECCOMP=1` filters the workers' system calls.
+//! `PILOTLIGHT_ENGINE` chooses the engine; `TEST_SECCOMP=1` filters the workers' system calls.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -75,7 +75,7 @@ impl Broker {
         if let Ok(engine) = std::env::var("PILOTLIGHT_ENGINE") {
             command.args(["--engine", &engine]);
         }
-        if std::env::var_os("PILOTLIGHT_SECCOMP").is_some() {
+        if std::env::var_os("TEST_SECCOMP").is_some() && !flags.contains("--seccomp") {
             command.arg("--seccomp");
         }
         command.args(flags.split_whitespace());
