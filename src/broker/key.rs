@@ -389,11 +389,10 @@ mod tests {
         #[test]
         fn never_more_than_json_allows(text in "[-+0-9.eE ]{0,8}") {
             let ours = Number::parse(&text).map(Number::get);
-            let json = match text.trim() == text {
-                true => serde_json::from_str::<f64>(&text).ok().map(|value| value + 0.0),
-                false => None,
-            };
-            prop_assert_eq!(ours, json);
+            // serde_json's own quick reading may be off in the last bit: 3E34.
+            let is_json = text.trim() == text && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+            let value = text.parse::<f64>().ok().filter(|value| is_json && value.is_finite());
+            prop_assert_eq!(ours, value.map(|value| value + 0.0));
         }
     }
 }
