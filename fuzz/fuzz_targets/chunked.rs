@@ -56,8 +56,8 @@ fn naive(body: &[u8]) -> Decoded {
         if out.len() as u64 + size.min(1 << 32) > BODY_BYTES_MAX as u64 {
             return Err(413);
         }
-        // The first byte behind the size only says that an extension begins.
-        overhead += (line.len() - digits).saturating_sub(1);
+        // Not the first byte behind the size, but the CR, whose size's line is over only then.
+        overhead += line.len() - digits;
         if !extensions(&line[digits..]) {
             return Err(400);
         }

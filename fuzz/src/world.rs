@@ -28,6 +28,8 @@ struct Peer {
     in_question: bool,
     fin: bool,
     fin_unacked: bool,
+    /// A probe saw the FIN, whose event may still be queued: no later one misses it.
+    fin_seen: bool,
     probes: usize,
     /// Sent nothing but whole, well-formed requests.
     tame: bool,
@@ -154,7 +156,8 @@ impl World {
             }
             10 if open && peer.probes > 0 => {
                 peer.probes -= 1;
-                let facts = facts(bytes, peer.fin);
+                let facts = facts(bytes, peer.fin || peer.fin_seen);
+                peer.fin_seen = facts.fin;
                 self.weigh(core, slot, Some(facts));
                 self.input(core, Input::Probed { conn, facts });
             }
