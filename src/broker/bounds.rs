@@ -70,11 +70,12 @@ impl<S: Shared> Broker<S> {
         let id = self.conns.id(slot);
         let conn = self.conns.at(slot);
         match &conn.state {
-            State::Body(_) | State::Continue(_) => self.reject(now, slot, &FULL, false),
+            State::Body(_) => self.reject(now, slot, &FULL, false),
             State::Head(_) if conn.buffer.starts_with(b"POST ") => self.reject(now, slot, &FULL, false),
             State::Waiting(_) => self.end_poll(now, slot, PollEnd::Closed),
-            // What came behind a request that is being answered; that takes seconds at most.
-            State::Claimed(_) | State::Verdict(_) | State::Writing { .. } => {
+            // What came behind a request that is being answered, or ahead of the 100 that is being
+            // written; that takes seconds at most, and a second response must not overtake the first.
+            State::Claimed(_) | State::Verdict(_) | State::Writing { .. } | State::Continue(_) => {
                 if !conn.paused {
                     conn.paused = true;
                     self.outputs.push_back(Output::Pause { conn: id });

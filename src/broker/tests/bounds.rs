@@ -173,3 +173,24 @@ fn a_dispatch_for_which_there_is_no_room_is_false() {
     bench.reset(2);
     assert_eq!(buffered(&bench), 0);
 }
+
+#[test]
+fn nothing_else_is_said_while_100_is_on_its_way() {
+    let mut bench = Bench::new(Settings { buffered_bytes_max: 0, ..settings() });
+    bench.accept(0);
+    let head = "POST /warm-start HTTP/1.1\r\nHost: b\r\nExpect: 100-continue\r\nContent-Length: 500\r\n\r\n";
+    // Whatever it reserves for the body is too much already, and so is what comes without waiting.
+    for (bytes, done) in
+        [(head.as_bytes(), vec![Done::Sent(0, CONTINUE.into()), Done::Paused(0)]), (b" ", vec![])]
+    {
+        assert_eq!(bench.receive(0, bytes), done);
+    }
+    let done = bench.sent(0);
+    assert_eq!(done[0], Done::Resumed(0));
+    starts(&done[1..], 0, "HTTP/1.1 503");
+    assert_eq!(bench.broker.counters().refused_bytes, 1);
+    bench.reset(0);
+    assert!(bench.broker.is_at_rest());
+}
+
+const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
