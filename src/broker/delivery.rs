@@ -142,7 +142,8 @@ impl<S: Shared> Broker<S> {
         let mut next = give_up_at;
         if claim.closing {
             next = next.min(now.plus_us(claim.probe_after_us));
-            claim.probe_after_us *= 2;
+            // Weighed as often as it is told of: an engine may say so again and again.
+            claim.probe_after_us = claim.probe_after_us.saturating_mul(2);
         }
         self.timers.arm(slot, next);
     }

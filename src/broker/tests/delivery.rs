@@ -178,3 +178,17 @@ fn the_confirmation_asked_of_the_engine_is_the_modes() {
         assert_eq!(confirms, [expected]);
     }
 }
+
+#[test]
+fn a_fin_that_is_told_again_and_again_does_not_bring_the_next_question_nearer() {
+    let mut bench = Bench::new(settings());
+    bench.poll(0);
+    bench.dispatch(1);
+    bench.sent(0);
+    for _ in 0..100 {
+        assert_eq!(bench.fin(0, Some(unacked(9))), []);
+    }
+    assert_eq!(bench.pass_ms(299), [], "as long as the acknowledgement may take");
+    assert_eq!(bench.pass_ms(1), [Done::Probed(0)]);
+    assert_eq!(bench.probed(0, unacked(9)), [Done::Aborted(0), answer(1, false)]);
+}
