@@ -27,7 +27,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Read at one go; also the most that one connection gets of a turn.
+/// Read at one go. A connection gets one read of a turn, and one more where that emptied the socket and
+/// more came meanwhile.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Events taken from the kernel per turn.
 const EVENTS_PER_TURN: usize = 1024;
@@ -43,6 +44,8 @@ struct Socket {
     paused: bool,
     /// Unread bytes or an unread FIN may be there, announced by an edge that won't come again.
     unread: bool,
+    /// It has had its share of this turn, and is in `leftover`.
+    queued: bool,
     /// The peer's FIN has been announced.
     fin: bool,
     /// A send's delivery is in question: report the kernel's view with the FIN.
@@ -134,6 +137,7 @@ impl Epoll {
             generation,
             paused: false,
             unread: false,
+            queued: false,
             fin: false,
             in_question: false,
             stamps: None,
@@ -231,7 +235,7 @@ impl Epoll {
             self.facts.push_back(peer_closed(socket, conn));
             return None;
         }
-        if !socket.unread || socket.paused {
+        if !socket.unread || socket.paused || socket.queued {
             return None;
         }
         match (&socket.stream).read(&mut self.scratch) {
@@ -244,7 +248,7 @@ impl Epoll {
             Ok(count) => {
                 socket.unread = count == self.scratch.len() || socket.fin;
                 if socket.unread {
-                    self.leftover.push(Ready::reading(token(conn)));
+                    read_next_turn(socket, conn, &mut self.leftover);
                 }
                 Some(Received { conn, count })
             }
@@ -253,7 +257,7 @@ impl Epoll {
                 None
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {
-                self.leftover.push(Ready::reading(token(conn)));
+                read_next_turn(socket, conn, &mut self.leftover);
                 None
             }
             Err(_) => {
@@ -292,7 +296,7 @@ impl Engine for Epoll {
         if let Some(socket) = socket(&mut self.sockets, conn) {
             socket.paused = false;
             if socket.unread {
-                self.leftover.push(Ready::reading(token(conn)));
+                read_next_turn(socket, conn, &mut self.leftover);
             }
         }
     }
@@ -358,6 +362,11 @@ impl Engine for Epoll {
         self.batch.clear();
         self.cursor = 0;
         std::mem::swap(&mut self.batch, &mut self.leftover);
+        for ready in &self.batch {
+            if let Some(socket) = socket(&mut self.sockets, conn_id(ready.token)) {
+                socket.queued = false;
+            }
+        }
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
@@ -427,6 +436,13 @@ fn conn_id(token: Token) -> ConnId {
 /// The socket of `conn`, unless its slot has passed to another connection.
 fn socket(sockets: &mut Slab<Socket>, conn: ConnId) -> Option<&mut Socket> {
     sockets.get_mut(conn.slot as usize).filter(|socket| socket.generation == conn.generation)
+}
+
+/// What is unread of `conn` is read in the next turn: once, however often that is asked for.
+fn read_next_turn(socket: &mut Socket, conn: ConnId, leftover: &mut Vec<Ready>) {
+    if !std::mem::replace(&mut socket.queued, true) {
+        leftover.push(Ready::reading(token(conn)));
+    }
 }
 
 /// Where bytes are unacknowledged still, what follows is told in the same way: their acknowledgement

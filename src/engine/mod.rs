@@ -16,6 +16,7 @@
 //!   effect are still told after it;
 //! - a fact that is ready is reported before `wait` blocks.
 
+mod accepting;
 pub mod epoll;
 mod fact;
 mod stamps;

@@ -3,12 +3,12 @@
 //!
 //! Accepts and receives are multishot: armed once, they report again and again. A receive takes a
 //! buffer of the core's when bytes are there, so that an idle connection holds none. The kernel runs
-//! completions inside the enter only (DEFER_TASKRUN): between two of them nothing moves, and a fact
-//! that has been read stays true until the turn's end.
+//! completions inside the enter only (DEFER_TASKRUN). A turn that asks for more than the queue holds
+//! enters in its middle, and a receive that ends there with the connection's error has taken it: whoever
+//! asked then would find the connection well. So a probe waits until no completion is left.
 //!
 //! An operation owns what it refers to until its last completion: response bytes and messages stand in
-//! the engine's tables until then, and a connection's slot and descriptor are given up only when
-//! nothing is under way on it any more.
+//! the engine's tables until then, and a connection's slot is given up only when nothing is under way.
 //!
 //! Sockets are in blocking mode, which only means that the kernel waits on our behalf; what the engine
 //! calls itself never blocks.
@@ -30,11 +30,11 @@ use super::fact::Fact;
 use super::stamps::Stamps;
 use super::{Engine, Shortages, Wake};
 use crate::broker::contract::Side;
-use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
+use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use crate::sys::listen::Listener;
-use crate::sys::tcp::{self, ErrorQueue, Remote, TcpExtras};
+use crate::sys::tcp::{self, ErrorQueue, Remote};
 use accept::{Acceptor, Failure};
-use buffers::Buffers;
+use buffers::{Buffers, Received};
 use op::{Kind, Op};
 use ring::{Completion, Ring};
 use send::{Errors, Message, Outgoing};
@@ -61,19 +61,14 @@ pub struct Uring {
     acceptors: Vec<Acceptor>,
     waker: Arc<EventFd>,
     facts: VecDeque<Fact>,
+    /// Connections whose state is asked for, to be looked at behind the last completion.
+    probes: VecDeque<ConnId>,
     /// The buffer whose bytes the core is looking at.
     lent: Option<u16>,
     /// Connections whose receive found no buffer, longest first. Each turn begins as many of them anew
     /// as there are buffers, so that a herd costs each connection one failure or two, not hundreds.
     starved: VecDeque<ConnId>,
     buffers_exhausted: u64,
-}
-
-/// Bytes of `conn`, in a buffer.
-struct Received {
-    conn: ConnId,
-    buffer: u16,
-    len: usize,
 }
 
 impl Uring {
@@ -97,6 +92,7 @@ impl Uring {
             acceptors: acceptors.collect(),
             waker: Arc::new(EventFd::new()?),
             facts: VecDeque::new(),
+            probes: VecDeque::new(),
             lent: None,
             starved: VecDeque::new(),
             buffers_exhausted: 0,
@@ -403,7 +399,16 @@ impl Uring {
         self.sends.get(send as usize).map_or(0, |outgoing| outgoing.rest().len() as u64)
     }
 
-    /// Gives up on `conn`: cancels what is under way; the descriptor is closed behind the last of it.
+    /// Answers a probe. No completion is left that may have taken the connection's error.
+    fn look_at(&mut self, conn: ConnId) {
+        let unsent = self.unsent(conn);
+        if let Some(socket) = self.sockets.open_one(conn) {
+            let facts = socket.facts_and_extras(unsent);
+            self.facts.push_back(Fact::Probed { conn, facts });
+        }
+    }
+
+    /// Gives up on `conn`: cancels what is under way and closes the descriptor behind it.
     fn give_up(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
         socket.closing = true;
@@ -423,13 +428,15 @@ impl Uring {
             }
             self.ring.cancel(op(Kind::Send, conn));
         }
+        if let Some(fd) = socket.give_up_fd() {
+            self.ring.close(fd);
+        }
         self.finish_close(conn);
     }
 
     fn finish_close(&mut self, conn: ConnId) {
-        if self.sockets.get(conn).is_some_and(|socket| socket.closing && socket.under_way == 0)
-            && let Some((fd, _)) = self.sockets.free(conn)
-        {
+        let done = self.sockets.get(conn).is_some_and(|socket| socket.closing && socket.under_way == 0);
+        if done && let Some(fd) = self.sockets.free(conn) {
             self.ring.close(fd);
         }
     }
@@ -457,6 +464,10 @@ impl Engine for Uring {
 
     fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
+        if socket.send != NO_SEND {
+            debug_assert!(false, "a response is on its way, and the kernel reads its bytes");
+            return self.facts.push_back(Fact::Reset(conn));
+        }
         socket.in_question = confirm != SendConfirm::None;
         let paused = !socket.reading;
         let acked = confirm == SendConfirm::Acked;
@@ -515,12 +526,7 @@ impl Engine for Uring {
     }
 
     fn probe(&mut self, conn: ConnId) {
-        let unsent = self.unsent(conn);
-        if let Some(socket) = self.sockets.open_one(conn) {
-            let TcpExtras { rtt_us, fin } = tcp::tcp_extras(socket.fd());
-            let facts = TcpFacts { rtt_us, fin, ..socket.facts(unsent) };
-            self.facts.push_back(Fact::Probed { conn, facts });
-        }
+        self.probes.push_back(conn);
     }
 
     fn remote(&mut self, conn: ConnId) -> Option<Remote> {
@@ -545,7 +551,8 @@ impl Engine for Uring {
             self.arm_receive(conn);
         }
         let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
-        let busy = !self.facts.is_empty() || !self.starved.is_empty() || self.ring.has_completions();
+        let to_tell = !self.facts.is_empty() || !self.probes.is_empty() || self.ring.has_completions();
+        let busy = to_tell || !self.starved.is_empty();
         let timeout = match (timeout, retry) {
             _ if busy => Some(Duration::ZERO),
             (timeout, None) => timeout,
@@ -571,7 +578,11 @@ impl Engine for Uring {
             if let Some(fact) = self.facts.pop_front() {
                 return Some(fact.into_input());
             }
-            let completion = self.ring.next()?;
+            let Some(completion) = self.ring.next() else {
+                let conn = self.probes.pop_front()?;
+                self.look_at(conn);
+                continue;
+            };
             if let Some(Received { conn, buffer, len }) = self.complete(completion) {
                 self.lent = Some(buffer);
                 return Some(Input::Received { conn, bytes: self.buffers.filled(buffer, len) });

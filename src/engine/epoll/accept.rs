@@ -1,6 +1,7 @@
 //! Accepting: a budget per turn, and patience when descriptors or memory run out.
 
 use crate::broker::contract::Side;
+use crate::engine::accepting::{RETRY_AFTER, next_may_be_well};
 use crate::sys::listen::Listener;
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
@@ -9,13 +10,11 @@ use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Connections accepted per listener and turn. A herd of thousands is taken in over many turns, and
 /// dispatches are served between them.
 pub const ACCEPTS_PER_TURN: usize = 64;
-/// After EMFILE, ENFILE, ENOBUFS or ENOMEM: the queue is tried again then, not in a spin.
-const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// One listener.
 pub struct Acceptor {
@@ -82,14 +81,11 @@ impl Acceptor {
         match self.listener.accept() {
             Ok(stream) => Accepted::Stream(stream),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Accepted::Empty,
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    self.retry_at = Some(Instant::now() + RETRY_AFTER);
-                    Accepted::Exhausted
-                }
-                // accept(2): errors of the new connection itself; the next one may be well.
-                _ => Accepted::Gone,
-            },
+            Err(error) if error.raw_os_error().is_some_and(next_may_be_well) => Accepted::Gone,
+            Err(_) => {
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+                Accepted::Exhausted
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Connections and the engine itself: slots, waits, wake-ups, many at once, the end.
 
 use super::*;
+use std::cell::RefCell;
 
 pub fn a_closed_connection_is_heard_of_no_more<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
@@ -184,6 +185,30 @@ pub fn queued_connections_are_served_after_the_end_of_accepting<E: Engine>(make:
     }
 }
 
+pub fn a_listener_that_somebody_shut_down_is_survived<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let shared = RefCell::new(None);
+    let mut rig = Rig::new(|listeners| {
+        shared.replace(Some(listeners[0].1.try_clone().unwrap()));
+        make(listeners)
+    });
+    let (mut client, conn) = rig.connect();
+    // As another process can that has the same socket.
+    let Some(Listener::Tcp(listener)) = shared.take() else { unreachable!("it is one") };
+    socket2::SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
+    // It is tried again now and then, not in a spin, and whoever is connected is served.
+    let begin = Instant::now();
+    let mut turns = 0;
+    while begin.elapsed() < 4 * A_WHILE {
+        rig.turn(A_WHILE);
+        turns += 1;
+    }
+    assert!(turns < 20, "{turns} turns");
+    client.write_all(b"still here").unwrap();
+    rig.until("bytes", |seen| received(seen, conn) == b"still here");
+    rig.engine.stop_accepting();
+    rig.settle();
+}
+
 pub fn whoever_drops_the_engine_closes_its_connections<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut idle, _) = rig.connect();
@@ -197,6 +222,33 @@ pub fn whoever_drops_the_engine_closes_its_connections<E: Engine>(make: impl Fn(
     assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
     assert_eq!(closed.read(&mut [0; 1]).unwrap(), 0);
     drop(sending);
+}
+
+#[test]
+fn a_busy_peer_gets_two_reads_of_a_turn_at_most() {
+    let mut rig = Rig::new(|listeners| Epoll::new(listeners).unwrap());
+    let (mut client, conn) = rig.connect();
+    let writer = thread::spawn(move || {
+        client.write_all(&pattern(16 << 20, 3)).unwrap();
+        client
+    });
+    let mut total = 0;
+    while total < 16 << 20 {
+        let before = rig.seen.len();
+        rig.turn(Duration::from_millis(20));
+        // Paused and resumed as a pipeline is, in the turn that read it.
+        rig.engine.pause(conn);
+        rig.engine.resume(conn);
+        let reads = rig.seen.drain(before..).map(|fact| match fact {
+            Seen::Received(of, bytes) if of == conn => bytes.len(),
+            fact => panic!("{fact:?}"),
+        });
+        let reads: Vec<usize> = reads.collect();
+        // What the last turn left, and what an event has announced since.
+        assert!(reads.len() <= 2, "{reads:?} in one turn");
+        total += reads.iter().sum::<usize>();
+    }
+    drop(writer.join().unwrap());
 }
 
 #[cfg(feature = "io-uring")]

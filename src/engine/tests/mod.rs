@@ -58,6 +58,8 @@ for_each_engine! {
     sending::an_abort_resets_and_a_close_delivers
     sending::an_abort_takes_back_what_is_not_sent
     sending::a_probe_counts_what_the_kernel_does_not_have_yet
+    sending::a_reset_goes_out_with_what_is_sent_next
+    sending::a_probe_does_not_overlook_a_reset
     sending::acknowledgements_are_told_once_and_after_the_sending
     sending::acknowledgements_do_not_wait_for_the_peer_s_delay
     sending::an_acknowledgement_comes_behind_a_fin
@@ -68,6 +70,7 @@ for_each_engine! {
     lifetime::a_wait_ends_in_time
     lifetime::a_thousand_connections_get_their_own_answers
     lifetime::queued_connections_are_served_after_the_end_of_accepting
+    lifetime::a_listener_that_somebody_shut_down_is_survived
     lifetime::whoever_drops_the_engine_closes_its_connections
 }
 

@@ -195,3 +195,50 @@ pub fn a_shut_down_connection_still_reads<E: Engine>(make: impl Fn(Listeners) ->
     drop(client);
     rig.until("closed", |seen| has_closed(seen, conn));
 }
+
+pub fn a_probe_does_not_overlook_a_reset<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    for _ in 0..20 {
+        let (client, conn) = rig.connect();
+        let others: Vec<(TcpStream, ConnId)> = (0..8).map(|_| rig.connect()).collect();
+        rig.sent(conn, b"a run that nobody reads", SendConfirm::Closed);
+        rig.turn(Duration::from_millis(2));
+        let before = rig.seen.len();
+        drop(client);
+        // Within one turn: more than a small engine's queue holds, and the question behind it.
+        others.iter().for_each(|(_, other)| rig.engine.pause(*other));
+        rig.engine.probe(conn);
+        let of_conn = |fact: &&Seen| match fact {
+            Seen::Probed(of, _) | Seen::PeerClosed(of, _) | Seen::Reset(of) => *of == conn,
+            _ => false,
+        };
+        rig.until("its end is told", |seen| seen[before..].iter().any(|fact| of_conn(&fact)));
+        let first = rig.seen[before..].iter().find(of_conn).unwrap();
+        let dead = match first {
+            Seen::Probed(_, facts) => !facts.alive,
+            first => *first == Seen::Reset(conn),
+        };
+        assert!(dead, "{first:?}, of a connection that was reset with the run unread");
+        rig.engine.abort(conn);
+        others.iter().for_each(|(_, other)| rig.engine.close(*other));
+        rig.turn(Duration::from_millis(1));
+    }
+}
+
+pub fn a_reset_goes_out_with_what_is_sent_next<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    for confirm in [SendConfirm::Closed, SendConfirm::Acked] {
+        let (frozen, conn) = rig.connect();
+        let (mut next, other) = rig.connect();
+        rig.sent(conn, b"run", confirm);
+        rig.turn(Duration::from_millis(2));
+        // Released, and offered to the next poll.
+        rig.engine.abort(conn);
+        rig.send(other, b"run", confirm);
+        rig.turn(Duration::from_millis(20));
+        next.read_exact(&mut [0; 3]).unwrap();
+        assert!(!tcp::tcp_state(frozen.as_fd()).unwrap().alive, "two have the run, and none was reset");
+        rig.engine.close(other);
+        rig.turn(Duration::from_millis(1));
+    }
+}

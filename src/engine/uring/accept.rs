@@ -1,13 +1,11 @@
 //! Accepting: patience when descriptors or memory run out, and no connection lost at the end.
 
 use crate::broker::contract::Side;
+use crate::engine::accepting::{RETRY_AFTER, next_may_be_well};
 use crate::sys::listen::Listener;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
-
-/// After EMFILE, ENFILE, ENOBUFS or ENOMEM: the queue is tried again then, not in a spin.
-const RETRY_AFTER: Duration = Duration::from_millis(50);
+use std::time::Instant;
 
 /// One listener.
 pub struct Acceptor {
@@ -48,26 +46,11 @@ impl Acceptor {
 
     /// An accept failed with `errno`.
     pub fn failed(&mut self, errno: i32) -> Failure {
-        match errno {
-            // accept(2): errors of the new connection itself; the next one may be well.
-            libc::ECONNABORTED
-            | libc::EPERM
-            | libc::EPROTO
-            | libc::ENETDOWN
-            | libc::ENOPROTOOPT
-            | libc::EHOSTDOWN
-            | libc::ENONET
-            | libc::EHOSTUNREACH
-            | libc::EOPNOTSUPP
-            | libc::ENETUNREACH
-            | libc::EINTR
-            | libc::EAGAIN
-            | libc::ECANCELED => Failure::Gone,
-            _ => {
-                self.retry_at = Some(Instant::now() + RETRY_AFTER);
-                Failure::Exhausted
-            }
+        if next_may_be_well(errno) {
+            return Failure::Gone;
         }
+        self.retry_at = Some(Instant::now() + RETRY_AFTER);
+        Failure::Exhausted
     }
 
     /// When an exhausted queue is to be tried again.

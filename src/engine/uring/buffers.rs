@@ -2,10 +2,18 @@
 //! so that an idle connection owns none.
 
 use super::ring::Ring;
+use crate::broker::io::ConnId;
 use io_uring::types::BufRingEntry;
 use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, Ordering};
+
+/// Bytes of `conn`, in a buffer.
+pub struct Received {
+    pub conn: ConnId,
+    pub buffer: u16,
+    pub len: usize,
+}
 
 /// The kernel wants the ring of entries at the start of a page.
 const PAGE_BYTES: usize = 4096;

@@ -5,18 +5,21 @@ use super::send::Errors;
 use super::stable::Stable;
 use crate::broker::io::{ConnId, TcpFacts};
 use crate::engine::stamps::Stamps;
-use crate::sys::tcp;
+use crate::sys::tcp::{self, TcpExtras};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// No send is under way.
 pub const NO_SEND: u32 = u32::MAX;
 
-/// One connection. Its slot and its descriptor are given up when it is closing and nothing that
-/// names either is under way any more: so no completion can meet a later user of the slot, and no
-/// operation a later user of the descriptor.
+/// One connection. Its slot is given up when it is closing and nothing that names it is under way any
+/// more: so no completion can meet a later user of the slot. Its descriptor is given up as soon as
+/// nothing that is still to begin can name it, which only a response's operations can: they begin one
+/// after the other. So no operation meets a later user of the descriptor, and a reset does not wait.
 pub struct Socket {
-    /// `None`: the slot is free.
+    /// The slot is not free.
+    in_use: bool,
+    /// `None`: given up.
     fd: Option<OwnedFd>,
     generation: u32,
     /// The response on its way out, in the engine's table of them.
@@ -52,9 +55,14 @@ pub struct Acks {
 }
 
 impl Socket {
-    /// Its descriptor. The slot is in use.
+    /// Its descriptor. It is open.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_ref().expect("a slot in use has a descriptor").as_fd()
+        self.fd.as_ref().expect("an open connection has a descriptor").as_fd()
+    }
+
+    /// Gives up the descriptor, unless what is still to begin names it.
+    pub fn give_up_fd(&mut self) -> Option<OwnedFd> {
+        if self.send == NO_SEND { self.fd.take() } else { None }
     }
 
     /// The kernel's view; `unsent` bytes are what it has not been given yet.
@@ -64,6 +72,12 @@ impl Socket {
             Err(_) => (false, unsent),
         };
         TcpFacts { alive, unacked_bytes, rtt_us: 0, fin: false }
+    }
+
+    /// The same, and what else the kernel knows.
+    pub fn facts_and_extras(&self, unsent: u64) -> TcpFacts {
+        let TcpExtras { rtt_us, fin } = tcp::tcp_extras(self.fd());
+        TcpFacts { rtt_us, fin, ..self.facts(unsent) }
     }
 
     /// Sends our FIN. Not through the ring, which would hand it to a thread.
@@ -98,7 +112,7 @@ impl Sockets {
         };
         let socket = &mut self.slots[slot as usize];
         let generation = socket.generation.wrapping_add(1);
-        *socket = Socket { fd: Some(fd), generation, reading: true, ..Socket::new() };
+        *socket = Socket { in_use: true, fd: Some(fd), generation, reading: true, ..Socket::new() };
         Ok(ConnId { slot, generation })
     }
 
@@ -111,23 +125,25 @@ impl Sockets {
     pub fn get(&mut self, conn: ConnId) -> Option<&mut Socket> {
         self.slots
             .get_mut(conn.slot as usize)
-            .filter(|socket| socket.generation == conn.generation && socket.fd.is_some())
+            .filter(|socket| socket.generation == conn.generation && socket.in_use)
     }
 
-    /// Frees the slot of a connection that has nothing under way.
-    pub fn free(&mut self, conn: ConnId) -> Option<(OwnedFd, Option<Box<Acks>>)> {
+    /// Frees the slot of a connection that has nothing under way. Answers its descriptor if it has one still.
+    pub fn free(&mut self, conn: ConnId) -> Option<OwnedFd> {
         let socket = self.get(conn)?;
-        debug_assert_eq!(socket.under_way, 0);
-        let acks = socket.acks.take();
-        let fd = socket.fd.take()?;
+        debug_assert_eq!((socket.under_way, socket.send), (0, NO_SEND));
+        socket.in_use = false;
+        socket.acks = None;
+        let fd = socket.fd.take();
         self.free.push(conn.slot);
-        Some((fd, acks))
+        fd
     }
 }
 
 impl Socket {
     fn new() -> Socket {
         Socket {
+            in_use: false,
             fd: None,
             generation: 0,
             send: NO_SEND,
