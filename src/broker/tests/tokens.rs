@@ -74,3 +74,50 @@ fn a_cordon_knows_a_deployment_by_its_tokens() {
     let selector = Selector::Deployment("d".to_owned());
     assert_eq!(bench.command(Command::Cordon(selector)), [Done::Closed(0)]);
 }
+
+#[test]
+fn in_mode_log_a_poll_at_fault_is_held_as_it_claims_to_be_and_counted_by_what_is_wrong() {
+    let secret = bench::SECRET.as_bytes();
+    let mut bench = Bench::new(Settings {
+        token_mode: TokenMode::Log,
+        token_secrets: Secrets::new([secret]),
+        ..settings()
+    });
+    bench.input(Input::WallClock { unix_us: 1_000_000_000 });
+    let good = bench::payload("d", "1", 2_000);
+    let ids = [
+        "d".to_owned(),
+        "a.b.c".to_owned(),
+        bench::token(bench::SECRET, r#"{"alg":"none"}"#, &good),
+        bench::token(bench::OTHER_SECRET, bench::HEADER, &good),
+        bench::token(bench::SECRET, bench::HEADER, r#"{"deployment":"d"}"#),
+        bench::token(bench::SECRET, bench::HEADER, &bench::payload("d", "1", 999)),
+        bench::token(bench::SECRET, bench::HEADER, &bench::payload("d", "2", 2_000)),
+    ];
+    for (slot, id) in (0..).zip(&ids) {
+        let poll = String::from_utf8_lossy(POLL).replace("deployment-id: d", &format!("deployment-id: {id}"));
+        bench.accept(slot);
+        assert_eq!(bench.receive(slot, poll.as_bytes()), [], "{id}");
+    }
+    let counters = bench.broker.counters();
+    let counts = [
+        counters.token_bare,
+        counters.token_malformed,
+        counters.token_algorithm,
+        counters.token_signature,
+        counters.token_claims,
+        counters.token_expired,
+        counters.token_version,
+    ];
+    assert_eq!(counts, [1; 7]);
+    assert_eq!(bench.broker.waiting(), ids.len());
+    // All but the one that names nobody wait for the runs of the deployment that they name.
+    let report = bench.broker.report(bench.now, Some(KeyPage::default()));
+    let row = report.keys.iter().find(|row| row.deployment == "d").unwrap();
+    assert_eq!(row.waiting, ids.len() as u64 - 1);
+    // With other secrets from here on, what was good is at fault.
+    bench.command(Command::TokenSecrets(Secrets::new([bench::OTHER_SECRET.as_bytes()])));
+    bench.accept(7);
+    assert_eq!(bench.receive(7, &token_poll(2_000)), []);
+    assert_eq!(bench.broker.counters().token_signature, 2);
+}
