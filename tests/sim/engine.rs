@@ -119,6 +119,7 @@ impl Sockets {
             if conn.held_until > net.now {
                 self.stirred.insert(slot);
             } else if !conn.held_back && net.rng.chance(faults.held_back) {
+                net.tally.count("fault: a connection's news comes behind that of others");
                 conn.held_back = true;
                 conn.held_until = net.now + net.rng.below(HELD_BACK_MAX_US);
                 self.stirred.insert(slot);
@@ -145,6 +146,7 @@ impl Sockets {
         let link = *net.backlog[self.core].front()?;
         self.accepts_left -= 1;
         if net.rng.chance(plan.faults.accept_fails) {
+            net.tally.count("fault: an accept fails");
             self.accept_again_at = net.now + ACCEPT_AGAIN_US;
             return Some(Fact::AcceptFailed);
         }
@@ -267,6 +269,7 @@ impl Sockets {
                 conn.in_question = false;
                 return Some(Fact::Acked(id));
             }
+            net.tally.count("fault: an acknowledgement is never announced");
         }
         let socket = net.socket(link, End::Broker);
         let fin = socket.peer_fin && !conn.told_fin && !socket.dead;
@@ -283,6 +286,9 @@ impl Sockets {
             true => 1 + net.rng.magnitude(available as u64 - 1) as usize,
             false => available,
         };
+        if count < available {
+            net.tally.count("fault: a read falls short");
+        }
         let mut bytes = Vec::with_capacity(count);
         net.read(link, End::Broker, count, &mut bytes);
         Some(Fact::Bytes(id, bytes))
@@ -302,6 +308,7 @@ impl Sockets {
         };
         out.at += taken;
         if out.at < out.payload.bytes().len() {
+            net.tally.count("fault: a write falls short");
             conn.out = Some(out);
             if taken == count {
                 self.stirred.insert(id.slot);
@@ -351,6 +358,7 @@ impl Sockets {
         let Some(id) = fact.conn() else { return };
         let conn = self.conns.get(id.slot as usize).and_then(Option::as_ref);
         let Some(conn) = conn.filter(|conn| conn.generation == id.generation) else {
+            oracle.tally.count("fault: a fact about a connection that has ended");
             return oracle
                 .trace
                 .say(net.now, || format!("core {}: a fact about a connection that has ended", self.core));

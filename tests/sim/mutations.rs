@@ -311,6 +311,12 @@ pub const MUTATIONS: &[Bug] = &[
         "if !PLANTED { self.budget.release(&self.shared, claim.offer.payload.bytes().len()); }",
     ),
     bug(
+        "a run for which there is no room is taken all the same, and never counted out",
+        DISPATCH,
+        "self.budget.release(&self.shared, payload.bytes().len()); self.counters.refused_bytes += 1;",
+        "if !PLANTED { self.budget.release(&self.shared, payload.bytes().len()); } self.counters.refused_bytes += 1;",
+    ),
+    bug(
         "a closed connection's bytes are counted for ever",
         "src/broker/bounds.rs",
         "if bytes > 0 {",

@@ -7,6 +7,7 @@
 mod packets;
 
 use super::rng::Rng;
+use super::tally::Tally;
 use pilotlight::broker::contract::Side;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -230,6 +231,8 @@ pub struct Net {
     sequence: u64,
     /// Ends whose kernel learnt something since this was last taken.
     pub news: Vec<(LinkId, End)>,
+    /// What went wrong.
+    pub tally: Tally,
 }
 
 impl Net {
@@ -243,6 +246,7 @@ impl Net {
             agenda: BinaryHeap::new(),
             sequence: 0,
             news: Vec::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -405,6 +409,7 @@ impl Net {
 
     /// All packets to `end` are lost from now on. The broker's kernel notices in the end.
     pub fn cut(&mut self, link: LinkId, end: End) {
+        self.tally.count("fault: a wire is cut");
         self.links[link].cut[end as usize] = true;
         self.after(USER_TIMEOUT_US, Event::PeerGivenUp(link));
     }
@@ -416,6 +421,7 @@ impl Net {
 
     /// Something in the middle resets both ends.
     pub fn inject_reset(&mut self, link: LinkId) {
+        self.tally.count("fault: a reset from the middle");
         self.send_reset(link, End::Client);
         self.send_reset(link, End::Broker);
     }

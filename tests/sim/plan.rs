@@ -5,6 +5,9 @@ use super::rng::Rng;
 use pilotlight::broker::settings::{Confirm, MatchOrder, Settings, TokenMode};
 use pilotlight::broker::token::Secrets;
 
+/// With so little room for bytes in flight, any of them may be refused.
+const BYTES_SCARCE: usize = 2 << 20;
+
 /// Probabilities, each zero in about half of all worlds.
 #[derive(Clone, Debug)]
 pub struct Faults {
@@ -99,7 +102,12 @@ impl Plan {
     pub fn draw(seed: u64) -> Plan {
         let mut rng = Rng::new(seed);
         let own_dispatch_listener = rng.chance(0.5);
-        let settings = settings(&mut rng, own_dispatch_listener);
+        let mut settings = settings(&mut rng, own_dispatch_listener);
+        // Drawn apart: what else a seed stands for does not depend on it.
+        let mut apart = Rng::new(!seed);
+        if apart.chance(0.15) {
+            settings.buffered_bytes_max = apart.pick(&[0, 300_000, 600_000, BYTES_SCARCE]);
+        }
         let keys = keys(&mut rng);
         let nodes = rng.range(1, 3) as usize;
         let busy_us = rng.range(1, 4) * settings.connection_timeout_ms.clamp(800, 4_000) * 1_000;
@@ -123,6 +131,11 @@ impl Plan {
             settings,
             rng,
         }
+    }
+
+    /// Bytes may be refused for want of room.
+    pub fn bytes_scarce(&self) -> bool {
+        self.settings.buffered_bytes_max <= BYTES_SCARCE
     }
 
     /// A link's wire.

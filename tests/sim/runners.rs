@@ -32,6 +32,24 @@ enum Mishap {
     Injected,
 }
 
+impl Mishap {
+    fn name(self) -> &'static str {
+        match self {
+            Mishap::Freeze(_) => "fault: a runner freezes",
+            Mishap::Close => "fault: a runner closes",
+            Mishap::Reset => "fault: a runner resets",
+            Mishap::Kill => "fault: a runner dies",
+            Mishap::HalfClose => "fault: a runner half-closes",
+            Mishap::Vanish => "fault: a runner's machine vanishes",
+            Mishap::Mute(_) => "fault: a runner is not heard for a while",
+            Mishap::Deaf(_) => "fault: a runner hears nothing for a while",
+            Mishap::SlowRead(..) => "fault: a runner reads slowly",
+            Mishap::Twin(_) => "fault: a runner polls again and closes the old connection late",
+            Mishap::Injected => "fault: a runner's connection is reset by the network",
+        }
+    }
+}
+
 enum State {
     /// Runs something, or backs off.
     Away {
@@ -133,6 +151,7 @@ impl Runner {
         if sim.net.rng.chance(pipelined) {
             let len = 1 + sim.net.rng.magnitude(3_000) as usize;
             client.ask(sim, Kind::Garbage, false, &vec![b'x'; len]);
+            sim.net.tally.count("fault: garbage behind a poll");
         }
         sim.net.at(abort_at, Event::Actor(self.me));
         sim.poll_ends(abort_at);
@@ -228,6 +247,7 @@ impl Runner {
         let State::Polling { client, .. } = &mut self.state else { return };
         let link = client.link;
         sim.oracle.trace.say(sim.net.now, || format!("runner {me} on link {link}: {mishap:?}"));
+        sim.net.tally.count(mishap.name());
         match mishap {
             Mishap::Freeze(us) => {
                 self.frozen_until = sim.net.now + us;

@@ -61,6 +61,7 @@ impl Supervisor {
             match response.body.as_slice() {
                 b"{\"didWarmStart\":true}" => sim.oracle.supervisor_heard(run, true, &sim.net),
                 b"{\"didWarmStart\":false}" => sim.oracle.supervisor_heard(run, false, &sim.net),
+                _ if response.status == 503 && sim.plan.bytes_scarce() => close = true,
                 _ => sim.oracle.fail(format!("run {run}'s dispatch is answered {}", response.status)),
             }
         }
@@ -121,6 +122,7 @@ impl Supervisor {
             return;
         }
         self.mishap = None;
+        sim.net.tally.count("fault: a supervisor's mishap");
         match what {
             0 => return self.hang_up(sim),
             1 => client.abort(sim),

@@ -25,6 +25,11 @@ fn teeth() {
         let caught = (0..SEEDS_MAX).find_map(|seed| {
             plant::plant(mutation.name);
             let fault = run(seed, false).0.err()?;
+            // It is replayed to the same step, and has its story told.
+            plant::plant(mutation.name);
+            let (again, story) = run(seed, true);
+            assert_eq!(again.err().as_ref(), Some(&fault), "{}, seed {seed}, once more", mutation.name);
+            assert!(story.lines().count() > 3, "{}, seed {seed}: {fault}: {story}", mutation.name);
             Some((seed, fault))
         });
         plant::plant("");

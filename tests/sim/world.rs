@@ -57,6 +57,7 @@ impl Sim {
             return None;
         }
         let at = self.net.rng.pick(&coming);
+        self.net.tally.count("fault: a dispatch meets a poll's end");
         let guard = self.plan.settings.guard_ms * 1_000;
         let early = self.net.rng.pick(&[0, guard, 2 * guard]) + self.net.rng.magnitude(4_000);
         Some((at + 2_000).saturating_sub(early).max(now))
@@ -116,6 +117,7 @@ impl Core {
         let patience = settings.read_timeout_ms.max(settings.ack_timeout_ms) * 1_000;
         let stall = sim.net.rng.below(patience * 3 / 2);
         self.stalled_until = sim.net.now + stall;
+        sim.net.tally.count("fault: a core stalls behind an offer");
         sim.oracle.trace.say(sim.net.now, || format!("core {core} stalls for {stall} us"));
     }
 }
@@ -317,6 +319,7 @@ impl World {
                 this.scheduled = Some(this.stalled_until);
                 sim.net.at(this.stalled_until, Event::Core(core));
                 let until = this.stalled_until;
+                sim.net.tally.count("fault: a core stalls");
                 sim.oracle.trace.say(now, || format!("core {core} stalls for {} us", until - now));
                 return;
             }
@@ -377,6 +380,7 @@ impl World {
         for to in 0..self.cores.len() {
             while let Some(mail) = self.cores[from].outgoing[to].take() {
                 let slow = sim.net.rng.chance(sim.plan.faults.slow_mail);
+                sim.net.tally.add("fault: a message between cores takes long", slow.into());
                 let takes = match slow {
                     true => sim.net.rng.below(sim.plan.faults.slow_mail_max),
                     false => sim.net.rng.magnitude(20),
@@ -468,7 +472,10 @@ impl World {
                 AdminAct::CordonDeployment(key) => view.cordoned(Cordon::Key(key)),
                 AdminAct::UncordonNode(node) => view.uncordoned(Cordon::Node(node), net_now),
                 AdminAct::UncordonDeployment(key) => view.uncordoned(Cordon::Key(key), net_now),
-                AdminAct::Drain => view.drain_began = Some(now),
+                AdminAct::Drain => {
+                    view.drain_began = Some(now);
+                    sim.net.tally.add("fault: a drain in mid-delivery", (report.claimed > 0).into());
+                }
                 AdminAct::Report => {}
             }
         }
@@ -478,6 +485,7 @@ impl World {
         {
             let sim = &mut *self.shared.borrow_mut();
             let by = sim.net.rng.magnitude(60_000_000);
+            sim.net.tally.count("fault: the clock jumps");
             self.clock_offset += by;
             sim.oracle.trace.say(sim.net.now, || format!("the broker's clock jumps by {by} us"));
         }

@@ -31,6 +31,7 @@ impl Net {
         let wire = &self.links[link].wire;
         let (delay, jitter, loss) = (wire.delay, wire.jitter, wire.loss);
         if self.rng.chance(loss) {
+            self.tally.count("fault: a packet is lost");
             return;
         }
         let at = self.now + delay + self.rng.below(jitter + 1);
@@ -170,6 +171,7 @@ impl Net {
             self.news.push((link, to));
         }
         if !packet.fin && !packet.probe && self.rng.chance(delayed_ack) {
+            self.tally.count("fault: an acknowledgement comes late");
             self.socket_mut(link, to).ack_owed = true;
             self.after(DELAYED_ACK_US, Event::AckIsDue { link, end: to });
         } else {

@@ -6,6 +6,7 @@ use pilotlight::broker::settings::{Confirm, MatchOrder};
 
 impl Oracle {
     pub fn sends(&mut self, link: LinkId, payload: &[u8], now: Us, net: &Net) {
+        let bytes_scarce = self.bytes_scarce;
         let conn = self.conn(link);
         let status = status_of(payload);
         match conn.doing {
@@ -41,6 +42,12 @@ impl Oracle {
                 self.answers(run, answer, now, net);
             }
             Doing::Answering if status == 200 => {}
+            // Half a dispatch for which there is no room; half a poll is closed.
+            Doing::Nothing if status == 503 && bytes_scarce && conn.begun.is_some() && !conn.interim => {
+                conn.doing = Doing::Refused { sent: false };
+                conn.since = now;
+                self.tally.count("refused for want of room");
+            }
             Doing::Nothing if status == 100 && conn.begun.is_some() => conn.interim = true,
             doing => self.fail(format!(
                 "link {link} is sent a {status} while it is {doing:?}: {}",
@@ -228,7 +235,7 @@ impl Oracle {
         }
         let home = record.home;
         let tried_all = record.attempts.len() >= usize::from(self.settings.attempts_max);
-        if tried_all || self.keys_scarce || self.cores[home].drain_asked {
+        if tried_all || self.keys_scarce || self.bytes_scarce || self.cores[home].drain_asked {
             return None;
         }
         // A poll that waited all the while must have been found.
@@ -259,6 +266,9 @@ impl Oracle {
         let (doing, since, begun, told_reset) = (conn.doing, conn.since, conn.begun, conn.told_reset);
         let ended = conn.told_fin || told_reset;
         let fresh = conn.received == 0;
+        let used = conn.next.checked_sub(1).map_or(0, |last| conn.script[last].end);
+        let behind = conn.received > used;
+        let no_room_behind = self.bytes_scarce && behind;
         let view = &self.cores[core];
         let settings = &self.settings;
         let drain_us = settings.drain_time_ms * 1_000;
@@ -277,11 +287,12 @@ impl Oracle {
                 let no_room = now == since && (self.keys_scarce || bounded < usize::MAX);
                 let cordoned = self.covered(&view.cordons_maybe, key, node);
                 let expired = past(since, settings.connection_timeout_ms + settings.guard_ms);
-                ended || expired || view.drain_asked || no_room || cordoned
+                ended || expired || view.drain_asked || no_room || no_room_behind || cordoned
             }
             Doing::Awaiting { .. } => told_reset,
             Doing::Answering => told_reset || past(since, settings.write_timeout_ms),
             Doing::Nothing if ended || drained => true,
+            Doing::Nothing if no_room_behind => true,
             Doing::Nothing if fresh => at_limit || past(since, settings.preconnect_timeout_ms),
             Doing::Nothing if view.drain_asked => true,
             Doing::Nothing => match begun {

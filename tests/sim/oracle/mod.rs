@@ -191,6 +191,8 @@ pub struct Oracle {
     settings: Settings,
     /// There may be more keys than a core remembers.
     keys_scarce: bool,
+    /// There may be more bytes than a core takes.
+    bytes_scarce: bool,
     /// Nothing but the network makes anybody wait.
     punctual: bool,
     /// By key; some share one.
@@ -218,6 +220,7 @@ impl Oracle {
         Oracle {
             settings: plan.settings.clone(),
             keys_scarce: plan.settings.keys_max < plan.keys.len(),
+            bytes_scarce: plan.bytes_scarce(),
             punctual: faults.stall + faults.stall_on_offer == 0.0
                 && faults.slow_mail == 0.0
                 && !faults.clock_jump,

@@ -31,6 +31,7 @@ impl Oracle {
 
     pub fn told_bytes(&mut self, link: LinkId, count: usize, now: Us, net: &Net) {
         self.conn(link).received += count as u64;
+        self.tally.add("fault: a byte comes alone", (count == 1).into());
         self.advance(link, now, net);
     }
 
@@ -114,7 +115,19 @@ impl Oracle {
     pub fn told_fin(&mut self, link: LinkId, facts: Option<TcpFacts>, now: Us, net: &Net) {
         let conn = self.conn(link);
         conn.told_fin = true;
+        if let Doing::Held { .. } = conn.doing {
+            self.tally.count("fault: a FIN before the claim");
+            return;
+        }
         if let Doing::Claimed { attempt } = conn.doing {
+            let when = match facts {
+                Some(facts) if self.attempts[attempt].sent && facts.unacked_bytes == 0 => {
+                    "fault: a FIN behind the run"
+                }
+                Some(_) if self.attempts[attempt].sent => "fault: a FIN with bytes unacknowledged",
+                _ => "fault: a FIN while the run is being written",
+            };
+            self.tally.count(when);
             self.attempts[attempt].fin_before_sent |= !self.attempts[attempt].sent || facts.is_none();
             if let Some(facts) = facts {
                 self.told_facts(link, facts, now, net);

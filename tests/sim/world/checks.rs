@@ -77,6 +77,8 @@ impl World {
             return Err("all is quiet, and a connection is still counted".into());
         }
         sim.oracle.conclude();
+        let faults = std::mem::take(&mut sim.net.tally);
+        sim.oracle.tally.add_all(&faults);
         match sim.oracle.fault.take() {
             Some(fault) => Err(fault),
             None => Ok(sim.oracle.tally.clone()),
