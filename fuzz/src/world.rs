@@ -75,13 +75,18 @@ pub fn play(data: &[u8]) {
 impl World {
     fn new(bytes: &mut Bytes<'_>) -> World {
         let confirm = [Confirm::Read, Confirm::Ack, Confirm::Write][bytes.below(3)];
+        let ordinary = settings(confirm);
+        let match_order = if bytes.chance() { MatchOrder::Oldest } else { MatchOrder::Newest };
+        let connections = bytes.below(12);
         let settings = Settings {
-            match_order: if bytes.chance() { MatchOrder::Oldest } else { MatchOrder::Newest },
-            connections_max: 3 + bytes.below(12),
+            match_order,
+            connections_max: 3 + connections,
+            // One world in twelve has room for nothing that is incomplete.
+            buffered_bytes_max: if connections == 11 { 0 } else { ordinary.buffered_bytes_max },
             keys_max: 1 + bytes.below(3),
             pipeline_bytes_max: 1 << (4 + bytes.below(12)),
             attempts_max: 1 + bytes.below(3) as u8,
-            ..settings(confirm)
+            ..ordinary
         };
         let shared = OneThread::default();
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
@@ -111,14 +116,15 @@ impl World {
                 *peer = Peer { generation, open: true, tame: true, ..Peer::default() };
                 let conn = ConnId { slot: slot as u32, generation };
                 let side = if bytes.below(8) == 7 { Side::Dispatch } else { Side::Runner };
-                peer.tame = side == Side::Runner;
+                peer.tame = side == Side::Runner && self.settings.buffered_bytes_max > 0;
                 self.input(core, Input::Accepted { conn, side });
             }
             0..=3 if open && !peer.fin => self.request(core, slot, 2 * (choice & 1) + bytes.byte() % 2),
             4 if open && !peer.fin => {
                 peer.tame = false;
                 let len = bytes.below(64);
-                self.input(core, Input::Received { conn, bytes: bytes.take(len) });
+                let piece = if len == 63 { EXPECTS } else { bytes.take(len) };
+                self.input(core, Input::Received { conn, bytes: piece });
             }
             5 | 6 if open && peer.writing.is_some() => {
                 let confirm = peer.writing.take();
@@ -369,6 +375,10 @@ impl World {
         assert_eq!(self.shared.connections(), 0);
     }
 }
+
+/// The head of a dispatch whose client waits for 100, or does not.
+const EXPECTS: &[u8] =
+    b"POST /warm-start HTTP/1.1\r\nHost: b\r\nExpect: 100-continue\r\nContent-Length: 90\r\n\r\n";
 
 /// What a kernel may say. `fin` only if one was sent, or may have been.
 fn facts(bytes: &mut Bytes<'_>, fin: bool) -> TcpFacts {
