@@ -109,7 +109,7 @@ fn slow_heads() {
     let poll = Key::fresh().poll();
     slow.iter_mut().for_each(|client| client.send(&poll[..poll.len() - 200]));
     thread::sleep(MOMENT);
-    assert!(broker.rss() - before < 16 * MIB);
+    assert!(broker.rss().saturating_sub(before) < 16 * MIB);
     // Bytes of a field that does not end.
     let ended = trickle(&mut slow, b"x", Duration::from_millis(50));
     for client in &ended {
@@ -199,7 +199,8 @@ fn greedy_pipeliners() {
 /// A run that its runner does not read: given up in time, and nothing of it stays.
 #[test]
 fn a_runner_that_does_not_read() {
-    let broker = Broker::start("--workers 1 --read-timeout 1s --ack-timeout 300ms");
+    // The others' read timeout is as long as elsewhere: their kernels are quick, their threads may not be.
+    let broker = Broker::start("--workers 1 --ack-timeout 300ms");
     let key = Key::fresh();
     // Far less room than the run needs: it stays in the broker's kernel and in the broker.
     let mut deaf: Vec<Client> = (0..2).map(|_| Client::connect_narrow(broker.runner)).collect();
@@ -210,7 +211,8 @@ fn a_runner_that_does_not_read() {
     let before = broker.rss();
     let began = Instant::now();
     assert!(!broker.dispatch(&message));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // Long before the dispatch's own time is over, which is 15 s.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     others.were_unharmed();
     broker.wait_for("claimed", 0);
     let grown = broker.rss().saturating_sub(before);
@@ -254,10 +256,12 @@ fn ten_thousand_idle_sockets() {
     let grown = broker.rss().saturating_sub(before);
     println!("{count} sockets: {} B each silent, {} B each in use", silent / count, grown / count);
     assert!(grown / count < 2_048, "{} B each", grown / count);
-    let cpu = broker.cpu_time();
-    thread::sleep(Duration::from_millis(300));
-    let spent = broker.cpu_time() - cpu;
-    assert!(spent <= Duration::from_millis(100), "{spent:?} of processor time for nothing");
+    // Once the last of them is answered: whoever spins has no such time, however long it is waited for.
+    broker.wait_until("a time in which idle sockets cost nothing", || {
+        let cpu = broker.cpu_time();
+        thread::sleep(Duration::from_millis(300));
+        broker.cpu_time() - cpu <= Duration::from_millis(100)
+    });
     let others = Others::at(&broker);
     thread::sleep(Duration::from_millis(300));
     others.were_unharmed();
@@ -410,4 +414,37 @@ fn rubbish() {
         }
     }
     others.were_unharmed();
+}
+
+/// The budget for bytes in flight is full, and what comes behind `Expect: 100-continue` does not wait for the
+/// 100: refused behind it, and not across it.
+#[test]
+fn a_full_budget_while_100_is_on_its_way() {
+    let broker = Broker::start("--workers 1 --max-body 256KiB --max-buffered 4MiB");
+    let length = 256 << 10;
+    let head = |fields: &str| format!("POST /warm-start HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+    let incomplete = head(&format!("Content-Length: {length}")) + &" ".repeat(length - 1);
+    let mut crowd: Vec<Client> = (0..16).map(|_| broker.supervisor()).collect();
+    crowd.iter_mut().for_each(|client| drop(client.try_send(&incomplete)));
+    broker.wait_until("the budget is full", || broker.counter("refused_bytes") > 0);
+    let mut refused = 0;
+    for _ in 0..50 {
+        let mut client = broker.supervisor();
+        // The head fills what io_uring receives at one go (4096 bytes), and the body comes with the next.
+        let fields =
+            |pad| format!("Expect: 100-continue\r\nContent-Length: {length}\r\nX: {}", "x".repeat(pad));
+        let head = head(&fields(4096 - head(&fields(0)).len()));
+        let _ = client.try_send(head + &" ".repeat(40 << 10));
+        let mut said = Vec::new();
+        while let Ok(response) = client.read(MOMENT) {
+            said.push(response.status);
+        }
+        // The first few may fit still.
+        assert!([&[100, 503][..], &[503], &[100], &[]].contains(&&said[..]), "{said:?}");
+        refused += usize::from(said.contains(&503));
+        crowd.push(client);
+    }
+    assert!(refused > 20, "{refused} are refused");
+    drop(crowd);
+    assert!(one_run(broker.runner, broker.dispatch) < Duration::from_secs(5));
 }
