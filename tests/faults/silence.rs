@@ -14,6 +14,12 @@ pub const FAULTS: &[Fault] = &[
     Fault { name: "black_hole", scope: Scope::Everything, beside: Beside::Others, test: black_hole },
     Fault { name: "link_down", scope: Scope::Modes, beside: Beside::Others, test: link_down },
     Fault { name: "black_hole_second", scope: Scope::Modes, beside: Beside::Others, test: second_poller },
+    Fault {
+        name: "black_hole_prompt",
+        scope: Scope::ProofsOnOneCore,
+        beside: Beside::Nobody,
+        test: promptly,
+    },
     Fault { name: "three_dead", scope: Scope::ProofsOnOneCore, beside: Beside::Others, test: three_dead },
     Fault { name: "link_heals", scope: Scope::Proofs, beside: Beside::Others, test: link_heals },
     Fault { name: "acks_lost", scope: Scope::ProofsOnOneCore, beside: Beside::Others, test: acks_lost },
@@ -25,6 +31,8 @@ pub const FAULTS: &[Fault] = &[
 const DEPLOYMENT: &str = "deployment_silence";
 /// `--ack-timeout`.
 const ACK_TIMEOUT: Duration = Duration::from_millis(300);
+/// What else the machine does must not spoil all of them.
+const TRIES: usize = 3;
 
 fn no_fault(case: &Case) {
     let broker = case.broker().start();
@@ -112,6 +120,34 @@ fn second_poller(case: &Case) {
     }
     assert!(got.is(&run));
     assert!(answer.took < ACK_TIMEOUT + case.noise(), "{:?}", answer.took);
+}
+
+/// `--ack-timeout` and 20 ms: that is all that a vanished machine costs, with another runner or without.
+fn promptly(case: &Case) {
+    let took = |alone: bool| {
+        let wire = Wire::new();
+        let broker = case.broker().on(&wire.broker, BROKER).start();
+        let live = (!alone).then(|| broker.poll_from(&wire.runner, DEPLOYMENT));
+        let dead = broker.poll_from(&wire.runner, DEPLOYMENT);
+        let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
+        let run = Run::new(DEPLOYMENT);
+        wire.cut_off(&[dead.port()]);
+        let runner = thread::spawn(move || live.map(|live| live.receive(Duration::from_secs(1))));
+        let answer = supervisor.dispatch(&run);
+        let got = runner.join().expect("a runner");
+        assert_eq!(answer.told, if alone { Told::False } else { Told::True });
+        assert!(got.is_none_or(|got| got.is(&run)));
+        answer.took
+    };
+    for (alone, told, got) in [(true, Told::False, "nothing"), (false, Told::True, "the run")] {
+        let fastest = (0..TRIES).map(|_| took(alone)).min().expect("tries");
+        let what = match alone {
+            true => "the only runner's machine vanishes, the fastest of three",
+            false => "… of two runners, the fastest of three",
+        };
+        case.row(what, told, got, time(fastest));
+        assert!(fastest < ACK_TIMEOUT + case.prompt(), "{what}: {fastest:?}");
+    }
 }
 
 /// Three dead ones come first: as many as are tried. The live one is the next dispatch's.
