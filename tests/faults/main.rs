@@ -148,11 +148,6 @@ impl Case {
         self.noise.allowance()
     }
 
-    /// The same where promptness itself is judged, by the fastest of several tries.
-    fn prompt(&self) -> Duration {
-        self.noise.prompt()
-    }
-
     /// Puts an outcome into the table. Every case of a fault records the same rows in the same order.
     fn row(&self, what: &str, told: impl ToString, got: impl ToString, took: impl ToString) {
         let row = self.rows.fetch_add(1, Ordering::Relaxed);

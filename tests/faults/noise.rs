@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 const ALWAYS: Duration = Duration::from_millis(150);
 /// An answer takes some threads in turn, and each of them may have to wait its turn.
 const HOPS: u32 = 4;
-/// What a timeout may take longer than it says, where the machine is at leisure.
-const PROMPT: Duration = Duration::from_millis(20);
 const NAP: Duration = Duration::from_millis(1);
 
 /// Measures from its making on.
@@ -41,16 +39,7 @@ impl Noise {
 
     /// What may be added to a bound.
     pub fn allowance(&self) -> Duration {
-        ALWAYS + self.lateness()
-    }
-
-    /// What may be added to one that is about promptness: the fastest of several tries must keep it.
-    pub fn prompt(&self) -> Duration {
-        PROMPT + self.lateness()
-    }
-
-    fn lateness(&self) -> Duration {
-        HOPS * Duration::from_micros(self.worst_us.load(Ordering::Relaxed))
+        ALWAYS + HOPS * Duration::from_micros(self.worst_us.load(Ordering::Relaxed))
     }
 }
 

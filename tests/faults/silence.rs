@@ -31,8 +31,9 @@ pub const FAULTS: &[Fault] = &[
 const DEPLOYMENT: &str = "deployment_silence";
 /// `--ack-timeout`.
 const ACK_TIMEOUT: Duration = Duration::from_millis(300);
-/// What else the machine does must not spoil all of them.
-const TRIES: usize = 3;
+/// What a silent machine may cost besides. What else this one does must not spoil all tries.
+const PROMPT: Duration = Duration::from_millis(20);
+const TRIES: usize = 5;
 
 fn no_fault(case: &Case) {
     let broker = case.broker().start();
@@ -122,7 +123,8 @@ fn second_poller(case: &Case) {
     assert!(answer.took < ACK_TIMEOUT + case.noise(), "{:?}", answer.took);
 }
 
-/// `--ack-timeout` and 20 ms: that is all that a vanished machine costs, with another runner or without.
+/// `--ack-timeout` and 20 ms: that is all that a vanished machine costs, with another runner or without. (The
+/// others here allow for a busy machine.)
 fn promptly(case: &Case) {
     let took = |alone: bool| {
         let wire = Wire::new();
@@ -140,13 +142,17 @@ fn promptly(case: &Case) {
         answer.took
     };
     for (alone, told, got) in [(true, Told::False, "nothing"), (false, Told::True, "the run")] {
-        let fastest = (0..TRIES).map(|_| took(alone)).min().expect("tries");
+        let mut tries = vec![took(alone)];
+        while tries.len() < TRIES && tries.iter().all(|took| *took >= ACK_TIMEOUT + PROMPT) {
+            tries.push(took(alone));
+        }
+        let fastest = tries.iter().min().copied().expect("tries");
         let what = match alone {
-            true => "the only runner's machine vanishes, the fastest of three",
-            false => "… of two runners, the fastest of three",
+            true => "the only runner's machine vanishes: within 20 ms of --ack-timeout, in one of five tries",
+            false => "… and a second, live runner waits",
         };
         case.row(what, told, got, time(fastest));
-        assert!(fastest < ACK_TIMEOUT + case.prompt(), "{what}: {fastest:?}");
+        assert!(fastest <= ACK_TIMEOUT + PROMPT, "{what}: {tries:?}");
     }
 }
 
