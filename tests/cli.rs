@@ -277,6 +277,16 @@ fn a_flag_beats_its_environment_variable() {
 }
 
 #[test]
+fn the_demo_asks_no_setting_of_a_broker() {
+    let mut command = pilotlight(&["demo", "--every", "20ms"]);
+    command.env("PILOTLIGHT_DEMO_FOR", "1s");
+    // It would refuse the demo's own dispatches.
+    command.env("PILOTLIGHT_DISPATCH_ALLOW", "192.0.2.0/24");
+    let (code, stdout, stderr) = said(command);
+    assert_eq!((code, stdout.contains("its runner has it")), (0, true), "{stdout}{stderr}");
+}
+
+#[test]
 fn port_0_works_and_the_log_names_each_port() {
     let mut command = pilotlight(&ANYWHERE);
     command.args(["--dispatch-listen", "127.0.0.1:0"]);

@@ -6,8 +6,9 @@ mod values;
 pub use serve::ServeFlags;
 pub use values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Millis, token_mode_by_name};
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::error::Error;
 use std::ffi::OsString;
 use std::fs;
@@ -104,13 +105,13 @@ Exit codes:
 #[command(group = ArgGroup::new("selector").args(["node", "deployment"]))]
 pub struct DrainFlags {
     /// Close the held polls of this node's runners (x-trigger-worker-instance-name)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", env = "PILOTLIGHT_DRAIN_NODE")]
     pub node: Option<String>,
     /// Close the held polls of this deployment's runners (its friendly id)
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", env = "PILOTLIGHT_DRAIN_DEPLOYMENT")]
     pub deployment: Option<String>,
     /// Lift that drain
-    #[arg(long, requires = "selector")]
+    #[arg(long, requires = "selector", env = "PILOTLIGHT_DRAIN_LIFT")]
     pub lift: bool,
     /// The running broker's admin side; unix:PATH for a Unix domain socket
     #[arg(long, value_name = "URL", env = "PILOTLIGHT_ADMIN", default_value = "http://127.0.0.1:8042")]
@@ -131,13 +132,13 @@ Examples:
 #[derive(Args, Clone, Debug)]
 pub struct DemoFlags {
     /// Runners that wait
-    #[arg(long, value_name = "COUNT", default_value = "4")]
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_DEMO_RUNNERS", default_value = "4")]
     pub runners: Count,
     /// Between two runs
-    #[arg(long, value_name = "TIME", default_value = "500ms")]
+    #[arg(long, value_name = "TIME", env = "PILOTLIGHT_DEMO_EVERY", default_value = "500ms")]
     pub every: Millis,
     /// End by itself after this
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", env = "PILOTLIGHT_DEMO_FOR")]
     pub time: Option<Millis>,
 }
 
@@ -161,10 +162,15 @@ Exit codes:
 #[derive(Args, Clone, Debug)]
 pub struct CheckFlags {
     /// The runner side, as runners are told it (TRIGGER_WARM_START_URL)
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8040")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PILOTLIGHT_CHECK_RUNNER",
+        default_value = "http://127.0.0.1:8040"
+    )]
     pub runner: String,
     /// The dispatch side, as the supervisor is told it (TRIGGER_WARM_START_DISPATCH_URL); the runner side if not given
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "PILOTLIGHT_CHECK_DISPATCH")]
     pub dispatch: Option<String>,
     /// The admin side
     #[arg(long, value_name = "URL", env = "PILOTLIGHT_ADMIN", default_value = "http://127.0.0.1:8042")]
@@ -190,13 +196,13 @@ pub struct ExplainFlags {
     #[arg(value_name = "DEPLOYMENT")]
     pub deployment: String,
     /// The version that the run is of
-    #[arg(long = "version", value_name = "VERSION")]
+    #[arg(long = "version", value_name = "VERSION", env = "PILOTLIGHT_EXPLAIN_VERSION")]
     pub run_version: Option<String>,
     /// vCPUs of the run's machine
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", env = "PILOTLIGHT_EXPLAIN_CPU")]
     pub cpu: Option<f64>,
     /// GB of the run's machine
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", env = "PILOTLIGHT_EXPLAIN_MEMORY")]
     pub memory: Option<f64>,
     /// The running broker's admin side
     #[arg(long, value_name = "URL", env = "PILOTLIGHT_ADMIN", default_value = "http://127.0.0.1:8042")]
@@ -260,12 +266,15 @@ pub fn write_man_pages(dir: &Path) -> io::Result<()> {
     clap_mangen::generate_to(Cli::command(), dir)
 }
 
-/// The flags of the demo's broker: everything at its default, on these addresses.
+/// The flags of the demo's broker: everything at its default, whatever the environment sets, on these addresses.
 pub fn demo_broker(runner: SocketAddr, dispatch: SocketAddr, admin: SocketAddr) -> ServeFlags {
     let [runner, dispatch, admin] = [runner, dispatch, admin].map(|addr| addr.to_string());
     let args = ["pilotlight", "--listen", &runner, "--dispatch-listen", &dispatch, "--admin-listen", &admin];
     let quiet = ["--log-level", "error", "--drain-time", "200ms"];
-    Cli::parse_from(args.into_iter().chain(quiet)).serve
+    let matches = Cli::command()
+        .mut_args(|arg| arg.env(Resettable::Reset))
+        .get_matches_from(args.into_iter().chain(quiet));
+    ServeFlags::from_arg_matches(&matches).expect("what was just matched")
 }
 
 /// Writes completions for `shell` to standard output.
@@ -322,15 +331,24 @@ mod tests {
         for arg in serve.get_arguments().filter(|arg| arg.get_id() != "help") {
             let long = arg.get_long().expect("long flags only");
             let env = arg.get_env().expect(long).to_str().expect("UTF-8");
-            let expected = match long {
-                "log-level" => "PILOTLIGHT_LOG".to_owned(),
-                _ => format!("PILOTLIGHT_{}", long.replace('-', "_").to_uppercase()),
-            };
-            assert_eq!(env, expected);
+            assert_eq!(env, format!("PILOTLIGHT_{}", long.replace('-', "_").to_uppercase()));
             assert!(arg.get_help_heading().is_some(), "{long} has no heading");
             seen += 1;
         }
         assert!(seen > 25, "saw {seen}");
+    }
+
+    #[test]
+    fn every_other_flag_has_one_too() {
+        let cli = Cli::command();
+        let others = cli.get_subcommands().filter(|command| command.get_name() != "serve");
+        for (command, arg) in
+            others.flat_map(|command| command.get_arguments().map(move |arg| (command, arg)))
+        {
+            let Some(long) = arg.get_long().filter(|long| *long != "help") else { continue };
+            let env = arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            assert!(env.starts_with("PILOTLIGHT_"), "{} --{long}: {env:?}", command.get_name());
+        }
     }
 
     #[test]

@@ -253,6 +253,6 @@ pub struct ServeFlags {
     pub log_format: LogFormat,
 
     /// off, error, warn, info or debug; or per module, such as info,pilotlight::control=debug
-    #[arg(long, value_name = "LEVEL", env = "PILOTLIGHT_LOG", default_value = "info", help_heading = LOGGING)]
+    #[arg(long, value_name = "LEVEL", env = "PILOTLIGHT_LOG_LEVEL", default_value = "info", help_heading = LOGGING)]
     pub log_level: String,
 }

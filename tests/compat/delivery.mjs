@@ -2,13 +2,17 @@
 // Delivered means delivered: dispatches at random moments to real clients whose polls keep running into their
 // own timeout, and what the supervisor was told compared with what the runners' processes received.
 //
-//   node delivery.mjs [--dispatches 2000] [--race 2500] [--runtime node22,bun] [--confirm read,ack]
-//                     [--keys distinct,shared,shared-oldest] [--delay 0,10] [--rate 250] [--nice=-10] [--guard auto]
+//   node tests/compat/delivery.mjs --write       all of it, and into docs/guarantees.md: some ten minutes
+//   node tests/compat/delivery.mjs [--dispatches 2000] [--race 2500] [--runtime node22,bun] [--confirm read,ack]
+//                                  [--keys distinct,shared,shared-oldest] [--delay 0,10] [--rate 250]
+//                                  [--nice=-10] [--guard auto] [--minutes 30]
 //
-// --dispatches counts per cell of the table, --race per line of the second one. Exits 1 unless nothing was
-// lost (told true, never received), delivered behind the supervisor's back (told false, received) or received
-// twice. "late" is how late the runners' event loops were at worst: where that exceeds the guard (a tenth of the
-// clients' timeout), the machine is too busy for `ack`, and for Bun, to be right. The delayed cells need root: they run over a link between two network namespaces made here.
+// --dispatches counts per cell of the table, --race per line of the second one; --minutes is when all of it must be
+// over, or it fails. Exits 1 unless nothing was lost (told true, never received), delivered behind the supervisor's
+// back ("ghost": told false, received) or received twice; then nothing is written either. "late" is how late the
+// runners' event loops were at worst: where that exceeds the guard (a tenth of the clients' timeout), the machine is
+// too busy for `ack`, and for Bun, to be right. The delayed cells need root: they run over a link between two network
+// namespaces made here. Wants the binary (`cargo build --release`) and the packages that run.mjs installs.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -17,12 +21,15 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { RUNTIMES, RunnerProcess, here, now, sleep, start, startBroker, until } from "./harness.mjs";
 import { makeKey, makeMessage } from "./messages.mjs";
+import { Table, provenance, writeBetweenMarks } from "./report.mjs";
 
 const POLL_TIMEOUT_MS = 400;
 // Few runners to a process: their event loop must not be what makes an abort late.
 const PROCESSES = 5;
 const RUNNERS = 100;
 const IN_FLIGHT_MAX = 200;
+/** Fewer show little. */
+const DISPATCHES_MIN = 20_000;
 
 const { values: options } = parseArgs({
   options: {
@@ -35,6 +42,8 @@ const { values: options } = parseArgs({
     nice: { type: "string", default: "0" },
     guard: { type: "string", default: "auto" },
     rate: { type: "string", default: "250" },
+    minutes: { type: "string", default: "30" },
+    write: { type: "boolean", default: false },
     // Used by this script to call itself inside a namespace.
     cell: { type: "string" },
   },
@@ -102,7 +111,12 @@ async function moments({ runtime, confirm, keys: sharing, delay, guard, dispatch
   const broker = await startBroker({
     listen,
     confirm,
-    flags: ["--connection-timeout", `${POLL_TIMEOUT_MS}ms`, "--keepalive", "5m", "--drain-time", "200ms", "--guard", guard, "--match-order", sharing === "shared-oldest" ? "oldest" : "newest"],
+    flags: [
+      "--connection-timeout", `${POLL_TIMEOUT_MS}ms`, "--keepalive", "5m", "--drain-time", "200ms", "--guard", guard,
+      "--match-order", sharing === "shared-oldest" ? "oldest" : "newest",
+      // A namespace of its own, where nobody else is.
+      ...(runnersNetns ? ["--insecure-shared-dispatch"] : []),
+    ],
   });
   const ledger = new Ledger();
   const keys = Array.from({ length: sharing === "distinct" ? RUNNERS : RUNNERS / 20 }, () => makeKey());
@@ -208,6 +222,9 @@ async function delayedLink(delay) {
   return { broker: sides[0], runners: sides[1], end };
 }
 
+const began = Date.now();
+const deadline = began + Number(options.minutes) * 60_000;
+
 async function inCell(cell, netns) {
   const args = [fileURLToPath(import.meta.url), "--cell", JSON.stringify(cell)];
   const [command, all] = netns ? ["ip", ["netns", "exec", netns, RUNTIMES.node22, ...args]] : [RUNTIMES.node22, args];
@@ -215,19 +232,24 @@ async function inCell(cell, netns) {
   setPriority(child.pid, Number(options.nice));
   let output = "";
   child.stdout.setEncoding("utf8").on("data", (text) => (output += text));
-  const killer = setTimeout(() => child.kill("SIGTERM"), 120_000 + (cell.dispatches / Math.min(cell.rate ?? 50, 50)) * 1_000);
+  const usual = 120_000 + (cell.dispatches / Math.min(cell.rate ?? 50, 50)) * 1_000;
+  const killer = setTimeout(() => child.kill("SIGTERM"), Math.max(1, Math.min(usual, deadline - Date.now())));
   const how = await child.ended;
   clearTimeout(killer);
+  if (Date.now() >= deadline) throw new Error(`not over within ${options.minutes} minutes (--minutes): ${JSON.stringify(cell)}`);
   if (how.code !== 0) throw new Error(`the cell ended with ${JSON.stringify(how)}: ${JSON.stringify(cell)}`);
   return JSON.parse(output);
 }
 
-function printer(columns) {
-  const widths = columns.map(([title, width]) => Math.max(title.length, width));
-  const line = (cells) => console.log(`| ${cells.map((cell, i) => String(cell ?? "-").padStart(widths[i])).join(" | ")} |`);
-  line(columns.map(([title]) => title));
-  console.log(`|${widths.map((width) => `${"-".repeat(width + 1)}:`).join("|")}|`);
-  return line;
+/** --write is for the whole of it. */
+function assertWhole(cells, perCell) {
+  const all = (name, wanted) => wanted.every((value) => cells.some((cell) => cell[name] === value));
+  const whole =
+    all("confirm", ["read", "ack"]) && all("runtime", ["node22", "bun"]) && all("delay", [0, 10]) &&
+    all("keys", ["distinct", "shared", "shared-oldest"]) && options.guard === "auto" && Number(options.race) >= 1_000;
+  if (!whole || cells.length * perCell < DISPATCHES_MIN) {
+    throw new Error(`--write is for every mode, runtime, delay and kind of keys, and ${DISPATCHES_MIN} dispatches at least: leave the other options away`);
+  }
 }
 
 async function main() {
@@ -241,11 +263,13 @@ async function main() {
     for (const confirm of list(options.confirm))
       for (const runtime of list(options.runtime)) for (const keys of list(options.keys)) cells.push({ delay, confirm, runtime, keys, ...numbers });
 
+  if (options.write) assertWhole(cells, numbers.dispatches);
+  const page = [];
   let bad = 0;
   let total = 0;
   if (numbers.dispatches > 0) {
     console.log(`Clients with a timeout of ${POLL_TIMEOUT_MS} ms, ${RUNNERS} runners, ${options.rate} dispatches a second:\n`);
-    const line = printer([["delay", 5], ["confirm", 7], ["runtime", 7], ["keys", 13], ["dispatches", 10], ["true", 6], ["lost", 4], ["ghost", 5], ["twice", 5], ["re-polls", 8], ["reset", 6], ["silent", 6], ["unread", 6], ["p50 ms", 7], ["p99 ms", 7], ["late ms", 7], ["failed", 6]]);
+    const table = new Table([["delay", 5], ["confirm", 7], ["runtime", 7], ["keys", 13], ["dispatches", 10], ["true", 6], ["lost", 4], ["ghost", 5], ["twice", 5], ["re-polls", 8], ["reset", 6], ["silent", 6], ["unread", 6], ["p50 ms", 7], ["p99 ms", 7], ["late ms", 7], ["failed", 6]]);
     for (const cell of cells) {
       const link = cell.delay > 0 ? await delayedLink(cell.delay) : undefined;
       let result;
@@ -259,7 +283,7 @@ async function main() {
       }
       total += result.dispatches;
       bad += result.lost + result.ghost + result.twice + result.failures;
-      line([`${cell.delay} ms`, cell.confirm, cell.runtime, cell.keys, result.dispatches, result.true, result.lost, result.ghost, result.twice, result.timeouts, result.reset, result.silent, result.unread, result.p50, result.p99, result.late.toFixed(0), result.failures]);
+      table.row([`${cell.delay} ms`, cell.confirm, cell.runtime, cell.keys, result.dispatches, result.true, result.lost, result.ghost, result.twice, result.timeouts, result.reset, result.silent, result.unread, result.p50, result.p99, result.late.toFixed(0), result.failures]);
       if (result.failure) console.error(`  first failure: ${result.failure}`);
       // Nothing was shown by a cell whose runners hardly ever took a run.
       if (result.true < result.dispatches / 4) {
@@ -267,19 +291,27 @@ async function main() {
         bad += 1;
       }
     }
+    page.push(
+      `${total} dispatches at random moments, ${options.rate} a second, to ${RUNNERS} real clients whose polls end after ${POLL_TIMEOUT_MS} ms: over a key for every client, or over ${RUNNERS / 20} keys, the newest poll or the oldest first; at once, or over a wire of so many milliseconds each way. *lost*: told true, not received. *ghost*: told false, received. *reset*, *silent* and *unread* are why attempts were given up; *late* is by how much the clients' own event loops were late at worst.`,
+      table.markdown(),
+    );
   }
 
   if (Number(options.race) > 0) {
     console.log("\nThe client aborts within 3 ms of the response, no guard (shown, not judged):\n");
-    const line = printer([["confirm", 7], ["runtime", 7], ["polls", 6], ["received", 8], ["true", 6], ["lost", 4], ["ghost", 5], ["twice", 5]]);
+    const table = new Table([["confirm", 7], ["runtime", 7], ["polls", 6], ["received", 8], ["true", 6], ["lost", 4], ["ghost", 5], ["twice", 5]]);
     for (const confirm of new Set([...list(options.confirm), "write"])) {
       for (const runtime of list(options.runtime)) {
         const result = await inCell({ race: true, confirm, runtime, dispatches: Number(options.race), listen: "127.0.0.1:0" });
-        line([confirm, runtime, result.dispatches, result.received, result.true, result.lost, result.ghost, result.twice]);
+        table.row([confirm, runtime, result.dispatches, result.received, result.true, result.lost, result.ghost, result.twice]);
       }
     }
+    page.push("And the hardest race, which the guard is there to keep out: every client gives up within 3 ms of the response, no guard.", table.markdown());
   }
 
+  if (options.write && bad === 0) {
+    writeBetweenMarks("guarantees.md", "delivery.mjs", [provenance(began, list(options.runtime)), ...page].join("\n\n"));
+  }
   console.log(`\n${total} dispatches: ${bad === 0 ? "none lost, none delivered behind the supervisor's back, none twice" : `${bad} WRONG`}`);
   process.exit(bad === 0 ? 0 : 1);
 }

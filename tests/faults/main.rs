@@ -13,6 +13,8 @@
 //! PILOTLIGHT_WRITE_GUARANTEES=1 ...             and write the table to docs/guarantees.md
 //! ```
 //!
+//! All of them together fail where that page has rows that they do not, or lacks one.
+//!
 //! The one rule that every test holds: **`true` only if the runner's process has read the run
 //! (`read`), or its kernel has acknowledged it (`ack`).**
 
@@ -41,7 +43,7 @@ use broker::{Broker, Builder};
 use http::Supervisor;
 use libtest_mimic::{Arguments, Trial};
 use noise::Noise;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -221,20 +223,44 @@ fn main() -> ExitCode {
     if !arguments.list {
         println!("{}", table::plain());
     }
-    if std::env::var_os("PILOTLIGHT_WRITE_GUARANTEES").is_some() && !conclusion.has_failed() {
-        write_guarantees();
+    if conclusion.has_failed() || arguments.list || conclusion.num_filtered_out > 0 {
+        return conclusion.exit_code();
+    }
+    let page = Page::read();
+    if std::env::var_os("PILOTLIGHT_WRITE_GUARANTEES").is_some() {
+        page.write(&table::markdown());
+    } else if table::first_column(&page.table) != table::first_column(&table::markdown()) {
+        println!("docs/guarantees.md tells of other faults: PILOTLIGHT_WRITE_GUARANTEES=1 writes these");
+        return ExitCode::FAILURE;
     }
     conclusion.exit_code()
 }
 
-/// Replaces the table in docs/guarantees.md.
-fn write_guarantees() {
+/// docs/guarantees.md, around the table.
+struct Page {
+    before: String,
+    table: String,
+    after: String,
+}
+
+impl Page {
     const BEGIN: &str = "<!-- Written by tests/faults: do not edit from here -->\n";
     const END: &str = "<!-- to here -->\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guarantees.md");
-    let text = std::fs::read_to_string(&path).expect("docs/guarantees.md");
-    let (before, rest) = text.split_once(BEGIN).expect("the mark before the table");
-    let (_, after) = rest.split_once(END).expect("the mark behind the table");
-    let table = table::markdown();
-    std::fs::write(&path, format!("{before}{BEGIN}\n{table}\n{END}{after}")).expect("docs/guarantees.md");
+
+    fn path() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guarantees.md")
+    }
+
+    fn read() -> Page {
+        let text = std::fs::read_to_string(Page::path()).expect("docs/guarantees.md");
+        let (before, rest) = text.split_once(Page::BEGIN).expect("the mark before the table");
+        let (table, after) = rest.split_once(Page::END).expect("the mark behind the table");
+        Page { before: before.to_owned(), table: table.to_owned(), after: after.to_owned() }
+    }
+
+    fn write(&self, table: &str) {
+        let Page { before, after, .. } = self;
+        let text = format!("{before}{}\n{table}\n{}{after}", Page::BEGIN, Page::END);
+        std::fs::write(Page::path(), text).expect("docs/guarantees.md");
+    }
 }

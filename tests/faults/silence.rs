@@ -14,6 +14,12 @@ pub const FAULTS: &[Fault] = &[
     Fault { name: "black_hole", scope: Scope::Everything, beside: Beside::Others, test: black_hole },
     Fault { name: "link_down", scope: Scope::Modes, beside: Beside::Others, test: link_down },
     Fault { name: "black_hole_second", scope: Scope::Modes, beside: Beside::Others, test: second_poller },
+    Fault {
+        name: "black_hole_prompt",
+        scope: Scope::ProofsOnOneCore,
+        beside: Beside::Nobody,
+        test: promptly,
+    },
     Fault { name: "three_dead", scope: Scope::ProofsOnOneCore, beside: Beside::Others, test: three_dead },
     Fault { name: "link_heals", scope: Scope::Proofs, beside: Beside::Others, test: link_heals },
     Fault { name: "acks_lost", scope: Scope::ProofsOnOneCore, beside: Beside::Others, test: acks_lost },
@@ -25,6 +31,9 @@ pub const FAULTS: &[Fault] = &[
 const DEPLOYMENT: &str = "deployment_silence";
 /// `--ack-timeout`.
 const ACK_TIMEOUT: Duration = Duration::from_millis(300);
+/// What a silent machine may cost besides. What else this one does must not spoil all tries.
+const PROMPT: Duration = Duration::from_millis(20);
+const TRIES: usize = 5;
 
 fn no_fault(case: &Case) {
     let broker = case.broker().start();
@@ -112,6 +121,39 @@ fn second_poller(case: &Case) {
     }
     assert!(got.is(&run));
     assert!(answer.took < ACK_TIMEOUT + case.noise(), "{:?}", answer.took);
+}
+
+/// `--ack-timeout` and 20 ms: that is all that a vanished machine costs, with another runner or without. (The
+/// others here allow for a busy machine.)
+fn promptly(case: &Case) {
+    let took = |alone: bool| {
+        let wire = Wire::new();
+        let broker = case.broker().on(&wire.broker, BROKER).start();
+        let live = (!alone).then(|| broker.poll_from(&wire.runner, DEPLOYMENT));
+        let dead = broker.poll_from(&wire.runner, DEPLOYMENT);
+        let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
+        let run = Run::new(DEPLOYMENT);
+        wire.cut_off(&[dead.port()]);
+        let runner = thread::spawn(move || live.map(|live| live.receive(Duration::from_secs(1))));
+        let answer = supervisor.dispatch(&run);
+        let got = runner.join().expect("a runner");
+        assert_eq!(answer.told, if alone { Told::False } else { Told::True });
+        assert!(got.is_none_or(|got| got.is(&run)));
+        answer.took
+    };
+    for (alone, told, got) in [(true, Told::False, "nothing"), (false, Told::True, "the run")] {
+        let mut tries = vec![took(alone)];
+        while tries.len() < TRIES && tries.iter().all(|took| *took >= ACK_TIMEOUT + PROMPT) {
+            tries.push(took(alone));
+        }
+        let fastest = tries.iter().min().copied().expect("tries");
+        let what = match alone {
+            true => "the only runner's machine vanishes: within 20 ms of --ack-timeout, in one of five tries",
+            false => "… and a second, live runner waits",
+        };
+        case.row(what, told, got, time(fastest));
+        assert!(fastest <= ACK_TIMEOUT + PROMPT, "{what}: {tries:?}");
+    }
 }
 
 /// Three dead ones come first: as many as are tried. The live one is the next dispatch's.

@@ -60,6 +60,12 @@ pub fn plain() -> String {
     out
 }
 
+/// What stands in the first column of a Markdown table.
+pub fn first_column(markdown: &str) -> Vec<&str> {
+    let rows = markdown.lines().filter_map(|line| line.strip_prefix("| "));
+    rows.filter_map(|row| row.split(" |").next()).filter(|cell| !cell.starts_with("---")).collect()
+}
+
 /// The table for people who read documents: a fault a line, a mode a column.
 pub fn markdown() -> String {
     let mut lines: BTreeMap<(usize, usize), (String, BTreeMap<Mode, String>)> = BTreeMap::new();

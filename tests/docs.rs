@@ -1,0 +1,135 @@
+//! The documents against the tree and the binary: a link leads somewhere, and the README's table has every flag.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Markdown file that is tracked.
+fn documents() -> Vec<PathBuf> {
+    let listed = Command::new("git").arg("-C").arg(root()).args(["ls-files", "*.md"]).output().expect("git");
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let listed = String::from_utf8(listed.stdout).expect("UTF-8");
+    listed.lines().map(|name| root().join(name)).filter(|path| path.exists()).collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A document without its code, in which brackets are no links.
+fn prose(text: &str) -> String {
+    let mut fenced = false;
+    let lines = text.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    });
+    lines.map(|line| line.split('`').step_by(2).collect::<String>() + "\n").collect()
+}
+
+/// As GitHub makes them: of headings, a second one of the same words gets a number.
+fn anchors(text: &str) -> Vec<String> {
+    let mut anchors: Vec<String> = Vec::new();
+    let mut fenced = false;
+    for line in text.lines() {
+        fenced ^= line.starts_with("```");
+        let title = line.trim_start_matches('#');
+        if fenced || title.len() == line.len() || !title.starts_with(' ') {
+            continue;
+        }
+        let kept = title.trim().to_lowercase();
+        let kept: String =
+            kept.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c)).collect();
+        let anchor = kept.replace(' ', "-");
+        let numbered = |n: usize| if n == 0 { anchor.clone() } else { format!("{anchor}-{n}") };
+        let free = (0..).map(numbered).find(|anchor| !anchors.contains(anchor)).expect("a free one");
+        anchors.push(free);
+    }
+    anchors
+}
+
+#[test]
+fn every_link_inside_the_repository_leads_somewhere() {
+    let documents = documents();
+    assert!(documents.len() > 15, "{documents:?}");
+    let (mut seen, mut dead) = (0, Vec::new());
+    for document in &documents {
+        let text = prose(&read(document));
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            seen += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => document.clone(),
+                path => document.parent().expect("a folder").join(path),
+            };
+            let found =
+                target.exists() && (anchor.is_empty() || anchors(&read(&target)).iter().any(|a| a == anchor));
+            if !found {
+                dead.push(format!("{}: {link}", document.strip_prefix(root()).expect("inside").display()));
+            }
+        }
+    }
+    assert!(seen > 50, "{seen} links");
+    assert!(dead.is_empty(), "dead links:\n{}", dead.join("\n"));
+}
+
+/// A flag of `pilotlight serve` and its default, from the help page.
+fn flags() -> Vec<(String, Option<String>)> {
+    let mut help = Command::new(env!("CARGO_BIN_EXE_pilotlight"));
+    help.args(["serve", "--help"]);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PILOTLIGHT_"))
+    {
+        help.env_remove(name);
+    }
+    let help = String::from_utf8(help.output().expect("started").stdout).expect("UTF-8");
+    let mut flags: Vec<(String, Option<String>)> = Vec::new();
+    for line in help.lines() {
+        let default = line.trim().strip_prefix("[default: ").and_then(|rest| rest.strip_suffix(']'));
+        // A flag's explanation is indented further than the flag.
+        if let Some(flag) = line.strip_prefix("      --").and_then(|rest| rest.split(' ').next()) {
+            flags.push((format!("--{flag}"), None));
+        } else if let Some(default) = default {
+            flags.last_mut().expect("a flag before its default").1 = Some(default.to_owned());
+        }
+    }
+    flags
+}
+
+#[test]
+fn the_readme_has_every_flag_and_its_default() {
+    let readme = read(&root().join("README.md"));
+    let table =
+        readme.split("\n## Settings\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("Settings");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `--")).collect();
+    let named = |row: &str| -> Vec<String> {
+        let cell = row.split(" | ").next().expect("a first cell");
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let flags = flags();
+    assert!(flags.len() > 25, "the help page has changed its form: {flags:?}");
+    let fits = |name: &str, flag: &str| match name.strip_suffix('*') {
+        Some(start) => flag.starts_with(start),
+        None => name == flag,
+    };
+    for (flag, default) in &flags {
+        let row = rows.iter().find(|row| named(row).iter().any(|name| fits(name, flag)));
+        let row = row.unwrap_or_else(|| panic!("{flag} is not in the README's table"));
+        // What `auto` comes to is said in words.
+        let Some(default) = default.as_deref().filter(|default| *default != "auto" && !default.contains(' '))
+        else {
+            continue;
+        };
+        let words = |c: char| !c.is_ascii_alphanumeric() && ![':', '.', '-'].contains(&c);
+        assert!(row.split(words).any(|word| word == default), "{flag} is {default} by default: {row}");
+    }
+    for name in rows.iter().flat_map(|row| named(row)) {
+        assert!(flags.iter().any(|(flag, _)| fits(&name, flag)), "{name} is no flag");
+    }
+}
