@@ -1,7 +1,7 @@
 //! What a core says about itself: why a dispatch missed, how long things took, what it tells of.
 
 use super::super::event::{DispatchEnd, Event, MissReason};
-use super::super::report::KeyReport;
+use super::super::report::{Allowance, KeyReport};
 use super::*;
 
 fn poll_for(deployment: &str, version: &str, cpu: &str) -> Vec<u8> {
@@ -141,7 +141,7 @@ fn times_are_measured_from_turn_to_turn() {
 fn dispatches_are_told_of_as_many_as_are_wanted_with_their_trace() {
     let mut bench = Bench::new(Settings { events: false, ..settings() });
     assert_eq!((bench.dispatch(0).len(), bench.events.len()), (1, 0));
-    bench.command(Command::Report { keys: None, dispatch_events: Some(2) });
+    bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 2, traced: 0 }) });
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let traced = String::from_utf8(dispatch("1")).unwrap();
     let traced = traced.replace("Host: b", &format!("Host: b\r\nTraceparent: {trace}"));
@@ -160,7 +160,7 @@ fn dispatches_are_told_of_as_many_as_are_wanted_with_their_trace() {
         assert_eq!(event.key.unwrap().as_ref().as_ref().deployment, "d");
     }
     // Polls are not told of: only the log wants them.
-    bench.command(Command::Report { keys: None, dispatch_events: Some(9) });
+    bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 9, traced: 0 }) });
     bench.poll(4);
     assert_eq!(bench.events.len(), 0);
 }
