@@ -134,7 +134,10 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
         log_listening(Side::Dispatch, local);
     }
     info!(workers = fleet.workers(), engine = %fleet.engine_name(), "serving");
-    admin.serving(Reporter::new(Arc::new(fleet)));
+    let reporter = Reporter::new(Arc::new(fleet));
+    // Whoever finds it ready finds it watched.
+    reporter.beat(admin.watch.dispatch_events()).await;
+    admin.serving(reporter);
     tell_manager(notify::ready());
     tokio::spawn(tokens::reload_on(hangup, token_config.source, admin.clone()));
     let exporter = exporter.map(|exporter| tokio::spawn(exporter.run()));

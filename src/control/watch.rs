@@ -84,7 +84,8 @@ impl Watch {
         Watcher(self.watchers.clone())
     }
 
-    fn dispatch_events(&self) -> Allowance {
+    /// What the workers may tell of in the next second.
+    pub fn dispatch_events(&self) -> Allowance {
         let any = match self.watchers.load(Ordering::Relaxed) {
             0 => self.sampled_dispatches,
             _ => self.sampled_dispatches.max(WATCHED_DISPATCHES),

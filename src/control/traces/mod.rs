@@ -28,24 +28,26 @@ use opentelemetry_sdk::trace::SpanData;
 use spans::{Clock, Maker};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// What is told after an attempt's dispatch must be long over.
+/// After a dispatch's timeout: what is told of one of its attempts by then has no dispatch any more.
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
 /// An attempt that a core told of.
 #[derive(Debug)]
 struct Attempt {
     core: usize,
-    ended: Instant,
+    /// In the cores' time, in microseconds.
+    ended: u64,
     event: Box<AttemptEvent>,
 }
 
 /// A dispatch that a core told of.
 #[derive(Debug)]
 struct Answered {
-    ended: Instant,
+    /// In the cores' time, in microseconds.
+    ended: u64,
     event: Box<DispatchEvent>,
 }
 
@@ -57,10 +59,11 @@ pub struct Traces {
     answered: Vec<Answered>,
     due: Vec<Answered>,
     /// Attempts whose dispatch was never told of, because its supervisor hung up, are forgotten after this.
-    attempt_age_max: Duration,
+    attempt_age_max_us: u64,
     /// Dispatches with attempts that are remembered.
     attempts_max: usize,
     maker: Maker,
+    clock: Clock,
     queue: mpsc::Sender<SpanData>,
     figures: Arc<Figures>,
 }
@@ -81,9 +84,10 @@ pub fn start(
         attempts: HashMap::new(),
         answered: Vec::new(),
         due: Vec::new(),
-        attempt_age_max: Duration::from_millis(dispatch_timeout_ms) + STRAGGLERS,
+        attempt_age_max_us: (Duration::from_millis(dispatch_timeout_ms) + STRAGGLERS).as_micros() as u64,
         attempts_max: config.queued_max,
         maker: Maker::new(),
+        clock: Clock::default(),
         queue,
         figures: figures.clone(),
     };
@@ -93,8 +97,9 @@ pub fn start(
 impl Traces {
     /// Takes what a core told of `age` ago, if it belongs to a trace.
     pub fn take(&mut self, observed: Observed, age: Duration) {
-        let Observed { core, event, .. } = observed;
-        let ended = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        let Observed { core, event, at } = observed;
+        let ended = at.0;
+        self.clock = Clock::at(ended + age.as_micros() as u64);
         match event {
             Event::Attempt(event) if event.traced => {
                 if self.attempts.len() < self.attempts_max || self.attempts.contains_key(&event.dispatch) {
@@ -111,14 +116,13 @@ impl Traces {
 
     /// Makes spans of those dispatches that were answered before the last look.
     pub fn looked(&mut self) {
-        let clock = Clock::now();
         for answered in std::mem::replace(&mut self.due, std::mem::take(&mut self.answered)) {
             let attempts = self.attempts.remove(&answered.event.id).unwrap_or_default();
-            let spans = self.maker.spans(&answered, &attempts, &clock);
+            let spans = self.maker.spans(&answered, &attempts, &self.clock);
             self.queue(spans);
         }
-        let age_max = self.attempt_age_max;
-        self.attempts.retain(|_, attempts| attempts.iter().any(|attempt| attempt.ended.elapsed() < age_max));
+        let oldest = self.clock.now_us.saturating_sub(self.attempt_age_max_us);
+        self.attempts.retain(|_, attempts| attempts.iter().any(|attempt| attempt.ended >= oldest));
     }
 
     /// Makes spans of all that is left: nothing more will be told.

@@ -5,22 +5,29 @@ use crate::broker::event::{AttemptEnd, DispatchEnd};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-/// What the time of day was, to turn moments into times of day.
+/// What the time of day is at a moment of the cores' time.
 pub struct Clock {
-    at: Instant,
+    /// That moment, in microseconds.
+    pub now_us: u64,
     wall: SystemTime,
 }
 
 impl Clock {
-    /// The clock as it stands.
-    pub fn now() -> Clock {
-        Clock { at: Instant::now(), wall: SystemTime::now() }
+    /// In the cores' time it is `now_us`.
+    pub fn at(now_us: u64) -> Clock {
+        Clock { now_us, wall: SystemTime::now() }
     }
 
-    fn wall(&self, at: Instant) -> SystemTime {
-        self.wall - self.at.saturating_duration_since(at)
+    fn wall(&self, at_us: u64) -> SystemTime {
+        self.wall - Duration::from_micros(self.now_us.saturating_sub(at_us))
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock::at(0)
     }
 }
 
@@ -49,12 +56,11 @@ impl Maker {
     pub fn spans(&self, answered: &Answered, attempts: &[Attempt], clock: &Clock) -> Vec<SpanData> {
         let event = &answered.event;
         let Some(place) = event.origin.traceparent.as_deref().and_then(place) else { return Vec::new() };
-        let us = Duration::from_micros;
         // Moments of several cores, each of the turn that it was in: an effect may seem to come before its cause.
-        let begun = before(answered.ended, us(event.took_us));
-        let claim = |attempt: &Attempt| before(attempt.ended, us(attempt.event.took_us)).max(begun);
+        let begun = answered.ended.saturating_sub(event.took_us);
+        let claim = |attempt: &Attempt| attempt.ended.saturating_sub(attempt.event.took_us).max(begun);
         let confirmed = attempts.iter().filter(|attempt| attempt.event.end == AttemptEnd::Confirmed);
-        let ended = confirmed.map(|attempt| attempt.ended).fold(answered.ended, Instant::max);
+        let ended = confirmed.map(|attempt| attempt.ended).fold(answered.ended, u64::max);
         let matched = attempts.iter().map(claim).min();
 
         let mut dispatch = self.span("dispatch", &place, clock, begun, ended);
@@ -81,7 +87,10 @@ impl Maker {
                 KeyValue::new("pilotlight.end", told.end.name()),
                 KeyValue::new("pilotlight.node", told.instance.to_string()),
                 KeyValue::new("pilotlight.core", attempt.core as i64),
-                KeyValue::new("pilotlight.poll_wait_seconds", us(told.waited_us).as_secs_f64()),
+                KeyValue::new(
+                    "pilotlight.poll_wait_seconds",
+                    Duration::from_micros(told.waited_us).as_secs_f64(),
+                ),
             ];
             if let Some(fault) = fault(told.end) {
                 delivery.status = Status::error(fault);
@@ -96,8 +105,8 @@ impl Maker {
         name: &'static str,
         place: &Place,
         clock: &Clock,
-        from: Instant,
-        until: Instant,
+        from_us: u64,
+        until_us: u64,
     ) -> SpanData {
         let id = self.ids.new_span_id();
         SpanData {
@@ -106,8 +115,8 @@ impl Maker {
             parent_span_is_remote: place.parent_is_remote,
             span_kind: SpanKind::Internal,
             name: name.into(),
-            start_time: clock.wall(from),
-            end_time: clock.wall(until),
+            start_time: clock.wall(from_us),
+            end_time: clock.wall(until_us),
             attributes: Vec::new(),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
@@ -116,10 +125,6 @@ impl Maker {
             instrumentation_scope: self.scope.clone(),
         }
     }
-}
-
-fn before(at: Instant, age: Duration) -> Instant {
-    at.checked_sub(age).unwrap_or(at)
 }
 
 /// Below the supervisor's span. The core has seen to it that `traceparent` is one.
