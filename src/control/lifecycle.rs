@@ -168,7 +168,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     drop(stop_watching);
     let _ = watching.await;
     if let Some(exporter) = exporter {
-        Exporter::finish(exporter, otlp_timeout).await;
+        Exporter::finish(exporter, otlp_timeout, &admin.traces).await;
     }
     Ok(())
 }

@@ -290,13 +290,15 @@ fn the_last_spans_are_sent_within_a_bound() {
     for _ in 0..20 {
         miss(&broker, &traceparent("01"));
     }
-    ends_within(broker, Duration::from_secs(10));
+    let log = ends_within(broker, Duration::from_secs(10));
+    assert!(log.contains("the last spans were dropped") && log.contains("spans=40"), "{log}");
 }
 
 #[track_caller]
-fn ends_within(mut broker: Broker, limit: Duration) {
+fn ends_within(mut broker: Broker, limit: Duration) -> String {
     let begun = Instant::now();
     broker.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(broker.ended().success());
     assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+    broker.log()
 }

@@ -63,7 +63,7 @@ pub fn spans(encoder: &mut DescriptorEncoder, figures: &traces::Figures) -> fmt:
     let queued = ConstGauge::new(figures.queued_now());
     queued.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
     let name = "pilotlight_spans_dropped";
-    let help = "Spans that were dropped, by reason: queue_full (--max-queued-spans), export_failed (the collector was not there, too slow or refused), rejected (it took the request and threw them away), shutdown (the process ended before they were out).";
+    let help = "Spans that were dropped, by reason: queue_full (--max-queued-spans), export_failed (the collector was not there, too slow or refused), rejected (it took the request and threw them away).";
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (reason, dropped) in figures.dropped_totals() {
         ConstCounter::new(dropped).encode(metric.encode_family(&[("reason", reason)])?)?;

@@ -66,7 +66,7 @@ impl Exporter {
             self.figures.queued(self.spans.len());
             let count = batch.len();
             let batch = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_SPANS));
-            // Counted as lost unless it ends: this future may be dropped while the process ends.
+            // Unsent unless it ends: this future is dropped when the process has no more time.
             let mut under_way = UnderWay { count, figures: &self.figures };
             let exported = self.to.export(batch).await;
             under_way.count = 0;
@@ -91,20 +91,20 @@ impl Exporter {
     }
 
     /// Waits for `run`, the task that runs one, and gives it up after `within`: the process ends.
-    pub async fn finish(mut run: JoinHandle<()>, within: Duration) {
+    pub async fn finish(mut run: JoinHandle<()>, within: Duration, figures: &Figures) {
         if timeout(within, &mut run).await.is_err() {
             run.abort();
             // Once it has ended what it had left is counted.
             let _ = run.await;
-            warn!("the collector was too slow: the last spans were dropped (--otlp-timeout)");
+            let spans = figures.unsent_total();
+            warn!(spans, "the collector was too slow: the last spans were dropped (--otlp-timeout)");
         }
     }
 }
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        self.figures.shut_down(self.spans.len());
-        self.figures.queued(0);
+        self.figures.unsent(self.spans.len());
     }
 }
 
@@ -115,7 +115,7 @@ struct UnderWay<'f> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.figures.shut_down(self.count);
+        self.figures.unsent(self.count);
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Figures {
     exported: AtomicU64,
     queued: AtomicU64,
+    unsent: AtomicU64,
     dropped: [AtomicU64; REASONS.len()],
 }
 
 /// Why spans were dropped, as the metric's label names it.
-pub const REASONS: [&str; 4] = ["queue_full", "export_failed", "rejected", "shutdown"];
+pub const REASONS: [&str; 3] = ["queue_full", "export_failed", "rejected"];
 
 impl Figures {
     /// The collector took `spans`, `rejected` of them to throw them away.
@@ -32,8 +33,13 @@ impl Figures {
     }
 
     /// The process ended before they were exported.
-    pub fn shut_down(&self, spans: usize) {
-        self.drop(3, spans as u64);
+    pub fn unsent(&self, spans: usize) {
+        self.unsent.fetch_add(spans as u64, Ordering::Relaxed);
+    }
+
+    /// Spans that the process had no time for. Nobody scrapes a process that has ended: it is for the log.
+    pub fn unsent_total(&self) -> u64 {
+        self.unsent.load(Ordering::Relaxed)
     }
 
     /// So many are in the queue now.
