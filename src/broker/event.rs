@@ -246,7 +246,7 @@ fn traceparent(value: &[u8]) -> Option<&str> {
 /// Whether the flags of a well-formed `traceparent` say that its trace is recorded (W3C Trace Context,
 /// 3.2.2.5: the lowest bit).
 pub fn is_sampled(traceparent: &str) -> bool {
-    matches!(traceparent.bytes().nth(54), Some(b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f'))
+    matches!(traceparent.as_bytes().get(54), Some(b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f'))
 }
 
 #[cfg(test)]
