@@ -79,7 +79,9 @@ function showTiles(live) {
   const last = (state.history?.samples ?? []).slice(-30);
   const sum = (name) => last.reduce((total, sample) => total + sample[name], 0);
   const recently = sum("hits") + sum("misses") + sum("unconfirmed");
-  const recent = recently === 0 ? "no run" : share(sum("hits"), recently);
+  // What came in the last ten seconds is in no sample yet.
+  const young = recently === 0 && live.uptime_seconds < 300;
+  const recent = young ? share(live.hits, dispatched) : share(sum("hits"), recently);
   const full = live.connections > live.connections_limit * 0.9;
   const tiles = [
     ["Warm, last 5 min", recent, "first"],
@@ -201,7 +203,7 @@ function showHistory(history) {
   const minute = samples.slice(-6);
   const hits = minute.reduce((total, one) => total + one.hits, 0);
   const dispatched = minute.reduce((total, one) => total + all(one), 0);
-  at("rate-now").textContent = dispatched === 0 ? "none in the last minute" : `${share(hits, dispatched)} of ${count(dispatched)} in the last minute`;
+  at("rate-now").textContent = dispatched === 0 ? "" : `${share(hits, dispatched)} of ${count(dispatched)} in the last minute`;
   const slowest = Math.max(...samples.map((one) => one.delivery_p99_us ?? 0));
   // Logarithmic, from 10 µs up: proofs take from tens of microseconds to a second.
   const y = (us) => height - 3 - (Math.log(Math.max(us, 10) / 10) / Math.log(Math.max(slowest, 100) / 10)) * (height - 10);
@@ -212,7 +214,7 @@ function showHistory(history) {
   };
   at("latency").replaceChildren(line("delivery_p50_us", "p50"), line("delivery_p99_us", "p99"));
   const latest = samples.findLast((one) => one.delivery_p50_us !== null);
-  at("latency-now").textContent = latest ? `half within ${time(latest.delivery_p50_us)}, 99 % within ${time(latest.delivery_p99_us)}` : "no delivery yet";
+  at("latency-now").textContent = latest ? `half within ${time(latest.delivery_p50_us)}, 99 % within ${time(latest.delivery_p99_us)}` : "";
   at("latency-none").hidden = slowest > 0;
   at("latency-top").textContent = slowest > 0 ? `top: ${time(slowest)}, logarithmic` : "";
 }
