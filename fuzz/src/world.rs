@@ -3,7 +3,7 @@
 use crate::broker::Broker;
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, MeshMessage, Output, Payload, SendConfirm, TcpFacts};
-use crate::broker::report::{Command, KeyPage, Selector};
+use crate::broker::report::{Allowance, Command, KeyPage, Selector};
 use crate::broker::settings::{Confirm, MatchOrder, Settings};
 use crate::broker::time::Time;
 use crate::bytes::Bytes;
@@ -226,7 +226,7 @@ impl World {
             16..=40 => Command::Uncordon(selector),
             41..=60 => Command::Report {
                 keys: (which & 1 == 0).then(KeyPage::default),
-                dispatch_events: Some(u32::from(which)),
+                dispatch_events: Some(Allowance { any: u32::from(which), traced: u32::from(which >> 4) }),
             },
             _ => {
                 self.draining = true;

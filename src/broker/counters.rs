@@ -219,7 +219,11 @@ counters! {
         /// Offers that another core had no poll for after all.
         offers_returned;
     }
-    "events_dropped" Count "Events for the log or for the list of recent dispatches that were dropped because the control thread was behind." {
+    "dispatches_untraced" Count "Dispatches that were not looked at for a trace, or whose trace was left out, because --traced-dispatches were told of in that second already (--otlp-endpoint)." {
+        /// Dispatches that may have a trace and were not told of for want of allowance.
+        dispatches_untraced;
+    }
+    "events_dropped" Count "Events for the log, for traces or for the list of recent dispatches that were dropped because the control thread was behind." {
         /// Events dropped because their queue was full.
         events_dropped;
     }

@@ -23,7 +23,7 @@
 use super::Broker;
 use super::budget::Part;
 use super::conn::{Claim, State};
-use super::event::{AttemptEnd, AttemptEvent, Event};
+use super::event::{AttemptEnd, AttemptEvent, DispatchId, Event};
 use super::io::{Offer, Output, SendConfirm, Shared, TcpFacts};
 use super::settings::Confirm;
 use super::time::Time;
@@ -209,15 +209,20 @@ impl<S: Shared> Broker<S> {
     }
 
     fn attempt_ended(&mut self, now: Time, claim: &Claim, end: AttemptEnd) {
-        self.emit(|broker| {
-            Event::Attempt(Box::new(AttemptEvent {
-                key: broker.pools.get(claim.poll.pool).key().clone(),
-                instance: broker.instances.text(claim.poll.instance).into(),
-                end,
-                waited_us: claim.since.us_since(claim.poll.since),
-                took_us: now.us_since(claim.since),
-            }))
-        });
+        let Offer { home, ticket, traced, .. } = claim.offer;
+        if !(traced || self.settings.events) {
+            return;
+        }
+        let event = AttemptEvent {
+            dispatch: DispatchId { home, ticket },
+            traced,
+            key: self.pools.get(claim.poll.pool).key().clone(),
+            instance: self.instances.text(claim.poll.instance).into(),
+            end,
+            waited_us: claim.since.us_since(claim.poll.since),
+            took_us: now.us_since(claim.since),
+        };
+        self.outputs.push_back(Output::Event(Event::Attempt(Box::new(event))));
     }
 
     /// Gives back what a claim held.

@@ -12,12 +12,13 @@
 use super::Broker;
 use super::budget::Part;
 use super::conn::{State, Verdict};
-use super::event::{DispatchEnd, DispatchEvent, Event, MissReason, Origin};
+use super::event::{self, DispatchEnd, DispatchEvent, DispatchId, Event, MissReason, Origin};
 use super::http::response::{self, Persistence};
 use super::io::{CoreSet, MeshMessage, Offer, Output, Payload, Shared, Ticket};
 use super::json;
 use super::key::Key;
 use super::pool::PoolId;
+use super::report::Allowance;
 use super::settings::Confirm;
 use super::time::Time;
 use std::sync::Arc;
@@ -29,9 +30,12 @@ impl<S: Shared> Broker<S> {
             Ok(dispatch) => dispatch,
             Err(error) => return self.reject_dispatch(now, slot, &error),
         };
-        let origin = match self.dispatch_events {
-            0 => None,
-            _ => Some(self.origin(dispatch.run_id.as_deref())),
+        let origin = match self.tells_of_dispatches() {
+            true => self.origin(dispatch.run_id.as_deref()),
+            false => {
+                self.counters.dispatches_untraced += u64::from(self.traces);
+                None
+            }
         };
         if self.drain.is_some() {
             self.conns.at(slot).persistence = Persistence::Close;
@@ -83,6 +87,7 @@ impl<S: Shared> Broker<S> {
             attempts_left: verdict.attempts_left,
             since: verdict.since,
             deadline: verdict.deadline,
+            traced: verdict.origin.as_ref().is_some_and(|origin| origin.traced),
         };
         let tried = verdict.tried;
         if let Some(poll) = self.choose_poll(now, pool) {
@@ -171,7 +176,7 @@ impl<S: Shared> Broker<S> {
         let State::Verdict(mut verdict) = state else { return };
         if let Some(origin) = verdict.origin.take() {
             let attempts = self.settings.attempts_max - verdict.attempts_left;
-            self.tell(Some(verdict.pool), end, now.us_since(verdict.since), attempts, *origin);
+            self.tell(slot, Some(verdict.pool), end, now.us_since(verdict.since), attempts, *origin);
         }
         self.conclude(now, slot, Some(verdict.pool), end);
         self.drop_verdict(&verdict);
@@ -195,23 +200,43 @@ impl<S: Shared> Broker<S> {
     ) {
         let end = DispatchEnd::Missed(reason);
         if let Some(origin) = origin {
-            self.tell(pool, end, 0, 0, *origin);
+            self.tell(slot, pool, end, 0, 0, *origin);
         }
         self.conclude(now, slot, pool, end);
     }
 
+    /// Whose the dispatch is, if it may be told of: as one that is traced, or as any.
     #[cold]
     #[inline(never)]
-    fn origin(&mut self, run_id: Option<&str>) -> Box<Origin> {
-        Box::new(Origin { run: run_id.map(Box::from), traceparent: self.traceparent.take() })
+    fn origin(&mut self, run_id: Option<&str>) -> Option<Box<Origin>> {
+        let traceparent = self.traceparent.take();
+        let sampled = self.traces && traceparent.as_deref().is_some_and(event::is_sampled);
+        let Allowance { any, traced: traces } = &mut self.dispatch_events;
+        let traced = sampled && *traces > 0;
+        *traces -= u32::from(traced);
+        self.counters.dispatches_untraced += u64::from(sampled && !traced);
+        if *any == 0 && !traced {
+            return None;
+        }
+        *any = any.saturating_sub(1);
+        Some(Box::new(Origin { run: run_id.map(Box::from), traceparent, traced }))
     }
 
     /// Tells of a dispatch; somebody watches.
     #[cold]
-    fn tell(&mut self, pool: Option<PoolId>, end: DispatchEnd, took_us: u64, attempts: u8, origin: Origin) {
-        self.dispatch_events = self.dispatch_events.saturating_sub(1);
+    fn tell(
+        &mut self,
+        slot: u32,
+        pool: Option<PoolId>,
+        end: DispatchEnd,
+        took_us: u64,
+        attempts: u8,
+        origin: Origin,
+    ) {
+        let ticket = Ticket { conn: self.conns.id(slot), request: self.conns.peek(slot).request };
+        let id = DispatchId { home: self.core, ticket };
         let key = pool.map(|pool| self.pools.get(pool).key().clone());
-        let event = DispatchEvent { key, end, took_us, attempts, origin };
+        let event = DispatchEvent { id, key, end, took_us, attempts, origin };
         self.outputs.push_back(Output::Event(Event::Dispatch(Box::new(event))));
     }
 

@@ -1,5 +1,6 @@
 //! What happened, for whoever watches: log, page, tests. Nothing here is produced unless somebody does.
 
+use super::io::Ticket;
 use super::key::Key;
 use super::token::fault::Fault;
 use std::sync::Arc;
@@ -119,6 +120,15 @@ impl AttemptEnd {
     }
 }
 
+/// A dispatch, told apart from every other of the process for as long as anything is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DispatchId {
+    /// The core that its supervisor is connected to.
+    pub home: usize,
+    /// Its connection and request there.
+    pub ticket: Ticket,
+}
+
 /// Whose a dispatch is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -126,11 +136,15 @@ pub struct Origin {
     pub run: Option<Box<str>>,
     /// `traceparent` as the supervisor sent it, if it was well-formed (W3C Trace Context, 3.2).
     pub traceparent: Option<Box<str>>,
+    /// Its supervisor records this trace, and there was room to tell of it: so are its attempts.
+    pub traced: bool,
 }
 
 /// A dispatch that was answered.
 #[derive(Clone, Debug)]
 pub struct DispatchEvent {
+    /// Which.
+    pub id: DispatchId,
     /// Its key; `None` if there was no room to remember it, or nothing was looked up.
     pub key: Option<Arc<Key>>,
     /// The answer.
@@ -146,6 +160,10 @@ pub struct DispatchEvent {
 /// A delivery attempt that ended.
 #[derive(Clone, Debug)]
 pub struct AttemptEvent {
+    /// The dispatch whose run it was.
+    pub dispatch: DispatchId,
+    /// The dispatch is traced.
+    pub traced: bool,
     /// The poll's key.
     pub key: Arc<Key>,
     /// The poll's `x-trigger-worker-instance-name`.
@@ -225,6 +243,12 @@ fn traceparent(value: &[u8]) -> Option<&str> {
     (sound && version != "ff" && !zero(trace) && !zero(parent) && rest_follows).then_some(text)
 }
 
+/// Whether the flags of a well-formed `traceparent` say that its trace is recorded (W3C Trace Context,
+/// 3.2.2.5: the lowest bit).
+pub fn is_sampled(traceparent: &str) -> bool {
+    matches!(traceparent.as_bytes().get(54), Some(b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +274,16 @@ mod tests {
             "00-0af7651916cd43dd8448eb211c80319c\u{e9}b7ad6b7169203331-01-0",
         ] {
             assert_eq!(traceparent(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_lowest_flag_says_whether_a_trace_is_recorded() {
+        let with = |flags: &str| format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+        for (flags, sampled) in
+            [("00", false), ("01", true), ("02", false), ("03", true), ("fe", false), ("ff", true)]
+        {
+            assert_eq!(is_sampled(&with(flags)), sampled, "{flags}");
         }
     }
 }

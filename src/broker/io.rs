@@ -233,6 +233,8 @@ pub struct Offer {
     pub since: Time,
     /// After this no poll is tried and no confirmation counts.
     pub deadline: Time,
+    /// Its attempts are told of.
+    pub traced: bool,
 }
 
 /// What cores say to each other.

@@ -46,7 +46,7 @@ use lifecycle::Cordons;
 use list::{Links, List};
 use names::Names;
 use pool::Pools;
-use report::{Command, Counters, Times};
+use report::{Allowance, Command, Counters, Times};
 use settings::Settings;
 use std::collections::VecDeque;
 use time::Time;
@@ -80,7 +80,9 @@ pub struct Broker<S: Shared> {
     counters: Counters,
     times: Times,
     /// Dispatches that may still be told of before the control plane renews this.
-    dispatch_events: u32,
+    dispatch_events: Allowance,
+    /// Somebody collects traces.
+    traces: bool,
     /// Of the dispatch that is being taken in, if it may be told of.
     traceparent: Option<Box<str>>,
     indexed: usize,
@@ -120,7 +122,8 @@ impl<S: Shared> Broker<S> {
             token_fault: None,
             counters: Counters::default(),
             times: Times::default(),
-            dispatch_events: if settings.events { u32::MAX } else { 0 },
+            dispatch_events: Allowance { any: if settings.events { u32::MAX } else { 0 }, traced: 0 },
+            traces: false,
             traceparent: None,
             indexed: 0,
             claimed: 0,
@@ -334,15 +337,20 @@ impl<S: Shared> Broker<S> {
         }
     }
 
+    /// Whether the dispatch that comes next may be told of.
+    fn tells_of_dispatches(&self) -> bool {
+        (self.dispatch_events.any | self.dispatch_events.traced) > 0
+    }
+
     fn command(&mut self, now: Time, command: Command) {
         let mut keys = None;
         match command {
             Command::Report { keys: page, dispatch_events } => {
                 keys = page;
-                match dispatch_events {
-                    Some(_) if self.settings.events => self.dispatch_events = u32::MAX,
-                    Some(count) => self.dispatch_events = count,
-                    None => {}
+                if let Some(Allowance { any, traced }) = dispatch_events {
+                    let any = if self.settings.events { u32::MAX } else { any };
+                    self.dispatch_events = Allowance { any, traced };
+                    self.traces = traced > 0;
                 }
             }
             Command::Cordon(selector) => self.cordon(now, selector),

@@ -13,8 +13,8 @@ pub enum Command {
     Report {
         /// Include the rows of these keys; a page of them, so that other work is not held up.
         keys: Option<KeyPage>,
-        /// Dispatches that may be told of from now on until this is said again; `None`: as before.
-        dispatch_events: Option<u32>,
+        /// What may be told of from now on until this is said again; `None`: as before.
+        dispatch_events: Option<Allowance>,
     },
     /// Close the held polls that match and let no such poll match until lifted.
     Cordon(Selector),
@@ -24,6 +24,15 @@ pub enum Command {
     Drain,
     /// From here on tokens are verified with these secrets and no others.
     TokenSecrets(Secrets),
+}
+
+/// Dispatches that a core may tell of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Whichever come first.
+    pub any: u32,
+    /// Of those whose supervisor records their trace: told with their attempts. 0: nobody collects traces.
+    pub traced: u32,
 }
 
 /// Which keys to report on.

@@ -157,7 +157,7 @@ impl<S: Shared> Broker<S> {
         behind: &[u8],
     ) -> Result<usize, Rejection> {
         if route == Route::Dispatch {
-            if self.dispatch_events > 0 {
+            if self.tells_of_dispatches() {
                 self.traceparent = event::traceparent_of(bytes).map(Box::from);
             }
             let begun = self.begin_body(now, slot, head, behind);

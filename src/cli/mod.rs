@@ -1,9 +1,11 @@
 //! Raw flags and environment, as typed, and what is said when they cannot be read.
 
 mod serve;
+mod traces;
 mod values;
 
 pub use serve::ServeFlags;
+pub use traces::TraceFlags;
 pub use values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Millis, token_mode_by_name};
 
 use clap::builder::Resettable;

@@ -1,5 +1,6 @@
 //! The flags of `pilotlight serve`, as typed. `config` turns them into a `ServeConfig`.
 
+use super::traces::TraceFlags;
 use super::values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Millis};
 use crate::broker::settings::{Confirm, MatchOrder, TokenMode};
 use clap::Args;
@@ -247,6 +248,10 @@ pub struct ServeFlags {
     /// Those beyond are counted, not remembered. While a page is open it is at least 1000; with the log at debug all of them.
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_SAMPLED_DISPATCHES", default_value = "50", help_heading = WATCHING)]
     pub sampled_dispatches: Count,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub traces: TraceFlags,
 
     /// The form of a log line; logs go to standard error
     #[arg(long, value_name = "FORMAT", env = "PILOTLIGHT_LOG_FORMAT", default_value = "text", help_heading = LOGGING)]

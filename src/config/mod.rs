@@ -5,12 +5,14 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod traces;
 
 pub use crate::cli::{EngineChoice, LogFormat};
 pub use crate::sys::listen::TcpOptions;
 pub use boundary::{AdminToken, dispatch_is_shared};
 pub use resolve::{ADMIN_CONNECTIONS_MAX, ConfigError, WORKERS_MAX};
 pub use tokens::{Loaded, SecretSource, SecretsError, TokenConfig, load as load_secrets};
+pub use traces::TraceConfig;
 
 use crate::broker::settings::Settings;
 use crate::sys::descriptors::Descriptors;
@@ -50,6 +52,8 @@ pub struct ServeConfig {
     pub log: LogConfig,
     /// What is remembered for those who watch.
     pub watching: Watching,
+    /// Where spans go.
+    pub traces: TraceConfig,
 }
 
 /// What is remembered for those who watch.

@@ -1,8 +1,8 @@
 //! From raw flags and the machine they run on to a `ServeConfig`, or one line that says what to change.
 
 use super::boundary::{self, unix_path};
-use super::tokens;
 use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions, Watching};
+use super::{tokens, traces};
 use crate::broker::settings::{Settings, TokenMode};
 use crate::broker::token::Secrets;
 use crate::cli::{Auto, Bytes, Count, Limit, Millis, ServeFlags};
@@ -34,7 +34,7 @@ const TIME_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 /// The clients drop an idle connection then.
 const CLIENT_IDLE_MS: u64 = 4_000;
 /// More of anything to watch is for nobody to read.
-const WATCHED_MAX: usize = 10_000;
+pub(super) const WATCHED_MAX: usize = 10_000;
 /// The kernel's bounds on TCP_KEEPIDLE and TCP_KEEPINTVL, and on TCP_KEEPCNT.
 const KEEPALIVE_MAX_S: u64 = 32_767;
 const KEEPALIVE_COUNT_MAX: usize = 127;
@@ -68,6 +68,7 @@ impl ServeConfig {
         let log = log(&flags)?;
         let tcp = tcp(&flags)?;
         let watching = watching(&flags)?;
+        let traces = traces::resolve(&flags.traces)?;
         let descriptors = machine.descriptors;
         let listeners = listeners(&flags, machine.activated)?;
         let dispatch_allow = boundary::dispatch_allow(&flags)?;
@@ -99,6 +100,7 @@ impl ServeConfig {
             tokens,
             log,
             watching,
+            traces,
         })
     }
 }
@@ -392,7 +394,7 @@ fn within(flag: &'static str, time: Millis, min_ms: u64) -> Result<u64, ConfigEr
     }
 }
 
-fn count(flag: &'static str, count: Count, max: usize) -> Result<usize, ConfigError> {
+pub(super) fn count(flag: &'static str, count: Count, max: usize) -> Result<usize, ConfigError> {
     match count.0 <= max {
         true => Ok(count.0),
         false => refuse(flag, count.0, format!("at most {max}")),

@@ -2,6 +2,7 @@
 
 use super::cores::Reporter;
 use super::status::{About, Status};
+use super::traces;
 use super::watch::Watch;
 use super::{api, drain, metrics, page};
 use crate::broker::settings::Confirm;
@@ -31,6 +32,8 @@ pub struct Admin {
     pub facts: Facts,
     /// What is remembered.
     pub watch: Watch,
+    /// What became of spans.
+    pub traces: Arc<traces::Figures>,
     /// Unset until every worker serves.
     reporter: OnceLock<Reporter>,
     draining: AtomicBool,
@@ -79,7 +82,7 @@ impl Admin {
     /// Before the workers have started.
     pub fn new(facts: Facts, watch: Watch) -> Self {
         let (reporter, draining) = (OnceLock::new(), AtomicBool::new(false));
-        Admin { facts, watch, reporter, draining, changes: AdminChanges::ByAnyone }
+        Admin { facts, watch, traces: Arc::default(), reporter, draining, changes: AdminChanges::ByAnyone }
     }
 
     /// The same, where `changes` says who may change something.
@@ -179,6 +182,7 @@ async fn metrics_page(State(admin): State<Arc<Admin>>) -> Result<Response, Refus
         about: admin.about()?,
         connections_max: admin.facts.connections_max,
         deployments_max: admin.facts.metrics_deployments,
+        traces: admin.traces.clone(),
         process: Figures::now(),
     };
     let page = metrics::render(facts, &snapshot);

@@ -1,6 +1,6 @@
 //! Asking all workers at once, and noticing one that is silent.
 
-use crate::broker::report::{Command, CoreReport, KeyPage, KeyReport};
+use crate::broker::report::{Allowance, Command, CoreReport, KeyPage, KeyReport};
 use crate::shard::{Fleet, Observed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -134,8 +134,8 @@ impl Reporter {
         latest.snapshot.clone()
     }
 
-    /// Asks every worker whether it lives, and lets each tell of `dispatch_events` more dispatches.
-    pub async fn beat(&self, dispatch_events: u32) -> Arc<Snapshot> {
+    /// Asks every worker whether it lives, and lets each tell of more dispatches, as `dispatch_events` allows.
+    pub async fn beat(&self, dispatch_events: Allowance) -> Arc<Snapshot> {
         let mut latest = self.latest.lock().await;
         let cores = self.gather_numbers(Some(dispatch_events), &latest.snapshot).await;
         latest.snapshot = Arc::new(Snapshot { cores, with_keys: false });
@@ -173,7 +173,7 @@ impl Reporter {
             .collect()
     }
 
-    async fn gather_numbers(&self, dispatch_events: Option<u32>, before: &Snapshot) -> Vec<CoreState> {
+    async fn gather_numbers(&self, dispatch_events: Option<Allowance>, before: &Snapshot) -> Vec<CoreState> {
         let mut cores = self.gather(Command::Report { keys: None, dispatch_events }, before).await;
         // Those of a stalled worker, from an earlier report.
         cores.iter_mut().for_each(|core| core.report.keys.clear());

@@ -4,6 +4,7 @@ use super::admin::{self, Admin, Facts};
 use super::cores::Reporter;
 use super::server::{self, AdminListener, Bounds};
 use super::tokens;
+use super::traces::{self, Exporter};
 use super::watch::{self, Watch};
 use super::watchdog;
 use super::{logging, settings};
@@ -14,11 +15,13 @@ use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{self, ListenError, Listener, Local, Side};
 use crate::sys::local::{self, LocalOptions, SocketFile};
 use crate::sys::{descriptors, kernel, notify, user};
+use opentelemetry_otlp::ExporterBuildError;
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -43,6 +46,9 @@ pub enum RunError {
     /// A log filter that looked right and is not.
     #[error("--log-level: {0}: write a level, or module=level")]
     Log(#[from] tracing_subscriber::filter::ParseError),
+    /// The environment asks for an exporter that this build does not have.
+    #[error("--otlp-endpoint: {0}: see the variables OTEL_EXPORTER_OTLP_…")]
+    Traces(#[from] ExporterBuildError),
     /// No runtime, no signals.
     #[error("cannot set up the control plane: {0}")]
     Control(#[from] io::Error),
@@ -101,7 +107,10 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     config.settings.events = watch::logs_events();
     tokens::announce(&config.tokens);
     let token_config = config.tokens.clone();
+    let otlp_timeout = config.traces.timeout;
     let admin = Arc::new(admin(&config).changed(config.admin_changes.clone()));
+    let traces = traces::start(&config.traces, config.settings.dispatch_timeout_ms, &admin.traces)?;
+    let (traces, exporter) = traces.unzip();
     let (listener, _admin_file) = admin_listener(&config)?;
     let admin_group = match &listener {
         Listener::Tcp(listener) => Some(ListenGroup::new(listener, 1)?),
@@ -125,10 +134,17 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
         log_listening(Side::Dispatch, local);
     }
     info!(workers = fleet.workers(), engine = %fleet.engine_name(), "serving");
-    admin.serving(Reporter::new(Arc::new(fleet)));
+    let reporter = Reporter::new(Arc::new(fleet));
+    // Whoever finds it ready finds it watched.
+    reporter.beat(admin.watch.dispatch_events()).await;
+    admin.serving(reporter);
     tell_manager(notify::ready());
     tokio::spawn(tokens::reload_on(hangup, token_config.source, admin.clone()));
-    tokio::spawn(watch::run(admin.clone(), tokens::Summary::new(token_config.mode)));
+    let exporter = exporter.map(|exporter| tokio::spawn(exporter.run()));
+    let (stop_watching, stopped) = oneshot::channel::<()>();
+    let stopped = async { drop(stopped.await) };
+    let faults = tokens::Summary::new(token_config.mode);
+    let watching = tokio::spawn(watch::run(admin.clone(), faults, traces, stopped));
     tokio::spawn(watchdog::watch(admin.clone()));
 
     let mut ended = spawn_blocking(move || workers.join());
@@ -148,6 +164,12 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
         stop = signals.stop_again() => return Err(RunError::Impatient(stop)),
         () = sleep(drain_max) => return Err(RunError::DrainStuck(drain_max)),
     }
+    // The last events are taken and the last spans sent.
+    drop(stop_watching);
+    let _ = watching.await;
+    if let Some(exporter) = exporter {
+        Exporter::finish(exporter, otlp_timeout, &admin.traces).await;
+    }
     Ok(())
 }
 
@@ -158,7 +180,12 @@ fn admin(config: &ServeConfig) -> Admin {
         metrics_deployments: config.watching.metrics_deployments,
         settings: settings::in_force(config),
     };
-    Admin::new(facts, Watch::new(config.watching.recent_dispatches, config.watching.sampled_dispatches))
+    let traced_dispatches = match config.traces.endpoint {
+        Some(_) => config.traces.dispatches_per_second,
+        None => 0,
+    };
+    let watching = &config.watching;
+    Admin::new(facts, Watch::new(watching.recent_dispatches, watching.sampled_dispatches, traced_dispatches))
 }
 
 /// Sends the new connections of every listener to a successor, if there is one, and stays until the

@@ -10,6 +10,7 @@
 //! - [`status`], [`metrics`], [`drain`], [`api`], [`page`]: what those routes say and do.
 //! - [`watch`]: the workers' heartbeat and events, of which [`history`] and [`recent`] are remembered.
 //! - [`explain`]: why a run would be cold; [`settings`]: those in force.
+//! - [`traces`]: dispatches as spans, for a collector.
 //! - [`tokens`]: secrets read again, faults summed up.
 //! - [`watch`]: a line of the log when a bound turns somebody away.
 //! - [`client`]: `pilotlight drain`, which talks to them.
@@ -32,6 +33,7 @@ pub mod server;
 pub mod settings;
 pub mod status;
 pub mod tokens;
+pub mod traces;
 pub mod watch;
 pub mod watchdog;
 

@@ -100,11 +100,15 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::event::{DispatchEnd, MissReason, Origin};
+    use crate::broker::event::{DispatchEnd, DispatchId, MissReason, Origin};
+    use crate::broker::io::{ConnId, Ticket};
 
     #[test]
     fn the_oldest_goes_and_numbers_go_on() {
+        let id =
+            DispatchId { home: 0, ticket: Ticket { conn: ConnId { slot: 0, generation: 0 }, request: 0 } };
         let event = DispatchEvent {
+            id,
             key: None,
             end: DispatchEnd::Missed(MissReason::KeyLimit),
             took_us: 7,

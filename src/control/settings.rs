@@ -22,6 +22,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         tcp,
         log,
         watching,
+        traces,
         tokens,
     } = config;
     let ms = |ms: u64| humantime::format_duration(Duration::from_millis(ms)).to_string();
@@ -145,6 +146,10 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         ("--metrics-deployments", watching.metrics_deployments.to_string()),
         ("--recent-dispatches", watching.recent_dispatches.to_string()),
         ("--sampled-dispatches", watching.sampled_dispatches.to_string()),
+        ("--otlp-endpoint", traces.endpoint.clone().unwrap_or_else(|| "none: no traces".to_owned())),
+        ("--otlp-timeout", humantime::format_duration(traces.timeout).to_string()),
+        ("--traced-dispatches", traces.dispatches_per_second.to_string()),
+        ("--max-queued-spans", traces.queued_max.to_string()),
         (
             "--log-format",
             match log.format {

@@ -76,7 +76,7 @@ pub fn admin() -> Admin {
         metrics_deployments: 100,
         settings: vec![("--confirm", "read".to_owned())],
     };
-    Admin::new(facts, Watch::new(100, 50))
+    Admin::new(facts, Watch::new(100, 50, 0))
 }
 
 impl Cores for FakeCores {

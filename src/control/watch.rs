@@ -11,7 +11,9 @@ use super::history::{History, INTERVAL_SECONDS, Sample, Totals};
 use super::recent::{Dispatch, Recent};
 use super::status::{Key, merged};
 use super::tokens::Summary;
+use super::traces::Traces;
 use crate::broker::event::Event;
+use crate::broker::report::Allowance;
 use crate::shard::Observed;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +42,7 @@ pub struct Watch {
     history: Mutex<History>,
     watchers: Arc<AtomicUsize>,
     sampled_dispatches: u32,
+    traced_dispatches: u32,
 }
 
 /// Somebody looks; nobody any more once it is dropped.
@@ -53,13 +56,15 @@ impl Drop for Watcher {
 }
 
 impl Watch {
-    /// Nothing yet.
-    pub fn new(recent_dispatches: usize, sampled_dispatches: u32) -> Watch {
+    /// Nothing yet. Each worker may tell of so many dispatches per second: while nobody looks, and for
+    /// the sake of their traces.
+    pub fn new(recent_dispatches: usize, sampled_dispatches: u32, traced_dispatches: u32) -> Watch {
         Watch {
             recent: Mutex::new(Recent::new(recent_dispatches)),
             history: Mutex::new(History::default()),
             watchers: Arc::new(AtomicUsize::new(0)),
             sampled_dispatches,
+            traced_dispatches,
         }
     }
 
@@ -79,11 +84,13 @@ impl Watch {
         Watcher(self.watchers.clone())
     }
 
-    fn dispatch_events(&self) -> u32 {
-        match self.watchers.load(Ordering::Relaxed) {
+    /// What the workers may tell of in the next second.
+    pub fn dispatch_events(&self) -> Allowance {
+        let any = match self.watchers.load(Ordering::Relaxed) {
             0 => self.sampled_dispatches,
             _ => self.sampled_dispatches.max(WATCHED_DISPATCHES),
-        }
+        };
+        Allowance { any, traced: self.traced_dispatches }
     }
 }
 
@@ -92,8 +99,13 @@ pub fn logs_events() -> bool {
     tracing::enabled!(target: EVENTS, tracing::Level::DEBUG)
 }
 
-/// Watches for ever.
-pub async fn run(admin: Arc<Admin>, mut token_faults: Summary) {
+/// Watches until `stop`; what was told of until then is still taken.
+pub async fn run(
+    admin: Arc<Admin>,
+    mut token_faults: Summary,
+    mut traces: Option<Traces>,
+    stop: impl Future<Output = ()>,
+) {
     let mut bounds = BoundsWatch::default();
     const { assert!(HEARTBEAT.as_millis() > REPORT_AGE_MAX.as_millis()) };
     let mut look = interval(LOOK);
@@ -102,10 +114,19 @@ pub async fn run(admin: Arc<Admin>, mut token_faults: Summary) {
     let mut looks = 0;
     let mut told = Totals::default();
     let mut near = Near::default();
+    tokio::pin!(stop);
     loop {
-        look.tick().await;
+        let stopped = tokio::select! {
+            _ = look.tick() => false,
+            () = &mut stop => true,
+        };
+        if let Ok(reporter) = admin.reporter() {
+            take_events(&admin.watch, reporter, &mut near, traces.as_mut()).await;
+        }
+        if stopped {
+            return traces.into_iter().for_each(Traces::finish);
+        }
         let Ok(reporter) = admin.reporter() else { continue };
-        take_events(&admin.watch, reporter, &mut near).await;
         if looks % every(HEARTBEAT) == 0 {
             let snapshot = reporter.beat(admin.watch.dispatch_events()).await;
             token_faults.say(&snapshot);
@@ -145,7 +166,7 @@ fn tell_traffic(told: &mut Totals, snapshot: &Snapshot) {
 }
 
 /// Empties the queue: into the log, and into what is remembered.
-async fn take_events(watch: &Watch, reporter: &Reporter, near: &mut Near) {
+async fn take_events(watch: &Watch, reporter: &Reporter, near: &mut Near, mut traces: Option<&mut Traces>) {
     let mut answered = Vec::new();
     for _ in 0..EVENTS_PER_LOOK {
         let Some((observed, age)) = reporter.next_event() else { break };
@@ -153,6 +174,12 @@ async fn take_events(watch: &Watch, reporter: &Reporter, near: &mut Near) {
         if let Event::Dispatch(event) = &observed.event {
             answered.push(Dispatch::new(observed.core, age, event));
         }
+        if let Some(traces) = &mut traces {
+            traces.take(observed, age);
+        }
+    }
+    if let Some(traces) = traces {
+        traces.looked();
     }
     let is_near = |dispatch: &Dispatch| matches!(dispatch.reason, Some("other_version" | "other_machine"));
     if answered.iter().any(is_near) {

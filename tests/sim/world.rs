@@ -12,7 +12,7 @@ use super::supervisors::{Stranger, Supervisor};
 use super::tally::Tally;
 use ahash::RandomState;
 use pilotlight::broker::Broker;
-use pilotlight::broker::report::{Command, CoreReport, KeyPage, Selector};
+use pilotlight::broker::report::{Allowance, Command, CoreReport, KeyPage, Selector};
 use pilotlight::broker::time::Time;
 use pilotlight::shard::hints::Hints;
 use pilotlight::shard::mesh::{Address, Mail, Mailbox, mailbox};
@@ -426,9 +426,10 @@ impl World {
                 AdminAct::UncordonNode(index) => Command::Uncordon(node(index)),
                 AdminAct::CordonDeployment(key) => Command::Cordon(deployment(key)),
                 AdminAct::UncordonDeployment(key) => Command::Uncordon(deployment(key)),
-                AdminAct::Report => {
-                    Command::Report { keys: Some(KeyPage::default()), dispatch_events: Some(3) }
-                }
+                AdminAct::Report => Command::Report {
+                    keys: Some(KeyPage::default()),
+                    dispatch_events: Some(Allowance { any: 3, traced: 2 }),
+                },
                 AdminAct::Drain => Command::Drain,
             }
         };

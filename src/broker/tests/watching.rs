@@ -1,7 +1,7 @@
 //! What a core says about itself: why a dispatch missed, how long things took, what it tells of.
 
-use super::super::event::{DispatchEnd, Event, MissReason};
-use super::super::report::KeyReport;
+use super::super::event::{AttemptEnd, DispatchEnd, Event, MissReason};
+use super::super::report::{Allowance, KeyReport};
 use super::*;
 
 fn poll_for(deployment: &str, version: &str, cpu: &str) -> Vec<u8> {
@@ -141,7 +141,7 @@ fn times_are_measured_from_turn_to_turn() {
 fn dispatches_are_told_of_as_many_as_are_wanted_with_their_trace() {
     let mut bench = Bench::new(Settings { events: false, ..settings() });
     assert_eq!((bench.dispatch(0).len(), bench.events.len()), (1, 0));
-    bench.command(Command::Report { keys: None, dispatch_events: Some(2) });
+    bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 2, traced: 0 }) });
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let traced = String::from_utf8(dispatch("1")).unwrap();
     let traced = traced.replace("Host: b", &format!("Host: b\r\nTraceparent: {trace}"));
@@ -160,7 +160,7 @@ fn dispatches_are_told_of_as_many_as_are_wanted_with_their_trace() {
         assert_eq!(event.key.unwrap().as_ref().as_ref().deployment, "d");
     }
     // Polls are not told of: only the log wants them.
-    bench.command(Command::Report { keys: None, dispatch_events: Some(9) });
+    bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 9, traced: 0 }) });
     bench.poll(4);
     assert_eq!(bench.events.len(), 0);
 }
@@ -183,4 +183,44 @@ fn keys_come_in_pages_that_leave_none_out() {
     }
     assert_eq!(versions.len(), 3_000);
     assert!((3..=5).contains(&pages), "{pages}");
+}
+
+fn traced(flags: &str) -> Vec<u8> {
+    let trace =
+        format!("Host: b\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+    String::from_utf8(dispatch("1")).unwrap().replace("Host: b", &trace).into_bytes()
+}
+
+/// Recorded traces have an allowance of their own, and what is over it is counted; with their dispatch its
+/// attempts are told of, by the same name.
+#[test]
+fn recorded_dispatches_are_told_of_with_their_attempts() {
+    let mut bench = Bench::new(Settings { events: false, ..settings() });
+    bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 1, traced: 2 }) });
+    bench.poll(0);
+    bench.accept(1);
+    bench.receive(1, &traced("01"));
+    bench.sent(0);
+    bench.fin(0, Some(CLEAN));
+    let told = std::mem::take(&mut bench.events);
+    let [Event::Attempt(attempt), Event::Dispatch(hit)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((attempt.dispatch, attempt.traced, attempt.end), (hit.id, true, AttemptEnd::Confirmed));
+    assert_eq!((hit.origin.traced, hit.end), (true, DispatchEnd::Hit));
+    // One that is not recorded is told of as any, and takes none of their allowance.
+    let told = |bench: &mut Bench, slot, flags: &str| -> Vec<bool> {
+        bench.accept(slot);
+        bench.receive(slot, &traced(flags));
+        let told = std::mem::take(&mut bench.events);
+        told.iter().map(|event| matches!(event, Event::Dispatch(one) if one.origin.traced)).collect()
+    };
+    assert_eq!(told(&mut bench, 2, "00"), [] as [bool; 0]);
+    assert_eq!(told(&mut bench, 3, "01"), [true]);
+    assert_eq!(bench.broker.counters().dispatches_untraced, 0);
+    assert_eq!(told(&mut bench, 4, "01"), [] as [bool; 0]);
+    assert_eq!(bench.broker.counters().dispatches_untraced, 1);
+    // Nobody collects traces: none is, however it is flagged.
+    bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 1, traced: 0 }) });
+    assert_eq!(told(&mut bench, 5, "01"), [false]);
+    assert_eq!(told(&mut bench, 6, "01"), [] as [bool; 0]);
+    assert_eq!(bench.broker.counters().dispatches_untraced, 1);
 }

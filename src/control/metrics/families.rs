@@ -1,8 +1,10 @@
 //! The cores' gauges, and the waiting polls by deployment.
 
 use super::super::cores::{CoreState, Snapshot};
+use super::super::traces;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,6 +48,25 @@ pub fn waiting_by_deployment(
     for (deployment, waiting) in ranked(snapshot, deployments_max) {
         let deployment = escaped(deployment);
         ConstGauge::new(waiting).encode(metric.encode_family(&[("deployment", &*deployment)])?)?;
+    }
+    Ok(())
+}
+
+/// What became of spans; all 0 without a collector.
+pub fn spans(encoder: &mut DescriptorEncoder, figures: &traces::Figures) -> fmt::Result {
+    let name = "pilotlight_spans_exported";
+    let help = "Spans that the collector took (--otlp-endpoint).";
+    let exported = ConstCounter::new(figures.exported_total());
+    exported.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+    let name = "pilotlight_spans_queued";
+    let help = "Spans that wait for the collector (--max-queued-spans).";
+    let queued = ConstGauge::new(figures.queued_now());
+    queued.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+    let name = "pilotlight_spans_dropped";
+    let help = "Spans that were dropped, by reason: queue_full (--max-queued-spans), export_failed (the collector was not there, too slow or refused), rejected (it took the request and threw them away).";
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (reason, dropped) in figures.dropped_totals() {
+        ConstCounter::new(dropped).encode(metric.encode_family(&[("reason", reason)])?)?;
     }
     Ok(())
 }

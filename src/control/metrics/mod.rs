@@ -8,6 +8,7 @@ mod tests;
 
 use super::cores::Snapshot;
 use super::status::{About, confirm_name};
+use super::traces;
 use crate::broker::counters::{CounterUnit, FAMILIES, Family};
 use crate::sys::process::Figures;
 use families::GAUGES;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the page says besides the cores' numbers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// What is running.
     pub about: About,
@@ -33,6 +34,8 @@ pub struct Facts {
     pub connections_max: usize,
     /// Deployments that have a sample of their own.
     pub deployments_max: usize,
+    /// What became of spans.
+    pub traces: Arc<traces::Figures>,
     /// What the process takes.
     pub process: Figures,
 }
@@ -66,6 +69,7 @@ impl fmt::Debug for Page {
 impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         self.broker(&mut encoder)?;
+        families::spans(&mut encoder, &self.facts.traces)?;
         families::waiting_by_deployment(&mut encoder, &self.snapshot, self.facts.deployments_max)?;
         for (name, help, of) in GAUGES {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -83,7 +87,7 @@ impl Collector for Page {
 impl Page {
     /// Numbers of the broker as a whole.
     fn broker(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let Facts { about, connections_max, .. } = self.facts;
+        let &Facts { about, connections_max, .. } = &self.facts;
         let cordons = super::drain::in_force(&self.snapshot).len();
         for (name, help, unit, value) in [
             (

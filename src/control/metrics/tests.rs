@@ -15,7 +15,13 @@ fn page(snapshot: Snapshot) -> String {
         draining: true,
         confirm: Confirm::Ack,
     };
-    let facts = Facts { about, connections_max: 19_888, deployments_max: 1, process: Figures::now() };
+    let facts = Facts {
+        about,
+        connections_max: 19_888,
+        deployments_max: 1,
+        traces: Arc::default(),
+        process: Figures::now(),
+    };
     render(facts, &Arc::new(snapshot))
 }
 

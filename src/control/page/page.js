@@ -12,6 +12,9 @@ const REASONS = {
   bytes_limit: "too many bytes in flight (--max-buffered)",
 };
 const RECENT_ROWS = 200;
+// On a phone each is a card, and what comes below must stay in reach.
+const RECENT_CARDS = 25;
+const narrow = matchMedia("(max-width: 640px)");
 const SILENCE_MS = 5000;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -34,6 +37,8 @@ function time(us) {
   if (us < 6e7) return `${(us / 1e6).toPrecision(3)} s`;
   return `${Math.floor(us / 6e7)} min`;
 }
+// A core's clock is its turn's: what is answered in the turn in which it came took none.
+const took = (us) => (us === 0 ? "at once" : time(us));
 function share(part, whole) {
   return whole === 0 ? "–" : `${((part / whole) * 100).toFixed(part === whole ? 0 : 1)} %`;
 }
@@ -74,16 +79,23 @@ function showTiles(live) {
   const last = (state.history?.samples ?? []).slice(-30);
   const sum = (name) => last.reduce((total, sample) => total + sample[name], 0);
   const recently = sum("hits") + sum("misses") + sum("unconfirmed");
+  // What came in the last ten seconds is in no sample yet.
+  const young = recently === 0 && live.uptime_seconds < 300;
+  const recent = young ? share(live.hits, dispatched) : share(sum("hits"), recently);
+  const full = live.connections > live.connections_limit * 0.9;
   const tiles = [
-    ["Warm, last 5 min", share(sum("hits"), recently)],
+    ["Warm, last 5 min", recent, "first"],
     ["Warm, since start", share(live.hits, dispatched)],
     ["Runners waiting", count(live.waiting)],
     ["Dispatches", count(dispatched)],
-    ["Unconfirmed", count(live.unconfirmed)],
-    ["Connections", `${count(live.connections)} / ${count(live.connections_limit)}`],
+    ["Unconfirmed", count(live.unconfirmed), live.unconfirmed > 0 ? "unconfirmed" : ""],
+    ["Connections", `${count(live.connections)} / ${count(live.connections_limit)}`, full ? "unconfirmed" : ""],
   ];
   at("tiles").replaceChildren(
-    ...tiles.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))),
+    ...tiles.map(([name, value, kind]) => {
+      const shown = element("dd", kind ? { class: kind } : {}, value);
+      return element("div", {}, element("dt", {}, name), shown);
+    }),
   );
 }
 
@@ -134,19 +146,19 @@ function showRecent() {
     return dispatch.closest === null ? reason : `${reason}: ${dispatch.closest}`;
   };
   const rows = state.recent
-    .filter((one) => matches(one.run ?? "", one.deployment ?? "", one.version ?? "", machine(one), one.outcome, one.reason ?? "", why(one)))
-    .slice(0, RECENT_ROWS);
+    .filter((one) => matches(one.run ?? "", one.deployment ?? "", one.version ?? "", machine(one), one.outcome, one.reason ?? "", why(one), one.traceparent ?? ""));
+  const shown = rows.slice(0, narrow.matches ? RECENT_CARDS : RECENT_ROWS);
   fill(
     "recent",
-    rows.map((one) => ({
+    shown.map((one) => ({
       cells: [
         new Date(one.at_ms).toLocaleTimeString("en-GB"), { text: one.outcome, kind: one.outcome }, why(one),
-        one.run ?? "", one.deployment ?? "", one.version ?? "", machine(one), time(one.took_us), count(one.attempts),
+        one.run ?? "", one.deployment ?? "", one.version ?? "", machine(one), took(one.took_us), count(one.attempts),
       ],
     })),
     state.query ? "No dispatch matches the search." : "No run was dispatched yet.",
   );
-  at("recent-count").textContent = count(rows.length);
+  at("recent-count").textContent = shown.length < rows.length ? `${count(shown.length)} of ${count(rows.length)}` : count(rows.length);
   at("found").textContent = state.query ? `${at("pools-count").textContent} pools, ${rows.length} dispatches` : "";
 }
 
@@ -186,10 +198,12 @@ function showHistory(history) {
     });
   });
   at("rate").replaceChildren(...bars);
+  at("rate-top").textContent = bars.length > 0 ? `top: ${count(most)} in ${history.interval_seconds} s` : "";
+  at("rate-none").hidden = bars.length > 0;
   const minute = samples.slice(-6);
   const hits = minute.reduce((total, one) => total + one.hits, 0);
   const dispatched = minute.reduce((total, one) => total + all(one), 0);
-  at("rate-now").textContent = dispatched === 0 ? "none in the last minute" : `${share(hits, dispatched)} of ${count(dispatched)} in the last minute`;
+  at("rate-now").textContent = dispatched === 0 ? "" : `${share(hits, dispatched)} of ${count(dispatched)} in the last minute`;
   const slowest = Math.max(...samples.map((one) => one.delivery_p99_us ?? 0));
   // Logarithmic, from 10 µs up: proofs take from tens of microseconds to a second.
   const y = (us) => height - 3 - (Math.log(Math.max(us, 10) / 10) / Math.log(Math.max(slowest, 100) / 10)) * (height - 10);
@@ -200,7 +214,8 @@ function showHistory(history) {
   };
   at("latency").replaceChildren(line("delivery_p50_us", "p50"), line("delivery_p99_us", "p99"));
   const latest = samples.findLast((one) => one.delivery_p50_us !== null);
-  at("latency-now").textContent = latest ? `${time(latest.delivery_p50_us)} and ${time(latest.delivery_p99_us)}` : "no delivery yet";
+  at("latency-now").textContent = latest ? `half within ${time(latest.delivery_p50_us)}, 99 % within ${time(latest.delivery_p99_us)}` : "";
+  at("latency-none").hidden = slowest > 0;
   at("latency-top").textContent = slowest > 0 ? `top: ${time(slowest)}, logarithmic` : "";
 }
 
@@ -289,6 +304,7 @@ at("search").addEventListener("input", (event) => {
   state.query = event.target.value;
   show();
 });
+narrow.addEventListener("change", show);
 document.addEventListener("keydown", (event) => {
   const typing = event.target instanceof HTMLInputElement;
   if (event.key === "Escape" && typing) {

@@ -1,7 +1,8 @@
 //! The page, its API, and what is remembered.
 
 use super::*;
-use crate::broker::event::{DispatchEnd, DispatchEvent, Event, MissReason, Origin};
+use crate::broker::event::{DispatchEnd, DispatchEvent, DispatchId, Event, MissReason, Origin};
+use crate::broker::io::{ConnId, Ticket};
 use crate::broker::settings::TokenMode;
 use crate::broker::time::Time;
 use crate::control::tokens::Summary;
@@ -9,7 +10,9 @@ use crate::control::watch;
 use crate::shard::Observed;
 
 fn miss(core: usize) -> Observed {
+    let ticket = Ticket { conn: ConnId { slot: 0, generation: 0 }, request: 0 };
     let event = DispatchEvent {
+        id: DispatchId { home: core, ticket },
         key: None,
         end: DispatchEnd::Missed(MissReason::Ending),
         took_us: 3,
@@ -17,6 +20,7 @@ fn miss(core: usize) -> Observed {
         origin: Origin {
             run: Some("run_1".into()),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            traced: false,
         },
     };
     Observed { core, at: Time(0), event: Event::Dispatch(Box::new(event)) }
@@ -27,7 +31,7 @@ async fn what_the_workers_tell_of_is_remembered_and_asked_for_by_number() {
     let side = side(TWO, Bounds::new(8)).await;
     side.cores.tell(miss(1));
     side.cores.tell(miss(0));
-    tokio::spawn(watch::run(side.admin.clone(), Summary::new(TokenMode::Off)));
+    tokio::spawn(watch::run(side.admin.clone(), Summary::new(TokenMode::Off), None, std::future::pending()));
     let mut dispatches = Value::Null;
     for _ in 0..100 {
         dispatches = serde_json::from_str(&side.get("/api/dispatches").await.1).expect("JSON");
@@ -105,7 +109,7 @@ async fn the_page_is_three_files_that_ask_for_nothing_else() {
 #[tokio::test]
 async fn a_stream_begins_with_everything_and_counts_as_a_watcher() {
     let side = side(TWO, Bounds::new(8)).await;
-    tokio::spawn(watch::run(side.admin.clone(), Summary::new(TokenMode::Off)));
+    tokio::spawn(watch::run(side.admin.clone(), Summary::new(TokenMode::Off), None, std::future::pending()));
     let mut stream = TcpStream::connect(side.addr).await.expect("connected");
     stream.write_all(b"GET /api/events HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
     let mut heard = String::new();

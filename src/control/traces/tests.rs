@@ -1,0 +1,134 @@
+//! How what the cores tell of becomes spans.
+
+use super::*;
+use crate::broker::event::{AttemptEnd, DispatchEnd, MissReason, Origin};
+use crate::broker::io::{ConnId, Ticket};
+use crate::broker::key::{KeyRef, Number};
+use crate::broker::time::Time;
+use opentelemetry::trace::{SpanId, Status};
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+/// The last turn of whichever core.
+const NOW: Time = Time(60_000_000);
+const MS: Duration = Duration::from_millis(1);
+
+fn id(request: u32) -> DispatchId {
+    DispatchId { home: 0, ticket: Ticket { conn: ConnId { slot: 7, generation: 1 }, request } }
+}
+
+fn dispatch(request: u32, end: DispatchEnd, took: Duration) -> Observed {
+    let origin = Origin { run: Some("run_1".into()), traceparent: Some(TRACEPARENT.into()), traced: true };
+    let took_us = took.as_micros() as u64;
+    let event = DispatchEvent { id: id(request), key: None, end, took_us, attempts: 1, origin };
+    Observed { core: 0, at: NOW, event: Event::Dispatch(Box::new(event)) }
+}
+
+fn attempt(request: u32, end: AttemptEnd, took: Duration) -> Observed {
+    let number = Number::parse("0.5").expect("a number");
+    let key = KeyRef { deployment: "d", version: "1", cpu: number, memory: number };
+    let event = AttemptEvent {
+        dispatch: id(request),
+        traced: true,
+        key: Arc::new(key.to_key()),
+        instance: "node-1".into(),
+        end,
+        waited_us: 5,
+        took_us: took.as_micros() as u64,
+    };
+    Observed { core: 1, at: NOW, event: Event::Attempt(Box::new(event)) }
+}
+
+fn traces(queued_max: usize) -> (Traces, mpsc::Receiver<SpanData>) {
+    let (queue, spans) = mpsc::channel(queued_max);
+    let traces = Traces {
+        attempts: HashMap::new(),
+        answered: Vec::new(),
+        due: Vec::new(),
+        attempt_age_max_us: STRAGGLERS.as_micros() as u64,
+        attempts_max: queued_max,
+        maker: Maker::new(),
+        clock: Clock::default(),
+        queue,
+        figures: Arc::default(),
+    };
+    (traces, spans)
+}
+
+fn made(spans: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
+    std::iter::from_fn(|| spans.try_recv().ok()).collect()
+}
+
+fn names(spans: &[SpanData]) -> Vec<&str> {
+    spans.iter().map(|span| &*span.name).collect()
+}
+
+#[test]
+fn an_attempt_that_is_told_of_late_is_still_in_its_trace() {
+    let (mut traces, mut spans) = traces(100);
+    traces.take(dispatch(1, DispatchEnd::Unconfirmed, 600 * MS), MS);
+    traces.looked();
+    assert_eq!(made(&mut spans).len(), 0);
+    traces.take(attempt(1, AttemptEnd::ReadTimeout, 300 * MS), Duration::ZERO);
+    traces.looked();
+    let spans = made(&mut spans);
+    assert_eq!(names(&spans), ["dispatch", "match", "delivery"]);
+    assert_eq!(spans[0].parent_span_id, SpanId::from_hex("b7ad6b7169203331").unwrap());
+    assert!(spans[0].parent_span_is_remote && !spans[2].parent_span_is_remote);
+    assert!(matches!(spans[2].status, Status::Error { .. }), "{:?}", spans[2].status);
+    assert!(traces.attempts.is_empty());
+}
+
+/// Each core has the time of its turn: what another core did may seem to have begun before the dispatch came,
+/// and to have ended after it was answered.
+#[test]
+fn causes_come_before_their_effects() {
+    let (mut traces, mut spans) = traces(100);
+    traces.take(attempt(1, AttemptEnd::Confirmed, 10 * MS), MS);
+    let mut answered = dispatch(1, DispatchEnd::Hit, 2 * MS);
+    answered.at = Time(NOW.0 - 7);
+    traces.take(answered, MS);
+    traces.finish();
+    let spans = made(&mut spans);
+    let [dispatch, search, delivery] = &spans[..] else { panic!("{:?}", names(&spans)) };
+    assert_eq!(search.start_time, dispatch.start_time);
+    assert_eq!(search.end_time, delivery.start_time);
+    assert!(dispatch.start_time <= delivery.start_time && delivery.end_time <= dispatch.end_time);
+}
+
+#[test]
+fn a_trace_is_queued_whole_or_counted_as_dropped() {
+    let (mut traces, mut spans) = traces(3);
+    let miss = |request| dispatch(request, DispatchEnd::Missed(MissReason::Nobody), MS);
+    traces.take(miss(1), MS);
+    traces.take(miss(2), MS);
+    let figures = traces.figures.clone();
+    traces.finish();
+    assert_eq!(made(&mut spans).len(), 2);
+    assert_eq!(figures.dropped_totals()[0], ("queue_full", 2));
+}
+
+#[test]
+fn attempts_whose_dispatch_is_never_told_of_are_forgotten_and_bounded() {
+    let (mut traces, _spans) = traces(2);
+    for request in 0..5 {
+        traces.take(attempt(request, AttemptEnd::Reset, MS), MS);
+    }
+    assert_eq!((traces.attempts.len(), traces.figures.dropped_totals()[0].1), (2, 3));
+    traces.looked();
+    assert_eq!(traces.attempts.len(), 2);
+    traces.attempts.clear();
+    traces.take(attempt(9, AttemptEnd::Reset, MS), 2 * STRAGGLERS);
+    traces.looked();
+    assert_eq!(traces.attempts.len(), 0);
+}
+
+#[test]
+fn what_is_not_traced_is_no_span() {
+    let (mut traces, mut spans) = traces(100);
+    let mut plain = dispatch(1, DispatchEnd::Hit, MS);
+    let Event::Dispatch(event) = &mut plain.event else { unreachable!() };
+    event.origin.traced = false;
+    traces.take(plain, MS);
+    traces.finish();
+    assert_eq!(made(&mut spans).len(), 0);
+}

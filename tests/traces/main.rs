@@ -1,0 +1,305 @@
+//! Spans as a collector gets them: a real broker, real dispatches, OTLP over HTTP.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod collector;
+
+use collector::{Collector, Manner, Span};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use std::time::{Duration, Instant};
+use support::broker::Broker;
+use support::client::Client;
+use support::trigger::{Key, body};
+
+/// A supervisor's trace: an id of its own, and the id of the span that waits for the answer.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+fn traceparent(flags: &str) -> String {
+    format!("traceparent: 00-{TRACE}-{PARENT}-{flags}\r\n")
+}
+
+/// A dispatch with these header fields.
+fn dispatch(message: &str, fields: &str) -> String {
+    let body = body(message);
+    format!("POST /warm-start HTTP/1.1\r\nhost: b\r\n{fields}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+fn broker(collector: &Collector, flags: &str) -> Broker {
+    Broker::start(&format!("--otlp-endpoint http://{} {flags}", collector.addr))
+}
+
+fn metric(broker: &Broker, sample: &str) -> u64 {
+    let page = broker.admin("/metrics").text().to_owned();
+    let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ').map(str::to_owned));
+    line.unwrap_or_else(|| panic!("{sample} is not on the page")).parse().expect("a number")
+}
+
+fn dropped(broker: &Broker, reason: &str) -> u64 {
+    metric(broker, &format!("pilotlight_spans_dropped_total{{reason=\"{reason}\"}}"))
+}
+
+/// A run for `key`, which `poll` gets, from a supervisor that records its trace.
+fn deliver(broker: &Broker, key: &Key, poll: &mut Client) {
+    let message = key.message();
+    let mut supervisor = broker.supervisor();
+    supervisor.send(dispatch(&message, &traceparent("01")));
+    assert_eq!(poll.response().text(), message);
+    poll.finish();
+    assert!(supervisor.response().did_warm_start());
+}
+
+fn miss(broker: &Broker, fields: &str) {
+    assert!(!broker.supervisor().ask(dispatch(&Key::fresh().message(), fields)).did_warm_start());
+}
+
+/// Each within the last minute, and one after the other.
+fn in_order(times: &[u64]) {
+    assert!(times.is_sorted(), "{times:?}");
+    let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64;
+    assert!(times.iter().all(|time| *time <= now && now - time < 60_000_000_000), "{times:?} at {now}");
+}
+
+#[test]
+fn a_warm_start_is_three_spans_of_the_supervisors_trace() {
+    let collector = Collector::start(Manner::Takes);
+    let broker = broker(&collector, "--workers 2");
+    let key = Key::fresh();
+    let mut poll = broker.poll(&key);
+    std::thread::sleep(Duration::from_millis(100));
+    deliver(&broker, &key, &mut poll);
+    let spans = collector.spans(3);
+    let one = |name: &str| spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("{spans:?}"));
+    let (dispatch, search, delivery) = (one("dispatch"), one("match"), one("delivery"));
+    for span in &spans {
+        assert_eq!((&*span.trace, span.status), (TRACE, StatusCode::Unset), "{span:?}");
+    }
+    assert_eq!((&*dispatch.parent, dispatch.kind), (PARENT, SpanKind::Server));
+    for child in [search, delivery] {
+        assert_eq!((&child.parent, child.kind), (&dispatch.id, SpanKind::Internal));
+    }
+    assert!(dispatch.id != search.id && search.id != delivery.id && dispatch.id != PARENT);
+    in_order(&[dispatch.begun, search.begun, search.ended, delivery.begun, delivery.ended, dispatch.ended]);
+    assert!(delivery.begun < delivery.ended, "{delivery:?}");
+
+    assert_eq!(dispatch.text("pilotlight.outcome"), "hit");
+    assert_eq!(dispatch.text("trigger.deployment.id"), key.deployment);
+    assert_eq!(dispatch.text("trigger.deployment.version"), key.version);
+    assert!(dispatch.text("trigger.run.id").starts_with("run_"));
+    assert_eq!(
+        (dispatch.number("trigger.machine.cpu"), dispatch.number("trigger.machine.memory")),
+        (0.5, 0.25)
+    );
+    assert_eq!(dispatch.number("pilotlight.attempts"), 1.0);
+    assert_eq!(search.text("pilotlight.matched"), "true");
+    assert_eq!((delivery.text("pilotlight.end"), delivery.text("pilotlight.node")), ("confirmed", "node-1"));
+    let waited = delivery.number("pilotlight.poll_wait_seconds");
+    assert!((0.1..60.0).contains(&waited), "{waited}");
+
+    let resource = collector.resource();
+    assert_eq!(resource["service.name"], "pilotlight");
+    assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(resource["service.instance.id"].len(), 36, "{resource:?}");
+    broker.wait_until("counted", || metric(&broker, "pilotlight_spans_exported_total") == 3);
+    assert_eq!(collector.paths(), ["/v1/traces"]);
+}
+
+#[test]
+fn a_miss_has_its_reason_and_nothing_is_delivered() {
+    let collector = Collector::start(Manner::Takes);
+    let broker = broker(&collector, "--workers 1");
+    miss(&broker, &traceparent("01"));
+    let spans = collector.spans(2);
+    let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(names, ["dispatch", "match"]);
+    for span in &spans {
+        assert_eq!((span.text("pilotlight.miss_reason"), span.status), ("nobody", StatusCode::Unset));
+    }
+    assert_eq!((spans[0].text("pilotlight.outcome"), spans[1].text("pilotlight.matched")), ("miss", "false"));
+}
+
+/// A runner whose process is frozen, and the one after it: what took so long is there to see. The dispatch's
+/// deadline and the last attempt's are one.
+#[test]
+fn a_run_that_nobody_read_is_an_error_with_each_attempt() {
+    let collector = Collector::start(Manner::Takes);
+    let timeouts = "--read-timeout 300ms --ack-timeout 200ms --dispatch-timeout 600ms --workers 1";
+    let broker = broker(&collector, timeouts);
+    let key = Key::fresh();
+    let _frozen = broker.polls(&key, 3);
+    let mut supervisor = broker.supervisor();
+    assert!(!supervisor.ask(dispatch(&key.message(), &traceparent("01"))).did_warm_start());
+    let spans = collector.spans(4);
+    let dispatch = &spans[0];
+    assert_eq!((dispatch.text("pilotlight.outcome"), dispatch.status), ("unconfirmed", StatusCode::Error));
+    let deliveries: Vec<&Span> = spans.iter().filter(|span| span.name == "delivery").collect();
+    assert_eq!(deliveries.len(), 2, "{spans:?}");
+    for (number, delivery) in (1..).zip(&deliveries) {
+        assert_eq!(delivery.status, StatusCode::Error);
+        assert_eq!(delivery.number("pilotlight.attempt"), f64::from(number));
+        assert!(delivery.message.contains("timeout"), "{delivery:?}");
+        assert!(delivery.ended - delivery.begun >= 200_000_000, "{delivery:?}");
+    }
+    assert!(deliveries[0].ended <= deliveries[1].begun, "{deliveries:?}");
+}
+
+/// Runs meet their polls on other cores, and the attempt's core tells of it.
+#[test]
+fn a_delivery_by_another_core_is_in_its_trace() {
+    let collector = Collector::start(Manner::Takes);
+    let broker = broker(&collector, "--workers 4");
+    let mut crossed = 0;
+    for round in 1..=16 {
+        let key = Key::fresh();
+        let mut poll = broker.poll(&key);
+        deliver(&broker, &key, &mut poll);
+        let spans = collector.spans(3 * round);
+        let last: Vec<&Span> = spans.iter().filter(|span| span.parent == PARENT).collect();
+        let last = last.last().expect("a dispatch");
+        let children: Vec<&Span> = spans.iter().filter(|span| span.parent == last.id).collect();
+        let [search, delivery] = children[..] else { panic!("{spans:?}") };
+        in_order(&[last.begun, search.begun, search.ended, delivery.begun, delivery.ended, last.ended]);
+        crossed += usize::from(delivery.number("pilotlight.core") != last.number("pilotlight.core"));
+    }
+    assert!(crossed > 0, "every run met its poll on its own core");
+}
+
+#[test]
+fn what_is_not_recorded_is_not_exported() {
+    let collector = Collector::start(Manner::Takes);
+    let broker = broker(&collector, "--workers 1 --log-level info,pilotlight::events=debug");
+    for fields in [
+        "",
+        &traceparent("00"),
+        &traceparent("fe"),
+        "traceparent: 00-0-0-01\r\n",
+        "traceparent: \r\n",
+        &traceparent("01").replace(TRACE, &"0".repeat(32)),
+        &traceparent("01").to_uppercase(),
+    ] {
+        miss(&broker, fields);
+    }
+    // After them, one that is; and nothing of the others comes later.
+    miss(&broker, &traceparent("03"));
+    assert_eq!(collector.spans(2).len(), 2);
+    broker.wait_until("all logged", || broker.log().matches("dispatch answered").count() == 8);
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(collector.spans(2).len(), 2);
+    assert_eq!(broker.counter("dispatches_untraced"), 0);
+}
+
+#[test]
+fn without_an_endpoint_nobody_looks_for_traces() {
+    let broker = Broker::start("--workers 1");
+    miss(&broker, &traceparent("01"));
+    assert_eq!(broker.counter("dispatches_untraced"), 0);
+    assert_eq!(metric(&broker, "pilotlight_spans_exported_total"), 0);
+}
+
+/// Traced dispatches have an allowance of their own: others do not use it up, and what is over it is counted.
+#[test]
+fn dispatches_over_the_allowance_are_counted() {
+    let collector = Collector::start(Manner::Takes);
+    let broker = broker(&collector, "--workers 1 --traced-dispatches 3 --sampled-dispatches 1");
+    let count = 400;
+    let mut supervisor = broker.supervisor();
+    for _ in 0..count {
+        let message = Key::new("deployment_many").message();
+        assert!(!supervisor.ask(dispatch(&message, &traceparent("01"))).did_warm_start());
+    }
+    broker.wait_for("misses", count);
+    let untraced = broker.counter("dispatches_untraced");
+    assert!((1..count).contains(&untraced), "{untraced}");
+    let traced = (count - untraced) as usize;
+    assert_eq!(collector.spans(2 * traced).len(), 2 * traced);
+}
+
+#[test]
+fn a_collector_that_is_down_costs_its_spans_and_one_line() {
+    let down = Collector::nobody();
+    let broker = Broker::start(&format!("--otlp-endpoint http://{down} --workers 1"));
+    for _ in 0..3 {
+        miss(&broker, &traceparent("01"));
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    broker.wait_until("all dropped", || dropped(&broker, "export_failed") == 6);
+    broker.wait_until("said", || broker.log().contains("refused"));
+    assert_eq!(broker.log().matches("spans were dropped").count(), 1, "{}", broker.log());
+    // It ends as soon as ever.
+    ends_within(broker, Duration::from_secs(4));
+}
+
+#[test]
+fn a_collector_that_refuses_is_heard_and_one_that_recovers_is_used_again() {
+    let collector = Collector::start(Manner::Refuses);
+    let broker = broker(&collector, "--workers 1");
+    miss(&broker, &traceparent("01"));
+    broker.wait_until("dropped", || dropped(&broker, "export_failed") == 2);
+    broker.wait_until("said", || broker.log().contains("503"));
+    collector.now(Manner::Takes);
+    miss(&broker, &traceparent("01"));
+    assert_eq!(collector.spans(2).len(), 2);
+    broker.wait_until("said", || broker.log().contains("the collector takes spans again"));
+    collector.now(Manner::Rejects(1));
+    miss(&broker, &traceparent("01"));
+    broker.wait_until("counted", || dropped(&broker, "rejected") == 1);
+    assert_eq!(metric(&broker, "pilotlight_spans_exported_total"), 3);
+}
+
+/// The queue is full while a slow collector is waited for; dispatches are answered as ever, and what did not fit
+/// is counted.
+#[test]
+fn a_collector_that_is_slow_holds_nobody_up() {
+    let collector = Collector::start(Manner::Hangs);
+    let flags = "--workers 1 --max-queued-spans 257 --otlp-timeout 30s --traced-dispatches 10000";
+    let mut broker = broker(&collector, flags);
+    miss(&broker, &traceparent("01"));
+    collector.wait_for_requests(1);
+    let mut supervisor = broker.supervisor();
+    let count = 600;
+    let begun = Instant::now();
+    for _ in 0..count {
+        let message = Key::new("deployment_many").message();
+        assert!(!supervisor.ask(dispatch(&message, &traceparent("01"))).did_warm_start());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    // 128 dispatches of two spans each fit, the rest does not.
+    broker.wait_until("dropped", || dropped(&broker, "queue_full") == 2 * (count - 128));
+    assert_eq!(metric(&broker, "pilotlight_spans_queued"), 256);
+    assert_eq!(broker.admin("/readyz").status, 200);
+    collector.now(Manner::Takes);
+    broker.wait_until("exported", || metric(&broker, "pilotlight_spans_exported_total") >= 256);
+    broker.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(broker.ended().success());
+}
+
+/// What was told before the end is sent, and a collector that does not answer costs --otlp-timeout, not more.
+#[test]
+fn the_last_spans_are_sent_within_a_bound() {
+    let collector = Collector::start(Manner::Takes);
+    let broker = broker(&collector, "--workers 1");
+    miss(&broker, &traceparent("01"));
+    ends_within(broker, Duration::from_secs(10));
+    assert_eq!(collector.spans(2).len(), 2);
+
+    let collector = Collector::start(Manner::Hangs);
+    let broker =
+        Broker::start(&format!("--otlp-endpoint http://{} --otlp-timeout 1s --workers 1", collector.addr));
+    for _ in 0..20 {
+        miss(&broker, &traceparent("01"));
+    }
+    // The export's own time and that of the end are one: either may be over first, and says so.
+    let ended = ends_within(broker, Duration::from_secs(10));
+    ended.wait_until("said", || ended.log().contains("spans were dropped"));
+}
+
+#[track_caller]
+fn ends_within(mut broker: Broker, limit: Duration) -> Broker {
+    let begun = Instant::now();
+    broker.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(broker.ended().success());
+    assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+    broker
+}
