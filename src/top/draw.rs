@@ -39,8 +39,8 @@ pub fn draw(frame: &mut Frame, view: &View, with_keys: bool) {
     let [above, cores, pools, runs, footer] = Layout::vertical(parts).areas(area);
     draw_above(frame, above, view);
     draw_cores(frame, cores, view);
-    draw_pools(frame, pools, view);
-    draw_runs(frame, runs, view);
+    draw_pools(frame, pools, view, with_keys);
+    draw_runs(frame, runs, view, with_keys);
     if with_keys {
         let line = match (view.typing, view.search.is_empty()) {
             (true, _) => format!("search: {}_   enter keeps it, esc drops it", printable(&view.search)),
@@ -125,7 +125,7 @@ fn numbers(view: &View) -> Line<'static> {
         live.waiting, live.connections, live.connections_limit
     )));
     if let Some((reason, _)) = view.main_reason() {
-        let words = format!("  cold mostly: {}", printable(&reason.replace('_', " ")));
+        let words = format!("  cold mostly: {}", reason_in_words(reason));
         spans.push(Span::styled(words, doubtful()));
     }
     Line::from(spans)
@@ -138,11 +138,7 @@ fn delivery(view: &View) -> Line<'static> {
         Some((half, most)) => format!("delivery p50 {}, p99 {}  ", micros(half), micros(most)),
         None => "no delivery yet  ".to_owned(),
     })];
-    spans.push(Span::raw(format!(
-        "since the start {} warm, {} cold",
-        live.hits,
-        live.misses + live.unconfirmed
-    )));
+    spans.push(Span::raw(format!("{} warm, {} cold so far", live.hits, live.misses + live.unconfirmed)));
     if live.rejected > 0 {
         spans.push(Span::styled(format!(", {} rejected", live.rejected), bad()));
     }
@@ -234,18 +230,21 @@ fn draw_cores(frame: &mut Frame, area: Rect, view: &View) {
     table(frame, area, heading, rows, widths.collect());
 }
 
-fn draw_pools(frame: &mut Frame, area: Rect, view: &View) {
+fn draw_pools(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
     let pools = view.pools();
     let mark = |order: PoolOrder, name: &str| match (view.order == order, view.reversed) {
         (false, _) => name.to_owned(),
         (true, false) => format!("{name}↓"),
         (true, true) => format!("{name}↑"),
     };
+    let numbers = [9, 8, 8, 8, 7].map(Constraint::Length);
+    let widths: Vec<_> = [Constraint::Fill(2), Constraint::Fill(1)].into_iter().chain(numbers).collect();
+    let columns = widths_of(area, &widths);
     let row = |pool: &&Pool| {
         let style = if pool.cordoned > 0 { doubtful() } else { Style::new() };
         Row::new([
-            printable(&pool.deployment),
-            printable(&pool.version),
+            end_of(&pool.deployment, columns[0]),
+            end_of(&pool.version, columns[1]),
             right(format!("{}/{}", pool.cpu, pool.memory), 9),
             right(pool.waiting, 8),
             right(pool.hits, 8),
@@ -255,7 +254,7 @@ fn draw_pools(frame: &mut Frame, area: Rect, view: &View) {
         .style(style)
     };
     let rows = pools.iter().skip(view.pools_from).map(row).take(area.height as usize).collect();
-    let cursor = if view.scrolled == List::Pools { ">" } else { "" };
+    let cursor = if with_keys && view.scrolled == List::Pools { ">" } else { "" };
     let total = view.live().pools_total.max(pools.len());
     let name = format!("{cursor}pools {} of {total}", pools.len());
     let heading = Row::new([
@@ -267,20 +266,26 @@ fn draw_pools(frame: &mut Frame, area: Rect, view: &View) {
         right(mark(PoolOrder::Misses, "misses"), 8),
         right(mark(PoolOrder::Oldest, "oldest"), 7),
     ]);
-    let widths = [Constraint::Fill(2), Constraint::Fill(1)];
-    let widths = widths.into_iter().chain([9, 8, 8, 8, 7].map(Constraint::Length));
-    table(frame, area, heading, rows, widths.collect());
+    table(frame, area, heading, rows, widths);
 }
 
-fn draw_runs(frame: &mut Frame, area: Rect, view: &View) {
+fn draw_runs(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
     let runs = view.runs();
+    let widths = [
+        Constraint::Length(8),
+        Constraint::Fill(2),
+        Constraint::Fill(2),
+        Constraint::Length(11),
+        Constraint::Fill(3),
+    ];
+    let columns = widths_of(area, &widths);
     let row = |run: &&Dispatch| {
         let (outcome, style) = match run.outcome.as_str() {
             "hit" => ("warm", good()),
             "miss" => ("cold", doubtful()),
             other => (other, bad()),
         };
-        let reason = run.reason.as_deref().map(|reason| reason.replace('_', " "));
+        let reason = run.reason.as_deref().map(reason_in_words);
         let why = match (run.outcome.as_str(), reason, &run.closest) {
             ("hit", ..) => micros(run.took_us),
             ("unconfirmed", ..) => "offered, and no runner was proved to have it".to_owned(),
@@ -289,26 +294,40 @@ fn draw_runs(frame: &mut Frame, area: Rect, view: &View) {
         };
         Row::new([
             clock(run.at_ms),
-            printable(run.run.as_deref().unwrap_or("-")),
-            printable(run.deployment.as_deref().unwrap_or("-")),
+            end_of(run.run.as_deref().unwrap_or("-"), columns[1]),
+            end_of(run.deployment.as_deref().unwrap_or("-"), columns[2]),
             printable(outcome),
             printable(&why),
         ])
         .style(style)
     };
     let rows = runs.iter().skip(view.runs_from).map(row).take(area.height as usize).collect();
-    let cursor = if view.scrolled == List::Runs { ">" } else { "" };
+    let cursor = if with_keys && view.scrolled == List::Runs { ">" } else { "" };
     let heading = Row::new(
         ["UTC", &format!("{cursor}last runs"), "deployment", "", "after, or why"].map(str::to_owned),
     );
-    let widths = [
-        Constraint::Length(8),
-        Constraint::Fill(2),
-        Constraint::Fill(2),
-        Constraint::Length(11),
-        Constraint::Fill(3),
-    ];
     table(frame, area, heading, rows, widths.into());
+}
+
+fn reason_in_words(reason: &str) -> String {
+    match reason {
+        "nobody" => "nobody waits".to_owned(),
+        other => printable(&other.replace('_', " ")),
+    }
+}
+
+/// The end of a name that is too long: that is where ids differ.
+fn end_of(name: &str, width: u16) -> String {
+    let name = printable(name);
+    match name.chars().count().saturating_sub(width as usize) {
+        0 => name,
+        too_many => "…".chars().chain(name.chars().skip(too_many + 1)).collect(),
+    }
+}
+
+/// How wide the columns of a table become.
+fn widths_of(area: Rect, widths: &[Constraint]) -> Vec<u16> {
+    Layout::horizontal(widths).spacing(1).split(area).iter().map(|column| column.width).collect()
 }
 
 fn rate(per_second: f64) -> String {
@@ -373,8 +392,8 @@ mod tests {
             for needle in [
                 "live  http://127.0.0.1:8042  pilotlight 0.1.0  up 30s  epoll",
                 "30.0 runs/s  66.7 % warm  12 waiting  25 of 1000 connections",
-                "delivery p50 320 us, p99 1280 us  since the start 60 warm, 30 cold  drained: node",
-                "% warm, last hour ▁",
+                "delivery p50 320 us, p99 1280 us  60 warm, 30 cold so far  drained: node",
+                "% warm, last hour ",
                 ">pools 2 of 2",
                 "waiting↓",
                 "deployment_b",
@@ -429,6 +448,14 @@ mod tests {
         assert!(!frame.contains("deployment_b"), "{frame}");
         view.obey(Wish::Other);
         assert!(shown(&view, 80, 24).contains(">last runs"));
+    }
+
+    #[test]
+    fn of_long_names_the_end_is_shown() {
+        assert_eq!(end_of("deployment_abc", 14), "deployment_abc");
+        assert_eq!(end_of("deployment_abc", 5), "…_abc");
+        assert_eq!(end_of("ab", 0), "…");
+        assert_eq!(reason_in_words("other_version"), "other version");
     }
 
     #[test]

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 /// Runner `i` has the token `i`, supervisor `i` this and `i`.
 const SUPERVISORS: usize = 1 << 32;
-/// What a runner's connection may take and what is polled again after its end: the client's own is 100 ms or more.
+/// A runner whose poll ended without an answer polls again after this, about as soon as a client does.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
-const RUN: &str = "run_pilotlight-bench_";
+const RUN: &str = "run_bench";
 const RUN_DIGITS: usize = 12;
 const VERSION: &str = "bench";
 
@@ -201,7 +201,7 @@ impl Crowd {
     fn poll_for(&mut self, index: usize, now: Instant) -> io::Result<()> {
         let plan = &self.plan;
         let key = Key { deployment: &plan.deployments[index % plan.deployments.len()], version: VERSION };
-        let request = key.poll(plan.runner_side, &format!("pilotlight-bench_{index}"));
+        let request = key.poll(plan.runner_side, &format!("bench_{index}"));
         let runner = &mut self.runners[index];
         runner.polls = runner.polls.wrapping_add(1);
         self.ends.push_back((now + plan.poll_timeout, index, runner.polls));
@@ -263,7 +263,8 @@ impl Crowd {
 
 /// The next runner whose time has come.
 fn due(queue: &mut VecDeque<(Instant, usize)>, now: Instant) -> Option<usize> {
-    queue.pop_front_if(|(at, _)| *at <= now).map(|(_, index)| index)
+    let is_due = queue.front().is_some_and(|(at, _)| *at <= now);
+    is_due.then(|| queue.pop_front()).flatten().map(|(_, index)| index)
 }
 
 impl Line {
@@ -323,6 +324,6 @@ mod tests {
             let body: serde_json::Value = serde_json::from_str(body).unwrap();
             assert_eq!(body["dequeuedMessage"]["deployment"]["friendlyId"], "deployment_x");
         }
-        assert_eq!(run_of(b"run_pilotlight-bench_12"), None);
+        assert_eq!(run_of(b"run_bench12"), None);
     }
 }

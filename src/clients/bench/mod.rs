@@ -176,8 +176,9 @@ impl Bounds {
 /// Names that no deployment of Trigger.dev has, and no other bench: no real runner can get these runs.
 fn deployments(count: usize) -> Vec<String> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let unique = format!("{:x}-{:x}", now.as_micros(), std::process::id());
-    (0..count).map(|number| format!("deployment_pilotlight-bench-{unique}-{number}")).collect()
+    // Microseconds, and processes that start within the same one.
+    let unique = now.as_micros() as u64 ^ u64::from(std::process::id()).rotate_left(40);
+    (0..count).map(|number| format!("deployment_bench-{unique:x}-{number}")).collect()
 }
 
 fn address(url: &Url, side: &'static str, allow_remote: bool) -> Result<SocketAddr, BenchError> {
@@ -210,7 +211,7 @@ fn connect_told(url: &Url) -> Result<Duration, BenchError> {
 
 fn dispatch_taken(url: &Url, deployment: &str) -> Result<(), BenchError> {
     let key = Key { deployment, version: "nobody-waits" };
-    let answer = url.open(PATIENCE).and_then(|mut open| open.ask(&key.dispatch(url, "run_pilotlight-bench")));
+    let answer = url.open(PATIENCE).and_then(|mut open| open.ask(&key.dispatch(url, "run_bench")));
     let Answer { status, body } = answer.map_err(|source| BenchError::Unreachable {
         url: url.clone(),
         side: "--dispatch-listen",
@@ -370,10 +371,7 @@ mod tests {
     #[test]
     fn its_deployments_are_nobodys() {
         let names = deployments(2);
-        assert!(
-            names[0].starts_with("deployment_pilotlight-bench-") && names[0].ends_with("-0"),
-            "{names:?}"
-        );
+        assert!(names[0].starts_with("deployment_bench-") && names[0].ends_with("-0"), "{names:?}");
         assert_ne!(names[0], names[1]);
     }
 }
