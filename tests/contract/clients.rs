@@ -133,19 +133,19 @@ fn a_bench_counts_every_run_and_leaves_nothing_behind() {
     let broker = Broker::start("--workers 2 --dispatch-listen 127.0.0.1:0");
     let (runner, dispatch) = (broker.runner, broker.dispatch);
     let (code, said, stderr) = bench(&format!(
-        "http://{runner} --dispatch-url http://{dispatch} --rate 200 --for 2s --warm-up 200ms --runners 60 --keys 3 --poll-timeout 1s"
+        "http://{runner} --dispatch-url http://{dispatch} --rate 50 --for 2s --warm-up 200ms --runners 30 --keys 3 --poll-timeout 1s"
     ));
     assert_eq!((code, stderr.as_str()), (0, ""), "{said}");
-    assert!(said.starts_with("200 runs a second for 2s to "), "{said}");
+    assert!(said.starts_with("50 runs a second for 2s to "), "{said}");
     for needle in
-        ["the runner has it", "the dispatch's answer", "\n400 runs: ", " 0 errors", "0 lost", "0 doubled"]
+        ["the runner has it", "the dispatch's answer", "\n100 runs: ", " 0 errors", "0 lost", "0 doubled"]
     {
         assert!(said.contains(needle), "{needle:?} is not in {said}");
     }
     // Its own first question found nobody; the rest is the load, the warm-up included.
     let (hits, misses) = (broker.counter("hits"), broker.counter("misses"));
-    assert_eq!(hits + misses, 1 + 440, "{said}");
-    assert!(hits > 400, "{said}");
+    assert_eq!(hits + misses, 1 + 110, "{said}");
+    assert!(hits > 55, "most of them warm: {said}");
     broker.wait_for("waiting", 0);
 }
 

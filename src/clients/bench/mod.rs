@@ -28,8 +28,11 @@ const BETWEEN_GROUPS: Duration = Duration::from_millis(10);
 const OPENED_WITHIN: Duration = Duration::from_secs(30);
 /// What the broker gets to take the last polls in.
 const HELD_AFTER: Duration = Duration::from_millis(200);
-/// What is still open at the end is waited for, a little longer than the broker's --dispatch-timeout.
-const SETTLED_WITHIN: Duration = Duration::from_secs(4);
+/// What is still open at the end is waited for until nothing has come for this long, which is more than the broker's
+/// --dispatch-timeout.
+const SILENCE: Duration = Duration::from_secs(4);
+/// And no longer than this in all.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// The longest sleep: the progress is to be seen.
 const GLANCE: Duration = Duration::from_millis(200);
 /// What is remembered of each run is small, and it is remembered to the end.
@@ -282,6 +285,7 @@ fn load(crowd: &mut Crowd, rate: f64, bounds: &Bounds) -> Result<Report, BenchEr
     let mut late = VecDeque::new();
     let mut next = 0;
     let mut settling = None;
+    let mut heard = Instant::now();
     while refused.is_none() {
         let now = Instant::now();
         while next < schedule.end && schedule.due(next) <= now {
@@ -296,14 +300,19 @@ fn load(crowd: &mut Crowd, rate: f64, bounds: &Bounds) -> Result<Report, BenchEr
             }
             crowd.dispatch(run);
         }
-        let sleep = match next < schedule.end {
-            true => schedule.due(next).saturating_duration_since(now).min(GLANCE),
-            false if late.is_empty() && schedule.is_settled() => break,
-            false if settling.get_or_insert(now).elapsed() > SETTLED_WITHIN => break,
-            false => BETWEEN_GROUPS,
+        let sleep = if next < schedule.end {
+            schedule.due(next).saturating_duration_since(now).min(GLANCE)
+        } else {
+            let ended = *settling.get_or_insert(now);
+            let silent = heard.max(ended).elapsed() > SILENCE || ended.elapsed() > SETTLED_WITHIN;
+            if silent || (late.is_empty() && schedule.is_settled()) {
+                break;
+            }
+            BETWEEN_GROUPS
         };
         crowd.turn(sleep, &mut |event| {
             let now = Instant::now();
+            heard = now;
             match event {
                 Event::Delivered(run) => schedule.note_delivered(run, now),
                 Event::Answered(run, verdict) => {
