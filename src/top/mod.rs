@@ -146,13 +146,13 @@ enum Next {
 fn changed(updates: &Receiver<Update>, view: &mut View) -> io::Result<Next> {
     loop {
         // What is held is looked at again when it is let go, with what has come meanwhile.
-        while !view.paused {
+        if !view.paused {
             match updates.try_recv() {
                 Ok(update) => {
                     view.take(update);
                     return Ok(Next::Draw);
                 }
-                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return Ok(Next::Leave),
             }
         }

@@ -59,6 +59,8 @@ struct Runner {
     line: Line,
     /// Counts its polls, so that a time-out can tell whose it is.
     polls: u32,
+    /// A poll is under way.
+    waits: bool,
 }
 
 #[derive(Default)]
@@ -110,15 +112,12 @@ impl Crowd {
 
     /// Runners whose poll has gone out.
     pub fn polling(&self) -> usize {
-        self.runners
-            .iter()
-            .filter(|runner| runner.line.stream.is_some() && runner.line.unsent.is_empty())
-            .count()
+        self.runners.iter().filter(|runner| runner.waits && runner.line.unsent.is_empty()).count()
     }
 
     /// One more runner, which polls at once.
     pub fn add_runner(&mut self) -> io::Result<()> {
-        self.runners.push(Runner { line: Line::default(), polls: 0 });
+        self.runners.push(Runner { line: Line::default(), polls: 0, waits: false });
         self.poll_for(self.runners.len() - 1, Instant::now())
     }
 
@@ -197,15 +196,18 @@ impl Crowd {
         Ok(())
     }
 
-    /// Has a runner poll, on a new connection: the last one has ended or is given up.
+    /// Has a runner poll: on its connection if that was kept and has no poll, else on a new one, as clients do.
     fn poll_for(&mut self, index: usize, now: Instant) -> io::Result<()> {
         let plan = &self.plan;
         let key = Key { deployment: &plan.deployments[index % plan.deployments.len()], version: VERSION };
         let request = key.poll(plan.runner_side, &format!("bench_{index}"));
         let runner = &mut self.runners[index];
+        if runner.waits || runner.line.stream.is_none() {
+            runner.line.open(self.poll.registry(), plan.runner_side, index)?;
+        }
+        runner.waits = true;
         runner.polls = runner.polls.wrapping_add(1);
         self.ends.push_back((now + plan.poll_timeout, index, runner.polls));
-        runner.line.open(self.poll.registry(), plan.runner_side, index)?;
         runner.line.unsent = request.into_bytes();
         let _ = runner.line.push();
         Ok(())
@@ -214,31 +216,36 @@ impl Crowd {
     fn runner_ready(&mut self, index: usize, writable: bool) -> io::Result<Option<Event>> {
         let now = Instant::now();
         let runner = &mut self.runners[index];
-        let event = match runner.line.ready(writable, &mut self.scratch) {
-            Reading::Partial => return Ok(None),
-            Reading::Ended => {
-                self.ended += 1;
+        let reading = runner.line.ready(writable, &mut self.scratch);
+        if matches!(reading, Reading::Partial) {
+            return Ok(None);
+        }
+        // Whatever is due for this poll is no more.
+        let waited = std::mem::take(&mut runner.waits);
+        runner.polls = runner.polls.wrapping_add(1);
+        let (status, close, body) = match reading {
+            Reading::Answer { status, close, body } => (status, close, body),
+            Reading::Partial | Reading::Ended => {
                 runner.line.stream = None;
-                // Whatever is due for this poll is no more.
-                runner.polls = runner.polls.wrapping_add(1);
-                self.after_end.push_back((now + AGAIN_AFTER, index));
+                // A connection that ends between two polls is not missed.
+                if waited {
+                    self.ended += 1;
+                    self.after_end.push_back((now + AGAIN_AFTER, index));
+                }
                 return Ok(None);
             }
-            Reading::Answer { status: 200, body, .. } => match run_of(&body) {
-                Some(run) => Event::Delivered(run),
-                None => Event::Refused(200, String::from_utf8_lossy(&body).into_owned()),
-            },
-            Reading::Answer { status, body, .. } => {
-                Event::Refused(status, String::from_utf8_lossy(&body).into_owned())
-            }
         };
-        runner.line.stream = None;
-        runner.polls = runner.polls.wrapping_add(1);
+        if close {
+            runner.line.stream = None;
+        }
         match self.plan.work {
             Duration::ZERO => self.poll_for(index, now)?,
             work => self.after_work.push_back((now + work, index)),
         }
-        Ok(Some(event))
+        Ok(Some(match run_of(&body).filter(|_| status == 200) {
+            Some(run) => Event::Delivered(run),
+            None => Event::Refused(status, String::from_utf8_lossy(&body).into_owned()),
+        }))
     }
 
     fn supervisor_ready(&mut self, index: usize, writable: bool) -> io::Result<Option<Event>> {
