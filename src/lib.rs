@@ -8,7 +8,8 @@
 //! - [`engine`]: the only code that knows a system call of the data plane.
 //! - [`shard`]: one core's loop, and the mesh between cores.
 //! - [`sys`]: affinity, descriptor limits, socket options.
-//! - [`clients`]: runners and supervisors of our own, for `demo` and `check`.
+//! - [`clients`]: runners and supervisors of our own, for `demo`, `check` and `bench`.
+//! - [`top`]: the live view of a running broker in a terminal.
 //! - [`control`]: everything that is not hot: admin HTTP, metrics, signals.
 //!
 //! Who may import whom is held by `tests/architecture.rs`.
@@ -21,3 +22,4 @@ pub mod control;
 pub mod engine;
 pub mod shard;
 pub mod sys;
+pub mod top;

@@ -2,6 +2,7 @@
 
 use pilotlight::broker::report::Selector;
 use pilotlight::cli::{self, CheckFlags, Command, DemoFlags, DrainFlags, ExplainFlags, ServeFlags};
+use pilotlight::clients::bench::{self, BenchError};
 use pilotlight::clients::check::{self, Sides, Verdict};
 use pilotlight::clients::demo::{self, DemoError};
 use pilotlight::config::{AdminToken, ConfigError, ServeConfig};
@@ -9,6 +10,7 @@ use pilotlight::control::client::{self, Ask, AskError};
 use pilotlight::control::explain::Asked;
 use pilotlight::control::lifecycle::{self, RunError};
 use pilotlight::sys::{Machine, MachineError};
+use pilotlight::top::{self, TopError};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +22,8 @@ fn main() -> ExitCode {
         Ok(Command::Explain(flags)) => explain(flags),
         Ok(Command::Demo(flags)) => show(&flags),
         Ok(Command::Check(flags)) => check(&flags),
+        Ok(Command::Top(flags)) => top::run(&flags).map_err(Failure::Top),
+        Ok(Command::Bench(flags)) => bench::run(&flags).map_err(Failure::Bench),
         Ok(Command::Man(dir)) => cli::write_man_pages(&dir).map_err(|source| Failure::Folder { dir, source }),
         Ok(Command::Completions(shell)) => cli::print_completions(shell).map_err(Failure::Output),
         Err(error) if error.print() => return ExitCode::SUCCESS,
@@ -113,6 +117,10 @@ enum Failure {
     Ask(#[from] AskError),
     #[error(transparent)]
     Demo(#[from] DemoError),
+    #[error(transparent)]
+    Top(#[from] TopError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     #[error("{0:?} is no URL of a broker: write http://HOST:PORT")]
     Url(String),
     #[error("{0} of these do not work")]
@@ -130,9 +138,15 @@ impl Failure {
             Failure::Demo(DemoError::Run(RunError::Impatient(stop))) => stop.exit_code(),
             Failure::Url(_) | Failure::Config(_) | Failure::Machine(MachineError::Activation(_)) => USAGE,
             Failure::Run(RunError::Log(_)) | Failure::Ask(AskError::Url(_)) => USAGE,
+            Failure::Top(TopError::Ask(AskError::Url(_))) => USAGE,
+            Failure::Bench(BenchError::Url(_) | BenchError::Remote { .. } | BenchError::Runs { .. }) => USAGE,
             Failure::Run(RunError::Impatient(stop)) => stop.exit_code(),
             Failure::Machine(_) | Failure::Run(_) | Failure::Ask(_) | Failure::Output(_) => FAILED,
-            Failure::Demo(_) | Failure::Check(_) | Failure::Folder { .. } => FAILED,
+            Failure::Top(_)
+            | Failure::Bench(_)
+            | Failure::Demo(_)
+            | Failure::Check(_)
+            | Failure::Folder { .. } => FAILED,
         }
     }
 }

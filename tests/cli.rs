@@ -195,6 +195,14 @@ fn help_teaches_and_goes_to_standard_output() {
     }
     let (code, stdout, _) = said(pilotlight(&["drain", "--help"]));
     assert_eq!((code, stdout.contains("--node worker-3 --lift")), (0, true));
+    for (command, needles) in [
+        ("top", ["Keys:", "--once", "Exit codes:"]),
+        ("bench", ["--allow-remote", "--dispatch-url", "Exit codes:"]),
+    ] {
+        let (code, stdout, _) = said(pilotlight(&[command, "--help"]));
+        assert_eq!(code, 0);
+        needles.iter().for_each(|needle| assert!(stdout.contains(needle), "{command}: {needle}"));
+    }
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! Raw flags and environment, as typed, and what is said when they cannot be read.
 
 mod serve;
+mod tools;
 mod traces;
 mod values;
 
 pub use serve::ServeFlags;
+pub use tools::{BenchFlags, PoolOrder, TopFlags};
 pub use traces::TraceFlags;
-pub use values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Millis, token_mode_by_name};
+pub use values::{
+    Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Millis, Rate, Within, token_mode_by_name,
+};
 
 use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -74,6 +78,12 @@ enum RawCommand {
     /// Try a running broker as a runner, a supervisor and an operator would, and say what to fix
     #[command(after_long_help = CHECK_EXAMPLES, max_term_width = 100)]
     Check(CheckFlags),
+    /// Watch a running broker in the terminal: rates, latency, who waits, why runs are cold
+    #[command(after_long_help = tools::TOP_EXAMPLES, max_term_width = 100)]
+    Top(TopFlags),
+    /// Load a running broker with runs at a fixed rate, and measure how long each takes
+    #[command(after_long_help = tools::BENCH_EXAMPLES, max_term_width = 100)]
+    Bench(Box<BenchFlags>),
     /// Write the manual pages
     Man {
         /// The folder to write them to
@@ -224,6 +234,10 @@ pub enum Command {
     Demo(DemoFlags),
     /// Try a running one.
     Check(CheckFlags),
+    /// Watch a running one.
+    Top(TopFlags),
+    /// Load a running one.
+    Bench(Box<BenchFlags>),
     /// Write manual pages to this folder.
     Man(PathBuf),
     /// Print completions.
@@ -257,6 +271,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, NotACo
         Some(RawCommand::Explain(flags)) => Command::Explain(flags),
         Some(RawCommand::Demo(flags)) => Command::Demo(flags),
         Some(RawCommand::Check(flags)) => Command::Check(flags),
+        Some(RawCommand::Top(flags)) => Command::Top(flags),
+        Some(RawCommand::Bench(flags)) => Command::Bench(flags),
         Some(RawCommand::Man { dir }) => Command::Man(dir),
         Some(RawCommand::Completions { shell }) => Command::Completions(shell),
     })

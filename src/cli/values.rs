@@ -83,6 +83,39 @@ impl FromStr for Count {
     }
 }
 
+/// How often per second, above zero and at most [`Rate::MAX`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate(pub f64);
+
+impl Rate {
+    /// One thread cannot send more.
+    pub const MAX: f64 = 100_000.0;
+}
+
+impl FromStr for Rate {
+    type Err = String;
+    fn from_str(typed: &str) -> Result<Self, String> {
+        match typed.parse() {
+            Ok(rate) if rate > 0.0 && rate <= Rate::MAX => Ok(Rate(rate)),
+            _ => Err(format!("write how many per second, above 0 and at most {}", Rate::MAX)),
+        }
+    }
+}
+
+/// A whole number within bounds that stand in the type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Within<const MIN: usize, const MAX: usize>(pub usize);
+
+impl<const MIN: usize, const MAX: usize> FromStr for Within<MIN, MAX> {
+    type Err = String;
+    fn from_str(typed: &str) -> Result<Self, String> {
+        match typed.parse() {
+            Ok(count) if (MIN..=MAX).contains(&count) => Ok(Within(count)),
+            _ => Err(format!("write a whole number from {MIN} to {MAX}")),
+        }
+    }
+}
+
 /// A bound that may be off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {

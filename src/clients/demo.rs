@@ -78,8 +78,10 @@ pub fn run(flags: &DemoFlags, machine: Machine) -> Result<(), DemoError> {
     });
     say(&format!(
         "A broker, {} runners that wait and a supervisor that dispatches, on this machine.\n\
-         See it live: http://{}/     Ctrl-C ends it.\n",
-        flags.runners.0, sides.admin
+         See it live: http://{admin}/  or in a terminal: pilotlight top --admin http://{admin}\n\
+         Ctrl-C ends it.\n",
+        flags.runners.0,
+        admin = sides.admin
     ));
     for number in 0..flags.runners.0 {
         let demo = demo.clone();
@@ -170,7 +172,12 @@ impl Demo {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.warm.sort();
         let half = tally.warm.get(tally.warm.len() / 2).map_or(0, Duration::as_micros);
-        format!("\n{} runs warm, half of them within {half} us; {} cold.", tally.warm.len(), tally.cold)
+        format!(
+            "\n{} runs warm, half of them within {half} us; {} cold.\n\
+             A broker for your own runners: pilotlight serve. Whether it works where it stands: pilotlight check.",
+            tally.warm.len(),
+            tally.cold
+        )
     }
 }
 

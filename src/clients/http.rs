@@ -26,10 +26,15 @@ impl Url {
         })
     }
 
+    /// Where that is.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        Ok(self.authority.to_socket_addrs()?.collect())
+    }
+
     /// Connects; an answer is waited for as long as `patience`.
     pub fn open(&self, patience: Duration) -> io::Result<Connection> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for addr in self.authority.to_socket_addrs()? {
+        for addr in self.addresses()? {
             match Connection::open(addr, patience) {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
@@ -68,6 +73,11 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         Ok(Connection(BufReader::new(stream)))
+    }
+
+    /// Whom it goes to.
+    pub fn peer(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().peer_addr()
     }
 
     /// Sends a request.

@@ -18,6 +18,7 @@ pub mod seccomp;
 pub mod tcp;
 pub mod user;
 pub mod variables;
+pub mod wait;
 
 use activation::{Activated, ActivationError};
 use descriptors::Descriptors;

@@ -1,4 +1,4 @@
-//! The runners and supervisors that come with the binary: `demo` and `check`.
+//! What comes with the binary and works on a running broker: `demo`, `check`, `bench` and `top`.
 
 use crate::support::broker::{Broker, binary};
 use crate::support::secrets::SecretFile;
@@ -111,7 +111,7 @@ fn manual_pages_tell_of_every_command() {
     let page = |name: &str| std::fs::read_to_string(dir.join(name)).expect(name);
     assert!(page("pilotlight.1").contains("Warm starts for self\\-hosted Trigger.dev"));
     assert!(page("pilotlight-serve.1").contains("\\-\\-ack\\-timeout"));
-    for command in ["drain", "explain", "demo", "check", "completions"] {
+    for command in ["drain", "explain", "demo", "check", "top", "bench", "completions"] {
         assert!(page("pilotlight.1").contains(&format!("pilotlight\\-{command}")), "{command}");
         assert!(!page(&format!("pilotlight-{command}.1")).is_empty());
     }
@@ -119,4 +119,84 @@ fn manual_pages_tell_of_every_command() {
     let refused = run(&["man", "/proc/nowhere"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("/proc/nowhere"), "{refused:?}");
+}
+
+fn bench(args: &str) -> (i32, String, String) {
+    let mut all = vec!["bench"];
+    all.extend(args.split(' '));
+    let output = run(&all);
+    (output.status.code().expect("an exit code"), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_bench_counts_every_run_and_leaves_nothing_behind() {
+    let broker = Broker::start("--workers 2 --dispatch-listen 127.0.0.1:0");
+    let (runner, dispatch) = (broker.runner, broker.dispatch);
+    let (code, said, stderr) = bench(&format!(
+        "http://{runner} --dispatch-url http://{dispatch} --rate 50 --for 2s --warm-up 200ms --runners 30 --keys 3 --poll-timeout 1s"
+    ));
+    assert_eq!((code, stderr.as_str()), (0, ""), "{said}");
+    assert!(said.starts_with("50 runs a second for 2s to "), "{said}");
+    for needle in
+        ["the runner has it", "the dispatch's answer", "\n100 runs: ", " 0 errors", "0 lost", "0 doubled"]
+    {
+        assert!(said.contains(needle), "{needle:?} is not in {said}");
+    }
+    // Its own first question found nobody; the rest is the load, the warm-up included.
+    let (hits, misses) = (broker.counter("hits"), broker.counter("misses"));
+    assert_eq!(hits + misses, 1 + 110, "{said}");
+    assert!(hits > 55, "most of them warm: {said}");
+    broker.wait_for("waiting", 0);
+}
+
+#[test]
+fn a_bench_says_what_it_cannot_load_and_why() {
+    let separate = Broker::start("--workers 1 --dispatch-listen 127.0.0.1:0");
+    let (code, _, said) = bench(&format!("http://{}", separate.runner));
+    assert_eq!((code, said.contains("as --dispatch-url")), (1, true), "{said}");
+    let (code, _, said) = bench(&format!("http://{}", separate.admin));
+    assert_eq!((code, said.contains("give the address of --listen")), (1, true), "{said}");
+
+    let (code, _, said) = bench("http://192.0.2.1:8040");
+    assert_eq!((code, said.contains("--allow-remote")), (2, true), "{said}");
+    let (code, _, said) = bench("127.0.0.1:8040");
+    assert_eq!((code, said.contains("write http://HOST:PORT")), (2, true), "{said}");
+    let (code, _, said) = bench("--rate 100000 --for 1h");
+    assert_eq!((code, said.contains("a lower --rate or a shorter --for")), (2, true), "{said}");
+    let (code, _, said) = bench("--rate 0");
+    assert_eq!((code, said.contains("--rate \"0\": write how many per second")), (2, true), "{said}");
+
+    let file = SecretFile::new(&["a secret that is long enough for anybody"]);
+    let guarded = Broker::start(&format!("--workers 1 {}", file.flags("enforce")));
+    let (code, _, said) = bench(&format!("http://{}", guarded.runner));
+    assert_eq!((code, said.contains("runners need a deployment token here")), (1, true), "{said}");
+}
+
+#[test]
+fn a_frame_of_top_is_text_and_a_broker_that_is_not_there_is_named() {
+    let broker = Broker::start("--workers 2");
+    let checked = check(broker.runner, None, broker.admin);
+    assert_eq!(checked.0, 0, "{}", checked.1);
+    let admin = format!("http://{}", broker.admin);
+    let output = run(&["top", "--admin", &admin, "--every", "250ms", "--once"]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for needle in [
+        "live  http://127.0.0.1:",
+        "0.0 runs/s",
+        "0 waiting",
+        "1 warm",
+        "run_pilotlight-check_",
+        "core connections",
+    ] {
+        assert!(said.contains(needle), "{needle:?} is not in {said}");
+    }
+    assert!(!said.contains('\u{1b}'), "{said}");
+    drop(broker);
+    let output = run(&["top", "--admin", &admin, "--once"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("cannot reach the broker"), "{said}");
+    assert_eq!(run(&["top", "--admin", "nowhere"]).status.code(), Some(2));
+    assert_eq!(run(&["top", "--every", "1ms"]).status.code(), Some(2));
 }

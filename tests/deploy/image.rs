@@ -32,7 +32,7 @@ pub fn dockerfile(text: &str) {
     let needed = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).expect("a version");
     assert!(build[0].1.starts_with(&format!("rust:{}-", needed.trim_matches('"'))), "{:?}", build[0]);
     assert!(build.iter().any(|(word, rest)| word == "RUN" && rest == BUILD));
-    assert!(read(BUILD).contains("cp target/static/pilotlight \"$root/pilotlight\""));
+    assert!(read(BUILD).contains("cp \"$out/$name\" \"$root/pilotlight\""));
 
     assert_eq!(image[0].1, "scratch");
     let of = |word: &str| -> Vec<&str> {

@@ -30,7 +30,9 @@ pub fn product() -> &'static Product {
             }
         }
         assert!(settings.len() > 25, "the help page has changed its form: {settings:?}");
-        Product { help: serve + &help(&["drain", "--help"]) + &help(&["--help"]), settings }
+        const COMMANDS: [&str; 6] = ["drain", "explain", "demo", "check", "top", "bench"];
+        let others: String = COMMANDS.iter().map(|command| help(&[command, "--help"])).collect();
+        Product { help: serve + &others + &help(&["--help"]), settings }
     })
 }
 

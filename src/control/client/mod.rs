@@ -1,4 +1,5 @@
-//! The client of a running broker's admin side: `pilotlight drain` and `pilotlight explain`.
+//! The client of a running broker's admin side: `pilotlight drain`, `pilotlight explain` and
+//! `pilotlight top`.
 
 mod words;
 
@@ -78,17 +79,46 @@ pub fn run(url: &str, ask: &Ask, token: Option<&AdminToken>) -> Result<String, A
         Ask::Lift(selector) => (Method::DELETE, "/drain".to_owned(), as_json(selector)),
         Ask::Explain(asked) => (Method::GET, words::explain_path(asked), Vec::new()),
     };
-    let unreachable =
-        |source: std::io::Error| AskError::Unreachable { url: url.to_owned(), source: source.into() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
-    let answered =
-        runtime.block_on(async { timeout(TIMEOUT, request(url, method, &path, body, token)).await });
-    let body = answered.map_err(|_| AskError::Timeout { url: url.to_owned() })??;
+    let body = Asker::new(url)?.ask(method, &path, body, token)?;
     let foreign = |_| AskError::Foreign(url.to_owned());
     Ok(match ask {
         Ask::Explain(_) => words::explained(&serde_json::from_slice::<Explanation>(&body).map_err(foreign)?),
         _ => words::drained(ask, &serde_json::from_slice::<Drains>(&body).map_err(foreign)?),
     })
+}
+
+/// Asks one broker, as often as is wanted.
+pub struct Asker {
+    url: String,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Asker {
+    /// For the admin side at `url`; nothing is asked yet.
+    pub fn new(url: &str) -> Result<Asker, AskError> {
+        let unreachable =
+            |source: io::Error| AskError::Unreachable { url: url.to_owned(), source: source.into() };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
+        Ok(Asker { url: url.to_owned(), runtime })
+    }
+
+    /// What GET `path` answers.
+    pub fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
+        let body = self.ask(Method::GET, path, Vec::new(), None)?;
+        serde_json::from_slice(&body).map_err(|_| AskError::Foreign(self.url.clone()))
+    }
+
+    fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        token: Option<&AdminToken>,
+    ) -> Result<Bytes, AskError> {
+        let asked = async { timeout(TIMEOUT, request(&self.url, method, path, body, token)).await };
+        self.runtime.block_on(asked).map_err(|_| AskError::Timeout { url: self.url.clone() })?
+    }
 }
 
 fn as_json(selector: &Selector) -> Vec<u8> {

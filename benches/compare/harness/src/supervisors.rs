@@ -6,20 +6,13 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use crate::epoll::{Epoll, Ready};
 use crate::http::{self, Reading};
 use crate::message::Dispatch;
+use crate::schedule::Verdict;
 use crate::socket;
 
 struct Supervisor {
     stream: TcpStream,
     dispatched: Option<u64>,
     partial: Vec<u8>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Hit,
-    Miss,
-    /// Neither: another status, or the connection ended.
-    Failed,
 }
 
 /// Supervisor `i` has the epoll token `first_token + i`.

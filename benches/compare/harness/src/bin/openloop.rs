@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use harness::epoll::{Epoll, sharpen_timers};
 use harness::runners::Runners;
-use harness::supervisors::{Supervisors, Verdict};
+use harness::schedule::{Schedule, Verdict};
+use harness::supervisors::Supervisors;
 use harness::{owners, process, socket};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -71,19 +72,6 @@ struct Load {
     runners: Runners,
     supervisors: Supervisors,
     random: u64,
-}
-
-/// When each run is due, and what became of it.
-struct Schedule {
-    started: Instant,
-    interval: Duration,
-    /// The first run that counts.
-    first: u64,
-    end: u64,
-    delivered: Vec<u8>,
-    verdicts: Vec<Option<Verdict>>,
-    to_runner: Histogram<u64>,
-    to_answer: Histogram<u64>,
 }
 
 fn main() -> io::Result<()> {
@@ -167,7 +155,8 @@ impl Load {
 
     fn run(&mut self) -> io::Result<Value> {
         let rss_before = process::rss_bytes(self.args.server_pid);
-        let mut schedule = Schedule::new(&self.args);
+        let [warmup, time] = [self.args.warmup_secs, self.args.secs].map(Duration::from_secs_f64);
+        let mut schedule = Schedule::new(self.args.rate, warmup, time);
         let mut late = VecDeque::new();
         let mut next = 0;
         let mut cpu_from = 0;
@@ -189,7 +178,7 @@ impl Load {
             } else {
                 schedule.due(next).saturating_duration_since(now)
             };
-            self.turn(timeout, &mut |event| schedule.note(event))?;
+            self.turn(timeout, &mut |event| note(&mut schedule, event))?;
         }
         let waited = Instant::now();
         while !(late.is_empty() && schedule.is_settled()) && waited.elapsed() < Duration::from_secs(3) {
@@ -197,10 +186,10 @@ impl Load {
                 let key = self.random_key();
                 self.supervisors.dispatch(late.pop_front().expect("the front"), key)?;
             }
-            self.turn(Duration::from_millis(1), &mut |event| schedule.note(event))?;
+            self.turn(Duration::from_millis(1), &mut |event| note(&mut schedule, event))?;
         }
         let cpu_ns = process::cpu_ns(self.args.server_pid) - cpu_from;
-        let mut report = schedule.report(cpu_ns);
+        let mut report = report(&schedule, cpu_ns);
         report["rate"] = json!(self.args.rate);
         report["runners"] = json!(self.args.runners);
         report["keys"] = json!(self.args.keys);
@@ -243,79 +232,28 @@ enum Event {
     Answered(u64, Verdict),
 }
 
-impl Schedule {
-    fn new(args: &Args) -> Self {
-        let first = (args.warmup_secs * args.rate) as u64;
-        let end = first + (args.secs * args.rate) as u64;
-        let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the histogram's bounds");
-        Schedule {
-            started: Instant::now(),
-            interval: Duration::from_secs_f64(1.0 / args.rate),
-            first,
-            end,
-            delivered: vec![0; end as usize],
-            verdicts: vec![None; end as usize],
-            to_runner: histogram(),
-            to_answer: histogram(),
-        }
+fn note(schedule: &mut Schedule, event: Event) {
+    let now = Instant::now();
+    match event {
+        Event::Delivered(run) => schedule.note_delivered(run, now),
+        Event::Answered(run, verdict) => schedule.note_answered(run, verdict, now),
     }
+}
 
-    fn due(&self, run: u64) -> Instant {
-        self.started + Duration::from_nanos(self.interval.as_nanos() as u64 * run)
-    }
-
-    fn note(&mut self, event: Event) {
-        let now = Instant::now();
-        match event {
-            Event::Delivered(run) => {
-                let nanos = now.saturating_duration_since(self.due(run)).as_nanos() as u64;
-                let Some(times) = self.delivered.get_mut(run as usize) else { return };
-                *times = times.saturating_add(1);
-                if run >= self.first && *times == 1 {
-                    self.to_runner.saturating_record(nanos);
-                }
-            }
-            Event::Answered(run, verdict) => {
-                self.verdicts[run as usize] = Some(verdict);
-                if run >= self.first {
-                    let nanos = now.saturating_duration_since(self.due(run)).as_nanos() as u64;
-                    self.to_answer.saturating_record(nanos);
-                }
-            }
-        }
-    }
-
-    /// Every dispatch is answered and every hit delivered.
-    fn is_settled(&self) -> bool {
-        let open = |(verdict, delivered): (&Option<Verdict>, &u8)| match verdict {
-            None => true,
-            Some(Verdict::Hit) => *delivered == 0,
-            Some(_) => false,
-        };
-        // From the end: what is still open stands there.
-        !self.verdicts.iter().zip(&self.delivered).rev().any(open)
-    }
-
-    fn report(&self, cpu_ns: u64) -> Value {
-        let measured = self.first as usize..self.end as usize;
-        let count = |wanted: Option<Verdict>| {
-            self.verdicts[measured.clone()].iter().filter(|v| **v == wanted).count()
-        };
-        let hits = count(Some(Verdict::Hit));
-        let all = || self.verdicts.iter().zip(&self.delivered);
-        json!({
-            "dispatched": self.end - self.first,
-            "hits": hits,
-            "misses": count(Some(Verdict::Miss)),
-            "failed": count(Some(Verdict::Failed)) + count(None),
-            "true_but_not_delivered": all().filter(|(v, d)| **v == Some(Verdict::Hit) && **d == 0).count(),
-            "delivered_but_not_true": all().filter(|(v, d)| **v != Some(Verdict::Hit) && **d > 0).count(),
-            "delivered_twice": all().filter(|(_, d)| **d > 1).count(),
-            "cpu_us_per_match": cpu_ns as f64 / 1e3 / hits.max(1) as f64,
-            "to_runner_us": percentiles(&self.to_runner),
-            "to_answer_us": percentiles(&self.to_answer),
-        })
-    }
+fn report(schedule: &Schedule, cpu_ns: u64) -> Value {
+    let tally = schedule.tally();
+    json!({
+        "dispatched": tally.dispatched,
+        "hits": tally.hits,
+        "misses": tally.misses,
+        "failed": tally.failed,
+        "true_but_not_delivered": tally.lost,
+        "delivered_but_not_true": tally.unproved,
+        "delivered_twice": tally.doubled,
+        "cpu_us_per_match": cpu_ns as f64 / 1e3 / tally.hits.max(1) as f64,
+        "to_runner_us": percentiles(&schedule.to_runner),
+        "to_answer_us": percentiles(&schedule.to_answer),
+    })
 }
 
 fn percentiles(histogram: &Histogram<u64>) -> Value {

@@ -1,7 +1,6 @@
-//! Reads whole answers from a connection.
+//! Whole answers from a connection that does not block. `benches/compare` compiles this very file.
 
 use std::io::{self, Read};
-use std::net::TcpStream;
 
 const HEADERS_MAX: usize = 32;
 
@@ -9,15 +8,21 @@ const HEADERS_MAX: usize = 32;
 pub enum Reading {
     /// Nothing whole yet.
     Partial,
-    /// One whole answer; `close` says that its sender closes the connection.
-    Answer { status: u16, close: bool, body: Vec<u8> },
+    /// One whole answer.
+    Answer {
+        /// Of its first line.
+        status: u16,
+        /// Its sender closes the connection.
+        close: bool,
+        /// As long as Content-Length says.
+        body: Vec<u8>,
+    },
     /// The connection has ended, in whatever way.
     Ended,
 }
 
 /// One read. `partial` keeps what has come of an answer that is not whole.
-pub fn read(stream: &TcpStream, partial: &mut Vec<u8>, scratch: &mut [u8]) -> Reading {
-    let mut stream: &TcpStream = stream;
+pub fn read(mut stream: impl Read, partial: &mut Vec<u8>, scratch: &mut [u8]) -> Reading {
     let bytes = match stream.read(scratch) {
         Ok(0) => return Reading::Ended,
         Ok(read) => &scratch[..read],
@@ -59,5 +64,28 @@ fn parse(bytes: &[u8]) -> Reading {
         status: response.code.unwrap_or(0),
         close: header("connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close")),
         body: body.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_or_partial_or_the_end() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntrue";
+        let mut scratch = [0; 256];
+        for cut in 1..answer.len() {
+            let mut partial = Vec::new();
+            assert!(matches!(read(&answer[..cut], &mut partial, &mut scratch), Reading::Partial), "{cut}");
+            match read(&answer[cut..], &mut partial, &mut scratch) {
+                Reading::Answer { status: 200, close: true, body } => assert_eq!(body, b"true"),
+                _ => panic!("{cut}"),
+            }
+            assert!(partial.is_empty());
+        }
+        for end in [&b""[..], b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\n\r\n"] {
+            assert!(matches!(read(end, &mut Vec::new(), &mut scratch), Reading::Ended));
+        }
     }
 }

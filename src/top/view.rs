@@ -1,0 +1,336 @@
+//! What is known of the broker and what of it is to be shown. No terminal, no network.
+
+use super::answers::{Dispatch, Dispatches, Hour, Live, Pool};
+use crate::cli::PoolOrder;
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Dispatches that are kept to look through.
+const DISPATCHES_MAX: usize = 500;
+
+/// One look at the broker.
+#[derive(Debug)]
+pub enum Update {
+    /// What it answered.
+    Answered(Box<Answers>),
+    /// It did not.
+    Gone(String),
+}
+
+/// The answers of one look.
+#[derive(Debug, Default)]
+pub struct Answers {
+    pub live: Live,
+    pub hour: Option<Hour>,
+    pub dispatches: Dispatches,
+}
+
+/// What a person can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    Pause,
+    Search,
+    Sort,
+    Reverse,
+    Other,
+    Lines(i32),
+    Char(char),
+    Backspace,
+    Accept,
+    Clear,
+}
+
+/// The list that is scrolled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum List {
+    #[default]
+    Pools,
+    Runs,
+}
+
+/// Per second, between the last two looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    pub hits: f64,
+    pub misses: f64,
+    pub unconfirmed: f64,
+}
+
+impl Rates {
+    /// Of a hundred dispatches; `None` where there were none.
+    pub fn warm_percent(&self) -> Option<f64> {
+        let all = self.hits + self.misses + self.unconfirmed;
+        (all > 0.0).then(|| 100.0 * self.hits / all)
+    }
+}
+
+/// Everything that a frame is drawn from.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Where the broker is looked for.
+    pub admin: String,
+    live: Live,
+    before: Option<Live>,
+    pub hour: Hour,
+    runs: VecDeque<Dispatch>,
+    /// Why there is no answer.
+    pub gone: Option<String>,
+    /// Something has been answered once.
+    pub known: bool,
+    pub paused: bool,
+    pub order: PoolOrder,
+    pub reversed: bool,
+    pub search: String,
+    /// What is typed goes to the search.
+    pub typing: bool,
+    pub scrolled: List,
+    pub pools_from: usize,
+    pub runs_from: usize,
+}
+
+impl View {
+    /// Nothing is known yet.
+    pub fn new(admin: &str, order: PoolOrder, search: Option<&str>) -> View {
+        View {
+            admin: admin.to_owned(),
+            order,
+            search: search.unwrap_or_default().to_lowercase(),
+            ..View::default()
+        }
+    }
+
+    /// The last dispatch that is known.
+    pub fn last_seq(&self) -> u64 {
+        self.runs.back().map_or(0, |run| run.seq)
+    }
+
+    /// Takes in one look. True if the broker is another one than before: its numbers begin anew.
+    pub fn take(&mut self, update: Update) -> bool {
+        match update {
+            Update::Gone(why) => {
+                self.gone = Some(why);
+                false
+            }
+            Update::Answered(answers) => {
+                let Answers { live, hour, dispatches } = *answers;
+                self.gone = None;
+                let restarted = self.known && live.uptime_seconds < self.live.uptime_seconds;
+                if restarted {
+                    self.runs.clear();
+                }
+                let last = std::mem::replace(&mut self.live, live);
+                self.before = (self.known && !restarted).then_some(last);
+                self.known = true;
+                if let Some(hour) = hour {
+                    self.hour = hour;
+                }
+                let after = self.last_seq();
+                self.runs.extend(dispatches.dispatches.into_iter().filter(|run| run.seq > after));
+                let too_many = self.runs.len().saturating_sub(DISPATCHES_MAX);
+                self.runs.drain(..too_many);
+                restarted
+            }
+        }
+    }
+
+    /// Does as asked.
+    pub fn obey(&mut self, wish: Wish) {
+        match wish {
+            Wish::Pause => self.paused = !self.paused,
+            Wish::Search => self.typing = true,
+            Wish::Sort => {
+                const ORDERS: [PoolOrder; 5] = [
+                    PoolOrder::Waiting,
+                    PoolOrder::Hits,
+                    PoolOrder::Misses,
+                    PoolOrder::Oldest,
+                    PoolOrder::Name,
+                ];
+                let at = ORDERS.iter().position(|order| *order == self.order).unwrap_or(0);
+                self.order = ORDERS[(at + 1) % ORDERS.len()];
+            }
+            Wish::Reverse => self.reversed = !self.reversed,
+            Wish::Other => {
+                self.scrolled = if self.scrolled == List::Pools { List::Runs } else { List::Pools };
+            }
+            Wish::Lines(lines) => {
+                let (pools, runs) = (self.pools().len(), self.runs().len());
+                let (from, length) = match self.scrolled {
+                    List::Pools => (&mut self.pools_from, pools),
+                    List::Runs => (&mut self.runs_from, runs),
+                };
+                *from = from.saturating_add_signed(lines as isize).min(length.saturating_sub(1));
+            }
+            Wish::Char(next) => self.searched(|search| search.extend(next.to_lowercase())),
+            Wish::Backspace => self.searched(|search| {
+                search.truncate(search.len() - search.chars().last().map_or(0, char::len_utf8))
+            }),
+            Wish::Accept => self.typing = false,
+            Wish::Clear => {
+                self.typing = false;
+                self.searched(String::clear);
+            }
+        }
+    }
+
+    fn searched(&mut self, change: impl FnOnce(&mut String)) {
+        change(&mut self.search);
+        (self.pools_from, self.runs_from) = (0, 0);
+    }
+
+    /// What stands now.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Growth per second since the look before; `None` at the first.
+    pub fn rates(&self) -> Option<Rates> {
+        let per_second = self.per_second()?;
+        let before = self.before.as_ref()?;
+        Some(Rates {
+            hits: per_second(self.live.hits, before.hits),
+            misses: per_second(self.live.misses, before.misses),
+            unconfirmed: per_second(self.live.unconfirmed, before.unconfirmed),
+        })
+    }
+
+    /// Dispatches per second that a core answered.
+    pub fn core_rate(&self, core: usize) -> Option<f64> {
+        let per_second = self.per_second()?;
+        let answered = |live: &Live| {
+            let found = live.cores.iter().find(|row| row.core == core)?;
+            Some(found.hits + found.misses)
+        };
+        Some(per_second(answered(&self.live)?, answered(self.before.as_ref()?)?))
+    }
+
+    /// The reason that most misses since the last look had, and of the whole time if there were none.
+    pub fn main_reason(&self) -> Option<(&str, u64)> {
+        let before = |reason: &str| self.before.as_ref().and_then(|live| live.reasons.get(reason)).copied();
+        let lately = |reason: &str, count: u64| count.saturating_sub(before(reason).unwrap_or(count));
+        self.most(lately).or_else(|| self.most(|_, count| count))
+    }
+
+    fn most(&self, counted: impl Fn(&str, u64) -> u64) -> Option<(&str, u64)> {
+        let reasons =
+            self.live.reasons.iter().map(|(reason, count)| (reason.as_str(), counted(reason, *count)));
+        reasons.filter(|(_, count)| *count > 0).max_by_key(|(_, count)| *count)
+    }
+
+    fn per_second(&self) -> Option<impl Fn(u64, u64) -> f64 + use<>> {
+        let millis = self.live.at_ms.checked_sub(self.before.as_ref()?.at_ms).filter(|millis| *millis > 0)?;
+        let seconds = Duration::from_millis(millis).as_secs_f64();
+        Some(move |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds)
+    }
+
+    /// The pools that are looked for, in the order that is asked for.
+    pub fn pools(&self) -> Vec<&Pool> {
+        let fits = |pool: &&Pool| self.fits(&[&pool.deployment, &pool.version]);
+        let mut pools: Vec<&Pool> = self.live.pools.iter().filter(fits).collect();
+        match self.order {
+            PoolOrder::Waiting => pools.sort_by_key(|pool| Reverse((pool.waiting, pool.hits + pool.misses))),
+            PoolOrder::Hits => pools.sort_by_key(|pool| Reverse(pool.hits)),
+            PoolOrder::Misses => pools.sort_by_key(|pool| Reverse(pool.misses)),
+            PoolOrder::Oldest => pools.sort_by_key(|pool| Reverse(pool.oldest_wait_ms)),
+            PoolOrder::Name => {
+                pools.sort_by(|a, b| (&a.deployment, &a.version).cmp(&(&b.deployment, &b.version)))
+            }
+        }
+        if self.reversed {
+            pools.reverse();
+        }
+        pools
+    }
+
+    /// The dispatches that are looked for, the last first.
+    pub fn runs(&self) -> Vec<&Dispatch> {
+        let fits = |run: &&Dispatch| {
+            let texts = [&run.run, &run.deployment, &run.version, &run.reason, &run.closest];
+            let mut texts: Vec<&str> = texts.into_iter().flatten().map(String::as_str).collect();
+            texts.push(&run.outcome);
+            self.fits(&texts)
+        };
+        self.runs.iter().rev().filter(fits).collect()
+    }
+
+    fn fits(&self, texts: &[&str]) -> bool {
+        self.search.is_empty() || texts.iter().any(|text| text.to_lowercase().contains(&self.search))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::top::testing::{answers, dispatch};
+
+    #[test]
+    fn rates_are_between_two_looks_and_not_across_a_restart() {
+        let mut view = View::new("http://a", PoolOrder::Waiting, None);
+        view.take(answers(1_000, 10));
+        assert_eq!((view.rates(), view.core_rate(0)), (None, None));
+        view.take(answers(3_000, 30));
+        let rates = view.rates().unwrap();
+        assert_eq!((rates.hits, rates.misses), (20.0, 10.0));
+        assert_eq!(view.core_rate(0), Some(30.0));
+        assert!((rates.warm_percent().unwrap() - 66.67).abs() < 0.01);
+        view.take(Update::Gone("nobody".to_owned()));
+        assert_eq!((view.gone.as_deref(), view.live().waiting), (Some("nobody"), 12));
+        assert!(view.take(answers(9_000, 2)), "it is another process");
+        assert_eq!((view.gone.as_ref(), view.rates()), (None, None));
+    }
+
+    #[test]
+    fn pools_are_searched_and_sorted() {
+        let mut view = View::new("http://a", PoolOrder::Waiting, None);
+        view.take(answers(1_000, 10));
+        let names = |view: &View| view.pools().iter().map(|pool| pool.deployment.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&view), ["deployment_b", "deployment_a"]);
+        view.obey(Wish::Sort);
+        assert_eq!((view.order, names(&view)[0].as_str()), (PoolOrder::Hits, "deployment_a"));
+        view.obey(Wish::Reverse);
+        assert_eq!(names(&view)[0], "deployment_b");
+        view.obey(Wish::Search);
+        assert!(view.typing);
+        "T_A".chars().for_each(|next| view.obey(Wish::Char(next)));
+        view.obey(Wish::Accept);
+        assert_eq!((names(&view), view.typing), (vec!["deployment_a".to_owned()], false));
+        view.obey(Wish::Lines(5));
+        assert_eq!(view.pools_from, 0, "one row is not scrolled away");
+        view.obey(Wish::Clear);
+        assert_eq!(names(&view).len(), 2);
+    }
+
+    #[test]
+    fn runs_are_remembered_once_and_the_last_is_first() {
+        let mut view = View::new("http://a", PoolOrder::Waiting, None);
+        view.take(answers(1_000, 10));
+        for first in [0, 300] {
+            let dispatches = (first..first + 400).map(dispatch).collect();
+            let dispatches = Dispatches { last: first + 399, dispatches };
+            view.take(Update::Answered(Box::new(Answers { dispatches, ..Answers::default() })));
+        }
+        assert_eq!((view.runs().len(), view.last_seq()), (DISPATCHES_MAX, 699));
+        assert_eq!(view.runs()[0].seq, 699);
+        view.search = "run_650".to_owned();
+        assert_eq!(view.runs().len(), 1);
+    }
+
+    #[test]
+    fn the_main_reason_is_the_latest() {
+        let mut view = View::new("http://a", PoolOrder::Waiting, None);
+        let with = |at_ms, nobody, version| {
+            let reasons = [("nobody".to_owned(), nobody), ("other_version".to_owned(), version)].into();
+            let live = Live { at_ms, uptime_seconds: at_ms, reasons, ..Live::default() };
+            Update::Answered(Box::new(Answers { live, ..Answers::default() }))
+        };
+        view.take(with(1, 0, 0));
+        assert_eq!(view.main_reason(), None);
+        view.take(with(2, 90, 1));
+        assert_eq!(view.main_reason(), Some(("nobody", 90)));
+        view.take(with(3, 90, 5));
+        assert_eq!(view.main_reason(), Some(("other_version", 4)));
+        view.take(with(4, 90, 5));
+        assert_eq!(view.main_reason(), Some(("nobody", 90)));
+    }
+}
