@@ -36,6 +36,8 @@ pub struct ServeConfig {
     pub workers: Vec<Option<usize>>,
     /// Which engine moves the bytes.
     pub engine: EngineChoice,
+    /// From as many events in a turn on the epoll engine looks for acknowledgements.
+    pub look_from_events: usize,
     /// Every limit of one core. Its `connections_max` is this core's share.
     pub settings: Settings,
     /// Open connections on all cores together.

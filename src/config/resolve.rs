@@ -63,6 +63,7 @@ impl ServeConfig {
     /// Validates the flags against each other and against the machine.
     pub fn resolve(flags: ServeFlags, machine: Machine) -> Result<Self, ConfigError> {
         let engine = engine(flags.engine)?;
+        let look_from_events = bound(flags.look_from_events, usize::MAX);
         let workers = workers(&flags, &machine)?;
         let connections_max = connections_max(&flags, &machine, workers.len())?;
         let log = log(&flags)?;
@@ -92,6 +93,7 @@ impl ServeConfig {
             process,
             workers,
             engine,
+            look_from_events,
             settings,
             connections_max,
             descriptors,

@@ -129,7 +129,7 @@ pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
         tracing::info!(engine = %chosen.name(), "--engine auto: {why}");
     }
     match chosen {
-        Chosen::Epoll => start_on(chosen, Epoll::new, config),
+        Chosen::Epoll => start_on(chosen, |listeners| Epoll::new(listeners, config.look_from_events), config),
         #[cfg(feature = "io-uring")]
         Chosen::IoUring => start_on(chosen, Uring::new, config),
         #[cfg(not(feature = "io-uring"))]

@@ -32,7 +32,11 @@ type Listeners = Vec<(Side, Listener)>;
 macro_rules! for_each_engine {
     ($($subject:ident::$name:ident)*) => {
         mod epoll {
-            $(#[test] fn $name() { super::$subject::$name(|listeners| super::Epoll::new(listeners).unwrap()) })*
+            $(#[test] fn $name() { super::$subject::$name(|listeners| super::Epoll::new(listeners, usize::MAX).unwrap()) })*
+        }
+        /// The same, and every acknowledgement is looked for.
+        mod watching_epoll {
+            $(#[test] fn $name() { super::$subject::$name(|listeners| super::Epoll::new(listeners, 0).unwrap()) })*
         }
         #[cfg(feature = "io-uring")]
         mod io_uring {
