@@ -229,7 +229,9 @@ impl Epoll {
 
     /// Looks for the acknowledgement of a watched response. True if there is nothing to look for any more.
     fn is_over(&mut self, conn: ConnId) -> bool {
-        let Some(socket) = socket(&mut self.sockets, conn).filter(|socket| socket.watched) else { return true };
+        let Some(socket) = socket(&mut self.sockets, conn).filter(|socket| socket.watched) else {
+            return true;
+        };
         if socket.outgoing.is_some() {
             return false;
         }

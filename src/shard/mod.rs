@@ -275,7 +275,8 @@ fn listen(
             Some(Listener::Unix(listener))
         }
     };
-    let segment_bytes = (config.settings.confirm == Confirm::Ack).then_some(ACK_SEGMENT_BYTES);
+    let segment_bytes =
+        (config.settings.confirm == Confirm::Ack && side == Side::Runner).then_some(ACK_SEGMENT_BYTES);
     for core in cores {
         let listener = match (&shared, spec, &bound) {
             (Some(listener), ..) => listener.try_clone().map_err(|_| StartError::Descriptors)?,
@@ -299,9 +300,10 @@ fn listen(
     bound.ok_or(StartError::Descriptors)
 }
 
-/// Segments of connections whose acknowledgements are awaited: the smallest that every IPv4 host
-/// takes (RFC 9293 section 3.7.1), so that pairs of segments are really two on every link.
-const ACK_SEGMENT_BYTES: u32 = 536;
+/// Segments of connections whose acknowledgements are awaited: so small that pairs of them are really
+/// two on every link (IPv6 carries 1220 everywhere, RFC 8200 section 5), and so large that a poll is one
+/// segment: a request of several is acknowledged by our kernel for itself, which costs a packet each.
+const ACK_SEGMENT_BYTES: u32 = 1_000;
 
 /// The wall clock; 0 before 1970.
 fn unix_us() -> u64 {

@@ -8,11 +8,11 @@
 use crate::broker::io::ConnId;
 use std::time::{Duration, Instant};
 
-/// Time enough for a peer on the same machine or network; most have sent their next request by then,
-/// which is looked at first.
-const FIRST_LOOK: Duration = Duration::from_micros(200);
+/// Time enough for a peer on the same machine or network, and for one that sends its next request at
+/// once, which is looked at when it comes.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
 /// Silent peers are looked at in doubling intervals, up to this.
-const INTERVAL_MAX: Duration = Duration::from_millis(5);
+const INTERVAL_MAX: Duration = Duration::from_millis(8);
 
 /// The connections whose acknowledgement is looked for.
 #[derive(Default)]
@@ -71,11 +71,11 @@ mod tests {
         let mut intervals = Vec::new();
         for _ in 0..8 {
             let due = watch.next_due().unwrap();
-            intervals.push((due - at).as_micros());
+            intervals.push((due - at).as_millis());
             at = due;
             watch.look(at, |conn| conn != CONN);
         }
-        assert_eq!(intervals, [200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);
+        assert_eq!(intervals, [1, 2, 4, 8, 8, 8, 8, 8]);
         watch.look(watch.next_due().unwrap(), |_| true);
         assert!(watch.is_empty() && watch.next_due().is_none());
     }

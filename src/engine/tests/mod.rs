@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for what is on its way to arrive, or not to.
 const A_WHILE: Duration = Duration::from_millis(60);
 /// What the broker uses with `--confirm ack`.
-const SEGMENT_BYTES: u32 = 536;
+const SEGMENT_BYTES: u32 = 1_000;
 
 type Listeners = Vec<(Side, Listener)>;
 
