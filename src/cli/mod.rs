@@ -4,7 +4,9 @@ mod serve;
 mod values;
 
 pub use serve::ServeFlags;
-pub use values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Millis, token_mode_by_name};
+pub use values::{
+    Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Micros, Millis, token_mode_by_name,
+};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};

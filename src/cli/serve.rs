@@ -1,6 +1,6 @@
 //! The flags of `pilotlight serve`, as typed. `config` turns them into a `ServeConfig`.
 
-use super::values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Millis};
+use super::values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Micros, Millis};
 use crate::broker::settings::{Confirm, MatchOrder, TokenMode};
 use clap::Args;
 use std::path::PathBuf;
@@ -91,6 +91,12 @@ pub struct ServeFlags {
     /// What moves the bytes
     #[arg(long, value_name = "ENGINE", env = "PILOTLIGHT_ENGINE", default_value = "auto", help_heading = WORKERS)]
     pub engine: EngineChoice,
+
+    /// In busy times a worker's turns begin at least this far apart; 0s turns it off
+    ///
+    /// To sleep and be woken costs more than to serve a request, so a busy worker lets them gather, as network cards do (interrupt coalescing). Only where sixteen turns in a row have come closer together than twice this: a lone request is served at once.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_COALESCE", default_value = "100us", help_heading = WORKERS)]
+    pub coalesce: Micros,
 
     /// How long a runner holds one poll; handed out by /connect
     ///

@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything `pilotlight serve` was asked for, validated.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct ServeConfig {
     pub workers: Vec<Option<usize>>,
     /// Which engine moves the bytes.
     pub engine: EngineChoice,
+    /// How far apart a worker's turns begin in busy times; zero: as they come.
+    pub coalesce: Duration,
     /// From as many events in a turn on the epoll engine looks for acknowledgements.
     pub look_from_events: usize,
     /// Every limit of one core. Its `connections_max` is this core's share.

@@ -16,6 +16,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         process,
         workers,
         engine,
+        coalesce,
         look_from_events,
         settings,
         connections_max,
@@ -76,6 +77,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
             }
             .to_owned(),
         ),
+        ("--coalesce", humantime::format_duration(*coalesce).to_string()),
         ("--connection-timeout", ms(settings.connection_timeout_ms)),
         ("--keepalive", ms(settings.keepalive_ms)),
         (

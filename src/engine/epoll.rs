@@ -399,6 +399,10 @@ impl Engine for Epoll {
         }
     }
 
+    fn flush(&mut self) -> io::Result<bool> {
+        Ok(!self.facts.is_empty() || !self.leftover.is_empty())
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let until_look = self.look();
         let timeout = timeout.into_iter().chain(until_look).min();

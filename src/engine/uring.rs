@@ -532,6 +532,11 @@ impl Engine for Uring {
         }
     }
 
+    fn flush(&mut self) -> io::Result<bool> {
+        self.ring.enter(Some(Duration::ZERO))?;
+        Ok(!self.facts.is_empty() || !self.starved.is_empty() || self.ring.has_completions())
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         for _ in 0..self.buffers.count() {
             let Some(conn) = self.starved.pop_front() else { break };
