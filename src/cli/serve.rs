@@ -92,9 +92,9 @@ pub struct ServeFlags {
     #[arg(long, value_name = "ENGINE", env = "PILOTLIGHT_ENGINE", default_value = "auto", help_heading = WORKERS)]
     pub engine: EngineChoice,
 
-    /// In busy times a worker's turns begin at least this far apart; 0s turns it off
+    /// In busy times a worker rests this long between turns, and work gathers; 0s turns it off
     ///
-    /// To sleep and be woken costs more than to serve a request, so a busy worker lets them gather, as network cards do (interrupt coalescing). Only where sixteen turns in a row have come closer together than twice this: a lone request is served at once.
+    /// To sleep and be woken costs more than to serve a request, so a busy worker lets them gather, as network cards do (interrupt coalescing). Only where sixteen turns in a row have followed one another within twice this: a lone request is served at once.
     #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_COALESCE", default_value = "100us", help_heading = WORKERS)]
     pub coalesce: Micros,
 

@@ -37,7 +37,7 @@ pub struct ServeConfig {
     pub workers: Vec<Option<usize>>,
     /// Which engine moves the bytes.
     pub engine: EngineChoice,
-    /// How far apart a worker's turns begin in busy times; zero: as they come.
+    /// How long a worker rests between turns in busy times; zero: not at all.
     pub coalesce: Duration,
     /// From as many events in a turn on the epoll engine looks for acknowledgements.
     pub look_from_events: usize,

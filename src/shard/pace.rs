@@ -2,45 +2,50 @@
 //!
 //! To sleep and be woken costs more than to serve a request. A core to which something comes every
 //! few microseconds spends its time on that, unless it comes by less often and serves more at a time:
-//! what network cards call interrupt coalescing. A turn then begins no sooner than `coalesce` after
-//! the one before it; but only where many turns in a row have followed one another closely, so that
-//! a lone request, or a burst of a few, is served at once.
+//! what network cards call interrupt coalescing. So a busy core rests for `coalesce` after a turn,
+//! whatever comes; but only where many turns in a row have followed one another closely, so that a
+//! lone request, or a burst of a few, is served at once; and not after a long turn, for then there is
+//! more to do than time.
 
 use crate::broker::time::Time;
 use std::time::Duration;
 
 /// So many turns in a row, each closely behind the last, make a core busy.
 const CLOSE_TURNS: u32 = 16;
+/// A turn that takes so many times the rest is long: what gathered meanwhile is enough for the next.
+const LONG_TURN: u32 = 4;
 
 /// One core's pace.
 #[derive(Debug)]
 pub struct Pace {
     coalesce: Duration,
     close_turns: u32,
-    turn_at: Time,
+    began: Time,
+    ended: Time,
 }
 
 impl Pace {
-    /// Turns of a busy core begin `coalesce` apart; zero: each at once.
+    /// A busy core rests for `coalesce`; zero: never.
     pub fn new(coalesce: Duration) -> Pace {
-        Pace { coalesce, close_turns: 0, turn_at: Time::default() }
+        Pace { coalesce, close_turns: 0, began: Time::default(), ended: Time::default() }
     }
 
     /// A turn begins.
-    pub fn turn(&mut self, now: Time) {
-        let is_close = now - self.turn_at < 2 * self.coalesce;
+    pub fn begin(&mut self, now: Time) {
+        let is_close = now - self.ended < 2 * self.coalesce;
         self.close_turns = if is_close { self.close_turns.saturating_add(1) } else { 0 };
-        self.turn_at = now;
+        self.began = now;
     }
 
-    /// Whether turns follow one another closely.
-    pub fn is_busy(&self) -> bool {
-        self.close_turns >= CLOSE_TURNS
+    /// ... and is over.
+    pub fn end(&mut self, now: Time) {
+        self.ended = now;
     }
 
-    /// How long a busy core lets work gather, at `now`, before its next turn.
-    pub fn rest(&self, now: Time) -> Duration {
-        self.coalesce.saturating_sub(now - self.turn_at)
+    /// How long to rest before the next turn, if at all.
+    pub fn rest(&self) -> Option<Duration> {
+        let is_busy = self.close_turns >= CLOSE_TURNS;
+        (is_busy && self.ended - self.began < LONG_TURN * self.coalesce).then_some(self.coalesce)
     }
 }
 
@@ -50,28 +55,40 @@ mod tests {
 
     const COALESCE: Duration = Duration::from_micros(100);
 
-    #[test]
-    fn a_burst_is_served_at_once_and_a_stream_in_turns_of_their_distance() {
-        let mut pace = Pace::new(COALESCE);
-        let mut now = Time::from_ms(5);
-        for turn in 0..100 {
-            pace.turn(now);
-            assert_eq!(pace.is_busy(), turn >= CLOSE_TURNS, "{turn}");
-            now = now.plus_us(30);
-        }
-        assert_eq!(pace.rest(now), Duration::from_micros(70));
-        assert_eq!(pace.rest(now.plus_us(200)), Duration::ZERO);
-        // Quiet again.
-        pace.turn(now.plus_us(200));
-        assert!(!pace.is_busy());
+    /// One turn at `at`, `took_us` long; whether a rest follows.
+    fn turn(pace: &mut Pace, at: Time, took_us: u64) -> bool {
+        pace.begin(at);
+        pace.end(at.plus_us(took_us));
+        pace.rest().is_some()
     }
 
     #[test]
-    fn without_coalescing_nothing_is_busy() {
-        let mut pace = Pace::new(Duration::ZERO);
-        for us in 0..1_000 {
-            pace.turn(Time(us));
-            assert!(!pace.is_busy());
+    fn a_burst_is_served_at_once_and_a_stream_with_rests() {
+        let mut pace = Pace::new(COALESCE);
+        let mut now = Time::from_ms(5);
+        for count in 0..100 {
+            assert_eq!(turn(&mut pace, now, 150), count >= CLOSE_TURNS, "{count}");
+            now = now.plus_us(150 + 190);
         }
+        assert_eq!(pace.rest(), Some(COALESCE));
+        // Quiet again.
+        assert!(!turn(&mut pace, now.plus_us(10), 150));
+    }
+
+    #[test]
+    fn there_is_no_rest_after_a_long_turn() {
+        let mut pace = Pace::new(COALESCE);
+        let mut now = Time::from_ms(5);
+        for _ in 0..100 {
+            assert!(!turn(&mut pace, now, 400));
+            now = now.plus_us(410);
+        }
+        assert!(turn(&mut pace, now, 399));
+    }
+
+    #[test]
+    fn without_coalescing_there_is_no_rest() {
+        let mut pace = Pace::new(Duration::ZERO);
+        assert!((0..1_000).all(|us| !turn(&mut pace, Time(us), 0)));
     }
 }

@@ -73,7 +73,7 @@ impl<E: Engine> Worker<E> {
         Worker { gate, ..self }
     }
 
-    /// The same, with the turns of busy times at least so far apart.
+    /// The same, with rests of this length in busy times.
     pub fn coalescing(self, by: Duration) -> Self {
         Worker { pace: Pace::new(by), ..self }
     }
@@ -107,9 +107,11 @@ impl<E: Engine> Worker<E> {
             self.engine.wait(timeout)?;
             self.mailbox.disarm();
             now = self.now();
-            self.pace.turn(now);
+            self.pace.begin(now);
             self.turn(now);
-            self.turns.record(self.now().us_since(now));
+            let end = self.now();
+            self.pace.end(end);
+            self.turns.record(end.us_since(now));
             if self.is_drained() {
                 return Ok(());
             }
@@ -118,11 +120,11 @@ impl<E: Engine> Worker<E> {
 
     /// In busy times lets work gather, unless there is some already.
     fn rest(&mut self) -> io::Result<()> {
-        if self.pace.is_busy() && self.mailbox.is_empty() && !self.engine.flush()? {
-            let rest = self.pace.rest(self.now());
-            if rest > Duration::ZERO {
-                thread::sleep(rest);
-            }
+        if let Some(rest) = self.pace.rest()
+            && self.mailbox.is_empty()
+            && !self.engine.flush()?
+        {
+            thread::sleep(rest);
         }
         Ok(())
     }
