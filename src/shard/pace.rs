@@ -4,17 +4,14 @@
 //! few microseconds spends its time on that, unless it comes by less often and serves more at a time:
 //! what network cards call interrupt coalescing. So a busy core rests for `coalesce` after a turn,
 //! whatever comes; but only where many turns in a row have followed one another closely, so that a
-//! lone request, or a burst of a few, is served at once; and not after a long turn, for then there is
-//! more to do than time.
+//! lone request, or a burst of a few, is served at once; and not after a turn that took as long as the
+//! rest would, for enough has gathered meanwhile.
 
 use crate::broker::time::Time;
 use std::time::Duration;
 
 /// So many turns in a row, each closely behind the last, make a core busy.
 const CLOSE_TURNS: u32 = 16;
-/// A turn that takes so many times the rest is long: what gathered meanwhile is enough for the next.
-const LONG_TURN: u32 = 4;
-
 /// One core's pace.
 #[derive(Debug)]
 pub struct Pace {
@@ -45,7 +42,7 @@ impl Pace {
     /// How long to rest before the next turn, if at all.
     pub fn rest(&self) -> Option<Duration> {
         let is_busy = self.close_turns >= CLOSE_TURNS;
-        (is_busy && self.ended - self.began < LONG_TURN * self.coalesce).then_some(self.coalesce)
+        (is_busy && self.ended - self.began < self.coalesce).then_some(self.coalesce)
     }
 }
 
@@ -67,12 +64,12 @@ mod tests {
         let mut pace = Pace::new(COALESCE);
         let mut now = Time::from_ms(5);
         for count in 0..100 {
-            assert_eq!(turn(&mut pace, now, 150), count >= CLOSE_TURNS, "{count}");
-            now = now.plus_us(150 + 190);
+            assert_eq!(turn(&mut pace, now, 50), count >= CLOSE_TURNS, "{count}");
+            now = now.plus_us(50 + 190);
         }
         assert_eq!(pace.rest(), Some(COALESCE));
         // Quiet again.
-        assert!(!turn(&mut pace, now.plus_us(10), 150));
+        assert!(!turn(&mut pace, now.plus_us(10), 50));
     }
 
     #[test]
@@ -80,10 +77,10 @@ mod tests {
         let mut pace = Pace::new(COALESCE);
         let mut now = Time::from_ms(5);
         for _ in 0..100 {
-            assert!(!turn(&mut pace, now, 400));
-            now = now.plus_us(410);
+            assert!(!turn(&mut pace, now, 100));
+            now = now.plus_us(110);
         }
-        assert!(turn(&mut pace, now, 399));
+        assert!(turn(&mut pace, now, 99));
     }
 
     #[test]
