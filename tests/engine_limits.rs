@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_full_table_of_descriptors_is_met_with_patience() {
-    run_out(|listeners| Epoll::new(listeners).unwrap());
+    run_out(|listeners| Epoll::new(listeners, usize::MAX).unwrap());
     #[cfg(feature = "io-uring")]
     run_out(|listeners| pilotlight::engine::uring::Uring::new(listeners).unwrap());
 }

@@ -1,7 +1,7 @@
 //! The flags of `pilotlight serve`, as typed. `config` turns them into a `ServeConfig`.
 
 use super::traces::TraceFlags;
-use super::values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Millis};
+use super::values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Micros, Millis};
 use crate::broker::settings::{Confirm, MatchOrder, TokenMode};
 use clap::Args;
 use std::path::PathBuf;
@@ -93,6 +93,12 @@ pub struct ServeFlags {
     #[arg(long, value_name = "ENGINE", env = "PILOTLIGHT_ENGINE", default_value = "auto", help_heading = WORKERS)]
     pub engine: EngineChoice,
 
+    /// In busy times a worker rests this long between turns, and work gathers; 0s turns it off
+    ///
+    /// To sleep and be woken costs more than to serve a request, so a busy worker lets them gather, as network cards do (interrupt coalescing). Only where sixteen turns in a row have followed one another within twice this: a lone request is served at once.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_COALESCE", default_value = "100us", help_heading = WORKERS)]
+    pub coalesce: Micros,
+
     /// How long a runner holds one poll; handed out by /connect
     ///
     /// Above 0 and below 300s, where the runners' HTTP client gives up on any answer.
@@ -132,6 +138,12 @@ pub struct ServeFlags {
     /// Runners that one run is offered to before the answer is false (1 to 255)
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_ATTEMPTS", default_value = "3", help_heading = DELIVERY)]
     pub max_attempts: Count,
+
+    /// In a turn with so many events acknowledgements are looked for, not announced (--confirm ack, epoll). Or off
+    ///
+    /// To have the kernel announce an acknowledgement is prompt and costs an event; a busy core finds it sooner and cheaper by looking at the connection's send queue when it comes by again. Both are the same proof.
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_LOOK_FROM_EVENTS", default_value = "16", help_heading = DELIVERY)]
+    pub look_from_events: Limit,
 
     /// A dispatch is answered within this, whatever happens
     ///

@@ -22,6 +22,22 @@ impl FromStr for Millis {
     }
 }
 
+/// A duration in whole microseconds, written like `100us` or `1ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Micros(pub u64);
+
+impl FromStr for Micros {
+    type Err = String;
+    fn from_str(typed: &str) -> Result<Self, String> {
+        const FORM: &str = "write a number and its unit: 50us, 1ms, 0s";
+        let parsed: Duration = humantime::parse_duration(typed).map_err(|_| FORM.to_owned())?;
+        if !parsed.subsec_nanos().is_multiple_of(1_000) {
+            return Err("these times are in whole microseconds: 1us is the finest".to_owned());
+        }
+        u64::try_from(parsed.as_micros()).map(Micros).map_err(|_| FORM.to_owned())
+    }
+}
+
 /// A size in bytes, written like `16MiB`, `64KiB` or `1048576`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);

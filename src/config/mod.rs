@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything `pilotlight serve` was asked for, validated.
 #[derive(Clone, Debug)]
@@ -38,6 +39,10 @@ pub struct ServeConfig {
     pub workers: Vec<Option<usize>>,
     /// Which engine moves the bytes.
     pub engine: EngineChoice,
+    /// How long a worker rests between turns in busy times; zero: not at all.
+    pub coalesce: Duration,
+    /// From as many events in a turn on the epoll engine looks for acknowledgements.
+    pub look_from_events: usize,
     /// Every limit of one core. Its `connections_max` is this core's share.
     pub settings: Settings,
     /// Open connections on all cores together.

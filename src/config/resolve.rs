@@ -5,13 +5,14 @@ use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOpti
 use super::{tokens, traces};
 use crate::broker::settings::{Settings, TokenMode};
 use crate::broker::token::Secrets;
-use crate::cli::{Auto, Bytes, Count, Limit, Millis, ServeFlags};
+use crate::cli::{Auto, Bytes, Count, Limit, Micros, Millis, ServeFlags};
 use crate::sys::activation::Activated;
 use crate::sys::listen::Side;
 use crate::sys::{Machine, cpus};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Workers that the mesh can address: one bit each.
 pub const WORKERS_MAX: usize = 64;
@@ -63,6 +64,8 @@ impl ServeConfig {
     /// Validates the flags against each other and against the machine.
     pub fn resolve(flags: ServeFlags, machine: Machine) -> Result<Self, ConfigError> {
         let engine = engine(flags.engine)?;
+        let coalesce = coalesce(flags.coalesce)?;
+        let look_from_events = bound(flags.look_from_events, usize::MAX);
         let workers = workers(&flags, &machine)?;
         let connections_max = connections_max(&flags, &machine, workers.len())?;
         let log = log(&flags)?;
@@ -93,6 +96,8 @@ impl ServeConfig {
             process,
             workers,
             engine,
+            coalesce,
+            look_from_events,
             settings,
             connections_max,
             descriptors,
@@ -109,6 +114,17 @@ impl ServeConfig {
 const LINGER_MS: u64 = 1_000;
 /// What a peer may send ahead of its answer before it feels back-pressure.
 const PIPELINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Above it a rest would be felt by whoever waits for an answer.
+const COALESCE_MAX_US: u64 = 10_000;
+
+fn coalesce(typed: Micros) -> Result<Duration, ConfigError> {
+    let coalesce = Duration::from_micros(typed.0);
+    match typed.0 <= COALESCE_MAX_US {
+        true => Ok(coalesce),
+        false => refuse("--coalesce", humantime::format_duration(coalesce), "from 0s to 10ms"),
+    }
+}
 
 fn engine(choice: EngineChoice) -> Result<EngineChoice, ConfigError> {
     match choice {

@@ -16,6 +16,8 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         process,
         workers,
         engine,
+        coalesce,
+        look_from_events,
         settings,
         connections_max,
         descriptors: _,
@@ -76,6 +78,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
             }
             .to_owned(),
         ),
+        ("--coalesce", humantime::format_duration(*coalesce).to_string()),
         ("--connection-timeout", ms(settings.connection_timeout_ms)),
         ("--keepalive", ms(settings.keepalive_ms)),
         (
@@ -90,6 +93,10 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         ("--confirm", confirm_name(settings.confirm).to_owned()),
         ("--ack-timeout", ms(settings.ack_timeout_ms)),
         ("--read-timeout", ms(settings.read_timeout_ms)),
+        (
+            "--look-from-events",
+            bound((*look_from_events != usize::MAX).then(|| look_from_events.to_string())),
+        ),
         ("--max-attempts", settings.attempts_max.to_string()),
         ("--dispatch-timeout", ms(settings.dispatch_timeout_ms)),
         ("--max-connections", connections_max.to_string()),

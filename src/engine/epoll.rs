@@ -6,6 +6,7 @@
 
 mod accept;
 mod outgoing;
+mod watch;
 
 use super::fact::Fact;
 use super::stamps::Stamps;
@@ -26,6 +27,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use watch::Watch;
 
 /// Read at one go. A connection gets one read of a turn, and one more where that emptied the socket and
 /// more came meanwhile.
@@ -52,6 +54,8 @@ struct Socket {
     in_question: bool,
     /// Acknowledgements are asked for and this one is awaited (confirm `ack`).
     stamps: Option<Box<Stamps>>,
+    /// An acknowledgement is looked for.
+    watched: bool,
     /// What the kernel has not taken yet.
     outgoing: Option<Box<Outgoing>>,
 }
@@ -82,6 +86,11 @@ pub struct Epoll {
     /// Readiness that is left for the next turn, so that one busy peer can't starve the others.
     leftover: Vec<Ready>,
     facts: VecDeque<Fact>,
+    watch: Watch,
+    /// From as many events in a turn on acknowledgements are looked for.
+    look_from_events: usize,
+    /// When the turn began, if something is looked for in it.
+    turn_at: Instant,
 }
 
 struct EventFd(Waker);
@@ -95,7 +104,9 @@ impl Wake for EventFd {
 
 impl Epoll {
     /// An engine that accepts from `listeners`, which are listening and non-blocking.
-    pub fn new(listeners: Vec<(Side, Listener)>) -> io::Result<Epoll> {
+    /// The acknowledgements of what is sent in a turn that brings `look_from_events` events or more are
+    /// looked for; those of other turns are announced by the kernel.
+    pub fn new(listeners: Vec<(Side, Listener)>, look_from_events: usize) -> io::Result<Epoll> {
         let poll = Poll::new()?;
         let waker = Arc::new(EventFd(Waker::new(poll.registry(), WAKE_TOKEN)?));
         let mut acceptors = Vec::new();
@@ -116,6 +127,9 @@ impl Epoll {
             cursor: 0,
             leftover: Vec::new(),
             facts: VecDeque::new(),
+            watch: Watch::default(),
+            look_from_events,
+            turn_at: Instant::now(),
         })
     }
 
@@ -141,6 +155,7 @@ impl Epoll {
             fin: false,
             in_question: false,
             stamps: None,
+            watched: false,
             outgoing: None,
         });
         self.facts.push_back(Fact::Accepted { conn, side });
@@ -173,6 +188,10 @@ impl Epoll {
         socket.unread |= ready.readable;
         if ready.error && self.look_at_errors(conn) {
             return None;
+        }
+        if ready.readable && self.sockets[conn.slot as usize].watched {
+            // Whoever sends its next request has most likely acknowledged the last response with it.
+            self.is_over(conn);
         }
         if ready.writable {
             self.write_on(conn);
@@ -210,6 +229,36 @@ impl Epoll {
                 true
             }
         }
+    }
+
+    /// Looks for the acknowledgement of a watched response. True if there is nothing to look for any more.
+    fn is_over(&mut self, conn: ConnId) -> bool {
+        let Some(socket) = socket(&mut self.sockets, conn).filter(|socket| socket.watched) else {
+            return true;
+        };
+        if socket.outgoing.is_some() {
+            return false;
+        }
+        match tcp::is_acknowledged(socket.stream.as_fd()) {
+            Ok(false) => return false,
+            Ok(true) => self.facts.push_back(Fact::Acked(conn)),
+            Err(_) => self.facts.push_back(Fact::Reset(conn)),
+        }
+        socket.watched = false;
+        socket.in_question = false;
+        true
+    }
+
+    /// Looks at what is due. Answers how long the next look has time.
+    fn look(&mut self) -> Option<Duration> {
+        if self.watch.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let mut watch = std::mem::take(&mut self.watch);
+        watch.look(now, |conn| self.is_over(conn));
+        self.watch = watch;
+        self.watch.next_due().map(|due| due.saturating_duration_since(now))
     }
 
     /// Goes on with a write that fell short.
@@ -270,9 +319,15 @@ impl Epoll {
 
 impl Engine for Epoll {
     fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
+        let busy = self.batch.len() >= self.look_from_events;
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         socket.in_question = confirm != SendConfirm::None;
-        let mut outgoing = Outgoing::new(payload, confirm);
+        let watched = confirm == SendConfirm::Acked && busy;
+        if watched && !socket.watched {
+            self.watch.add(conn, self.turn_at);
+        }
+        socket.watched = watched;
+        let mut outgoing = Outgoing::new(payload, confirm, watched);
         match outgoing.write(&socket.stream, &mut socket.stamps) {
             Ok(Progress::Done) => self.facts.push_back(Fact::Sent(conn)),
             Ok(Progress::Blocked) => {
@@ -348,7 +403,13 @@ impl Engine for Epoll {
         }
     }
 
+    fn flush(&mut self) -> io::Result<bool> {
+        Ok(!self.facts.is_empty() || !self.leftover.is_empty())
+    }
+
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let until_look = self.look();
+        let timeout = timeout.into_iter().chain(until_look).min();
         let busy = !self.facts.is_empty() || !self.leftover.is_empty();
         let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
         let timeout = match (timeout, retry) {
@@ -373,6 +434,9 @@ impl Engine for Epoll {
             Err(error) => return Err(error),
         }
         self.batch.extend(self.events.iter().filter(|event| event.token() != WAKE_TOKEN).map(Ready::of));
+        if self.batch.len() >= self.look_from_events {
+            self.turn_at = Instant::now();
+        }
         if retry.is_some() {
             let due = self.acceptors.iter_mut().enumerate().filter_map(|(index, acceptor)| {
                 acceptor.take_due_retry().then(|| Ready::reading(Token(ACCEPTOR_TOKENS - index)))

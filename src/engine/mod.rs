@@ -57,6 +57,11 @@ pub trait Engine {
     }
     /// Takes what the kernel has queued, then closes the listeners.
     fn stop_accepting(&mut self);
+    /// Hands the kernel what was asked for and is not handed over yet. True if there is something to
+    /// tell: a `wait` would not block.
+    fn flush(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
     /// Blocks until there is a fact, a wake-up or the timeout (`None`: no timeout).
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
     /// The next fact of this turn, `None` when the turn is over.

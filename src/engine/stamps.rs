@@ -5,32 +5,46 @@ use crate::sys::tcp;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// A connection whose acknowledgements are reported.
+/// A connection whose acknowledgements matter.
 pub struct Stamps {
-    /// Bytes sent since stamping began, modulo 2^32: the kernel's own count (OPT_ID_TCP).
-    sent: u32,
+    /// Bytes sent since the kernel began to count them (OPT_ID_TCP), modulo 2^32; `None` before.
+    sent: Option<u32>,
     segment_bytes: usize,
     /// The index of the last byte of the response whose acknowledgement is awaited.
     pub awaited: Option<u32>,
 }
 
 impl Stamps {
-    /// Begins to count on a connection on which nothing is under way.
-    pub fn enable(fd: BorrowedFd<'_>) -> io::Result<Stamps> {
-        tcp::enable_ack_stamps(fd)?;
-        Ok(Stamps { sent: 0, segment_bytes: tcp::segment_bytes(fd)?, awaited: None })
+    /// Of a connection on which nothing is under way.
+    pub fn new(fd: BorrowedFd<'_>) -> io::Result<Stamps> {
+        Ok(Stamps { sent: None, segment_bytes: tcp::segment_bytes(fd)?, awaited: None })
     }
 
-    /// A response of `len` bytes is next. Answers how many plain bytes to send ahead of the stamped
-    /// rest, one segment each; see [`plain_pieces`].
-    pub fn begin(&mut self, len: usize) -> u8 {
-        self.awaited = Some(self.sent.wrapping_add(len as u32).wrapping_sub(1));
+    /// A response of `len` bytes is next, and its acknowledgement is to be reported. Answers how many
+    /// plain bytes to send ahead of the stamped rest, one segment each; see [`plain_pieces`].
+    pub fn begin(&mut self, fd: BorrowedFd<'_>, len: usize) -> io::Result<u8> {
+        let sent = match self.sent {
+            Some(sent) => sent,
+            None => {
+                tcp::enable_ack_stamps(fd)?;
+                *self.sent.insert(0)
+            }
+        };
+        self.awaited = Some(sent.wrapping_add(len as u32).wrapping_sub(1));
+        Ok(plain_pieces(len, self.segment_bytes))
+    }
+
+    /// The same, with nothing reported: it is looked for.
+    pub fn begin_unreported(&mut self, len: usize) -> u8 {
+        self.awaited = None;
         plain_pieces(len, self.segment_bytes)
     }
 
     /// The kernel took `count` bytes more.
     pub fn count(&mut self, count: usize) {
-        self.sent = self.sent.wrapping_add(count as u32);
+        if let Some(sent) = &mut self.sent {
+            *sent = sent.wrapping_add(count as u32);
+        }
     }
 }
 

@@ -27,7 +27,6 @@ mod stable;
 mod wake;
 
 use super::fact::Fact;
-use super::stamps::Stamps;
 use super::{Engine, Shortages, Wake};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
@@ -40,7 +39,7 @@ use ring::{Completion, Ring};
 use send::{Errors, Message, Outgoing};
 pub use sizes::Sizes;
 use slab::Slab;
-use sockets::{Acks, NO_SEND, Sockets, op};
+use sockets::{NO_SEND, Sockets, op};
 use stable::Pool;
 use std::collections::VecDeque;
 use std::io;
@@ -178,13 +177,7 @@ impl Uring {
     /// many single bytes go ahead of it.
     fn begin_stamped(&mut self, conn: ConnId, len: usize) -> io::Result<u8> {
         let Some(socket) = self.sockets.open_one(conn) else { return Ok(0) };
-        if socket.acks.is_none() {
-            let stamps = Stamps::enable(socket.fd())?;
-            socket.acks = Some(Box::new(Acks { stamps, errors: None, early: false }));
-        }
-        let Some(acks) = &mut socket.acks else { return Ok(0) };
-        acks.early = false;
-        Ok(acks.stamps.begin(len))
+        socket.begin_stamped(len)
     }
 
     /// Takes the next message of the error queue of `conn`, unless that is under way.
@@ -543,6 +536,11 @@ impl Engine for Uring {
                 self.drain_stopped(index);
             }
         }
+    }
+
+    fn flush(&mut self) -> io::Result<bool> {
+        self.ring.enter(Some(Duration::ZERO))?;
+        Ok(!self.facts.is_empty() || !self.starved.is_empty() || self.ring.has_completions())
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

@@ -77,6 +77,11 @@ impl Mailbox {
         self.queue.try_recv().ok()
     }
 
+    /// There is no mail just now.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Says that the owner is about to sleep. False: it must not, there is mail.
     pub fn arm(&self) -> bool {
         self.armed.store(true, Ordering::Relaxed);

@@ -7,6 +7,7 @@ pub mod events;
 pub mod gate;
 pub mod hints;
 pub mod mesh;
+mod pace;
 mod sync;
 pub mod worker;
 
@@ -129,7 +130,7 @@ pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
         tracing::info!(engine = %chosen.name(), "--engine auto: {why}");
     }
     match chosen {
-        Chosen::Epoll => start_on(chosen, Epoll::new, config),
+        Chosen::Epoll => start_on(chosen, |listeners| Epoll::new(listeners, config.look_from_events), config),
         #[cfg(feature = "io-uring")]
         Chosen::IoUring => start_on(chosen, Uring::new, config),
         #[cfg(not(feature = "io-uring"))]
@@ -173,8 +174,9 @@ fn start_on<E: Engine + Send + 'static>(
     let mut threads = Vec::new();
     for (core, ((engine, mailbox), sink)) in engines.into_iter().zip(mailboxes).zip(sinks).enumerate() {
         let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
-        let mut worker =
-            Worker::new(core, broker, engine, mailbox, addresses.clone(), origin).with_events(sink);
+        let mut worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin)
+            .coalescing(config.coalesce)
+            .with_events(sink);
         if config.settings.token_mode != TokenMode::Off {
             worker = worker.with_wall_clock(unix_us);
         }
@@ -199,6 +201,8 @@ fn spawn<E: Engine + Send + 'static>(
         if let Some(cpu) = cpu {
             cpus::pin_this_thread(cpu).map_err(|source| StartError::Pin { cpu, source })?;
         }
+        // Refused at worst, and then rests are some 50 us longer.
+        let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
         worker.begin().map_err(|source| chosen.error(source))?;
         match &filter {
             Some(filter) => filter.apply().map_err(StartError::Filter),
@@ -275,7 +279,8 @@ fn listen(
             Some(Listener::Unix(listener))
         }
     };
-    let segment_bytes = (config.settings.confirm == Confirm::Ack).then_some(ACK_SEGMENT_BYTES);
+    let segment_bytes =
+        (config.settings.confirm == Confirm::Ack && side == Side::Runner).then_some(ACK_SEGMENT_BYTES);
     for core in cores {
         let listener = match (&shared, spec, &bound) {
             (Some(listener), ..) => listener.try_clone().map_err(|_| StartError::Descriptors)?,
@@ -299,9 +304,13 @@ fn listen(
     bound.ok_or(StartError::Descriptors)
 }
 
-/// Segments of connections whose acknowledgements are awaited: the smallest that every IPv4 host
-/// takes (RFC 9293 section 3.7.1), so that pairs of segments are really two on every link.
-const ACK_SEGMENT_BYTES: u32 = 536;
+/// Segments of connections whose acknowledgements are awaited: so small that pairs of them are really
+/// two on every link (IPv6 carries 1220 everywhere, RFC 8200 section 5), and so large that a poll is one
+/// segment: a request of several is acknowledged by our kernel for itself, which costs a packet each.
+const ACK_SEGMENT_BYTES: u32 = 1_000;
+
+/// How late the kernel may end a worker's rest, to save itself a wake-up (PR_SET_TIMERSLACK, prctl(2)).
+const TIMER_SLACK_NS: u64 = 5_000;
 
 /// The wall clock; 0 before 1970.
 fn unix_us() -> u64 {

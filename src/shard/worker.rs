@@ -4,6 +4,7 @@ use super::events::EventSink;
 use super::gate::Gate;
 use super::hints::Hints;
 use super::mesh::{Address, Mail, Mailbox, Reply};
+use super::pace::Pace;
 use crate::broker::Broker;
 use crate::broker::contract::Side;
 use crate::broker::histogram::Histogram;
@@ -11,6 +12,7 @@ use crate::broker::io::{ConnId, Input, Output};
 use crate::broker::time::Time;
 use crate::engine::{Engine, Shortages};
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// One core's share of the broker, with the engine under it and the mesh beside it.
@@ -31,6 +33,7 @@ pub struct Worker<E: Engine> {
     /// The time of the turn that is under way.
     turn_at: Time,
     drained: bool,
+    pace: Pace,
     wall_clock: Option<WallClock>,
 }
 
@@ -60,6 +63,7 @@ impl<E: Engine> Worker<E> {
             turns: Histogram::default(),
             turn_at: Time::default(),
             drained: false,
+            pace: Pace::new(Duration::ZERO),
             wall_clock: None,
         }
     }
@@ -67,6 +71,11 @@ impl<E: Engine> Worker<E> {
     /// The same, with addresses judged.
     pub fn behind(self, gate: Gate) -> Self {
         Worker { gate, ..self }
+    }
+
+    /// The same, with rests of this length in busy times.
+    pub fn coalescing(self, by: Duration) -> Self {
+        Worker { pace: Pace::new(by), ..self }
     }
 
     /// Has events told.
@@ -92,17 +101,32 @@ impl<E: Engine> Worker<E> {
     pub fn run(mut self) -> io::Result<()> {
         let mut now = self.now();
         loop {
+            self.rest()?;
             let timeout = self.next_deadline().map(|at| at - now);
             let timeout = if self.mailbox.arm() { timeout } else { Some(Duration::ZERO) };
             self.engine.wait(timeout)?;
             self.mailbox.disarm();
             now = self.now();
+            self.pace.begin(now);
             self.turn(now);
-            self.turns.record(self.now().us_since(now));
+            let end = self.now();
+            self.pace.end(end);
+            self.turns.record(end.us_since(now));
             if self.is_drained() {
                 return Ok(());
             }
         }
+    }
+
+    /// In busy times lets work gather, unless there is some already.
+    fn rest(&mut self) -> io::Result<()> {
+        if let Some(rest) = self.pace.rest()
+            && self.mailbox.is_empty()
+            && !self.engine.flush()?
+        {
+            thread::sleep(rest);
+        }
+        Ok(())
     }
 
     /// When the next turn must be, whatever else happens.

@@ -36,6 +36,20 @@ pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<TcpState> {
     Ok(TcpState { alive, unacked_bytes })
 }
 
+/// Whether the peer's kernel has acknowledged everything that was sent; see [`tcp_state`] for the order.
+///
+/// # Errors
+/// The connection's own: it was reset, or failed.
+pub fn is_acknowledged(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    if send_queue_bytes(fd)? > 0 {
+        return Ok(false);
+    }
+    match socket2::SockRef::from(&fd).take_error()? {
+        None => Ok(true),
+        Some(error) => Err(error),
+    }
+}
+
 /// What TCP_INFO, tcp(7), knows besides.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpExtras {

@@ -84,14 +84,20 @@ fn log_holds_what_enforce_refuses_and_counts_it_by_reason() {
     let bench = forgeries(VICTIM);
     held_and_matched_by_claim(&broker, &bench);
     broker.wait_until("counted", || counted(&broker) == by_reason(&bench));
-    // The first second says so at once, what comes behind it at the end of ten.
-    let line = "polls held that --token-mode enforce would refuse: ";
+    assert_eq!(broker.counter("rejected"), 0);
+}
+
+#[test]
+fn log_warns_and_says_whose_the_last_one_was() {
+    let file = SecretFile::new(&[SECRET]);
+    let broker = Broker::start(&format!("--workers 1 {}", file.flags("log")));
+    let poll = broker.poll(&run_of(VICTIM));
+    let line = "polls held that --token-mode enforce would refuse: 1 bare";
     broker.wait_until("a warning", || broker.log().contains(line));
-    // Whose they are.
     let log = broker.log();
     let warning = log.lines().find(|log_line| log_line.contains(line)).expect("just seen");
     assert!(warning.contains(&format!("deployment={VICTIM:?} instance=\"node-1\"")), "{warning}");
-    assert_eq!(broker.counter("rejected"), 0);
+    drop(poll);
 }
 
 #[test]

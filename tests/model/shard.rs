@@ -9,6 +9,8 @@ pub mod gate;
 pub mod hints;
 #[path = "../../src/shard/mesh.rs"]
 pub mod mesh;
+#[path = "../../src/shard/pace.rs"]
+pub mod pace;
 #[path = "sync.rs"]
 pub mod sync;
 #[path = "../../src/shard/worker.rs"]

@@ -13,7 +13,9 @@ pub struct Outgoing {
     payload: Payload,
     offset: usize,
     confirm: SendConfirm,
-    /// Plain bytes to send ahead of the stamped rest, one segment each; see [`Stamps::begin`].
+    /// The acknowledgement is looked for, not announced.
+    watched: bool,
+    /// Plain bytes to send ahead of the rest, one segment each; see [`Stamps::begin`].
     pieces: u8,
 }
 
@@ -26,9 +28,9 @@ pub enum Progress {
 }
 
 impl Outgoing {
-    /// A response of which nothing is sent yet.
-    pub fn new(payload: Payload, confirm: SendConfirm) -> Outgoing {
-        Outgoing { payload, offset: 0, confirm, pieces: 0 }
+    /// A response of which nothing is sent yet; `watched`: its acknowledgement is looked for.
+    pub fn new(payload: Payload, confirm: SendConfirm, watched: bool) -> Outgoing {
+        Outgoing { payload, offset: 0, confirm, watched, pieces: 0 }
     }
 
     /// Bytes that the kernel has not taken.
@@ -39,15 +41,15 @@ impl Outgoing {
     /// Writes until all is taken or the socket's buffer is full.
     pub fn write(&mut self, stream: &TcpStream, stamps: &mut Option<Box<Stamps>>) -> io::Result<Progress> {
         if self.confirm == SendConfirm::Acked && self.offset == 0 {
-            self.begin_stamped(stream, stamps)?;
+            self.begin(stream, stamps)?;
         }
         while self.remaining() > 0 {
             let rest = &self.payload.bytes()[self.offset..];
             let (attempted, result) = match self.confirm {
                 _ if self.pieces > 0 => (1, (&*stream).write(&rest[..1])),
-                SendConfirm::Acked => (rest.len(), tcp::send_stamped(stream.as_fd(), rest)),
+                SendConfirm::Acked if !self.watched => (rest.len(), tcp::send_stamped(stream.as_fd(), rest)),
                 SendConfirm::Closed => (rest.len(), tcp::send_held(stream.as_fd(), rest)),
-                SendConfirm::None => (rest.len(), (&*stream).write(rest)),
+                SendConfirm::Acked | SendConfirm::None => (rest.len(), (&*stream).write(rest)),
             };
             match result {
                 Ok(count) => {
@@ -72,12 +74,14 @@ impl Outgoing {
         Ok(Progress::Done)
     }
 
-    fn begin_stamped(&mut self, stream: &TcpStream, stamps: &mut Option<Box<Stamps>>) -> io::Result<()> {
+    fn begin(&mut self, stream: &TcpStream, stamps: &mut Option<Box<Stamps>>) -> io::Result<()> {
         let stamps = match stamps {
             Some(stamps) => stamps,
-            None => stamps.insert(Box::new(Stamps::enable(stream.as_fd())?)),
+            None => stamps.insert(Box::new(Stamps::new(stream.as_fd())?)),
         };
-        self.pieces = stamps.begin(self.payload.bytes().len());
+        let len = self.payload.bytes().len();
+        self.pieces =
+            if self.watched { stamps.begin_unreported(len) } else { stamps.begin(stream.as_fd(), len)? };
         Ok(())
     }
 }

@@ -226,7 +226,7 @@ pub fn whoever_drops_the_engine_closes_its_connections<E: Engine>(make: impl Fn(
 
 #[test]
 fn a_busy_peer_gets_two_reads_of_a_turn_at_most() {
-    let mut rig = Rig::new(|listeners| Epoll::new(listeners).unwrap());
+    let mut rig = Rig::new(|listeners| Epoll::new(listeners, usize::MAX).unwrap());
     let (mut client, conn) = rig.connect();
     let writer = thread::spawn(move || {
         client.write_all(&pattern(16 << 20, 3)).unwrap();

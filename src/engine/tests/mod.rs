@@ -25,14 +25,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for what is on its way to arrive, or not to.
 const A_WHILE: Duration = Duration::from_millis(60);
 /// What the broker uses with `--confirm ack`.
-const SEGMENT_BYTES: u32 = 536;
+const SEGMENT_BYTES: u32 = 1_000;
 
 type Listeners = Vec<(Side, Listener)>;
 
 macro_rules! for_each_engine {
     ($($subject:ident::$name:ident)*) => {
         mod epoll {
-            $(#[test] fn $name() { super::$subject::$name(|listeners| super::Epoll::new(listeners).unwrap()) })*
+            $(#[test] fn $name() { super::$subject::$name(|listeners| super::Epoll::new(listeners, usize::MAX).unwrap()) })*
+        }
+        /// The same, and every acknowledgement is looked for.
+        mod watching_epoll {
+            $(#[test] fn $name() { super::$subject::$name(|listeners| super::Epoll::new(listeners, 0).unwrap()) })*
         }
         #[cfg(feature = "io-uring")]
         mod io_uring {

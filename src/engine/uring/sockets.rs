@@ -6,6 +6,7 @@ use super::stable::Stable;
 use crate::broker::io::{ConnId, TcpFacts};
 use crate::engine::stamps::Stamps;
 use crate::sys::tcp::{self, TcpExtras};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -63,6 +64,20 @@ impl Socket {
     /// Gives up the descriptor, unless what is still to begin names it.
     pub fn give_up_fd(&mut self) -> Option<OwnedFd> {
         if self.send == NO_SEND { self.fd.take() } else { None }
+    }
+
+    /// A response of `len` bytes is next, whose acknowledgement is to be reported; see [`Stamps::begin`].
+    pub fn begin_stamped(&mut self, len: usize) -> io::Result<u8> {
+        let fd = self.fd.as_ref().expect("an open connection has a descriptor").as_fd();
+        let acks = match &mut self.acks {
+            Some(acks) => acks,
+            None => {
+                let stamps = Stamps::new(fd)?;
+                self.acks.insert(Box::new(Acks { stamps, errors: None, early: false }))
+            }
+        };
+        acks.early = false;
+        acks.stamps.begin(fd, len)
     }
 
     /// The kernel's view; `unsent` bytes are what it has not been given yet.
