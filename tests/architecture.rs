@@ -55,6 +55,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("mio", &["engine"]),
     ("nix", &["engine", "sys"]),
     ("prometheus_client", &["control"]),
+    ("rustls", &["engine", "sys"]),
     ("sd_notify", &["sys"]),
     ("seccompiler", &["sys"]),
     ("serde", &["control"]),

@@ -13,6 +13,7 @@ const TOKENS: &str = "Deployment tokens: which runner may wait for which deploym
 const LIMITS: &str = "Limits";
 const TIMEOUTS: &str = "Timeouts";
 const DEAD_PEERS: &str = "Dead peers: noticing machines that vanished without a word";
+const TLS: &str = "TLS: on the runner and the dispatch side, read again on SIGHUP";
 const TRUST: &str = "Trust: who may do what, and what the process gives up";
 const WATCHING: &str = "Watching: metrics and the page at the admin side's root";
 const LOGGING: &str = "Logging";
@@ -79,6 +80,30 @@ pub struct ServeFlags {
     /// Refuse the workers every system call that they have no use for (seccomp)
     #[arg(long, env = "PILOTLIGHT_SECCOMP", help_heading = TRUST)]
     pub seccomp: bool,
+
+    /// Serve --listen with TLS: the certificate, and those that lead to its authority behind it, in PEM
+    ///
+    /// TLS 1.2 and 1.3. Needs --tls-key. Without --dispatch-listen dispatches come this way too.
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_TLS_CERT", help_heading = TLS)]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of --tls-cert, in PEM, without a passphrase
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_TLS_KEY", help_heading = TLS)]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve --dispatch-listen with TLS: its certificate
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_DISPATCH_TLS_CERT", help_heading = TLS)]
+    pub dispatch_tls_cert: Option<PathBuf>,
+
+    /// The key of --dispatch-tls-cert
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_DISPATCH_TLS_KEY", help_heading = TLS)]
+    pub dispatch_tls_key: Option<PathBuf>,
+
+    /// Take dispatches only from clients with a certificate that one of these authorities has signed (mutual TLS)
+    ///
+    /// A supervisor has none to show by itself: a proxy beside it must.
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_DISPATCH_CLIENT_CA", help_heading = TLS)]
+    pub dispatch_client_ca: Option<PathBuf>,
 
     /// CPUs to pin one worker each to, such as 0-3,6
     #[arg(long, value_name = "LIST", env = "PILOTLIGHT_CPUS", help_heading = WORKERS)]

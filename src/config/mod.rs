@@ -4,12 +4,14 @@ mod boundary;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tokens;
 
 pub use crate::cli::{EngineChoice, LogFormat};
 pub use crate::sys::listen::TcpOptions;
 pub use boundary::{AdminToken, dispatch_is_shared};
 pub use resolve::{ADMIN_CONNECTIONS_MAX, ConfigError, WORKERS_MAX};
+pub use tls::TlsConfig;
 pub use tokens::{Loaded, SecretSource, SecretsError, TokenConfig, load as load_secrets};
 
 use crate::broker::settings::Settings;
@@ -44,6 +46,8 @@ pub struct ServeConfig {
     pub descriptors: Descriptors,
     /// Socket options of the data plane.
     pub tcp: TcpOptions,
+    /// Which listeners are served with TLS.
+    pub tls: TlsConfig,
     /// What is done about deployment tokens.
     pub tokens: TokenConfig,
     /// What is logged, and how.

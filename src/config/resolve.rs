@@ -1,7 +1,7 @@
 //! From raw flags and the machine they run on to a `ServeConfig`, or one line that says what to change.
 
 use super::boundary::{self, unix_path};
-use super::tokens;
+use super::{tls, tokens};
 use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions, Watching};
 use crate::broker::settings::{Settings, TokenMode};
 use crate::broker::token::Secrets;
@@ -74,6 +74,7 @@ impl ServeConfig {
         boundary::dispatch_is_meant(&flags, &listeners, dispatch_allow.is_some())?;
         let admin_changes = boundary::admin_changes(&flags, &listeners.admin)?;
         let process = boundary::process(&flags)?;
+        let tls = tls::resolve(&flags, &listeners)?;
         let (tokens, token_secrets) = tokens::resolve(&flags, machine.token_variables)?;
         let settings = core_settings(&flags)?;
         let settings = Settings {
@@ -96,6 +97,7 @@ impl ServeConfig {
             connections_max,
             descriptors,
             tcp,
+            tls,
             tokens,
             log,
             watching,

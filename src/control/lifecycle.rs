@@ -2,6 +2,7 @@
 
 use super::admin::{self, Admin, Facts};
 use super::cores::Reporter;
+use super::reload;
 use super::server::{self, AdminListener, Bounds};
 use super::tokens;
 use super::watch::{self, Watch};
@@ -101,6 +102,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     config.settings.events = watch::logs_events();
     tokens::announce(&config.tokens);
     let token_config = config.tokens.clone();
+    let identities = config.tls.clone();
     let admin = Arc::new(admin(&config).changed(config.admin_changes.clone()));
     let (listener, _admin_file) = admin_listener(&config)?;
     let admin_group = match &listener {
@@ -127,7 +129,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     info!(workers = fleet.workers(), engine = %fleet.engine_name(), "serving");
     admin.serving(Reporter::new(Arc::new(fleet)));
     tell_manager(notify::ready());
-    tokio::spawn(tokens::reload_on(hangup, token_config.source, admin.clone()));
+    tokio::spawn(reload::reload_on(hangup, token_config.source, identities, admin.clone()));
     tokio::spawn(watch::run(admin.clone(), tokens::Summary::new(token_config.mode)));
     tokio::spawn(watchdog::watch(admin.clone()));
 

@@ -10,7 +10,7 @@
 //! - [`status`], [`metrics`], [`drain`], [`api`], [`page`]: what those routes say and do.
 //! - [`watch`]: the workers' heartbeat and events, of which [`history`] and [`recent`] are remembered.
 //! - [`explain`]: why a run would be cold; [`settings`]: those in force.
-//! - [`tokens`]: secrets read again, faults summed up.
+//! - [`tokens`]: faults summed up; [`reload`]: secrets and certificates read again.
 //! - [`watch`]: a line of the log when a bound turns somebody away.
 //! - [`client`]: `pilotlight drain`, which talks to them.
 //! - [`logging`]: where log lines go.
@@ -28,6 +28,7 @@ pub mod logging;
 pub mod metrics;
 pub mod page;
 pub mod recent;
+pub mod reload;
 pub mod server;
 pub mod settings;
 pub mod status;

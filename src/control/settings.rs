@@ -5,6 +5,8 @@ use crate::broker::settings::{MatchOrder, TokenMode};
 use crate::config::{
     AdminChanges, EngineChoice, ListenSpec, LogFormat, SecretSource, ServeConfig, dispatch_is_shared,
 };
+use crate::sys::tls::Identity;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Every flag of `serve` and its value; `auto` replaced by what it came to.
@@ -20,6 +22,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         connections_max,
         descriptors: _,
         tcp,
+        tls,
         log,
         watching,
         tokens,
@@ -29,6 +32,10 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         ListenSpec::Addr(addr) => addr.to_string(),
         ListenSpec::Unix(path) => format!("unix:{}", path.display()),
         ListenSpec::Fd(_) => "handed over by the service manager".to_owned(),
+    };
+    // Where certificates are; of keys not even that.
+    let cert = |identity: &Option<Arc<Identity>>| {
+        identity.as_ref().map_or("none".to_owned(), |identity| identity.files().cert.display().to_string())
     };
     let bound = |max: Option<String>| max.unwrap_or_else(|| "off".to_owned());
     let cpus: Vec<String> = workers.iter().flatten().map(usize::to_string).collect();
@@ -62,6 +69,15 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
                 .map_or("unchanged".to_owned(), |user| format!("{}:{}", user.uid, user.gid)),
         ),
         ("--seccomp", process.seccomp.to_string()),
+        ("--tls-cert", cert(&tls.runner)),
+        ("--dispatch-tls-cert", cert(&tls.dispatch)),
+        (
+            "--dispatch-client-ca",
+            match tls.dispatch.as_ref().and_then(|identity| identity.files().client_ca.as_ref()) {
+                Some(path) => path.display().to_string(),
+                None => "none".to_owned(),
+            },
+        ),
         ("--takeover", listeners.takeover.to_string()),
         ("--backlog", tcp.backlog.to_string()),
         ("--cpus", if cpus.is_empty() { "not pinned".to_owned() } else { cpus.join(",") }),

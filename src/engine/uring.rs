@@ -584,6 +584,6 @@ impl Engine for Uring {
     }
 
     fn shortages(&self) -> Shortages {
-        Shortages { buffers: self.buffers_exhausted, completions: self.ring.overflows }
+        Shortages { buffers: self.buffers_exhausted, completions: self.ring.overflows, records: 0 }
     }
 }
