@@ -1,8 +1,8 @@
 //! From raw flags and the machine they run on to a `ServeConfig`, or one line that says what to change.
 
 use super::boundary::{self, unix_path};
-use super::{tls, tokens};
 use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions, Watching};
+use super::{tls, tokens};
 use crate::broker::settings::{Settings, TokenMode};
 use crate::broker::token::Secrets;
 use crate::cli::{Auto, Bytes, Count, Limit, Millis, ServeFlags};

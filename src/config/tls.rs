@@ -100,7 +100,11 @@ impl Names {
 
 fn files(names: &Names, cert: &Option<PathBuf>, key: &Option<PathBuf>) -> Result<Option<Files>, ConfigError> {
     let half = |flag, path: &PathBuf, other| {
-        refuse(flag, path.display(), format!("{other} is missing: {} takes both with TLS", names.listen.flag()))
+        refuse(
+            flag,
+            path.display(),
+            format!("{other} is missing: {} takes both with TLS", names.listen.flag()),
+        )
     };
     match (cert, key) {
         (None, None) => Ok(None),

@@ -31,7 +31,9 @@ pub async fn reload_on(
 fn certificates(identities: &TlsConfig) {
     for (flag, identity) in identities.identities() {
         match identity.reload() {
-            Ok(()) => info!(cert = %identity.files().cert.display(), "{flag}: certificate and key read again"),
+            Ok(()) => {
+                info!(cert = %identity.files().cert.display(), "{flag}: certificate and key read again")
+            }
             Err(error) => error!("{flag}: {error}; certificate and key stay as they were"),
         }
     }

@@ -130,8 +130,7 @@ pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
         tracing::info!(engine = %chosen.name(), "--engine auto: {why}");
     }
     // Where nothing is encrypted there is no layer that could.
-    let identities =
-        Identities { runner: config.tls.runner.clone(), dispatch: config.tls.dispatch.clone() };
+    let identities = Identities { runner: config.tls.runner.clone(), dispatch: config.tls.dispatch.clone() };
     let plain = identities.is_empty();
     let incomplete_bytes_max = config.settings.buffered_bytes_max / TLS_SHARE / config.workers.len();
     match chosen {

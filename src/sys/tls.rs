@@ -97,7 +97,9 @@ impl Files {
             error => fault(
                 Part::Key,
                 &self.key,
-                format!("the key cannot be used: {error}: take one of RSA (2048 to 8192 bits), P-256, P-384 or Ed25519"),
+                format!(
+                    "the key cannot be used: {error}: take one of RSA (2048 to 8192 bits), P-256, P-384 or Ed25519"
+                ),
             ),
         }
     }
@@ -140,7 +142,8 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
         Ok(key) => Ok(key),
         // What the reader says of a line is not repeated: it may be a part of the key.
         Err(pem::Error::NoItemsFound) => {
-            Err("no key in it: write it in PEM (-----BEGIN PRIVATE KEY-----), without a passphrase".to_owned())
+            Err("no key in it: write it in PEM (-----BEGIN PRIVATE KEY-----), without a passphrase"
+                .to_owned())
         }
         Err(_) => Err("it is no PEM".to_owned()),
     }

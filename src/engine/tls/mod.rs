@@ -160,8 +160,7 @@ impl<E: Engine> Tls<E> {
                 };
                 let owned = secure.session.incomplete_bytes();
                 let was_open = secure.session.is_open();
-                let taken =
-                    secure.session.take(bytes, &mut self.records, &mut self.plain, &mut secure.own);
+                let taken = secure.session.take(bytes, &mut self.records, &mut self.plain, &mut secure.own);
                 self.incomplete_bytes = self.incomplete_bytes - owned + secure.session.incomplete_bytes();
                 self.handshakes.done += u64::from(!was_open && secure.session.is_open());
                 let too_much = self.incomplete_bytes > self.incomplete_bytes_max
@@ -235,6 +234,7 @@ impl<E: Engine> Tls<E> {
                 self.handshakes.failed += 1;
             }
             secure.failed = true;
+            self.incomplete_bytes -= secure.session.give_up();
             self.facts.push_back(Told::Fact(Fact::Reset(conn)));
         }
         self.go_on(conn);

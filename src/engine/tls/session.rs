@@ -3,7 +3,9 @@
 use rustls::Error;
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
 use std::sync::Arc;
 
 /// The longest record (RFC 8446 section 5.1, RFC 5246 section 6.2.3): its head, its content, and what a cipher may
@@ -46,6 +48,11 @@ impl Session {
     /// Memory that it owns for bytes which can't be used yet.
     pub fn incomplete_bytes(&self) -> usize {
         self.incomplete.capacity()
+    }
+
+    /// Forgets what is incomplete; answers how much memory that was.
+    pub fn give_up(&mut self) -> usize {
+        std::mem::take(&mut self.incomplete).capacity()
     }
 
     /// Takes in `bytes`, of which `scratch` may hold a copy meanwhile. Appends plaintext to `plain`, and to `own`
