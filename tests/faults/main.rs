@@ -17,9 +17,13 @@
 //! (`read`), or its kernel has acknowledged it (`ack`).**
 
 mod broker;
+#[path = "../support/folder.rs"]
+mod folder;
 mod http;
 mod net;
 mod noise;
+#[path = "../support/pki.rs"]
+mod pki;
 mod process;
 mod sys;
 mod table;
@@ -27,6 +31,7 @@ mod wire;
 
 mod delays;
 mod drain;
+mod encrypted;
 mod ends;
 mod fleet;
 mod herd;
@@ -192,6 +197,7 @@ fn faults() -> Vec<Fault> {
         races::FAULTS,
         processes::FAULTS,
         readers::FAULTS,
+        encrypted::FAULTS,
         delays::FAULTS,
         ends::FAULTS,
         limits::FAULTS,
