@@ -38,6 +38,8 @@ const DEPLOYMENT: &str = "deployment_encrypted";
 const ACK_TIMEOUT: Duration = Duration::from_millis(300);
 /// `--read-timeout`.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// A Linux receiver's delay (TCP_DELACK_MIN).
+const DELAYED: Duration = Duration::from_millis(40);
 
 /// A runner's connection with TLS and a poll on it.
 pub struct TlsPoller {
@@ -191,6 +193,9 @@ fn killed_unread(case: &Case) {
     let mut supervisor = case.supervisor(&scene.broker, DEPLOYMENT);
     supervisor.ask(&Run::new(DEPLOYMENT)).expect("to ask");
     runner.reached();
+    // Behind a handshake the connection is not new any more, and its kernel takes its time to acknowledge what
+    // nobody reads.
+    thread::sleep(DELAYED * 2);
     runner.kill();
     let answer = supervisor.answer(PATIENCE);
     let what = "TLS: the runner is killed when the run has reached its kernel";
