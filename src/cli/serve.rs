@@ -219,6 +219,10 @@ pub struct ServeFlags {
     #[arg(long, value_name = "SIZE", env = "PILOTLIGHT_MAX_HEAD", default_value = "16KiB", help_heading = LIMITS)]
     pub max_head: Bytes,
 
+    /// What a client may send ahead of its answer before reading pauses (TCP back-pressure)
+    #[arg(long, value_name = "SIZE", env = "PILOTLIGHT_MAX_PIPELINED", default_value = "64KiB", help_heading = LIMITS)]
+    pub max_pipelined: Bytes,
+
     /// From a request's first byte to its last
     #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_REQUEST_TIMEOUT", default_value = "30s", help_heading = TIMEOUTS)]
     pub request_timeout: Millis,

@@ -107,8 +107,6 @@ impl ServeConfig {
 
 /// After a refusal: how long its peer may take to read it.
 const LINGER_MS: u64 = 1_000;
-/// What a peer may send ahead of its answer before it feels back-pressure.
-const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 
 fn engine(choice: EngineChoice) -> Result<EngineChoice, ConfigError> {
     match choice {
@@ -362,7 +360,7 @@ fn core_settings(flags: &ServeFlags) -> Result<Settings, ConfigError> {
         guard_ms,
         drain_time_ms: within("--drain-time", flags.drain_time, 0)?,
         linger_ms: LINGER_MS,
-        pipeline_bytes_max: PIPELINE_BYTES_MAX,
+        pipeline_bytes_max: size("--max-pipelined", flags.max_pipelined, 1 << 10, 16 << 20)?,
         events: false,
         token_mode: TokenMode::Off,
         token_secrets: Secrets::default(),

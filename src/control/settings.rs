@@ -149,6 +149,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         ("--max-tokens", settings.tokens_max.to_string()),
         ("--max-body", settings.body_bytes_max.to_string()),
         ("--max-head", settings.head_bytes_max.to_string()),
+        ("--max-pipelined", settings.pipeline_bytes_max.to_string()),
         ("--request-timeout", ms(settings.request_timeout_ms)),
         ("--idle-timeout", ms(settings.idle_timeout_ms)),
         ("--preconnect-timeout", ms(settings.preconnect_timeout_ms)),
