@@ -153,19 +153,13 @@ impl Session {
             Ok(_) => 0,
             Err(EncryptError::EncryptExhausted) => return None,
         };
-        // One allocation, which is the payload's.
-        let room = if last { size + NOTIFY_BYTES_MAX } else { size };
-        let mut records: Arc<[u8]> = std::iter::repeat_n(0, room).collect();
-        let buffer = Arc::get_mut(&mut records)?;
-        let mut len = traffic.encrypt(plain, buffer).ok()?;
+        let mut records = vec![0; if last { size + NOTIFY_BYTES_MAX } else { size }];
+        let mut len = traffic.encrypt(plain, &mut records).ok()?;
         if last {
             self.notified = true;
-            len += traffic.queue_close_notify(&mut buffer[len..]).ok()?;
+            len += traffic.queue_close_notify(&mut records[len..]).ok()?;
         }
-        if len < room {
-            return Some(records[..len].into());
-        }
-        Some(records)
+        Some(records[..len].into())
     }
 
     /// Our close_notify, once; nothing where no key is agreed on.
