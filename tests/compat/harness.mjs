@@ -109,7 +109,7 @@ export async function startBroker({
   child.ended.then((how) => (ended = how));
   await until("the broker announces its addresses", () => {
     if (ended) throw new Error(`the broker ended at once (${JSON.stringify(ended)}):\n${log.join("\n")}`);
-    return sides.runner && sides.admin;
+    return sides.runner && sides.admin && (sides.dispatch || !flags.includes("--dispatch-listen"));
   });
   const broker = {
     pid: child.pid,

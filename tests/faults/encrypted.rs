@@ -234,7 +234,9 @@ fn stopped(case: &Case) {
 
 /// Around a segment, a record, and many of them.
 fn sizes(case: &Case) {
-    let scene = Scene::new(case, "tls-sizes");
+    // Not about time: client and broker are not optimized here, and share the machine.
+    let patient = "--dispatch-timeout 15s --read-timeout 10s --ack-timeout 10s";
+    let scene = Scene::over(case, "tls-sizes", |builder| builder.args(patient));
     let mut most = Duration::ZERO;
     for bytes in [700, 1_300, 1_448, 16_100, 16_200, 16_300, 16_384, 32_700, 300_000, 2 << 20] {
         let run = Run::sized(DEPLOYMENT, bytes);
