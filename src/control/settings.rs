@@ -5,7 +5,8 @@ use crate::broker::settings::{MatchOrder, TokenMode};
 use crate::config::{
     AdminChanges, EngineChoice, ListenSpec, LogFormat, SecretSource, ServeConfig, dispatch_is_shared,
 };
-use crate::sys::tls::Identity;
+use crate::sys::tls::{Files, Identity};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,9 +34,9 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         ListenSpec::Unix(path) => format!("unix:{}", path.display()),
         ListenSpec::Fd(_) => "handed over by the service manager".to_owned(),
     };
-    // Where certificates are; of keys not even that.
-    let cert = |identity: &Option<Arc<Identity>>| {
-        identity.as_ref().map_or("none".to_owned(), |identity| identity.files().cert.display().to_string())
+    // Where they are, never what they are.
+    let file = |identity: &Option<Arc<Identity>>, of: fn(&Files) -> &PathBuf| {
+        identity.as_ref().map_or("none".to_owned(), |identity| of(identity.files()).display().to_string())
     };
     let bound = |max: Option<String>| max.unwrap_or_else(|| "off".to_owned());
     let cpus: Vec<String> = workers.iter().flatten().map(usize::to_string).collect();
@@ -69,8 +70,10 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
                 .map_or("unchanged".to_owned(), |user| format!("{}:{}", user.uid, user.gid)),
         ),
         ("--seccomp", process.seccomp.to_string()),
-        ("--tls-cert", cert(&tls.runner)),
-        ("--dispatch-tls-cert", cert(&tls.dispatch)),
+        ("--tls-cert", file(&tls.runner, |files| &files.cert)),
+        ("--tls-key", file(&tls.runner, |files| &files.key)),
+        ("--dispatch-tls-cert", file(&tls.dispatch, |files| &files.cert)),
+        ("--dispatch-tls-key", file(&tls.dispatch, |files| &files.key)),
         (
             "--dispatch-client-ca",
             match tls.dispatch.as_ref().and_then(|identity| identity.files().client_ca.as_ref()) {
