@@ -113,7 +113,7 @@ enum Failure {
     Ask(#[from] AskError),
     #[error(transparent)]
     Demo(#[from] DemoError),
-    #[error("{0:?} is no URL of a broker: write http://HOST:PORT")]
+    #[error("{0:?} is no URL of a broker: write http://HOST:PORT (https is not spoken here)")]
     Url(String),
     #[error("{0} of these do not work")]
     Check(usize),
