@@ -121,7 +121,7 @@ enum Failure {
     Top(#[from] TopError),
     #[error(transparent)]
     Bench(#[from] BenchError),
-    #[error("{0:?} is no URL of a broker: write http://HOST:PORT")]
+    #[error("{0:?} is no URL of a broker: write http://HOST:PORT (https is not spoken here)")]
     Url(String),
     #[error("{0} of these do not work")]
     Check(usize),

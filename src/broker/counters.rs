@@ -161,6 +161,10 @@ counters! {
         /// Requests closed, refused or answered false because the budget for bytes in flight is used up.
         refused_bytes;
     }
+    "tls_connections_over_budget" Count "Connections closed because incomplete TLS records took too much memory (--max-buffered)." {
+        /// Connections closed because incomplete TLS records owned more memory than they may.
+        refused_records;
+    }
     "dispatches_forbidden" Count "Dispatches refused because their address may not send any (--dispatch-allow)." {
         /// Dispatches refused because their address may not send any.
         dispatches_forbidden;
@@ -182,6 +186,12 @@ counters! {
         buffer_shortages "buffers";
         /// Turns that brought more completions than the queue holds (io_uring).
         queue_overflows "completions";
+    }
+    "tls_handshakes" Count "TLS handshakes that ended, in a connection that can be used or in none." "result" {
+        /// TLS handshakes that ended in a connection that can be used.
+        tls_handshakes "done";
+        /// TLS handshakes that failed: no TLS, no common version, a certificate that one side refused.
+        tls_failures "failed";
     }
     "received" Bytes "Bytes received from runners and supervisors." {
         /// Bytes received.

@@ -14,6 +14,7 @@ const TOKENS: &str = "Deployment tokens: which runner may wait for which deploym
 const LIMITS: &str = "Limits";
 const TIMEOUTS: &str = "Timeouts";
 const DEAD_PEERS: &str = "Dead peers: noticing machines that vanished without a word";
+const TLS: &str = "TLS: on the runner and the dispatch side, read again on SIGHUP";
 const TRUST: &str = "Trust: who may do what, and what the process gives up";
 const WATCHING: &str = "Watching: metrics and the page at the admin side's root";
 const LOGGING: &str = "Logging";
@@ -80,6 +81,30 @@ pub struct ServeFlags {
     /// Refuse the workers every system call that they have no use for (seccomp)
     #[arg(long, env = "PILOTLIGHT_SECCOMP", help_heading = TRUST)]
     pub seccomp: bool,
+
+    /// Serve --listen with TLS: the certificate, and those that lead to its authority behind it, in PEM
+    ///
+    /// TLS 1.2 and 1.3. Needs --tls-key. Without --dispatch-listen dispatches come this way too.
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_TLS_CERT", help_heading = TLS)]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of --tls-cert, in PEM, without a passphrase
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_TLS_KEY", help_heading = TLS)]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve --dispatch-listen with TLS: its certificate
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_DISPATCH_TLS_CERT", help_heading = TLS)]
+    pub dispatch_tls_cert: Option<PathBuf>,
+
+    /// The key of --dispatch-tls-cert
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_DISPATCH_TLS_KEY", help_heading = TLS)]
+    pub dispatch_tls_key: Option<PathBuf>,
+
+    /// Take dispatches only from clients with a certificate that one of these authorities has signed (mutual TLS)
+    ///
+    /// A supervisor has none to show by itself: a proxy beside it must.
+    #[arg(long, value_name = "FILE", env = "PILOTLIGHT_DISPATCH_CLIENT_CA", help_heading = TLS)]
+    pub dispatch_client_ca: Option<PathBuf>,
 
     /// CPUs to pin one worker each to, such as 0-3,6
     #[arg(long, value_name = "LIST", env = "PILOTLIGHT_CPUS", help_heading = WORKERS)]
@@ -206,6 +231,10 @@ pub struct ServeFlags {
     /// A request's line and header fields; above it: 431
     #[arg(long, value_name = "SIZE", env = "PILOTLIGHT_MAX_HEAD", default_value = "16KiB", help_heading = LIMITS)]
     pub max_head: Bytes,
+
+    /// What a client may send ahead of its answer before reading pauses (TCP back-pressure)
+    #[arg(long, value_name = "SIZE", env = "PILOTLIGHT_MAX_PIPELINED", default_value = "64KiB", help_heading = LIMITS)]
+    pub max_pipelined: Bytes,
 
     /// From a request's first byte to its last
     #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_REQUEST_TIMEOUT", default_value = "30s", help_heading = TIMEOUTS)]

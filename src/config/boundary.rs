@@ -4,6 +4,7 @@
 use super::resolve::{ConfigError, refuse};
 use super::{AdminChanges, ListenSpec, Listeners, ProcessConfig};
 use crate::cli::{Auto, Bytes, ServeFlags};
+use crate::sys::dumps;
 use crate::sys::listen::{Local, Side, local_of};
 use crate::sys::local::PATH_BYTES_MAX;
 use crate::sys::user;
@@ -136,9 +137,13 @@ fn is_private(spec: &ListenSpec) -> bool {
     }
 }
 
+fn no_dumps(error: io::Error) -> String {
+    format!("core dumps, which would hold the token, cannot be turned off: {error}")
+}
+
 pub(super) fn admin_changes(flags: &ServeFlags, admin: &ListenSpec) -> Result<AdminChanges, ConfigError> {
     match &flags.admin_token_file {
-        Some(path) => match AdminToken::read(path) {
+        Some(path) => match dumps::forbid().map_err(no_dumps).and_then(|()| AdminToken::read(path)) {
             Ok(token) => Ok(AdminChanges::ByToken(token)),
             Err(advice) => refuse("--admin-token-file", path.display(), advice),
         },

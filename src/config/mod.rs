@@ -4,6 +4,7 @@ mod boundary;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tokens;
 mod traces;
 
@@ -11,6 +12,7 @@ pub use crate::cli::{EngineChoice, LogFormat};
 pub use crate::sys::listen::TcpOptions;
 pub use boundary::{AdminToken, dispatch_is_shared};
 pub use resolve::{ADMIN_CONNECTIONS_MAX, ConfigError, WORKERS_MAX};
+pub use tls::TlsConfig;
 pub use tokens::{Loaded, SecretSource, SecretsError, TokenConfig, load as load_secrets};
 pub use traces::TraceConfig;
 
@@ -51,6 +53,8 @@ pub struct ServeConfig {
     pub descriptors: Descriptors,
     /// Socket options of the data plane.
     pub tcp: TcpOptions,
+    /// Which listeners are served with TLS.
+    pub tls: TlsConfig,
     /// What is done about deployment tokens.
     pub tokens: TokenConfig,
     /// What is logged, and how.

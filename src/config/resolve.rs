@@ -2,7 +2,7 @@
 
 use super::boundary::{self, unix_path};
 use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions, Watching};
-use super::{tokens, traces};
+use super::{tls, tokens, traces};
 use crate::broker::settings::{Settings, TokenMode};
 use crate::broker::token::Secrets;
 use crate::cli::{Auto, Bytes, Count, Limit, Micros, Millis, ServeFlags};
@@ -78,6 +78,7 @@ impl ServeConfig {
         boundary::dispatch_is_meant(&flags, &listeners, dispatch_allow.is_some())?;
         let admin_changes = boundary::admin_changes(&flags, &listeners.admin)?;
         let process = boundary::process(&flags)?;
+        let tls = tls::resolve(&flags, &listeners)?;
         let (tokens, token_secrets) = tokens::resolve(&flags, machine.token_variables)?;
         let settings = core_settings(&flags)?;
         let settings = Settings {
@@ -102,6 +103,7 @@ impl ServeConfig {
             connections_max,
             descriptors,
             tcp,
+            tls,
             tokens,
             log,
             watching,
@@ -112,8 +114,6 @@ impl ServeConfig {
 
 /// After a refusal: how long its peer may take to read it.
 const LINGER_MS: u64 = 1_000;
-/// What a peer may send ahead of its answer before it feels back-pressure.
-const PIPELINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Above it a rest would be felt by whoever waits for an answer.
 const COALESCE_MAX_US: u64 = 10_000;
@@ -378,7 +378,7 @@ fn core_settings(flags: &ServeFlags) -> Result<Settings, ConfigError> {
         guard_ms,
         drain_time_ms: within("--drain-time", flags.drain_time, 0)?,
         linger_ms: LINGER_MS,
-        pipeline_bytes_max: PIPELINE_BYTES_MAX,
+        pipeline_bytes_max: size("--max-pipelined", flags.max_pipelined, 1 << 10, 16 << 20)?,
         events: false,
         token_mode: TokenMode::Off,
         token_secrets: Secrets::default(),

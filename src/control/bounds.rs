@@ -78,6 +78,11 @@ impl Default for BoundsWatch {
                 bound("requests refused: too many bytes are in flight", "--max-buffered", |c| {
                     c.refused_bytes
                 }),
+                bound(
+                    "connections closed: incomplete TLS records take too much memory",
+                    "--max-buffered",
+                    |c| c.refused_records,
+                ),
                 bound("dispatches refused: their address may not send any", "--dispatch-allow", |c| {
                     c.dispatches_forbidden
                 }),

@@ -2,6 +2,7 @@
 
 use super::admin::{self, Admin, Facts};
 use super::cores::Reporter;
+use super::reload;
 use super::server::{self, AdminListener, Bounds};
 use super::tokens;
 use super::traces::{self, Exporter};
@@ -108,6 +109,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     tokens::announce(&config.tokens);
     let token_config = config.tokens.clone();
     let otlp_timeout = config.traces.timeout;
+    let identities = config.tls.clone();
     let admin = Arc::new(admin(&config).changed(config.admin_changes.clone()));
     let traces = traces::start(&config.traces, config.settings.dispatch_timeout_ms, &admin.traces)?;
     let (traces, exporter) = traces.unzip();
@@ -139,7 +141,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     reporter.beat(admin.watch.dispatch_events()).await;
     admin.serving(reporter);
     tell_manager(notify::ready());
-    tokio::spawn(tokens::reload_on(hangup, token_config.source, admin.clone()));
+    tokio::spawn(reload::reload_on(hangup, token_config.source, identities, admin.clone()));
     let exporter = exporter.map(|exporter| tokio::spawn(exporter.run()));
     let (stop_watching, stopped) = oneshot::channel::<()>();
     let stopped = async { drop(stopped.await) };

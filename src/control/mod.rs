@@ -11,7 +11,7 @@
 //! - [`watch`]: the workers' heartbeat and events, of which [`history`] and [`recent`] are remembered.
 //! - [`explain`]: why a run would be cold; [`settings`]: those in force.
 //! - [`traces`]: dispatches as spans, for a collector.
-//! - [`tokens`]: secrets read again, faults summed up.
+//! - [`tokens`]: faults summed up; [`reload`]: secrets and certificates read again.
 //! - [`watch`]: a line of the log when a bound turns somebody away.
 //! - [`client`]: `pilotlight drain`, which talks to them.
 //! - [`logging`]: where log lines go.
@@ -29,6 +29,7 @@ pub mod logging;
 pub mod metrics;
 pub mod page;
 pub mod recent;
+pub mod reload;
 pub mod server;
 pub mod settings;
 pub mod status;

@@ -5,6 +5,9 @@ use crate::broker::settings::{MatchOrder, TokenMode};
 use crate::config::{
     AdminChanges, EngineChoice, ListenSpec, LogFormat, SecretSource, ServeConfig, dispatch_is_shared,
 };
+use crate::sys::tls::{Files, Identity};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Every flag of `serve` and its value; `auto` replaced by what it came to.
@@ -22,6 +25,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         connections_max,
         descriptors: _,
         tcp,
+        tls,
         log,
         watching,
         traces,
@@ -32,6 +36,10 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         ListenSpec::Addr(addr) => addr.to_string(),
         ListenSpec::Unix(path) => format!("unix:{}", path.display()),
         ListenSpec::Fd(_) => "handed over by the service manager".to_owned(),
+    };
+    // Where they are, never what they are.
+    let file = |identity: &Option<Arc<Identity>>, of: fn(&Files) -> &PathBuf| {
+        identity.as_ref().map_or("none".to_owned(), |identity| of(identity.files()).display().to_string())
     };
     let bound = |max: Option<String>| max.unwrap_or_else(|| "off".to_owned());
     let cpus: Vec<String> = workers.iter().flatten().map(usize::to_string).collect();
@@ -65,6 +73,17 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
                 .map_or("unchanged".to_owned(), |user| format!("{}:{}", user.uid, user.gid)),
         ),
         ("--seccomp", process.seccomp.to_string()),
+        ("--tls-cert", file(&tls.runner, |files| &files.cert)),
+        ("--tls-key", file(&tls.runner, |files| &files.key)),
+        ("--dispatch-tls-cert", file(&tls.dispatch, |files| &files.cert)),
+        ("--dispatch-tls-key", file(&tls.dispatch, |files| &files.key)),
+        (
+            "--dispatch-client-ca",
+            match tls.dispatch.as_ref().and_then(|identity| identity.files().client_ca.as_ref()) {
+                Some(path) => path.display().to_string(),
+                None => "none".to_owned(),
+            },
+        ),
         ("--takeover", listeners.takeover.to_string()),
         ("--backlog", tcp.backlog.to_string()),
         ("--cpus", if cpus.is_empty() { "not pinned".to_owned() } else { cpus.join(",") }),
@@ -141,6 +160,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         ("--max-tokens", settings.tokens_max.to_string()),
         ("--max-body", settings.body_bytes_max.to_string()),
         ("--max-head", settings.head_bytes_max.to_string()),
+        ("--max-pipelined", settings.pipeline_bytes_max.to_string()),
         ("--request-timeout", ms(settings.request_timeout_ms)),
         ("--idle-timeout", ms(settings.idle_timeout_ms)),
         ("--preconnect-timeout", ms(settings.preconnect_timeout_ms)),

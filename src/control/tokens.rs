@@ -1,15 +1,12 @@
-//! Deployment tokens, as far as they are not the cores': secrets read again on SIGHUP, and a word in the
-//! log on what is refused or would be.
+//! Deployment tokens, as far as they are not the cores': secrets read again, and a word in the log on what is
+//! refused or would be.
 
-use super::admin::Admin;
 use super::cores::{Reporter, Snapshot};
 use crate::broker::report::{Command, Counters, FaultSample};
 use crate::broker::settings::TokenMode;
-use crate::config::{SecretSource, TokenConfig, load_secrets};
+use crate::config::{TokenConfig, load_secrets};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
@@ -47,21 +44,8 @@ fn warnings(warnings: &[String]) {
     }
 }
 
-/// On every SIGHUP reads the secrets again and gives them to the cores.
-pub async fn reload_on(mut hangup: Signal, source: Option<SecretSource>, admin: Arc<Admin>) {
-    while hangup.recv().await.is_some() {
-        match (&source, admin.reporter()) {
-            (Some(SecretSource::File(path)), Ok(reporter)) => reload(path, reporter).await,
-            (Some(SecretSource::Variable(name)), _) => warn!(
-                "SIGHUP: the token secret is {name}, which stays what it is while the process runs: a file (--token-secret-file) can be read again",
-            ),
-            _ => debug!("SIGHUP: there is nothing to reload"),
-        }
-    }
-}
-
 /// What can't be used changes nothing: the secrets that were good stay.
-async fn reload(path: &Path, reporter: &Reporter) {
+pub async fn reload(path: &Path, reporter: &Reporter) {
     let loaded = match load_secrets(path) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -136,6 +120,7 @@ mod tests {
     use super::super::testing::{FakeCores, Manner, report};
     use super::*;
     use std::fs;
+    use std::sync::Arc;
 
     fn snapshot(counters: Counters) -> Snapshot {
         let mut report = report(0, false);

@@ -22,6 +22,7 @@ mod fact;
 mod stamps;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 #[cfg(feature = "io-uring")]
 pub mod uring;
 
@@ -72,6 +73,10 @@ pub trait Engine {
     fn shortages(&self) -> Shortages {
         Shortages::default()
     }
+    /// The TLS handshakes so far, where there is TLS.
+    fn handshakes(&self) -> Handshakes {
+        Handshakes::default()
+    }
 }
 
 /// What of the engine's own ran short, and how often. Costs a turn's delay and loses nothing.
@@ -81,6 +86,17 @@ pub struct Shortages {
     pub buffers: u64,
     /// More completions than the queue holds.
     pub completions: u64,
+    /// Incomplete TLS records owned more memory than they may; the connection that brought the last was closed.
+    pub records: u64,
+}
+
+/// TLS handshakes that have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handshakes {
+    /// In a connection that can be used.
+    pub done: u64,
+    /// In none, through what the peer said (or the lack of a certificate of its own).
+    pub failed: u64,
 }
 
 /// Ends a `wait` from another thread; remembered if it comes before the wait.

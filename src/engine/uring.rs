@@ -140,14 +140,26 @@ impl Uring {
     }
 
     /// Watches for the peer's end where no receive is there to see it: reading is paused, or the FIN
-    /// has come but not yet the acknowledgement, or the reset, that follows it.
+    /// has come but not yet the acknowledgement, or the reset, that follows it. Of a paused connection with
+    /// nothing in question only a reset is told: a FIN comes behind bytes that nobody has read.
     fn arm_watch(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
-        if socket.in_question && !socket.receiving && !socket.watching {
+        if (socket.in_question || !socket.reading) && !socket.receiving && !socket.watching {
             socket.watching = true;
             socket.under_way += 1;
-            let events = if socket.fin { libc::POLLERR | libc::POLLHUP } else { libc::POLLRDHUP };
+            let events = match socket.in_question && !socket.fin {
+                true => libc::POLLRDHUP,
+                false => libc::POLLERR | libc::POLLHUP,
+            };
             self.ring.poll(socket.fd(), events, false, op(Kind::Watch, conn));
+        }
+    }
+
+    /// What is to be watched for has changed.
+    fn watch_anew(&mut self, conn: ConnId) {
+        match self.sockets.open_one(conn).is_some_and(|socket| socket.watching) {
+            true => self.ring.cancel(op(Kind::Watch, conn)),
+            false => self.arm_watch(conn),
         }
     }
 
@@ -304,7 +316,8 @@ impl Uring {
             return self.finish_close(conn);
         }
         if result < 0 {
-            return;
+            // Cancelled for another, if one is needed still.
+            return self.arm_watch(conn);
         }
         if !socket.facts(0).alive {
             self.facts.push_back(Fact::Reset(conn));
@@ -479,7 +492,7 @@ impl Engine for Uring {
             self.arm_errors(conn);
         }
         if paused {
-            self.arm_watch(conn);
+            self.watch_anew(conn);
         }
     }
 
@@ -489,6 +502,8 @@ impl Engine for Uring {
         if socket.receiving && !socket.receive_cancelled {
             socket.receive_cancelled = true;
             self.ring.cancel(op(Kind::Receive, conn));
+        } else {
+            self.arm_watch(conn);
         }
     }
 
@@ -497,6 +512,7 @@ impl Engine for Uring {
             socket.reading = true;
             // If the cancelled receive is not over yet, its end begins the next.
             self.arm_receive(conn);
+            self.watch_anew(conn);
         }
     }
 
@@ -593,6 +609,6 @@ impl Engine for Uring {
     }
 
     fn shortages(&self) -> Shortages {
-        Shortages { buffers: self.buffers_exhausted, completions: self.ring.overflows }
+        Shortages { buffers: self.buffers_exhausted, completions: self.ring.overflows, records: 0 }
     }
 }

@@ -22,6 +22,7 @@ use crate::broker::time::Time;
 use crate::config::{ListenSpec, ServeConfig};
 use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
+use crate::engine::tls::{Identities, Tls};
 #[cfg(feature = "io-uring")]
 use crate::engine::uring::Uring;
 use crate::sys::cpus;
@@ -129,14 +130,31 @@ pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
     if let Some(why) = why {
         tracing::info!(engine = %chosen.name(), "--engine auto: {why}");
     }
+    // Where nothing is encrypted there is no layer that could.
+    let identities = Identities { runner: config.tls.runner.clone(), dispatch: config.tls.dispatch.clone() };
+    let plain = identities.is_empty();
+    let incomplete_bytes_max = config.settings.buffered_bytes_max / TLS_SHARE / config.workers.len();
+    let epoll = |listeners| Epoll::new(listeners, config.look_from_events);
     match chosen {
-        Chosen::Epoll => start_on(chosen, |listeners| Epoll::new(listeners, config.look_from_events), config),
+        Chosen::Epoll if plain => start_on(chosen, epoll, config),
+        Chosen::Epoll => {
+            let engine = |listeners| Ok(Tls::new(epoll(listeners)?, &identities, incomplete_bytes_max));
+            start_on(chosen, engine, config)
+        }
         #[cfg(feature = "io-uring")]
-        Chosen::IoUring => start_on(chosen, Uring::new, config),
+        Chosen::IoUring if plain => start_on(chosen, Uring::new, config),
+        #[cfg(feature = "io-uring")]
+        Chosen::IoUring => {
+            let engine = |listeners| Ok(Tls::new(Uring::new(listeners)?, &identities, incomplete_bytes_max));
+            start_on(chosen, engine, config)
+        }
         #[cfg(not(feature = "io-uring"))]
         Chosen::IoUring => Err(chosen.error(io::ErrorKind::Unsupported.into())),
     }
 }
+
+/// Incomplete TLS records get this part of the budget for bytes in flight, on top of it.
+const TLS_SHARE: usize = 4;
 
 fn start_on<E: Engine + Send + 'static>(
     chosen: Chosen,

@@ -10,7 +10,7 @@ use crate::broker::contract::Side;
 use crate::broker::histogram::Histogram;
 use crate::broker::io::{ConnId, Input, Output};
 use crate::broker::time::Time;
-use crate::engine::{Engine, Shortages};
+use crate::engine::{Engine, Handshakes, Shortages};
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -194,9 +194,13 @@ impl<E: Engine> Worker<E> {
                 Output::Report(mut report) => {
                     report.times.turns = self.turns.clone();
                     report.counters.events_dropped = self.events.as_ref().map_or(0, EventSink::dropped);
-                    let Shortages { buffers, completions } = self.engine.shortages();
+                    let Shortages { buffers, completions, records } = self.engine.shortages();
                     report.counters.buffer_shortages = buffers;
                     report.counters.queue_overflows = completions;
+                    report.counters.refused_records = records;
+                    let Handshakes { done, failed } = self.engine.handshakes();
+                    report.counters.tls_handshakes = done;
+                    report.counters.tls_failures = failed;
                     if let Some(reply) = self.reply.take() {
                         reply(*report);
                     }

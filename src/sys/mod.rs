@@ -16,6 +16,7 @@ pub mod notify;
 pub mod process;
 pub mod seccomp;
 pub mod tcp;
+pub mod tls;
 pub mod user;
 pub mod variables;
 pub mod wait;

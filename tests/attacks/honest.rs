@@ -2,6 +2,7 @@
 
 use crate::support::broker::Broker;
 use crate::support::client::{Client, End};
+use crate::support::token;
 use crate::support::trigger::{self, Key};
 use crate::support::{PATIENCE, wait_until};
 use std::net::SocketAddr;
@@ -37,15 +38,25 @@ struct Shared {
 
 struct Runner {
     key: Key,
+    poll: String,
     /// The run that was dispatched for it last.
     expected: Mutex<String>,
     runs: AtomicUsize,
 }
 
 impl Fleet {
-    /// Starts them all.
-    pub fn start(broker: &Broker) -> Fleet {
-        let runner = || Runner { key: Key::fresh(), expected: Mutex::default(), runs: AtomicUsize::new(0) };
+    /// Starts them all; each carries its deployment's token, if there are tokens.
+    pub fn start(broker: &Broker, tokens: bool) -> Fleet {
+        let runner = || {
+            let key = Key::fresh().version(token::VERSION);
+            let poll = match tokens {
+                false => key.poll(),
+                true => {
+                    Key { deployment: token::honest(&key.deployment, &key.version), ..key.clone() }.poll()
+                }
+            };
+            Runner { key, poll, expected: Mutex::default(), runs: AtomicUsize::new(0) }
+        };
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             runners: (0..RUNNERS).map(|_| runner()).collect(),
@@ -72,6 +83,11 @@ impl Fleet {
     /// The key of one of the runners, which an attacker may well know.
     pub fn a_key(&self) -> Key {
         self.shared.runners[7].key.clone()
+    }
+
+    /// The keys of all of them.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.shared.runners.iter().map(|runner| &runner.key)
     }
 
     /// Waits until every runner has had `count` more runs.
@@ -122,7 +138,7 @@ impl Shared {
             let Ok(mut client) = Client::try_connect(broker) else {
                 return self.wrong(format!("runner {index} cannot connect"));
             };
-            if client.try_send(runner.key.poll()).is_err() {
+            if client.try_send(&runner.poll).is_err() {
                 self.closed.fetch_add(1, Ordering::Relaxed);
                 continue;
             }

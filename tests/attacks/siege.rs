@@ -20,6 +20,7 @@ mod crowds;
 mod forgery;
 mod honest;
 mod sizes;
+mod stealing;
 mod table;
 
 use honest::Fleet;
@@ -70,7 +71,7 @@ impl Scene {
 fn trial(place: usize, attack: Attack) -> Trial {
     Trial::test(attack.name, move || {
         let broker = Broker::start(&format!("--workers 2 {}", attack.flags));
-        let fleet = Fleet::start(&broker);
+        let fleet = Fleet::start(&broker, attack.flags.contains("--token-mode"));
         fleet.wait_for_rounds(1);
         let scene = Scene { broker, fleet };
         let came_to = (attack.run)(&scene);
@@ -89,7 +90,8 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each loads the machine, and all of them use the attacker's address.
     arguments.test_threads = Some(1);
-    let attacks = [forgery::ATTACKS, admin::ATTACKS, crowds::ATTACKS, sizes::ATTACKS].concat();
+    let attacks =
+        [stealing::ATTACKS, forgery::ATTACKS, admin::ATTACKS, crowds::ATTACKS, sizes::ATTACKS].concat();
     let trials = attacks.into_iter().enumerate().map(|(place, attack)| trial(place, attack)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !arguments.list {

@@ -109,7 +109,7 @@ export async function startBroker({
   child.ended.then((how) => (ended = how));
   await until("the broker announces its addresses", () => {
     if (ended) throw new Error(`the broker ended at once (${JSON.stringify(ended)}):\n${log.join("\n")}`);
-    return sides.runner && sides.admin;
+    return sides.runner && sides.admin && (sides.dispatch || !flags.includes("--dispatch-listen"));
   });
   const broker = {
     pid: child.pid,
@@ -173,13 +173,13 @@ export class RunnerProcess {
   #pongs = new Map();
   #listeners = new Set();
 
-  static async start(broker, { runtime = settings.runtime, netns, url } = {}) {
+  static async start(broker, { runtime = settings.runtime, netns, url, env = {} } = {}) {
     const self = new RunnerProcess();
     const bin = RUNTIMES[runtime];
     if (!bin || !existsSync(bin)) throw new Error(`runtime ${runtime} is not installed`);
     self.child = start(...inside(netns, bin, [join(here, "runner-worker.mjs")]), {
       stdio: ["pipe", "pipe", "pipe"],
-      env: { ...process.env, BUN_CONFIG_MAX_HTTP_REQUESTS: undefined },
+      env: { ...process.env, BUN_CONFIG_MAX_HTTP_REQUESTS: undefined, ...env },
     });
     self.ended = self.child.ended;
     self.child.stdin.on("error", () => {});

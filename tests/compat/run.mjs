@@ -2,7 +2,7 @@
 // Runs Trigger.dev's own clients against the built binary, under each runtime that its runner images use.
 //
 //   node tests/compat/run.mjs [--runtime node20,node22,node24,bun] [--confirm read,ack] [--engine epoll]
-//                             [--only client,controller,tokens,hold]
+//                             [--only client,controller,tokens,tls,hold]
 //
 // PILOTLIGHT_BIN: the binary, by default target/release/pilotlight. Needs npm and nothing else: the
 // clients and all the runtimes are npm packages, pinned in package-lock.json.
@@ -21,7 +21,7 @@ const { values: options } = parseArgs({
     runtime: { type: "string", default: "node20,node22,node24,bun" },
     confirm: { type: "string", default: "read,ack" },
     engine: { type: "string" },
-    only: { type: "string", default: "client,controller,tokens,hold" },
+    only: { type: "string", default: "client,controller,tokens,tls,hold" },
   },
 });
 
@@ -99,7 +99,7 @@ const run = async (...args) => results.push(await job(...args));
 const aside = only.includes("hold") ? confirms.map((confirm) => run("hold", { confirm })) : [];
 for (const confirm of confirms) {
   for (const runtime of runtimes) {
-    for (const file of ["client", "controller", "tokens"]) {
+    for (const file of ["client", "controller", "tokens", "tls"]) {
       if (only.includes(file)) await run(file, { runtime, confirm });
     }
   }

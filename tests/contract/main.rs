@@ -12,6 +12,7 @@ mod connections;
 mod json;
 mod limits;
 mod matching;
+mod tls;
 mod trust;
 mod watching;
 mod workers;

@@ -2,40 +2,17 @@
 
 use crate::support::broker::Broker;
 use crate::support::client::Client;
+use crate::support::folder::Folder;
 use crate::support::trigger::{self, Key};
 use crate::support::wait_until;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
-
-/// A directory of this test's own, gone with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let folder = std::env::temp_dir().join(format!("pilotlight-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).expect("made");
-        // Whoever the broker becomes writes here.
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("set");
-        Folder(folder)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn pilotlight(args: &[&str]) -> Output {
     // What is to be refused and is served instead is ended.
@@ -48,7 +25,7 @@ fn pilotlight(args: &[&str]) -> Output {
 }
 
 /// What a start with these flags is refused with.
-fn refused(flags: &str) -> String {
+pub fn refused(flags: &str) -> String {
     let args: Vec<&str> = ["serve"].into_iter().chain(flags.split_whitespace()).collect();
     let output = pilotlight(&args);
     assert_eq!(output.status.code(), Some(2), "{flags}: {output:?}");

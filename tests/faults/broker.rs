@@ -109,8 +109,9 @@ impl Builder {
         let mut child = self.net.enter(|| command.spawn()).expect("the broker starts");
         let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
         let mut log = VecDeque::new();
-        let (mut runner, mut admin) = (None, None);
-        while runner.is_none() || admin.is_none() {
+        let (mut runner, mut admin, mut dispatch) = (None, None, None);
+        let apart = self.args.iter().any(|arg| arg == "--dispatch-listen");
+        while runner.is_none() || admin.is_none() || (apart && dispatch.is_none()) {
             let mut line = String::new();
             let count = stderr.read_line(&mut line).expect("UTF-8");
             assert!(count > 0, "the broker ended: {log:?}");
@@ -118,6 +119,7 @@ impl Builder {
                 match side.as_str() {
                     "runner" => runner = Some(addr),
                     "admin" => admin = Some(addr),
+                    "dispatch" => dispatch = Some(addr),
                     _ => {}
                 }
             }
@@ -134,6 +136,7 @@ impl Builder {
             child: Mutex::new(child),
             net: self.net,
             runner,
+            dispatch: dispatch.unwrap_or(runner),
             admin,
             workers: self.workers,
             log,
@@ -193,8 +196,10 @@ fn follow(mut stderr: BufReader<ChildStderr>, log: &Mutex<VecDeque<String>>) {
 pub struct Broker {
     child: Mutex<Child>,
     pub net: Net,
-    /// Where runners and supervisors find it.
+    /// Where runners find it.
     pub runner: SocketAddr,
+    /// Where supervisors do.
+    dispatch: SocketAddr,
     admin: SocketAddr,
     workers: usize,
     log: Arc<Mutex<VecDeque<String>>>,
@@ -210,7 +215,7 @@ impl Broker {
 
     /// A supervisor on the broker's machine.
     pub fn supervisor(&self) -> Supervisor {
-        Supervisor::on(self.connect())
+        Supervisor::on(self.net.connect(self.dispatch).expect("to connect"))
     }
 
     /// A poll from `net`, held.

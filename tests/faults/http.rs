@@ -193,6 +193,16 @@ pub fn read_now(mut stream: &TcpStream) -> Response {
     parse(&input, end)
 }
 
+/// What a response came to, of which these bytes came before its end.
+pub fn response_of(input: &[u8], end: End) -> Response {
+    parse(input, end)
+}
+
+/// These bytes are a whole response.
+pub fn is_complete(input: &[u8]) -> bool {
+    complete(input)
+}
+
 fn head(input: &[u8]) -> Option<(usize, &str)> {
     let end = input.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     Some((end, std::str::from_utf8(&input[..end]).expect("an ASCII head")))

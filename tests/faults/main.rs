@@ -19,9 +19,13 @@
 //! (`read`), or its kernel has acknowledged it (`ack`).**
 
 mod broker;
+#[path = "../support/folder.rs"]
+mod folder;
 mod http;
 mod net;
 mod noise;
+#[path = "../support/pki.rs"]
+mod pki;
 mod process;
 mod sys;
 mod table;
@@ -29,6 +33,7 @@ mod wire;
 
 mod delays;
 mod drain;
+mod encrypted;
 mod ends;
 mod fleet;
 mod herd;
@@ -194,6 +199,7 @@ fn faults() -> Vec<Fault> {
         races::FAULTS,
         processes::FAULTS,
         readers::FAULTS,
+        encrypted::FAULTS,
         delays::FAULTS,
         ends::FAULTS,
         limits::FAULTS,

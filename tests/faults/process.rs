@@ -2,6 +2,7 @@
 //! and kept busy while its kernel goes on.
 
 use super::broker::wait_until_stopped;
+use super::encrypted::TlsPoller;
 use super::http::{End, PATIENCE, Poller, Run, read_response};
 use super::net::Net;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -48,8 +49,17 @@ impl Said {
 impl Runner {
     /// Starts a runner that is busy for `busy` between the arrival of its run and reading it.
     pub fn start(net: &Net, broker: SocketAddr, deployment: &str, busy: Duration) -> Runner {
+        Runner::launch(net, &[&broker.to_string(), deployment, &busy.as_millis().to_string()])
+    }
+
+    /// The same with TLS; it trusts the authority in the file `ca`.
+    pub fn start_tls(net: &Net, broker: SocketAddr, deployment: &str, busy: Duration, ca: &str) -> Runner {
+        Runner::launch(net, &[&broker.to_string(), deployment, &busy.as_millis().to_string(), ca])
+    }
+
+    fn launch(net: &Net, words: &[&str]) -> Runner {
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
-        command.args([WORD, &broker.to_string(), deployment, &busy.as_millis().to_string()]);
+        command.arg(WORD).args(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = net.enter(|| command.spawn()).expect("a process");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -118,28 +128,44 @@ impl Drop for Runner {
 /// The runner's side, if this process was started to be one.
 pub fn helper(args: impl Iterator<Item = String>) -> Option<ExitCode> {
     let args: Vec<String> = args.skip(1).collect();
-    let [word, broker, deployment, busy_ms] = &args[..] else { return None };
+    let (words, ca) = match &args[..] {
+        [words @ .., ca] if words.len() == 4 => (words, Some(ca)),
+        words => (words, None),
+    };
+    let [word, broker, deployment, busy_ms] = words else { return None };
     if word != WORD {
         return None;
     }
     let broker: SocketAddr = broker.parse().expect("an address");
     let busy = Duration::from_millis(busy_ms.parse().expect("milliseconds"));
     let stream = TcpStream::connect(broker).expect("to connect");
-    let poller = Poller::on(stream, deployment);
+    let mut secure = None;
+    let poller = match ca {
+        None => Poller::on(stream, deployment),
+        Some(path) => {
+            let authority = std::fs::read_to_string(path).expect("an authority");
+            let socket = stream.try_clone().expect("a second handle");
+            secure = Some(TlsPoller::on(socket, deployment, &authority));
+            Poller { stream }
+        }
+    };
     let mut ready = [PollFd::new(poller.stream.as_fd(), PollFlags::POLLIN)];
     let until = Instant::now() + PATIENCE;
     // A signal that stops the process interrupts the wait.
     while poll(&mut ready, PollTimeout::NONE).is_err() && Instant::now() < until {}
     say("reached");
     thread::sleep(busy);
-    let response = read_response(&poller.stream, PATIENCE);
+    let response = match &mut secure {
+        Some(secure) => secure.read(PATIENCE),
+        None => read_response(&poller.stream, PATIENCE),
+    };
     let end = match response.end {
         End::Complete => "complete",
         End::Silent => "silent",
         End::Closed => "closed",
         End::Reset => "reset",
     };
-    drop(poller);
+    drop((secure, poller));
     say(&format!("read {} {} {end}", response.status, response.body.len()));
     Some(ExitCode::SUCCESS)
 }

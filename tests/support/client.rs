@@ -224,27 +224,32 @@ impl Client {
     }
 
     fn take_response(&mut self, head_only: bool) -> Option<Response> {
-        let head_len = self.input.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-        let head = std::str::from_utf8(&self.input[..head_len]).expect("an ASCII head");
-        let mut lines = head.trim_end().split("\r\n");
-        let line = lines.next().expect("a status line");
-        let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split(' ').next());
-        let status = status.and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
-        let fields: Vec<(String, String)> = lines
-            .map(|line| line.split_once(": ").unwrap_or_else(|| panic!("{line:?}")))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect();
-        let mut response = Response { status, fields, body: Vec::new() };
-        let body_len = match response.field("content-length") {
-            _ if head_only => 0,
-            Some(length) => length.parse().expect("a length"),
-            // RFC 9112 section 6.3: these have no body, and so no length.
-            None if status == 204 || status < 200 => 0,
-            None => panic!("no Content-Length: {response:?}"),
-        };
-        let body = self.input.get(head_len..head_len + body_len)?;
-        response.body = body.to_vec();
-        self.input.drain(..head_len + body_len);
-        Some(response)
+        take_response(&mut self.input, head_only)
     }
+}
+
+/// The first response in `input`, if it is all there.
+pub fn take_response(input: &mut Vec<u8>, head_only: bool) -> Option<Response> {
+    let head_len = input.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&input[..head_len]).expect("an ASCII head");
+    let mut lines = head.trim_end().split("\r\n");
+    let line = lines.next().expect("a status line");
+    let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.split(' ').next());
+    let status = status.and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
+    let fields: Vec<(String, String)> = lines
+        .map(|line| line.split_once(": ").unwrap_or_else(|| panic!("{line:?}")))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let mut response = Response { status, fields, body: Vec::new() };
+    let body_len = match response.field("content-length") {
+        _ if head_only => 0,
+        Some(length) => length.parse().expect("a length"),
+        // RFC 9112 section 6.3: these have no body, and so no length.
+        None if status == 204 || status < 200 => 0,
+        None => panic!("no Content-Length: {response:?}"),
+    };
+    let body = input.get(head_len..head_len + body_len)?;
+    response.body = body.to_vec();
+    input.drain(..head_len + body_len);
+    Some(response)
 }

@@ -5,7 +5,10 @@
 
 pub mod broker;
 pub mod client;
+pub mod folder;
+pub mod pki;
 pub mod secrets;
+pub mod tls;
 pub mod token;
 pub mod trigger;
 

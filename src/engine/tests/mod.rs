@@ -58,6 +58,7 @@ for_each_engine! {
     receiving::a_reset_behind_a_fin_is_told_while_bytes_are_unacknowledged
     receiving::a_paused_peer_feels_back_pressure
     receiving::the_end_is_told_of_a_paused_connection_in_question
+    receiving::a_reset_is_told_of_a_paused_connection
     sending::a_large_response_reaches_a_slow_reader_whole
     sending::an_abort_resets_and_a_close_delivers
     sending::an_abort_takes_back_what_is_not_sent

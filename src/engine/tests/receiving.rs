@@ -146,3 +146,33 @@ pub fn the_end_is_told_of_a_paused_connection_in_question<E: Engine>(make: impl 
         rig.engine.close(conn);
     }
 }
+
+pub fn a_reset_is_told_of_a_paused_connection<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    let (mut client, conn) = rig.connect();
+    client.write_all(b"poll").unwrap();
+    rig.until("bytes", |seen| !received(seen, conn).is_empty());
+    rig.engine.pause(conn);
+    rig.settle();
+    client.write_all(b"more that nobody reads").unwrap();
+    rig.settle();
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
+
+    // Paused, resumed and paused again it is watched still.
+    let (mut client, conn) = rig.connect();
+    for _ in 0..3 {
+        rig.engine.pause(conn);
+        rig.turn(Duration::from_millis(5));
+        rig.engine.resume(conn);
+        rig.turn(Duration::from_millis(5));
+    }
+    client.write_all(b"poll").unwrap();
+    rig.until("bytes", |seen| !received(seen, conn).is_empty());
+    rig.engine.pause(conn);
+    rig.settle();
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
+}
