@@ -32,39 +32,39 @@ pub struct BenchFlags {
     #[arg(value_name = "URL", default_value = "http://127.0.0.1:8040")]
     pub url: String,
     /// Its dispatch side (--dispatch-listen); the runner side if not given
-    #[arg(long, value_name = "URL")]
+    #[arg(long, env = "PILOTLIGHT_BENCH_DISPATCH_URL", value_name = "URL")]
     pub dispatch_url: Option<String>,
     /// Runs per second, whatever the broker does
-    #[arg(long, value_name = "NUMBER", default_value = "200")]
+    #[arg(long, env = "PILOTLIGHT_BENCH_RATE", value_name = "NUMBER", default_value = "200")]
     pub rate: Rate,
     /// How long to measure; at most an hour
-    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = bench_time)]
+    #[arg(long = "for", env = "PILOTLIGHT_BENCH_FOR", value_name = "TIME", default_value = "10s", value_parser = bench_time)]
     pub time: Millis,
     /// How long to dispatch before that, uncounted
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = bench_time)]
+    #[arg(long, env = "PILOTLIGHT_BENCH_WARM_UP", value_name = "TIME", default_value = "1s", value_parser = bench_time)]
     pub warm_up: Millis,
     /// Runners that wait, at most 50000
-    #[arg(long, value_name = "COUNT", default_value = "100")]
+    #[arg(long, env = "PILOTLIGHT_BENCH_RUNNERS", value_name = "COUNT", default_value = "100")]
     pub runners: Within<1, 50_000>,
     /// Supervisors: runs that can be on their way to an answer at once
-    #[arg(long, value_name = "COUNT", default_value = "20")]
+    #[arg(long, env = "PILOTLIGHT_BENCH_SUPERVISORS", value_name = "COUNT", default_value = "20")]
     pub supervisors: Within<1, 10_000>,
     /// Deployments that runners and runs are spread over
-    #[arg(long, value_name = "COUNT", default_value = "4")]
+    #[arg(long, env = "PILOTLIGHT_BENCH_KEYS", value_name = "COUNT", default_value = "4")]
     pub keys: Within<1, 50_000>,
     /// A runner hangs up and polls again after this; by default what /connect tells runners
-    #[arg(long, value_name = "TIME", value_parser = bench_time)]
+    #[arg(long, env = "PILOTLIGHT_BENCH_POLL_TIMEOUT", value_name = "TIME", value_parser = bench_time)]
     pub poll_timeout: Option<Millis>,
     /// How long a runner works on a run before it polls again
-    #[arg(long, value_name = "TIME", default_value = "0s")]
+    #[arg(long, env = "PILOTLIGHT_BENCH_WORK", value_name = "TIME", default_value = "0s")]
     pub work: Millis,
     /// Size of a dispatch's body; real ones have 1200 to 2500 bytes
-    #[arg(long, value_name = "BYTES", default_value = "1500")]
+    #[arg(long, env = "PILOTLIGHT_BENCH_MESSAGE_BYTES", value_name = "BYTES", default_value = "1500")]
     pub message_bytes: Within<300, 32_768>,
     /// Load a broker that is not on this machine
     ///
     /// It gets nobody's runs and gives nobody any, and takes processor time, connections and lines of the log from real ones all the same.
-    #[arg(long)]
+    #[arg(long, env = "PILOTLIGHT_BENCH_ALLOW_REMOTE")]
     pub allow_remote: bool,
 }
 
@@ -102,16 +102,16 @@ pub struct TopFlags {
     #[arg(long, value_name = "URL", env = "PILOTLIGHT_ADMIN", default_value = "http://127.0.0.1:8042")]
     pub admin: String,
     /// Between two looks, from 250ms up
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = look_interval)]
+    #[arg(long, env = "PILOTLIGHT_TOP_EVERY", value_name = "TIME", default_value = "1s", value_parser = look_interval)]
     pub every: Millis,
     /// Print one frame and end; so does an output that is no terminal
-    #[arg(long)]
+    #[arg(long, env = "PILOTLIGHT_TOP_ONCE")]
     pub once: bool,
     /// What pools are sorted by
-    #[arg(long, value_name = "COLUMN", default_value = "waiting")]
+    #[arg(long, env = "PILOTLIGHT_TOP_SORT", value_name = "COLUMN", default_value = "waiting")]
     pub sort: PoolOrder,
     /// Show only what contains this
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, env = "PILOTLIGHT_TOP_SEARCH", value_name = "TEXT")]
     pub search: Option<String>,
 }
 

@@ -219,8 +219,7 @@ fn spawn<E: Engine + Send + 'static>(
         if let Some(cpu) = cpu {
             cpus::pin_this_thread(cpu).map_err(|source| StartError::Pin { cpu, source })?;
         }
-        // Refused at worst, and then rests are some 50 us longer.
-        let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
+        cpus::wake_this_thread_in_time();
         worker.begin().map_err(|source| chosen.error(source))?;
         match &filter {
             Some(filter) => filter.apply().map_err(StartError::Filter),
@@ -326,9 +325,6 @@ fn listen(
 /// two on every link (IPv6 carries 1220 everywhere, RFC 8200 section 5), and so large that a poll is one
 /// segment: a request of several is acknowledged by our kernel for itself, which costs a packet each.
 const ACK_SEGMENT_BYTES: u32 = 1_000;
-
-/// How late the kernel may end a worker's rest, to save itself a wake-up (PR_SET_TIMERSLACK, prctl(2)).
-const TIMER_SLACK_NS: u64 = 5_000;
 
 /// The wall clock; 0 before 1970.
 fn unix_us() -> u64 {

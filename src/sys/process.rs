@@ -87,7 +87,8 @@ mod tests {
         let files: Vec<_> = (0..20).filter_map(|_| fs::File::open("/dev/null").ok()).collect();
         let memory = vec![1u8; 64 << 20];
         let after = Figures::now();
-        assert!(after.open_fds >= before.open_fds.map(|fds| fds + 20 - 8), "{before:?} {after:?}");
+        // Other tests open and close theirs meanwhile.
+        assert!(after.open_fds >= Some(files.len() as u64) && files.len() == 20, "{after:?}");
         assert!(after.resident_bytes > Some(60 << 20), "{after:?}");
         assert!(after.virtual_bytes > after.resident_bytes);
         assert!(after.cpu > Some(Duration::ZERO) && after.cpu >= before.cpu);
