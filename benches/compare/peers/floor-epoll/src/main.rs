@@ -6,6 +6,7 @@
 //! - `--close`: the poll's answer says `Connection: close` and its connection is closed after it.
 //! - `--read`: the poll's answer says `Connection: close` and ends with a FIN, and the POST is answered when its
 //!   client has closed too.
+//! - `--rest US`: it rests that long after each turn, so that work gathers.
 //! - `--confirm`: the POST is answered when the poll's kernel has acknowledged the answer.
 //! - `--echo`: the poll is answered with the POST's body, so that a receipt can be told by its id.
 //! - `--scatter`: a pseudo-random poll is taken, not the newest: what cold sockets cost.
@@ -13,6 +14,7 @@
 mod socket;
 
 use socket::{Epoll, Stamped};
+use std::time::Duration;
 
 const TRUE: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{\"didWarmStart\":true}";
@@ -42,6 +44,7 @@ struct Options {
     confirm: bool,
     echo: bool,
     scatter: bool,
+    rest: Duration,
 }
 
 struct Floor {
@@ -56,8 +59,15 @@ struct Floor {
 }
 
 fn main() {
-    let mut options =
-        Options { port: 0, close: false, read: false, confirm: false, echo: false, scatter: false };
+    let mut options = Options {
+        port: 0,
+        close: false,
+        read: false,
+        confirm: false,
+        echo: false,
+        scatter: false,
+        rest: Duration::ZERO,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -67,6 +77,10 @@ fn main() {
             "--confirm" => options.confirm = true,
             "--echo" => options.echo = true,
             "--scatter" => options.scatter = true,
+            "--rest" => {
+                let us = args.next().and_then(|v| v.parse().ok()).expect("--rest US");
+                options.rest = Duration::from_micros(us);
+            }
             other => panic!("unknown flag {other}"),
         }
     }
@@ -106,6 +120,9 @@ impl Floor {
         self.epoll.add(listener, socket::READ);
         let mut events = Epoll::events();
         loop {
+            if !self.options.rest.is_zero() {
+                std::thread::sleep(self.options.rest);
+            }
             let ready = self.epoll.wait(&mut events);
             for event in &events[..ready] {
                 let (fd, is_readable, is_error) = socket::event(event);

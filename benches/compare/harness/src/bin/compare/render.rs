@@ -69,11 +69,13 @@ fn reached(results: &Results) -> String {
 /// What a loop that does nothing but confirm reaches against Bun: the most that any broker can.
 fn possible(results: &Results) -> String {
     let ratio = |of: &str, over: &str| Some(results.cpu_us(of)? / results.cpu_us(over)?);
-    match (ratio("bun-serve", "floor-epoll-confirm"), ratio("bun-serve-close", "floor-epoll-read")) {
-        (Some(confirm), Some(read)) => format!(
-            "\nThe bare loops that confirm, without reading a byte of HTTP or JSON, are {confirm:.2} (`ack`) and \
-             {read:.2} (`read`) times as cheap as Bun, which confirms nothing: the kernel's share leaves no broker on epoll \
-             more than that.\n"
+    let read =
+        (ratio("bun-serve-close", "floor-epoll-read"), ratio("bun-serve-close", "floor-epoll-read-rest"));
+    match (ratio("bun-serve", "floor-epoll-confirm"), read) {
+        (Some(confirm), (Some(read), Some(rest))) => format!(
+            "\nThe bare loops that confirm, without reading a byte of HTTP or JSON, are {confirm:.2} (`ack`, by announcements) \
+             and {read:.2} (`read`) times as cheap as Bun, which confirms nothing; the latter with rests {rest:.2} times. What \
+             it costs the kernel to make and end a connection for each run leaves no broker on epoll more than that.\n"
         ),
         _ => String::new(),
     }

@@ -151,6 +151,12 @@ fn floors() -> Vec<Server> {
             .parts(latency),
         floor("floor-epoll-read", "the same, waiting for the runner to close", FLOOR_EPOLL, &["--read"])
             .parts(latency),
+        floor(
+            "floor-epoll-read-rest",
+            "the same, and it rests for 100 us after each turn",
+            FLOOR_EPOLL,
+            &["--read", "--rest", "100"],
+        ),
         floor("floor-uring", "a bare io_uring loop", FLOOR_URING, &[])
             .parts(Parts { memory: true, ..Parts::default() }),
         floor("floor-uring-close", "the same, closing after each run", FLOOR_URING, &["--close"]),
@@ -169,7 +175,11 @@ fn ours(pilotlight: &Path) -> Vec<Server> {
     vec![
         ours("pilotlight-epoll-write", "epoll, `write`", "epoll", "write").parts(latency),
         ours("pilotlight-epoll-ack", "epoll, `ack`", "epoll", "ack").parts(all),
+        ours("pilotlight-epoll-ack-told", "the same, `--look-from-events off`", "epoll", "ack")
+            .with(&["--look-from-events", "off"]),
         ours("pilotlight-epoll-read", "epoll, `read`", "epoll", "read").parts(latency),
+        ours("pilotlight-epoll-read-0s", "the same, `--coalesce 0s`", "epoll", "read")
+            .with(&["--coalesce", "0s"]),
         ours("pilotlight-uring-write", "io_uring, `write`", "io-uring", "write").parts(latency),
         ours("pilotlight-uring-ack", "io_uring, `ack`", "io-uring", "ack").parts(both),
         ours("pilotlight-uring-read", "io_uring, `read`", "io-uring", "read").parts(latency),
