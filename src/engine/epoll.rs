@@ -5,6 +5,7 @@
 //! for only after a write that fell short.
 
 mod accept;
+mod acks;
 mod outgoing;
 mod watch;
 
@@ -14,7 +15,7 @@ use super::{Engine, Wake};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
 use crate::sys::listen::Listener;
-use crate::sys::tcp::{self, ErrorQueue, Remote, TcpExtras};
+use crate::sys::tcp::{self, Remote, TcpExtras};
 use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
 use mio::event::Event;
 use mio::net::TcpStream;
@@ -203,62 +204,6 @@ impl Epoll {
             return None;
         }
         self.read(conn)
-    }
-
-    /// An acknowledgement or a failure? True if the connection is done for.
-    fn look_at_errors(&mut self, conn: ConnId) -> bool {
-        let Some(socket) = socket(&mut self.sockets, conn) else { return true };
-        if let Some(stamps) = &mut socket.stamps {
-            while let Some(expected) = stamps.awaited {
-                match tcp::next_error(socket.stream.as_fd()) {
-                    Ok(ErrorQueue::Acked(index)) if index == expected => {
-                        stamps.awaited = None;
-                        socket.in_question = false;
-                        self.facts.push_back(Fact::Acked(conn));
-                        return false;
-                    }
-                    Ok(ErrorQueue::Acked(_) | ErrorQueue::Other) => {}
-                    Ok(ErrorQueue::Empty) | Err(_) => break,
-                }
-            }
-        }
-        match socket.stream.take_error() {
-            Ok(None) => false,
-            Ok(Some(_)) | Err(_) => {
-                self.facts.push_back(Fact::Reset(conn));
-                true
-            }
-        }
-    }
-
-    /// Looks for the acknowledgement of a watched response. True if there is nothing to look for any more.
-    fn is_over(&mut self, conn: ConnId) -> bool {
-        let Some(socket) = socket(&mut self.sockets, conn).filter(|socket| socket.watched) else {
-            return true;
-        };
-        if socket.outgoing.is_some() {
-            return false;
-        }
-        match tcp::is_acknowledged(socket.stream.as_fd()) {
-            Ok(false) => return false,
-            Ok(true) => self.facts.push_back(Fact::Acked(conn)),
-            Err(_) => self.facts.push_back(Fact::Reset(conn)),
-        }
-        socket.watched = false;
-        socket.in_question = false;
-        true
-    }
-
-    /// Looks at what is due. Answers how long the next look has time.
-    fn look(&mut self) -> Option<Duration> {
-        if self.watch.is_empty() {
-            return None;
-        }
-        let now = Instant::now();
-        let mut watch = std::mem::take(&mut self.watch);
-        watch.look(now, |conn| self.is_over(conn));
-        self.watch = watch;
-        self.watch.next_due().map(|due| due.saturating_duration_since(now))
     }
 
     /// Goes on with a write that fell short.

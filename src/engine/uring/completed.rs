@@ -1,0 +1,208 @@
+//! What becomes of an operation's completion.
+
+use super::Uring;
+use super::accept::Failure;
+use super::buffers::Received;
+use super::op::{Kind, Op};
+use super::ring::Completion;
+use super::sockets::{NO_SEND, op};
+use crate::broker::io::ConnId;
+use crate::engine::fact::Fact;
+use crate::sys::tcp::ErrorQueue;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+impl Uring {
+    /// Handles one completion. Bytes are for the core to look at; every other fact is queued.
+    pub(super) fn complete(&mut self, completion: Completion) -> Option<Received> {
+        let Op { kind, conn } = completion.op;
+        match kind {
+            Kind::Receive => return self.received(conn, &completion),
+            Kind::Send | Kind::Piece => self.sent(conn, completion.result),
+            Kind::Errors => self.error_came(conn, completion.result),
+            Kind::Accept => self.accepted(conn.slot as usize, &completion),
+            Kind::Watch => self.watched(conn, completion.result),
+            Kind::Wake if !completion.more => self.arm_waker(),
+            Kind::Wake | Kind::Silent => {}
+        }
+        None
+    }
+
+    fn accepted(&mut self, index: usize, completion: &Completion) {
+        let acceptor = &mut self.acceptors[index];
+        let side = acceptor.side;
+        if !completion.more {
+            acceptor.armed = false;
+        }
+        if completion.result >= 0 {
+            // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+            let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
+            self.admit(fd, side);
+        } else if acceptor.failed(-completion.result) == Failure::Exhausted {
+            self.facts.push_back(Fact::AcceptFailed);
+        }
+        if !completion.more {
+            self.drain_stopped(index);
+            self.arm_accepts();
+        }
+    }
+
+    /// Takes what the kernel has queued on a listener that accepts no more, and closes it.
+    pub(super) fn drain_stopped(&mut self, index: usize) {
+        let acceptor = &mut self.acceptors[index];
+        if !acceptor.stopping || acceptor.armed {
+            return;
+        }
+        let side = acceptor.side;
+        while let Some(taken) = self.acceptors[index].drain_one() {
+            if let Ok(fd) = taken {
+                self.admit(fd, side);
+            }
+        }
+    }
+
+    fn received(&mut self, conn: ConnId, completion: &Completion) -> Option<Received> {
+        let Some(socket) = self.sockets.get(conn) else {
+            debug_assert!(false, "a slot is in use while something is under way on it");
+            return self.unused(completion.buffer);
+        };
+        if !completion.more {
+            socket.receiving = false;
+            socket.ended();
+        }
+        if socket.closing {
+            self.finish_close(conn);
+            return self.unused(completion.buffer);
+        }
+        if let (1.., Some(buffer)) = (completion.result, completion.buffer) {
+            if !completion.more {
+                self.arm_receive(conn);
+            }
+            return Some(Received { conn, buffer, len: completion.result as usize });
+        }
+        match -completion.result {
+            0 => self.peer_closed(conn),
+            libc::ENOBUFS => {
+                self.buffers_exhausted += 1;
+                self.starved.push_back(conn);
+            }
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
+                self.arm_receive(conn);
+                self.arm_watch(conn);
+            }
+            _ => self.facts.push_back(Fact::Reset(conn)),
+        }
+        self.unused(completion.buffer)
+    }
+
+    fn unused(&mut self, buffer: Option<u16>) -> Option<Received> {
+        if let Some(buffer) = buffer {
+            self.buffers.give_back(buffer);
+        }
+        None
+    }
+
+    /// The peer's FIN is here. The facts rest on the socket's error being there still: a receive that
+    /// ends with a FIN has not taken it (tcp(7) hands it out once), and one that has taken it ends
+    /// with it, and so does a send; both are told as a reset.
+    fn peer_closed(&mut self, conn: ConnId) {
+        let unsent = self.unsent(conn);
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        socket.fin = true;
+        let facts = socket.in_question.then(|| socket.facts(unsent));
+        self.facts.push_back(Fact::PeerClosed { conn, facts });
+        if facts.is_some_and(|facts| facts.unacked_bytes > 0) {
+            self.arm_watch(conn);
+        }
+    }
+
+    fn watched(&mut self, conn: ConnId, result: i32) {
+        let Some(socket) = self.sockets.get(conn) else { return };
+        socket.watching = false;
+        socket.ended();
+        if socket.closing {
+            return self.finish_close(conn);
+        }
+        if result < 0 {
+            // Cancelled for another, if one is needed still.
+            return self.arm_watch(conn);
+        }
+        if !socket.facts(0).alive {
+            self.facts.push_back(Fact::Reset(conn));
+        } else if result & i32::from(libc::POLLRDHUP) != 0 && !socket.fin {
+            self.peer_closed(conn);
+        }
+    }
+
+    fn sent(&mut self, conn: ConnId, result: i32) {
+        let Some(socket) = self.sockets.get(conn) else { return };
+        let Some(outgoing) = self.sends.get_mut(socket.send as usize) else { return };
+        socket.ended();
+        outgoing.under_way -= 1;
+        match -result {
+            ..=0 => {
+                outgoing.advance(result as usize);
+                if let Some(acks) = &mut socket.acks {
+                    acks.stamps.count(result as usize);
+                }
+            }
+            libc::EINTR | libc::EAGAIN => {}
+            _ => outgoing.failed = true,
+        }
+        if outgoing.under_way > 0 {
+            if socket.closing {
+                // Behind the first of a chain; not to be found before the first had ended.
+                self.ring.cancel(op(Kind::Send, conn));
+            }
+            return;
+        }
+        let failed = outgoing.failed;
+        if !socket.closing && !failed && !outgoing.rest().is_empty() {
+            return self.send_rest(conn, 0);
+        }
+        let outgoing = self.sends.remove(socket.send as usize);
+        socket.send = NO_SEND;
+        if let Some(message) = outgoing.stamped {
+            self.messages.give_back(message);
+        }
+        if socket.closing {
+            return self.finish_close(conn);
+        }
+        if failed {
+            return self.facts.push_back(Fact::Reset(conn));
+        }
+        if outgoing.last {
+            socket.shut_down();
+        }
+        self.facts.push_back(Fact::Sent(conn));
+        if socket.acks.as_mut().is_some_and(|acks| std::mem::take(&mut acks.early)) {
+            self.facts.push_back(Fact::Acked(conn));
+        }
+    }
+
+    fn error_came(&mut self, conn: ConnId, result: i32) {
+        let Some(socket) = self.sockets.get(conn) else { return };
+        socket.ended();
+        let Some(acks) = &mut socket.acks else { return };
+        let Some(errors) = acks.errors.take() else { return };
+        let what = if result >= 0 { errors.read() } else { ErrorQueue::Empty };
+        self.errors.give_back(errors);
+        if socket.closing {
+            return self.finish_close(conn);
+        }
+        match what {
+            ErrorQueue::Acked(index) if acks.stamps.awaited == Some(index) => {
+                acks.stamps.awaited = None;
+                socket.in_question = false;
+                if socket.send == NO_SEND {
+                    self.facts.push_back(Fact::Acked(conn));
+                } else {
+                    acks.early = true;
+                }
+            }
+            ErrorQueue::Acked(_) | ErrorQueue::Other => self.arm_errors(conn),
+            // The socket has failed, which the receive reports, or its peer has closed, and the core
+            // asks for itself.
+            ErrorQueue::Empty => {}
+        }
+    }
+}
