@@ -135,11 +135,12 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     if let Some(local) = &fleet.bound().dispatch {
         log_listening(Side::Dispatch, local);
     }
-    info!(workers = fleet.workers(), engine = %fleet.engine_name(), "serving");
+    let (worker_count, engine) = (fleet.workers(), fleet.engine_name());
     let reporter = Reporter::new(Arc::new(fleet));
     // Whoever finds it ready finds it watched.
     reporter.beat(admin.watch.dispatch_events()).await;
     admin.serving(reporter);
+    info!(workers = worker_count, %engine, "serving");
     tell_manager(notify::ready());
     tokio::spawn(reload::reload_on(hangup, token_config.source, identities, admin.clone()));
     let exporter = exporter.map(|exporter| tokio::spawn(exporter.run()));

@@ -169,6 +169,9 @@ impl Builder {
             command.arg("--insecure-shared-dispatch");
         }
         command.args(["--workers", &self.workers.to_string()]).args(&self.args);
+        if let Ok(events) = std::env::var("PILOTLIGHT_LOOK_FROM_EVENTS") {
+            command.args(["--look-from-events", &events]);
+        }
         command
     }
 }

@@ -10,6 +10,7 @@
 //! cargo test --test faults black_hole           those with this in their name
 //! PILOTLIGHT_BIN=target/release/pilotlight ...  of another binary
 //! PILOTLIGHT_ENGINE=io-uring ...                of another engine
+//! PILOTLIGHT_LOOK_FROM_EVENTS=1 ... ack         with acknowledgements looked for, as a busy broker does
 //! PILOTLIGHT_WRITE_GUARANTEES=1 ...             and write the table to docs/guarantees.md
 //! ```
 //!
