@@ -99,17 +99,19 @@ export async function startBroker({
   });
   const log = [];
   const sides = {};
+  let serves = false;
   createInterface({ input: child.stderr }).on("line", (line) => {
     log.push(line);
     if (log.length > 2_000) log.shift();
     const found = listening(line);
     if (found) sides[found[0]] ??= found[1];
+    serves ||= line.includes('"message":"serving"');
   });
   let ended;
   child.ended.then((how) => (ended = how));
-  await until("the broker announces its addresses", () => {
+  await until("the broker serves", () => {
     if (ended) throw new Error(`the broker ended at once (${JSON.stringify(ended)}):\n${log.join("\n")}`);
-    return sides.runner && sides.admin && (sides.dispatch || !flags.includes("--dispatch-listen"));
+    return serves && sides.runner && sides.admin && (sides.dispatch || !flags.includes("--dispatch-listen"));
   });
   const broker = {
     pid: child.pid,

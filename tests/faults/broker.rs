@@ -111,7 +111,8 @@ impl Builder {
         let mut log = VecDeque::new();
         let (mut runner, mut admin, mut dispatch) = (None, None, None);
         let apart = self.args.iter().any(|arg| arg == "--dispatch-listen");
-        while runner.is_none() || admin.is_none() || (apart && dispatch.is_none()) {
+        let mut serves = false;
+        while !serves || runner.is_none() || admin.is_none() || (apart && dispatch.is_none()) {
             let mut line = String::new();
             let count = stderr.read_line(&mut line).expect("UTF-8");
             assert!(count > 0, "the broker ended: {log:?}");
@@ -123,6 +124,7 @@ impl Builder {
                     _ => {}
                 }
             }
+            serves |= line.contains(r#""message":"serving""#);
             log.push_back(line);
         }
         let (Some(mut runner), Some(admin)) = (runner, admin) else { unreachable!() };
