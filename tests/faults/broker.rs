@@ -30,6 +30,11 @@ fn engine() -> Option<String> {
     std::env::var("PILOTLIGHT_ENGINE").ok()
 }
 
+/// Acknowledgements are looked for: a reset behind one may be found first.
+pub fn looks() -> bool {
+    std::env::var_os("PILOTLIGHT_LOOK_FROM_EVENTS").is_some()
+}
+
 /// io_uring was asked for.
 pub fn on_io_uring() -> bool {
     engine().is_some_and(|engine| engine == "io-uring")

@@ -1,6 +1,6 @@
 //! Ends that meet the run: a runner that closes or resets within microseconds of the write.
 
-use super::broker::{Broker, on_io_uring};
+use super::broker::{Broker, looks, on_io_uring};
 use super::http::{Answer, PATIENCE, Poller, Run, Supervisor, Told, read_now};
 use super::net::Net;
 use super::table::time;
@@ -109,10 +109,15 @@ fn race(case: &Case, reset: bool) -> Tally {
         }
         if let Some(wire) = &wire {
             let acked = wire.acked_bytes(port) >= head_bytes + run.message.len();
-            if acked != (told == Told::True) {
+            let is_against = match told {
+                Told::True => !acked,
+                // Acknowledged, and reset before anybody looked: false is as true.
+                _ => acked && !(reset && looks()),
+            };
+            if is_against {
                 eprintln!("round {round}: told {told} in {took:?}, acked {}", wire.describe(port));
             }
-            tally.against_the_wire += u32::from(acked != (told == Told::True));
+            tally.against_the_wire += u32::from(is_against);
         }
         tally.slowest = tally.slowest.max(took);
     }
