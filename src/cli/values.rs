@@ -14,11 +14,8 @@ impl FromStr for Millis {
     type Err = String;
     fn from_str(typed: &str) -> Result<Self, String> {
         const FORM: &str = "write a number and its unit: 500ms, 30s, 5m, 1h";
-        let parsed: Duration = humantime::parse_duration(typed).map_err(|_| FORM.to_owned())?;
-        if !parsed.subsec_nanos().is_multiple_of(1_000_000) {
-            return Err("times are in whole milliseconds: 1ms is the finest".to_owned());
-        }
-        u64::try_from(parsed.as_millis()).map(Millis).map_err(|_| FORM.to_owned())
+        const FINEST: &str = "times are in whole milliseconds: 1ms is the finest";
+        whole(typed, Duration::from_millis(1), FORM, FINEST).map(Millis)
     }
 }
 
@@ -30,12 +27,18 @@ impl FromStr for Micros {
     type Err = String;
     fn from_str(typed: &str) -> Result<Self, String> {
         const FORM: &str = "write a number and its unit: 50us, 1ms, 0s";
-        let parsed: Duration = humantime::parse_duration(typed).map_err(|_| FORM.to_owned())?;
-        if !parsed.subsec_nanos().is_multiple_of(1_000) {
-            return Err("these times are in whole microseconds: 1us is the finest".to_owned());
-        }
-        u64::try_from(parsed.as_micros()).map(Micros).map_err(|_| FORM.to_owned())
+        const FINEST: &str = "these times are in whole microseconds: 1us is the finest";
+        whole(typed, Duration::from_micros(1), FORM, FINEST).map(Micros)
     }
+}
+
+/// How many times `unit`, which is below a second, a typed duration is; `form` and `finest` are said of what is none.
+fn whole(typed: &str, unit: Duration, form: &str, finest: &str) -> Result<u64, String> {
+    let parsed = humantime::parse_duration(typed).map_err(|_| form.to_owned())?;
+    if !parsed.subsec_nanos().is_multiple_of(unit.subsec_nanos()) {
+        return Err(finest.to_owned());
+    }
+    u64::try_from(parsed.as_nanos() / unit.as_nanos()).map_err(|_| form.to_owned())
 }
 
 /// A size in bytes, written like `16MiB`, `64KiB` or `1048576`.
