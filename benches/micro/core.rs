@@ -5,7 +5,7 @@ use ahash::RandomState;
 use pilotlight::broker::Broker;
 use pilotlight::broker::contract::Side;
 use pilotlight::broker::io::{ConnId, Input, Output, SendConfirm, TcpFacts};
-use pilotlight::broker::settings::{Confirm, MatchOrder, Settings, TokenMode};
+use pilotlight::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use pilotlight::broker::time::Time;
 use pilotlight::broker::token::Secrets;
 use pilotlight::shard::hints::Hints;
@@ -106,7 +106,7 @@ fn settings(confirm: Confirm) -> Settings {
     Settings {
         connection_timeout_ms: 30_000,
         keepalive_ms: 300_000,
-        connections_max: 100_000,
+        connections: ConnectionLimit::of(100_000, 1),
         keys_max: 100_000,
         body_bytes_max: 10 << 20,
         head_bytes_max: 16 << 10,

@@ -1,7 +1,7 @@
 //! What cores share, on one thread; and settings to draw from.
 
 use crate::broker::io::{CoreSet, HINT_KINDS, Shared};
-use crate::broker::settings::{Confirm, MatchOrder, Settings, TokenMode};
+use crate::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use crate::broker::token::Secrets;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -39,6 +39,9 @@ impl Shared for OneThread {
     fn close_connection(&self) {
         self.0.1.set(self.0.1.get() - 1);
     }
+    fn open_connections(&self) -> usize {
+        self.connections()
+    }
     fn open_from(&self, _: u32, _: u32) -> bool {
         true
     }
@@ -58,7 +61,7 @@ pub fn settings(confirm: Confirm) -> Settings {
     Settings {
         connection_timeout_ms: 30_000,
         keepalive_ms: 300_000,
-        connections_max: 100,
+        connections: ConnectionLimit::of(100, 1),
         keys_max: 100,
         body_bytes_max: 1 << 16,
         head_bytes_max: 4 << 10,

@@ -4,7 +4,7 @@ use crate::broker::Broker;
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, MeshMessage, Output, Payload, SendConfirm, TcpFacts};
 use crate::broker::report::{Allowance, Command, KeyPage, Selector};
-use crate::broker::settings::{Confirm, MatchOrder, Settings};
+use crate::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings};
 use crate::broker::time::Time;
 use crate::bytes::Bytes;
 use crate::shared::{OneThread, settings};
@@ -80,7 +80,7 @@ impl World {
         let connections = bytes.below(12);
         let settings = Settings {
             match_order,
-            connections_max: 3 + connections,
+            connections: ConnectionLimit::of(3 + connections, CORES),
             // One world in twelve has room for nothing that is incomplete.
             buffered_bytes_max: if connections == 11 { 0 } else { ordinary.buffered_bytes_max },
             keys_max: 1 + bytes.below(3),

@@ -109,6 +109,9 @@ mod tests {
             true
         }
         fn close_connection(&self) {}
+        fn open_connections(&self) -> usize {
+            0
+        }
         fn open_from(&self, _: u32, _: u32) -> bool {
             true
         }

@@ -69,8 +69,11 @@ impl Conn {
 pub enum State {
     /// Not in use.
     Free,
-    /// Accepted, no byte seen yet.
-    Fresh,
+    /// Accepted, no byte told yet.
+    Fresh {
+        /// There are some.
+        spoke: bool,
+    },
     /// Between requests.
     Idle,
     /// A head is incomplete in the buffer.
@@ -216,7 +219,7 @@ impl Conns {
         while self.slots.len() <= slot {
             self.slots.push(conn(0, State::Free));
         }
-        self.slots[slot] = conn(id.generation, State::Fresh);
+        self.slots[slot] = conn(id.generation, State::Fresh { spoke: false });
         self.open += 1;
     }
 

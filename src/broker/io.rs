@@ -104,6 +104,11 @@ pub enum Input<'a> {
         /// Which one.
         conn: ConnId,
     },
+    /// Bytes of it are there that are still to be told: see [`super::Broker::next_to_make_room`].
+    Unread {
+        /// Which one.
+        conn: ConnId,
+    },
     /// Answer to [`Output::Probe`].
     Probed {
         /// Which one.
@@ -314,6 +319,8 @@ pub trait Shared {
     fn open_connection(&self, connections_max: usize) -> bool;
     /// One connection less.
     fn close_connection(&self);
+    /// How many are counted.
+    fn open_connections(&self) -> usize;
     /// Counts one more open connection of `group` if it has fewer than `connections_max`.
     fn open_from(&self, group: u32, connections_max: u32) -> bool;
     /// One connection of `group` less.

@@ -210,21 +210,21 @@ impl<S: Shared> Broker<S> {
     /// Recounts every state from the table.
     #[cfg(debug_assertions)]
     fn check_states(&self) {
-        let (mut indexed, mut parked, mut claimed, mut verdicts, mut fresh) = (0, 0, 0, 0, 0);
+        let (mut indexed, mut parked, mut claimed, mut verdicts, mut silent) = (0, 0, 0, 0, 0);
         for (_, conn) in self.conns.iter() {
             match &conn.state {
                 State::Waiting(poll) if poll.indexed => indexed += 1,
                 State::Waiting(_) => parked += 1,
                 State::Claimed(_) => claimed += 1,
                 State::Verdict(_) => verdicts += 1,
-                State::Fresh => fresh += 1,
+                State::Fresh { spoke: false } => silent += 1,
                 _ => {}
             }
         }
         assert_eq!(
-            (indexed, parked, claimed, verdicts, fresh),
-            (self.indexed, self.parked, self.claimed, self.verdicts, self.fresh.len()),
-            "indexed, parked, claimed, verdicts, fresh"
+            (indexed, parked, claimed, verdicts, silent),
+            (self.indexed, self.parked, self.claimed, self.verdicts, self.silent.len()),
+            "indexed, parked, claimed, verdicts, silent"
         );
         for bucket in self.pools.iter().map(|pool| self.bucket_of(pool)) {
             let here = self.pools.iter().filter(|pool| self.bucket_of(pool) == bucket);

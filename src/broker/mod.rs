@@ -66,8 +66,8 @@ pub struct Broker<S: Shared> {
     /// This core's part of the bytes in flight.
     budget: Budget,
     /// Connections that have not sent a byte, oldest first: the first to go when room runs short.
-    fresh: List,
-    fresh_links: Links,
+    silent: List,
+    silent_links: Links,
     shared: S,
     /// Indexed polls per hint bucket of keys, indexed pools per hint bucket of relations: the shared
     /// table hears of the first and of the last.
@@ -112,8 +112,8 @@ impl<S: Shared> Broker<S> {
             instances: Names::new(hasher.clone()),
             deployments: Names::new(hasher),
             budget: Budget::new(settings.buffered_bytes_max),
-            fresh: List::default(),
-            fresh_links: Links::default(),
+            silent: List::default(),
+            silent_links: Links::default(),
             bucket_counts: vec![0; HINT_KINDS * shared.buckets()],
             shared,
             cordons: Cordons::default(),
@@ -144,6 +144,7 @@ impl<S: Shared> Broker<S> {
             Input::Sent { conn } => self.sent(now, conn),
             Input::Acked { conn } => self.acked(now, conn),
             Input::Accepted { conn, side } => self.accepted(now, conn, side),
+            Input::Unread { conn } => self.unread(conn),
             Input::Peer { conn, peer } => self.peer_known(conn, peer),
             Input::AcceptFailed => self.counters.accept_errors += 1,
             Input::PeerClosed { conn, facts } => self.peer_closed(now, conn, facts),
@@ -206,7 +207,7 @@ impl<S: Shared> Broker<S> {
         let counts = self.conns.open_count() + self.waiting() + self.verdicts + self.timers.armed();
         let counts = counts + self.budget.held() + self.deployments.len();
         let hints = self.bucket_counts.iter().any(|count| *count > 0);
-        counts == 0 && !hints && self.fresh.is_empty() && self.instances.is_empty() && self.pools.is_idle()
+        counts == 0 && !hints && self.silent.is_empty() && self.instances.is_empty() && self.pools.is_idle()
     }
 
     /// Open connections.
@@ -222,26 +223,56 @@ impl<S: Shared> Broker<S> {
             return;
         }
         self.conns.open(id, side, self.settings.dispatch_from_anyone);
-        self.fresh.push_back(&mut self.fresh_links, id.slot);
+        self.silent.push_back(&mut self.silent_links, id.slot);
         self.timers.arm(id.slot, now.plus_ms(self.settings.preconnect_timeout_ms));
+    }
+
+    /// The connection that the next one may close. Whoever drives the core asks its kernel for bytes of
+    /// it that have not been told yet, and tells of them: who has spoken makes room for nobody.
+    pub fn next_to_make_room(&self) -> Option<ConnId> {
+        let limit = self.settings.connections;
+        // Others may take what is left in between: one each.
+        let scarce = self.conns.open_count() >= limit.own
+            && self.shared.open_connections() + io::CoreSet::CORES_MAX >= limit.common;
+        if scarce { self.silent.front().map(|slot| self.conns.id(slot)) } else { None }
     }
 
     /// Counts a connection in. At the limit the one that has been silent since its accept for
     /// longest makes room: clients open such connections ahead of need.
     fn room_for_one_more(&mut self) -> bool {
-        let connections_max = self.settings.connections_max;
-        if self.shared.open_connection(connections_max) {
-            return true;
+        while !self.count_in() {
+            let Some(slot) = self.silent.front() else { return false };
+            self.counters.evicted += 1;
+            self.close(slot);
         }
-        let Some(slot) = self.fresh.front() else { return false };
-        self.counters.evicted += 1;
-        self.close(slot);
-        self.shared.open_connection(connections_max)
+        true
     }
 
-    /// Leaves [`State::Fresh`]: the first byte is here, or the connection ends.
-    fn no_longer_fresh(&mut self, slot: u32) {
-        self.fresh.remove(&mut self.fresh_links, slot);
+    /// One of the core's own, or one of all cores' that is left.
+    fn count_in(&mut self) -> bool {
+        let limit = self.settings.connections;
+        self.conns.open_count() < limit.own || self.shared.open_connection(limit.common)
+    }
+
+    fn count_out(&mut self) {
+        if self.conns.open_count() > self.settings.connections.own {
+            self.shared.close_connection();
+        }
+    }
+
+    fn unread(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get(id) else { return };
+        if matches!(conn.state, State::Fresh { .. }) {
+            self.no_longer_silent(id.slot);
+            self.conns.at(id.slot).state = State::Fresh { spoke: true };
+        }
+    }
+
+    /// The first byte is there, or the connection ends.
+    fn no_longer_silent(&mut self, slot: u32) {
+        if matches!(self.conns.peek(slot).state, State::Fresh { spoke: false }) {
+            self.silent.remove(&mut self.silent_links, slot);
+        }
     }
 
     fn peer_closed(&mut self, now: Time, id: ConnId, facts: Option<io::TcpFacts>) {
@@ -283,7 +314,7 @@ impl<S: Shared> Broker<S> {
             State::Verdict(_) => self.verdict_timer(now, slot),
             State::Head(_) | State::Body(_) | State::Continue(_) => self.request_timed_out(slot),
             State::Writing { .. } => self.abort(slot),
-            State::Fresh | State::Idle | State::Lingering => self.close(slot),
+            State::Fresh { .. } | State::Idle | State::Lingering => self.close(slot),
             State::Free => {}
         }
     }
@@ -315,11 +346,9 @@ impl<S: Shared> Broker<S> {
     fn forget(&mut self, slot: u32) {
         self.timers.cancel(slot);
         self.counters.closed += 1;
-        self.shared.close_connection();
+        self.count_out();
         self.no_longer_counted(slot);
-        if matches!(self.conns.peek(slot).state, State::Fresh) {
-            self.no_longer_fresh(slot);
-        }
+        self.no_longer_silent(slot);
         let (state, _buffer) = self.conns.close(slot);
         match state {
             State::Waiting(poll) => self.drop_poll(slot, &poll),

@@ -23,9 +23,9 @@ impl<S: Shared> Broker<S> {
         let Some(conn) = self.conns.get(id) else { return };
         self.counters.bytes_in += bytes.len() as u64;
         match conn.state {
-            State::Fresh => {
-                conn.state = State::Idle;
-                self.no_longer_fresh(id.slot);
+            State::Fresh { .. } => {
+                self.no_longer_silent(id.slot);
+                self.conns.at(id.slot).state = State::Idle;
                 self.take_in(now, id, bytes);
             }
             State::Idle | State::Head(_) | State::Body(_) => self.take_in(now, id, bytes),

@@ -33,6 +33,24 @@ pub enum TokenMode {
     Enforce,
 }
 
+/// How many connections may be open. A part is each core's own, so that a crowd that some cores have
+/// taken in leaves room on the others: a core makes room only of what is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimit {
+    /// Each core's own.
+    pub own: usize,
+    /// What is left, for all cores together.
+    pub common: usize,
+}
+
+impl ConnectionLimit {
+    /// `connections_max` in all, half of them divided among `cores`.
+    pub const fn of(connections_max: usize, cores: usize) -> ConnectionLimit {
+        let own = connections_max / 2 / cores;
+        ConnectionLimit { own, common: connections_max - own * cores }
+    }
+}
+
 /// The core's limits and timings. Times in milliseconds, sizes in bytes.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -40,8 +58,8 @@ pub struct Settings {
     pub connection_timeout_ms: u64,
     /// Handed out by `/connect`: how long a client keeps polling before it exits.
     pub keepalive_ms: u64,
-    /// Open connections on all cores together.
-    pub connections_max: usize,
+    /// Open connections.
+    pub connections: ConnectionLimit,
     /// Distinct keys (deployment, version, cpu, memory) remembered on this core.
     pub keys_max: usize,
     /// A request's body.

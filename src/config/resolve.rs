@@ -3,7 +3,7 @@
 use super::boundary::{self, unix_path};
 use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions, Watching};
 use super::{tls, tokens, traces};
-use crate::broker::settings::{Settings, TokenMode};
+use crate::broker::settings::{ConnectionLimit, Settings, TokenMode};
 use crate::broker::token::Secrets;
 use crate::cli::{Auto, Bytes, Count, Limit, Micros, Millis, ServeFlags};
 use crate::sys::activation::Activated;
@@ -82,7 +82,7 @@ impl ServeConfig {
         let (tokens, token_secrets) = tokens::resolve(&flags, machine.token_variables)?;
         let settings = core_settings(&flags)?;
         let settings = Settings {
-            connections_max,
+            connections: ConnectionLimit::of(connections_max, workers.len()),
             dispatch_on_runner_side: listeners.dispatch.is_none(),
             dispatch_from_anyone: dispatch_allow.is_none(),
             buffered_bytes_max: boundary::buffered_bytes_max(&flags, workers.len(), settings.body_bytes_max)?,
@@ -361,7 +361,7 @@ fn core_settings(flags: &ServeFlags) -> Result<Settings, ConfigError> {
     Ok(Settings {
         connection_timeout_ms: connection_timeout.0,
         keepalive_ms: flags.keepalive.0,
-        connections_max: 0,
+        connections: ConnectionLimit::of(0, 1),
         keys_max: count("--max-keys", flags.max_keys, CONNECTIONS_MAX)?,
         body_bytes_max: size("--max-body", flags.max_body, 1 << 10, 1 << 30)?,
         head_bytes_max: size("--max-head", flags.max_head, 1 << 10, 1 << 20)?,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::broker::settings::{Confirm, MatchOrder, TokenMode};
+use crate::broker::settings::{Confirm, ConnectionLimit, MatchOrder, TokenMode};
 use crate::cli::{self, Command};
 use crate::sys::Machine;
 use crate::sys::activation::Activated;
@@ -92,10 +92,11 @@ fn what_is_auto_follows_the_connection_timeout() {
 fn connections_are_what_the_descriptors_leave() {
     let config = resolve(&["--workers", "3"]).unwrap();
     assert_eq!(config.connections_max, 20_000 - 32 - 64 - 3 * 8);
-    assert_eq!(config.settings.connections_max, config.connections_max, "a limit of all cores together");
+    let ConnectionLimit { own, common } = config.settings.connections;
+    assert_eq!(3 * own + common, config.connections_max, "a limit of all cores together");
     let config = resolve(&["--max-connections", "1000"]).unwrap();
     assert_eq!(config.connections_max, 1_000);
-    assert_eq!(config.settings.connections_max, 1_000);
+    assert_eq!(config.settings.connections, ConnectionLimit::of(1_000, config.workers.len()));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod acks;
 mod outgoing;
 mod watch;
 
+use super::accepting::ACCEPTS_PER_TURN;
 use super::fact::Fact;
 use super::stamps::Stamps;
 use super::{Engine, Wake};
@@ -16,7 +17,7 @@ use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
 use crate::sys::listen::Listener;
 use crate::sys::tcp::{self, Remote, TcpExtras};
-use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
+use accept::{Accepted, Acceptor};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -333,6 +334,10 @@ impl Engine for Epoll {
 
     fn remote(&mut self, conn: ConnId) -> Option<Remote> {
         socket(&mut self.sockets, conn).and_then(|socket| tcp::remote(socket.stream.as_fd()))
+    }
+
+    fn has_unread(&mut self, conn: ConnId) -> bool {
+        socket(&mut self.sockets, conn).is_some_and(|socket| tcp::has_unread(socket.stream.as_fd()))
     }
 
     fn stop_accepting(&mut self) {

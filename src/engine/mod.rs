@@ -56,6 +56,8 @@ pub trait Engine {
     fn remote(&mut self, _conn: ConnId) -> Option<Remote> {
         None
     }
+    /// The kernel has bytes of an open connection that have not been told.
+    fn has_unread(&mut self, conn: ConnId) -> bool;
     /// Takes what the kernel has queued, then closes the listeners.
     fn stop_accepting(&mut self);
     /// Hands the kernel what was asked for and is not handed over yet. True if there is something to

@@ -27,6 +27,7 @@ mod sockets;
 mod stable;
 mod wake;
 
+use super::accepting::ACCEPTS_PER_TURN;
 use super::fact::Fact;
 use super::{Engine, Shortages, Wake};
 use crate::broker::contract::Side;
@@ -59,6 +60,10 @@ pub struct Uring {
     messages: Pool<Message>,
     errors: Pool<Errors>,
     acceptors: Vec<Acceptor>,
+    /// Connections that the kernel has accepted and that are not taken in yet.
+    newcomers: VecDeque<(OwnedFd, Side)>,
+    /// So many of them may still be in this turn.
+    newcomers_left: usize,
     waker: Arc<EventFd>,
     facts: VecDeque<Fact>,
     /// Connections whose state is asked for, to be looked at behind the last completion.
@@ -90,6 +95,8 @@ impl Uring {
             messages: Pool::default(),
             errors: Pool::default(),
             acceptors: acceptors.collect(),
+            newcomers: VecDeque::new(),
+            newcomers_left: 0,
             waker: Arc::new(EventFd::new()?),
             facts: VecDeque::new(),
             probes: VecDeque::new(),
@@ -116,6 +123,15 @@ impl Uring {
                 self.ring.accept(listener, Op::of_engine(Kind::Accept, index));
             }
         }
+    }
+
+    /// Takes in the next new connection of this turn, if there is one. It is the last thing to tell: what
+    /// older ones have sent is heard before a newer one needs room.
+    fn take_in_newcomer(&mut self) -> Option<()> {
+        self.newcomers_left = self.newcomers_left.checked_sub(1)?;
+        let (fd, side) = self.newcomers.pop_front()?;
+        self.admit(fd, side);
+        Some(())
     }
 
     /// Takes in a new connection; it is dropped if there is no slot for it.
@@ -349,6 +365,11 @@ impl Engine for Uring {
         self.sockets.open_one(conn).and_then(|socket| tcp::remote(socket.fd()))
     }
 
+    fn has_unread(&mut self, conn: ConnId) -> bool {
+        // What a receive has taken is told before anybody is accepted.
+        self.sockets.open_one(conn).is_some_and(|socket| tcp::has_unread(socket.fd()))
+    }
+
     fn stop_accepting(&mut self) {
         for index in 0..self.acceptors.len() {
             let acceptor = &mut self.acceptors[index];
@@ -363,7 +384,8 @@ impl Engine for Uring {
 
     fn flush(&mut self) -> io::Result<bool> {
         self.ring.enter(Some(Duration::ZERO))?;
-        Ok(!self.facts.is_empty() || !self.starved.is_empty() || self.ring.has_completions())
+        let to_tell = !self.facts.is_empty() || !self.newcomers.is_empty() || self.ring.has_completions();
+        Ok(to_tell || !self.starved.is_empty())
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -373,7 +395,8 @@ impl Engine for Uring {
         }
         let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
         let to_tell = !self.facts.is_empty() || !self.probes.is_empty() || self.ring.has_completions();
-        let busy = to_tell || !self.starved.is_empty();
+        let busy = to_tell || !self.starved.is_empty() || !self.newcomers.is_empty();
+        self.newcomers_left = ACCEPTS_PER_TURN;
         let timeout = match (timeout, retry) {
             _ if busy => Some(Duration::ZERO),
             (timeout, None) => timeout,
@@ -400,8 +423,11 @@ impl Engine for Uring {
                 return Some(fact.into_input());
             }
             let Some(completion) = self.ring.next() else {
-                let conn = self.probes.pop_front()?;
-                self.look_at(conn);
+                if let Some(conn) = self.probes.pop_front() {
+                    self.look_at(conn);
+                } else {
+                    self.take_in_newcomer()?;
+                }
                 continue;
             };
             if let Some(Received { conn, buffer, len }) = self.complete(completion) {

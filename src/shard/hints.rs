@@ -79,6 +79,10 @@ impl Shared for Hints {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
+    fn open_connections(&self) -> usize {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
     // Relaxed as well: two at once may both be refused at the bound, and never both let in above it.
     fn open_from(&self, group: u32, group_max: u32) -> bool {
         let count = self.group(group);

@@ -152,7 +152,7 @@ impl<E: Engine> Worker<E> {
         }
         while let Some(fact) = self.engine.next_fact() {
             match fact {
-                Input::Accepted { conn, side } if self.gate.looks() => self.accepted(now, conn, side),
+                Input::Accepted { conn, side } => self.accepted(now, conn, side),
                 fact => self.broker.handle(now, fact),
             }
             self.carry_out();
@@ -174,9 +174,16 @@ impl<E: Engine> Worker<E> {
     }
 
     fn accepted(&mut self, now: Time, conn: ConnId, side: Side) {
+        while let Some(silent) = self.broker.next_to_make_room()
+            && self.engine.has_unread(silent)
+        {
+            self.broker.handle(now, Input::Unread { conn: silent });
+        }
         self.broker.handle(now, Input::Accepted { conn, side });
-        let peer = self.gate.judge(self.engine.remote(conn));
-        self.broker.handle(now, Input::Peer { conn, peer });
+        if self.gate.looks() {
+            let peer = self.gate.judge(self.engine.remote(conn));
+            self.broker.handle(now, Input::Peer { conn, peer });
+        }
     }
 
     fn carry_out(&mut self) {

@@ -101,6 +101,13 @@ fn send_queue_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(bytes as u64)
 }
 
+/// Bytes have come that nobody has received (FIONREAD, tcp(7) and unix(7)); false of a socket that has failed.
+pub fn has_unread(fd: BorrowedFd<'_>) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &mut bytes) }).is_ok() && bytes > 0
+}
+
 /// The segment size that sends are cut by (TCP_MAXSEG, tcp(7)).
 pub fn segment_bytes(fd: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;

@@ -4,7 +4,7 @@ use super::check;
 use crate::broker::Broker;
 use crate::broker::io::Payload;
 use crate::broker::report::Command;
-use crate::broker::settings::{Confirm, MatchOrder, Settings, TokenMode};
+use crate::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use crate::broker::token::Secrets;
 use crate::kernel::{Fact, Kernel, OnKernel};
 use crate::shard::hints::Hints;
@@ -82,7 +82,7 @@ fn settings() -> Settings {
     Settings {
         connection_timeout_ms: NEVER_MS,
         keepalive_ms: NEVER_MS,
-        connections_max: 100,
+        connections: ConnectionLimit::of(100, 1),
         keys_max: 100,
         body_bytes_max: 1 << 20,
         head_bytes_max: 16 << 10,

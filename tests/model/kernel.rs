@@ -137,6 +137,9 @@ impl Engine for OnKernel {
     fn resume(&mut self, _: ConnId) {}
     fn shutdown(&mut self, _: ConnId) {}
     fn probe(&mut self, _: ConnId) {}
+    fn has_unread(&mut self, _: ConnId) -> bool {
+        false
+    }
     fn stop_accepting(&mut self) {}
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {

@@ -519,6 +519,19 @@ impl Engine for SimEngine {
         });
     }
 
+    fn has_unread(&mut self, id: ConnId) -> bool {
+        self.with(|sockets, net, _, oracle, _| match sockets.get(id) {
+            Some(conn) => {
+                let socket = net.socket(conn.link, End::Broker);
+                !socket.dead && !socket.queue.is_empty()
+            }
+            None => {
+                oracle.fail("a connection that has ended is looked at");
+                false
+            }
+        })
+    }
+
     fn stop_accepting(&mut self) {
         self.with(|sockets, net, _, _, _| {
             net.listening[sockets.core] = false;

@@ -280,6 +280,18 @@ pub const MUTATIONS: &[Bug] = &[
         "Ordering::Relaxed) < connections_max + usize::from(PLANTED) {",
     ),
     bug(
+        "who has spoken makes room",
+        "src/shard/worker.rs",
+        "&& self.engine.has_unread(silent)",
+        "&& !PLANTED && self.engine.has_unread(silent)",
+    ),
+    bug(
+        "whoever comes last makes room",
+        "src/broker/mod.rs",
+        "let Some(slot) = self.silent.front() else { return false };",
+        "let Some(slot) = self.silent.front().filter(|_| !PLANTED) else { return false };",
+    ),
+    bug(
         "one key more than allowed",
         POOL,
         "if self.pools.len() >= self.keys_max &&",

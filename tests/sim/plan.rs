@@ -2,7 +2,7 @@
 
 use super::net::Wire;
 use super::rng::Rng;
-use pilotlight::broker::settings::{Confirm, MatchOrder, Settings, TokenMode};
+use pilotlight::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use pilotlight::broker::token::Secrets;
 
 /// With so little room for bytes in flight, any of them may be refused.
@@ -114,8 +114,10 @@ impl Plan {
         let faults = faults(&mut rng);
         let admin = admin(&mut rng, busy_us, nodes, keys.len());
         let narrow = rng.chance(0.2);
+        let cores = rng.pick(&[1, 1, 2, 2, 3, 4]);
+        settings.connections = ConnectionLimit::of(settings.connections.common, cores);
         Plan {
-            cores: rng.pick(&[1, 1, 2, 2, 3, 4]),
+            cores,
             faults,
             nodes,
             runners: rng.range(1, 10) as usize,
@@ -209,10 +211,11 @@ fn settings(rng: &mut Rng, own_dispatch_listener: bool) -> Settings {
         1 => rng.below(connection_timeout_ms),
         _ => (connection_timeout_ms / 10).min(500),
     };
+    let connections_max = if rng.chance(0.15) { rng.range(1, 12) as usize } else { 10_000 };
     Settings {
         connection_timeout_ms,
         keepalive_ms: connection_timeout_ms * 10,
-        connections_max: if rng.chance(0.15) { rng.range(1, 12) as usize } else { 10_000 },
+        connections: ConnectionLimit { own: 0, common: connections_max },
         keys_max: if rng.chance(0.15) { rng.range(1, 4) as usize } else { 65_536 },
         body_bytes_max: rng.pick(&[400_000, 16 << 20]),
         head_bytes_max: rng.pick(&[1_024, 16_384]),

@@ -14,7 +14,7 @@ use super::Broker;
 use super::contract::Side;
 use super::io::{ConnId, CoreSet, HINT_KINDS, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};
 use super::report::{Command, CoreReport, KeyPage, Selector};
-use super::settings::{Confirm, MatchOrder, Settings, TokenMode};
+use super::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use super::time::Time;
 use super::token::Secrets;
 use ahash::RandomState;
@@ -54,6 +54,9 @@ impl Shared for OneCore {
     fn close_connection(&self) {
         self.0.connections.set(self.0.connections.get() - 1);
     }
+    fn open_connections(&self) -> usize {
+        self.0.connections.get()
+    }
     fn open_from(&self, _: u32, connections_max: u32) -> bool {
         let open = self.0.of_an_address.get();
         self.0.of_an_address.set(open + u32::from(open < connections_max));
@@ -76,7 +79,7 @@ fn settings() -> Settings {
     Settings {
         connection_timeout_ms: 30_000,
         keepalive_ms: 300_000,
-        connections_max: 100,
+        connections: ConnectionLimit::of(100, 1),
         keys_max: 100,
         body_bytes_max: 1 << 20,
         head_bytes_max: 16 << 10,

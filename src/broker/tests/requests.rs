@@ -98,7 +98,7 @@ fn silent_and_slow_connections_end_by_their_own_timeouts() {
 
 #[test]
 fn at_the_limit_the_oldest_silent_connection_makes_room() {
-    let mut bench = Bench::new(Settings { connections_max: 3, ..settings() });
+    let mut bench = Bench::new(Settings { connections: ConnectionLimit::of(3, 1), ..settings() });
     bench.accept(0);
     bench.poll(1);
     bench.accept(2);
@@ -112,6 +112,43 @@ fn at_the_limit_the_oldest_silent_connection_makes_room() {
     let done = bench.input(Input::Accepted { conn, side: Side::Runner });
     assert_eq!(done, [Done::Closed(4)], "nobody is silent: the newcomer goes");
     assert_eq!(bench.broker.waiting(), 3);
+}
+
+#[test]
+fn who_has_spoken_makes_room_for_nobody() {
+    let mut bench = Bench::new(Settings { connections: ConnectionLimit::of(3, 1), ..settings() });
+    for slot in 0..3 {
+        bench.accept(slot);
+    }
+    assert_eq!(bench.broker.next_to_make_room(), Some(bench.id(0)));
+    let conn = bench.id(0);
+    assert_eq!(bench.input(Input::Unread { conn }), []);
+    assert_eq!(bench.broker.next_to_make_room(), Some(bench.id(1)));
+    bench.generations.push(1);
+    let conn = bench.id(3);
+    assert_eq!(bench.input(Input::Accepted { conn, side: Side::Runner }), [Done::Closed(1)]);
+    assert_eq!(bench.receive(0, POLL), []);
+    assert_eq!(bench.broker.waiting(), 1);
+}
+
+#[test]
+fn a_part_of_the_connections_is_the_cores_own() {
+    let mut bench = Bench::new(Settings { connections: ConnectionLimit { own: 1, common: 2 }, ..settings() });
+    // Another core has taken all of what is common.
+    while bench.shared.open_connection(2) {}
+    assert_eq!(bench.broker.next_to_make_room(), None);
+    bench.poll(0);
+    bench.generations.push(1);
+    let conn = bench.id(1);
+    assert_eq!(bench.input(Input::Accepted { conn, side: Side::Runner }), [Done::Closed(1)]);
+    bench.shared.close_connection();
+    bench.poll(1);
+    assert_eq!(bench.shared.open_connections(), 2);
+    // Whichever goes, what is common is given back first.
+    bench.input(Input::Reset { conn: bench.id(0) });
+    assert_eq!(bench.shared.open_connections(), 1);
+    bench.input(Input::Reset { conn: bench.id(1) });
+    assert_eq!(bench.shared.open_connections(), 1);
 }
 
 #[test]

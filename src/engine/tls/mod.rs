@@ -393,6 +393,10 @@ impl<E: Engine> Engine for Tls<E> {
         self.inner.remote(conn)
     }
 
+    fn has_unread(&mut self, conn: ConnId) -> bool {
+        self.inner.has_unread(conn)
+    }
+
     fn stop_accepting(&mut self) {
         self.inner.stop_accepting();
     }

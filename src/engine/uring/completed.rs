@@ -36,7 +36,7 @@ impl Uring {
         if completion.result >= 0 {
             // SAFETY: the kernel has just opened it for us, and nobody else knows it.
             let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
-            self.admit(fd, side);
+            self.newcomers.push_back((fd, side));
         } else if acceptor.failed(-completion.result) == Failure::Exhausted {
             self.facts.push_back(Fact::AcceptFailed);
         }

@@ -256,10 +256,22 @@ impl Oracle {
             .map_or(Us::MAX, |conn| conn.since_net.max(self.cores[conn.core].uncordoned_at))
     }
 
+    /// There is no room for one connection more on `core`, which has counted it already.
+    fn at_limit(&self, core: usize) -> bool {
+        let limit = self.settings.connections;
+        let above: usize = self.open.iter().map(|open| open.len().saturating_sub(limit.own)).sum();
+        self.open[core].len() > limit.own && above > limit.common
+    }
+
     pub fn closes(&mut self, link: LinkId, reset: bool, held_back: bool, now: Us, net: &Net) {
-        let open: usize = self.open.iter().map(Vec::len).sum();
-        let at_limit = open > self.settings.connections_max;
         let core = self.conn(link).core;
+        let at_limit = self.at_limit(core);
+        let newest = self.open[core].last() == Some(&link);
+        let spoke = |link: LinkId| !net.socket(link, End::Broker).queue.is_empty();
+        let silent = self.open_on(core).find(|(other, conn)| {
+            *other != link && conn.received == 0 && !conn.told_fin && !conn.told_reset && !spoke(*other)
+        });
+        let silent = silent.map(|(other, _)| other);
         self.open[core].retain(|other| *other != link);
         let conn = self.conn(link);
         conn.open = false;
@@ -293,7 +305,18 @@ impl Oracle {
             Doing::Answering => told_reset || past(since, settings.write_timeout_ms),
             Doing::Nothing if ended || drained => true,
             Doing::Nothing if no_room_behind => true,
-            Doing::Nothing if fresh => at_limit || past(since, settings.preconnect_timeout_ms),
+            Doing::Nothing if fresh && past(since, settings.preconnect_timeout_ms) => true,
+            Doing::Nothing if fresh && at_limit => {
+                match (newest, silent) {
+                    (true, Some(other)) => {
+                        self.fail(format!("link {link} finds no room, and {other} is silent"))
+                    }
+                    (false, _) if spoke(link) => self.fail(format!("link {link} makes room, and has spoken")),
+                    _ => {}
+                }
+                true
+            }
+            Doing::Nothing if fresh => false,
             Doing::Nothing if view.drain_asked => true,
             Doing::Nothing => match begun {
                 Some(begun) => past(begun, settings.request_timeout_ms),

@@ -44,7 +44,8 @@ impl Oracle {
             self.fail(format!("core {core} counts {} connections, and there are {open}", own.connections));
         }
         let everywhere: usize = self.open.iter().map(Vec::len).sum();
-        if everywhere > self.settings.connections_max {
+        let limit = self.settings.connections;
+        if everywhere > limit.common + limit.own * self.open.len() {
             self.fail(format!("{everywhere} connections are open, more than allowed"));
         }
         if own.waiting < held || own.waiting > held + lawless {
