@@ -120,9 +120,15 @@ pub struct ServeFlags {
 
     /// In busy times a worker rests this long between turns, and work gathers; 0s turns it off
     ///
-    /// To sleep and be woken costs more than to serve a request, so a busy worker lets them gather, as network cards do (interrupt coalescing). Only where sixteen turns in a row have followed one another within twice this: a lone request is served at once.
-    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_COALESCE", default_value = "100us", help_heading = WORKERS)]
+    /// To sleep and be woken costs more than to serve a request, so a busy worker lets them gather, as network cards do (interrupt coalescing). A lone request is served at once, and so is everything where a worker has time to spare.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_COALESCE", default_value = "200us", help_heading = WORKERS)]
     pub coalesce: Micros,
+
+    /// The share of a processor's time, in percent, from which a worker is busy in the sense of --coalesce
+    ///
+    /// It is taken anew every 5 ms. With rests a worker needs less, so it goes on with them down to 70 % of this. 0: wherever turn follows turn.
+    #[arg(long, value_name = "PERCENT", env = "PILOTLIGHT_COALESCE_FROM_PERCENT", default_value = "60", help_heading = WORKERS)]
+    pub coalesce_from_percent: Count,
 
     /// How long a runner holds one poll; handed out by /connect
     ///

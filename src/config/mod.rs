@@ -43,6 +43,8 @@ pub struct ServeConfig {
     pub engine: EngineChoice,
     /// How long a worker rests between turns in busy times; zero: not at all.
     pub coalesce: Duration,
+    /// The share of a processor's time from which a worker is busy, in percent.
+    pub coalesce_from_percent: u32,
     /// From as many events in a turn on the epoll engine looks for acknowledgements.
     pub look_from_events: usize,
     /// Every limit of one core. Its `connections_max` is this core's share.

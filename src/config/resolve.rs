@@ -65,6 +65,7 @@ impl ServeConfig {
     pub fn resolve(flags: ServeFlags, machine: Machine) -> Result<Self, ConfigError> {
         let engine = engine(flags.engine)?;
         let coalesce = coalesce(flags.coalesce)?;
+        let coalesce_from_percent = percent("--coalesce-from-percent", flags.coalesce_from_percent)?;
         let look_from_events = bound(flags.look_from_events, usize::MAX);
         let workers = workers(&flags, &machine)?;
         let connections_max = connections_max(&flags, &machine, workers.len())?;
@@ -98,6 +99,7 @@ impl ServeConfig {
             workers,
             engine,
             coalesce,
+            coalesce_from_percent,
             look_from_events,
             settings,
             connections_max,
@@ -123,6 +125,13 @@ fn coalesce(typed: Micros) -> Result<Duration, ConfigError> {
     match typed.0 <= COALESCE_MAX_US {
         true => Ok(coalesce),
         false => refuse("--coalesce", humantime::format_duration(coalesce), "from 0s to 10ms"),
+    }
+}
+
+fn percent(flag: &'static str, typed: Count) -> Result<u32, ConfigError> {
+    match u32::try_from(typed.0) {
+        Ok(percent @ 0..=100) => Ok(percent),
+        _ => refuse(flag, typed.0, "from 0 to 100"),
     }
 }
 

@@ -20,6 +20,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         workers,
         engine,
         coalesce,
+        coalesce_from_percent,
         look_from_events,
         settings,
         connections_max,
@@ -98,6 +99,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
             .to_owned(),
         ),
         ("--coalesce", humantime::format_duration(*coalesce).to_string()),
+        ("--coalesce-from-percent", coalesce_from_percent.to_string()),
         ("--connection-timeout", ms(settings.connection_timeout_ms)),
         ("--keepalive", ms(settings.keepalive_ms)),
         (

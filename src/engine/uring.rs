@@ -22,6 +22,7 @@ mod completed;
 mod op;
 mod ring;
 mod send;
+mod sending;
 mod sizes;
 mod sockets;
 mod stable;
@@ -180,35 +181,6 @@ impl Uring {
         }
     }
 
-    /// Sends what is left of the response of `conn`, behind `pieces` single bytes of it.
-    fn send_rest(&mut self, conn: ConnId, pieces: u8) {
-        let Some(socket) = self.sockets.get(conn) else { return };
-        let Some(outgoing) = self.sends.get_mut(socket.send as usize) else { return };
-        outgoing.under_way = pieces + 1;
-        socket.under_way += pieces + 1;
-        let rest = outgoing.rest();
-        // SAFETY: the payload, and the message, stand in `sends` until the last completion.
-        unsafe {
-            match &outgoing.stamped {
-                None if outgoing.last => {
-                    self.ring.send_held(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn));
-                }
-                None => self.ring.send(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn)),
-                Some(message) => {
-                    let header = message.of(&rest[pieces.into()..]);
-                    self.ring.send_message(socket.fd(), rest.as_ptr(), pieces, header, conn);
-                }
-            }
-        }
-    }
-
-    /// Has the acknowledgement of the response of `len` bytes reported that is sent next. Answers how
-    /// many single bytes go ahead of it.
-    fn begin_stamped(&mut self, conn: ConnId, len: usize) -> io::Result<u8> {
-        let Some(socket) = self.sockets.open_one(conn) else { return Ok(0) };
-        socket.begin_stamped(len)
-    }
-
     /// Takes the next message of the error queue of `conn`, unless that is under way.
     fn arm_errors(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
@@ -299,21 +271,7 @@ impl Engine for Uring {
         }
         socket.in_question = confirm != SendConfirm::None;
         let paused = !socket.reading;
-        let acked = confirm == SendConfirm::Acked;
-        let pieces = match acked.then(|| self.begin_stamped(conn, payload.bytes().len())) {
-            None => 0,
-            Some(Ok(pieces)) => pieces,
-            Some(Err(_)) => return self.facts.push_back(Fact::Reset(conn)),
-        };
-        let stamped = acked.then(|| self.messages.take(Message::new));
-        let index = self.sends.insert(Outgoing::new(payload, stamped, confirm == SendConfirm::Closed));
-        if let Some(socket) = self.sockets.open_one(conn) {
-            socket.send = index as u32;
-        }
-        self.send_rest(conn, pieces);
-        if acked {
-            self.arm_errors(conn);
-        }
+        self.begin_send(conn, payload, confirm);
         if paused {
             self.watch_anew(conn);
         }
@@ -383,8 +341,9 @@ impl Engine for Uring {
     }
 
     fn flush(&mut self) -> io::Result<bool> {
-        self.ring.enter(Some(Duration::ZERO))?;
         let to_tell = !self.facts.is_empty() || !self.newcomers.is_empty() || self.ring.has_completions();
+        // What is answered at once, sends above all, may well wait.
+        self.ring.submit()?;
         Ok(to_tell || !self.starved.is_empty())
     }
 

@@ -28,9 +28,6 @@ impl Chosen {
     }
 }
 
-/// Does `auto` take io_uring where it can be had?
-const AUTO_TAKES_IO_URING: bool = false;
-
 /// What to run, and for `auto` the reason. What was asked for by name is never replaced: where it
 /// can't be had, the start fails and says so.
 pub fn choose(choice: EngineChoice) -> (Chosen, Option<String>) {
@@ -38,18 +35,16 @@ pub fn choose(choice: EngineChoice) -> (Chosen, Option<String>) {
         EngineChoice::Epoll => (Chosen::Epoll, None),
         EngineChoice::IoUring => (Chosen::IoUring, None),
         EngineChoice::Auto => {
-            let (chosen, why) = auto(AUTO_TAKES_IO_URING);
+            let (chosen, why) = auto();
             (chosen, Some(why))
         }
     }
 }
 
-fn auto(takes_io_uring: bool) -> (Chosen, String) {
-    if !takes_io_uring {
-        return (Chosen::Epoll, "epoll is everywhere, and io_uring is for those who ask for it".to_owned());
-    }
+/// What measured best (docs/benchmarks.md), where it can be had.
+fn auto() -> (Chosen, String) {
     match io_uring_can_be_had() {
-        Ok(()) => (Chosen::IoUring, "io_uring needs fewer system calls for a match".to_owned()),
+        Ok(()) => (Chosen::IoUring, "io_uring takes the least processor time for a match".to_owned()),
         Err(why) => (Chosen::Epoll, format!("io_uring can't be had: {why}")),
     }
 }
@@ -72,8 +67,8 @@ mod tests {
     fn a_name_is_taken_at_its_word_and_auto_gives_a_reason() {
         assert_eq!(choose(EngineChoice::Epoll), (Chosen::Epoll, None));
         assert_eq!(choose(EngineChoice::IoUring), (Chosen::IoUring, None));
-        assert!(choose(EngineChoice::Auto).1.is_some_and(|why| !why.is_empty()));
-        let (chosen, why) = auto(true);
-        assert_eq!(chosen == Chosen::IoUring, io_uring_can_be_had().is_ok(), "{why}");
+        let (chosen, why) = choose(EngineChoice::Auto);
+        assert!(why.is_some_and(|why| !why.is_empty()));
+        assert_eq!(chosen == Chosen::IoUring, io_uring_can_be_had().is_ok());
     }
 }

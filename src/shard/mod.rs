@@ -193,7 +193,7 @@ fn start_on<E: Engine + Send + 'static>(
     for (core, ((engine, mailbox), sink)) in engines.into_iter().zip(mailboxes).zip(sinks).enumerate() {
         let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
         let mut worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin)
-            .coalescing(config.coalesce)
+            .coalescing(config.coalesce, config.coalesce_from_percent)
             .with_events(sink);
         if config.settings.token_mode != TokenMode::Off {
             worker = worker.with_wall_clock(unix_us);

@@ -3,46 +3,87 @@
 //! To sleep and be woken costs more than to serve a request. A core to which something comes every
 //! few microseconds spends its time on that, unless it comes by less often and serves more at a time:
 //! what network cards call interrupt coalescing. So a busy core rests for `coalesce` after a turn,
-//! whatever comes; but only where many turns in a row have followed one another closely, so that a
-//! lone request, or a burst of a few, is served at once; and not after a turn that took as long as the
-//! rest would, for enough has gathered meanwhile.
+//! whatever comes. Whoever waits meanwhile pays for it, so a core is busy only if its turns take much of a
+//! processor's time; a core that has time to spare serves at once. There is no rest after a turn that took
+//! as long as one, for enough has gathered meanwhile, and none after one that came long after the last.
 
 use crate::broker::time::Time;
 use std::time::Duration;
 
-/// So many turns in a row, each closely behind the last, make a core busy.
-const CLOSE_TURNS: u32 = 16;
+/// The share of a processor's time is taken of a stretch of so many turns...
+const TURNS_MIN: u32 = 16;
+/// ... and so long.
+const STRETCH_MIN: Duration = Duration::from_millis(5);
+/// A core to which nothing comes for so long starts afresh.
+const QUIET: Duration = Duration::from_millis(10);
+/// A core that is busy stays so down to this part of the share that made it so, in percent: with rests it
+/// needs less time.
+const STAY_PERCENT: u32 = 70;
+
 /// One core's pace.
 #[derive(Debug)]
 pub struct Pace {
     coalesce: Duration,
-    close_turns: u32,
+    /// Of a processor's time: from so much on a core is busy.
+    from_percent: u32,
     began: Time,
     ended: Time,
+    /// The turn began soon after the last had ended.
+    is_close: bool,
+    is_busy: bool,
+    turns: u32,
+    /// Where the stretch began, and what time of a processor the thread had had by then.
+    stretch: Option<(Time, Duration)>,
 }
 
 impl Pace {
-    /// A busy core rests for `coalesce`; zero: never.
-    pub fn new(coalesce: Duration) -> Pace {
-        Pace { coalesce, close_turns: 0, began: Time::default(), ended: Time::default() }
+    /// A core that takes `from_percent` of a processor's time or more rests for `coalesce`; zero: never.
+    pub fn new(coalesce: Duration, from_percent: u32) -> Pace {
+        Pace {
+            coalesce,
+            from_percent,
+            began: Time::default(),
+            ended: Time::default(),
+            is_close: false,
+            is_busy: false,
+            turns: 0,
+            stretch: None,
+        }
     }
 
     /// A turn begins.
     pub fn begin(&mut self, now: Time) {
-        let is_close = now - self.ended < 2 * self.coalesce;
-        self.close_turns = if is_close { self.close_turns.saturating_add(1) } else { 0 };
+        let since = now - self.ended;
+        self.is_close = since < 2 * self.coalesce;
+        if since >= QUIET {
+            (self.is_busy, self.turns, self.stretch) = (false, 0, None);
+        }
         self.began = now;
     }
 
-    /// ... and is over.
-    pub fn end(&mut self, now: Time) {
+    /// ... and is over. True if it is time to tell how much time of a processor the thread has had.
+    pub fn end(&mut self, now: Time) -> bool {
         self.ended = now;
+        self.turns = self.turns.saturating_add(1);
+        !self.coalesce.is_zero()
+            && self.turns >= TURNS_MIN
+            && self.stretch.is_none_or(|(since, _)| now - since >= STRETCH_MIN)
+    }
+
+    /// The thread has had so much time of a processor since it was started.
+    pub fn had(&mut self, cpu: Duration) {
+        if let Some((since, cpu_before)) = self.stretch {
+            let stay = if self.is_busy { STAY_PERCENT } else { 100 };
+            let needed = (self.ended - since) * self.from_percent * stay;
+            self.is_busy = 10_000 * cpu.saturating_sub(cpu_before) >= needed;
+        }
+        (self.turns, self.stretch) = (0, Some((self.ended, cpu)));
     }
 
     /// How long to rest before the next turn, if at all.
     pub fn rest(&self) -> Option<Duration> {
-        let is_busy = self.close_turns >= CLOSE_TURNS;
-        (is_busy && self.ended - self.began < self.coalesce).then_some(self.coalesce)
+        let rests = self.is_busy && self.is_close && self.ended - self.began < self.coalesce;
+        rests.then_some(self.coalesce)
     }
 }
 
@@ -51,41 +92,83 @@ mod tests {
     use super::*;
 
     const COALESCE: Duration = Duration::from_micros(100);
+    const FROM_PERCENT: u32 = 50;
 
-    /// One turn at `at`, `took_us` long; whether a rest follows.
-    fn turn(pace: &mut Pace, at: Time, took_us: u64) -> bool {
-        pace.begin(at);
-        pace.end(at.plus_us(took_us));
-        pace.rest().is_some()
+    /// A core whose turns come every so many microseconds, take so many, and cost so many percent of the
+    /// time in between.
+    struct Core {
+        pace: Pace,
+        now: Time,
+        cpu: Duration,
+    }
+
+    impl Core {
+        fn new(coalesce: Duration) -> Core {
+            Core {
+                pace: Pace::new(coalesce, FROM_PERCENT),
+                now: Time::from_ms(5),
+                cpu: Duration::from_secs(1),
+            }
+        }
+
+        /// Whether a rest follows each of `count` turns.
+        fn turns(&mut self, count: usize, every_us: u64, took_us: u64, percent: u32) -> Vec<bool> {
+            let turn = |_| {
+                self.pace.begin(self.now);
+                if self.pace.end(self.now.plus_us(took_us)) {
+                    self.pace.had(self.cpu);
+                }
+                self.now = self.now.plus_us(every_us);
+                self.cpu += Duration::from_micros(every_us) * percent / 100;
+                self.pace.rest().is_some()
+            };
+            (0..count).map(turn).collect()
+        }
+    }
+
+    fn all(rests: &[bool]) -> bool {
+        rests.iter().all(|rest| *rest)
+    }
+
+    fn any(rests: &[bool]) -> bool {
+        rests.iter().any(|rest| *rest)
     }
 
     #[test]
     fn a_burst_is_served_at_once_and_a_stream_with_rests() {
-        let mut pace = Pace::new(COALESCE);
-        let mut now = Time::from_ms(5);
-        for count in 0..100 {
-            assert_eq!(turn(&mut pace, now, 50), count >= CLOSE_TURNS, "{count}");
-            now = now.plus_us(50 + 190);
-        }
-        assert_eq!(pace.rest(), Some(COALESCE));
-        // Quiet again.
-        assert!(!turn(&mut pace, now.plus_us(10), 50));
+        let mut core = Core::new(COALESCE);
+        assert!(!any(&core.turns(TURNS_MIN as usize, 150, 50, 100)));
+        core.turns(100, 150, 50, 100);
+        assert!(all(&core.turns(100, 150, 50, 100)));
+        assert_eq!(core.pace.rest(), Some(COALESCE));
+        // Nothing for a moment: what comes then is not made to wait, and what follows it is.
+        core.now = core.now.plus_us(2 * COALESCE.as_micros() as u64);
+        assert_eq!(core.turns(2, 150, 50, 100), [false, true]);
+        core.now = core.now.plus_us(QUIET.as_micros() as u64);
+        assert!(!any(&core.turns(TURNS_MIN as usize, 150, 50, 100)));
+    }
+
+    #[test]
+    fn whoever_has_time_to_spare_serves_at_once() {
+        let mut core = Core::new(COALESCE);
+        assert!(!any(&core.turns(1_000, 50, 20, FROM_PERCENT - 1)));
+        core.turns(250, 50, 20, FROM_PERCENT);
+        assert!(all(&core.turns(100, 50, 20, FROM_PERCENT)));
+        assert!(all(&core.turns(1_000, 50, 20, STAY_PERCENT / 2)), "rests save time themselves");
+        core.turns(250, 50, 20, STAY_PERCENT / 2 - 1);
+        assert!(!any(&core.turns(100, 50, 20, FROM_PERCENT - 1)));
     }
 
     #[test]
     fn there_is_no_rest_after_a_long_turn() {
-        let mut pace = Pace::new(COALESCE);
-        let mut now = Time::from_ms(5);
-        for _ in 0..100 {
-            assert!(!turn(&mut pace, now, 100));
-            now = now.plus_us(110);
-        }
-        assert!(turn(&mut pace, now, 99));
+        let mut core = Core::new(COALESCE);
+        assert!(!any(&core.turns(200, 150, 100, 100)));
+        assert!(any(&core.turns(1, 150, 99, 100)));
     }
 
     #[test]
     fn without_coalescing_there_is_no_rest() {
-        let mut pace = Pace::new(Duration::ZERO);
-        assert!((0..1_000).all(|us| !turn(&mut pace, Time(us), 0)));
+        let mut core = Core::new(Duration::ZERO);
+        assert!(!any(&core.turns(1_000, 1, 0, 100)));
     }
 }

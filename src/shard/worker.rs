@@ -11,6 +11,7 @@ use crate::broker::histogram::Histogram;
 use crate::broker::io::{ConnId, Input, Output};
 use crate::broker::time::Time;
 use crate::engine::{Engine, Handshakes, Shortages};
+use crate::sys::cpus;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,7 +64,7 @@ impl<E: Engine> Worker<E> {
             turns: Histogram::default(),
             turn_at: Time::default(),
             drained: false,
-            pace: Pace::new(Duration::ZERO),
+            pace: Pace::new(Duration::ZERO, 0),
             wall_clock: None,
         }
     }
@@ -73,9 +74,9 @@ impl<E: Engine> Worker<E> {
         Worker { gate, ..self }
     }
 
-    /// The same, with rests of this length in busy times.
-    pub fn coalescing(self, by: Duration) -> Self {
-        Worker { pace: Pace::new(by), ..self }
+    /// The same, with rests of this length where it takes so much of a processor's time.
+    pub fn coalescing(self, by: Duration, from_percent: u32) -> Self {
+        Worker { pace: Pace::new(by, from_percent), ..self }
     }
 
     /// Has events told.
@@ -110,7 +111,9 @@ impl<E: Engine> Worker<E> {
             self.pace.begin(now);
             self.turn(now);
             let end = self.now();
-            self.pace.end(end);
+            if self.pace.end(end) {
+                self.pace.had(cpus::time_of_this_thread());
+            }
             self.turns.record(end.us_since(now));
             if self.is_drained() {
                 return Ok(());

@@ -1,8 +1,10 @@
 //! CPUs: which ones the process may use, lists of them, and pinning a thread to one.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use std::io;
+use std::time::Duration;
 
 /// The CPUs that this process may use, ascending.
 pub fn allowed() -> io::Result<Vec<usize>> {
@@ -81,6 +83,11 @@ const TIMER_SLACK_NS: u64 = 5_000;
 /// refused they take a little longer, and nothing else.
 pub fn wake_this_thread_in_time() {
     let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
+}
+
+/// The processor's time that the calling thread has had (clock_gettime(2)); a system call.
+pub fn time_of_this_thread() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
 #[cfg(test)]

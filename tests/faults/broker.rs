@@ -25,9 +25,9 @@ pub fn binary() -> String {
     std::env::var("PILOTLIGHT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pilotlight").to_owned())
 }
 
-/// The engine to be judged, if it is not the broker's own choice.
-fn engine() -> Option<String> {
-    std::env::var("PILOTLIGHT_ENGINE").ok()
+/// The engine to be judged.
+fn engine() -> String {
+    std::env::var("PILOTLIGHT_ENGINE").unwrap_or_else(|_| "epoll".to_owned())
 }
 
 /// Acknowledgements are looked for: a reset behind one may be found first.
@@ -37,7 +37,7 @@ pub fn looks() -> bool {
 
 /// io_uring was asked for.
 pub fn on_io_uring() -> bool {
-    engine().is_some_and(|engine| engine == "io-uring")
+    engine() == "io-uring"
 }
 
 /// A broker yet to be started.
@@ -106,9 +106,7 @@ impl Builder {
     pub fn start(mut self) -> Broker {
         let listener = self.listener.take();
         let mut command = self.command(listener.is_some());
-        if let Some(engine) = engine() {
-            command.args(["--engine", &engine]);
-        }
+        command.args(["--engine", &engine()]);
         command.stdin(listener.map_or_else(Stdio::null, Stdio::from));
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = self.net.enter(|| command.spawn()).expect("the broker starts");

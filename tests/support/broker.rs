@@ -72,9 +72,9 @@ impl Broker {
                 command.args([listener, "127.0.0.1:0"]);
             }
         }
-        if let Ok(engine) = std::env::var("PILOTLIGHT_ENGINE") {
-            command.args(["--engine", &engine]);
-        }
+        // Which one a run is about is said, never found out.
+        let engine = std::env::var("PILOTLIGHT_ENGINE").unwrap_or_else(|_| "epoll".to_owned());
+        command.args(["--engine", &engine]);
         if std::env::var_os("TEST_SECCOMP").is_some() && !flags.contains("--seccomp") {
             command.arg("--seccomp");
         }

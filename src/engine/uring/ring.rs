@@ -81,6 +81,14 @@ impl Ring {
             .map_err(|source| unavailable("io_uring_register", source))
     }
 
+    /// Submits what is queued; no call if that is nothing.
+    pub fn submit(&mut self) -> io::Result<()> {
+        match self.backlog.is_empty() && self.ring.submission().is_empty() {
+            true => Ok(()),
+            false => self.enter(Some(Duration::ZERO)),
+        }
+    }
+
     /// Submits, waits for a completion or the timeout (`None`: no timeout), and lets the kernel
     /// post what is ready.
     pub fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {

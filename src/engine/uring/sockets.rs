@@ -6,7 +6,7 @@ use super::stable::Stable;
 use crate::broker::io::{ConnId, TcpFacts};
 use crate::engine::stamps::Stamps;
 use crate::sys::tcp::{self, TcpExtras};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -93,6 +93,20 @@ impl Socket {
     pub fn facts_and_extras(&self, unsent: u64) -> TcpFacts {
         let TcpExtras { rtt_us, fin } = tcp::tcp_extras(self.fd());
         TcpFacts { rtt_us, fin, ..self.facts(unsent) }
+    }
+
+    /// Sends what there is room for of a connection's last response, and our FIN behind all of it; answers
+    /// how many bytes that were. Not through the ring: the FIN cannot, and without it the bytes would wait
+    /// for a turn of their own.
+    pub fn send_last(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = match tcp::send_held(self.fd(), bytes) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
+            sent => sent?,
+        };
+        if sent == bytes.len() {
+            self.shut_down();
+        }
+        Ok(sent)
     }
 
     /// Sends our FIN. Not through the ring, which would hand it to a thread.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::load::OpenLoop;
-use crate::results::{Results, Window, median};
+use crate::results::{Pair, Results, Window, median};
 use crate::targets::{crowding, targets};
 
 const METHOD: &str = include_str!("method.md");
@@ -19,6 +19,7 @@ pub fn page(results: &Results) -> String {
         closed_loop(results),
         syscalls(results),
         open_loop(results),
+        pairs(results),
         memory(results),
         keys_and_workers(results),
         scale(results),
@@ -69,13 +70,14 @@ fn reached(results: &Results) -> String {
 /// What a loop that does nothing but confirm reaches against Bun: the most that any broker can.
 fn possible(results: &Results) -> String {
     let ratio = |of: &str, over: &str| Some(results.cpu_us(of)? / results.cpu_us(over)?);
-    let read =
-        (ratio("bun-serve-close", "floor-epoll-read"), ratio("bun-serve-close", "floor-epoll-read-rest"));
+    let close = |of: &str| ratio("bun-serve-close", of);
+    let read = (close("floor-epoll-read"), close("floor-epoll-read-rest"), close("pilotlight-epoll-read"));
     match (ratio("bun-serve", "floor-epoll-confirm"), read) {
-        (Some(confirm), (Some(read), Some(rest))) => format!(
+        (Some(confirm), (Some(read), Some(rest), Some(ours))) => format!(
             "\nThe bare loops that confirm, without reading a byte of HTTP or JSON, are {confirm:.2} (`ack`, by announcements) \
              and {read:.2} (`read`) times as cheap as Bun, which confirms nothing; the latter with rests {rest:.2} times. What \
-             it costs the kernel to make and end a connection for each run leaves no broker on epoll more than that.\n"
+             it costs the kernel to make and end a connection for each run leaves no broker on epoll more than that; ours is \
+             {ours:.2} times as cheap there.\n"
         ),
         _ => String::new(),
     }
@@ -184,6 +186,38 @@ fn open_loop(results: &Results) -> String {
         "true, not delivered",
     ];
     table("Latency as the user has it, open loop", &head, rows)
+}
+
+fn pairs(results: &Results) -> String {
+    let rows = results.servers.iter().filter_map(|server| {
+        let pairs = results.pairs.get(&server.name)?;
+        let of = |figure: fn(&Pair) -> f64| {
+            median(pairs.iter().map(figure)).map_or("–".to_owned(), |value| format!("{value:.0}"))
+        };
+        Some(vec![
+            format!("`{}`", server.name),
+            of(|pair| pair.ours.rate),
+            of(|pair| pair.ours.to_runner_us.p50),
+            of(|pair| pair.ours.to_runner_us.p95),
+            of(|pair| pair.ours.to_runner_us.p99),
+            format!("`{}`", pairs.first()?.floor_name),
+            of(|pair| pair.floor.to_runner_us.p50),
+            of(|pair| pair.floor.to_runner_us.p95),
+            of(|pair| pair.floor.to_runner_us.p99),
+        ])
+    });
+    let head = [
+        "server",
+        "per second",
+        "to runner p50 us",
+        "p95",
+        "p99",
+        "its floor, right after",
+        "p50",
+        "p95",
+        "p99",
+    ];
+    table("The same, and the floor at the same rate", &head, rows.collect())
 }
 
 fn memory(results: &Results) -> String {

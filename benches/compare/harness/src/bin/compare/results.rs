@@ -20,6 +20,9 @@ pub struct Results {
     pub memory: BTreeMap<String, Vec<Resident>>,
     pub aborts: BTreeMap<String, Aborts>,
     pub latency: BTreeMap<String, Vec<Latency>>,
+    /// Ours at half of their capacity, and their floors at the same rate.
+    #[serde(default)]
+    pub pairs: BTreeMap<String, Vec<Pair>>,
     pub keys: BTreeMap<String, Keys>,
     pub workers: Option<Workers>,
     pub scale: Vec<OpenLoop>,
@@ -70,6 +73,13 @@ pub struct Latency {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pair {
+    pub floor_name: String,
+    pub ours: OpenLoop,
+    pub floor: OpenLoop,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Keys {
     pub one: Vec<OpenLoop>,
     pub many: Vec<OpenLoop>,
@@ -106,9 +116,11 @@ impl Results {
         self.window_median(server, |w| w.dispatched.hits as f64 * 1e6 / w.dispatched.duration_us as f64)
     }
 
-    pub fn p99_to_runner_us(&self, server: &str, percent: u32) -> Option<f64> {
-        let rows = self.latency.get(server)?.iter().filter(|row| row.percent == percent);
-        median(rows.map(|row| row.report.to_runner_us.p99))
+    /// The p99 from dispatch to runner, over the floor's at the same rate.
+    pub fn p99_over_floor(&self, server: &str) -> Option<f64> {
+        let pairs = self.pairs.get(server)?;
+        let p99 = |of: fn(&Pair) -> &OpenLoop| median(pairs.iter().map(|pair| of(pair).to_runner_us.p99));
+        Some(p99(|pair| &pair.ours)? / p99(|pair| &pair.floor)?)
     }
 
     /// User memory per poll at the largest number held.

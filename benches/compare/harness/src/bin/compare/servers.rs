@@ -44,6 +44,8 @@ pub struct Server {
     pub warmup_secs: u64,
     /// Polls that it can be asked to take per second.
     pub open_rate: u32,
+    /// The floor that is asked for the same rate beside it.
+    pub floor: Option<&'static str>,
 }
 
 impl Server {
@@ -61,6 +63,7 @@ impl Server {
             binary: Some(program.to_owned()),
             warmup_secs: 1,
             open_rate: 30_000,
+            floor: None,
         }
     }
 
@@ -153,9 +156,9 @@ fn floors() -> Vec<Server> {
             .parts(latency),
         floor(
             "floor-epoll-read-rest",
-            "the same, and it rests for 100 us after each turn",
+            "the same, and it rests for 200 us after each turn",
             FLOOR_EPOLL,
-            &["--read", "--rest", "100"],
+            &["--read", "--rest", "200"],
         ),
         floor("floor-uring", "a bare io_uring loop", FLOOR_URING, &[])
             .parts(Parts { memory: true, ..Parts::default() }),
@@ -170,7 +173,8 @@ fn ours(pilotlight: &Path) -> Vec<Server> {
     let ours = |name, what, engine: &str, confirm: &str| {
         // The load's polls last as long as a section does: none may come to its end there.
         let args = ["serve", "--engine", engine, "--confirm", confirm, "--connection-timeout", "4m"];
-        Server::new(name, what, Kind::Ours, pilotlight, &args)
+        let floor = if confirm == "read" { "floor-epoll-close" } else { "floor-epoll" };
+        Server { floor: Some(floor), ..Server::new(name, what, Kind::Ours, pilotlight, &args) }
     };
     vec![
         ours("pilotlight-epoll-write", "epoll, `write`", "epoll", "write").parts(latency),

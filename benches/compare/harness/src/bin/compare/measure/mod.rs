@@ -50,7 +50,7 @@ impl Plan {
             aborts: 1_000_000,
             aborts_secs_max: 130,
             open_secs: 3.0,
-            open_rounds: 3,
+            open_rounds: 5,
             crowd: (100_000, 10_000),
             scale: vec![500, 10_000, 50_000, 100_000, 200_000],
         }
@@ -150,7 +150,10 @@ impl Measure {
                     * (START + 2.0 + filling(plan.held.iter().copied().max().unwrap_or(0)))
             }
             Section::Aborts => self.servers.iter().filter(|s| s.parts.memory).map(aborting).sum(),
-            Section::Latency => count(|s| s.parts.latency) * (rounds + 2.0) * open,
+            Section::Latency => {
+                let pairs = count(|s| s.parts.latency && s.floor.is_some());
+                (count(|s| s.parts.latency) * (rounds + 2.0) + pairs * rounds) * open
+            }
             Section::Keys => count(|s| s.parts.keys) * rounds * (2.0 * open + filling(plan.crowd.0)),
             Section::Workers => count(|s| s.parts.workers) * rounds * 3.0 * open,
             Section::Scale => {

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::Measure;
 use crate::load::{self, OpenLoop};
-use crate::results::{Keys, Latency, Workers};
+use crate::results::{Keys, Latency, Pair, Workers};
 use crate::running::{Place, Running};
 use crate::servers::Server;
 
@@ -15,7 +15,6 @@ const SPIN: &str = "--spin";
 impl Measure {
     pub(super) fn latency(&mut self) -> Result<()> {
         for round in 1..=self.plan.open_rounds {
-            // The middle rate is the one with a target: it is measured in every round.
             let percents: &[u32] = if round == 1 && !self.plan.quick { &[25, 50, 75] } else { &[50] };
             for server in self.servers.clone().into_iter().filter(|server| server.parts.latency) {
                 let Some(capacity) = self.results.hits_per_second(server.name) else {
@@ -24,21 +23,35 @@ impl Measure {
                 };
                 for &percent in percents {
                     let rate = capacity * f64::from(percent) / 100.0;
-                    let report =
-                        self.open_loop(&server.with(server.echo_args), Place::LOAD, rate, &[SPIN])?;
-                    println!(
-                        "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us",
-                        server.name,
-                        report.to_runner_us.p50,
-                        report.to_runner_us.p99,
-                        report.to_answer_us.p99
-                    );
+                    let report = self.latency_at(&server, percent, rate)?;
+                    if percent == 50 {
+                        self.beside(&server, rate, &report)?;
+                    }
                     let rows = self.results.latency.entry(server.name.to_owned()).or_default();
                     rows.push(Latency { percent, report });
                 }
             }
         }
         Ok(())
+    }
+
+    /// What the floor does at the same rate, at the same time.
+    fn beside(&mut self, server: &Server, rate: f64, ours: &OpenLoop) -> Result<()> {
+        let floor = self.servers.iter().find(|floor| Some(floor.name) == server.floor).cloned();
+        let Some(floor) = floor else { return Ok(()) };
+        let report = self.latency_at(&floor, 50, rate)?;
+        let pair = Pair { floor_name: floor.name.to_owned(), ours: ours.clone(), floor: report };
+        self.results.pairs.entry(server.name.to_owned()).or_default().push(pair);
+        Ok(())
+    }
+
+    fn latency_at(&self, server: &Server, percent: u32, rate: f64) -> Result<OpenLoop> {
+        let report = self.open_loop(&server.with(server.echo_args), Place::LOAD, rate, &[SPIN])?;
+        println!(
+            "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us",
+            server.name, report.to_runner_us.p50, report.to_runner_us.p99, report.to_answer_us.p99
+        );
+        Ok(report)
     }
 
     pub(super) fn keys(&mut self) -> Result<()> {

@@ -1,0 +1,76 @@
+//! Responses to the kernel: through the ring, and a connection's last at once.
+
+use super::Uring;
+use super::op::Kind;
+use super::send::{Message, Outgoing};
+use super::sockets::op;
+use crate::broker::io::{ConnId, Payload, SendConfirm};
+use crate::engine::fact::Fact;
+
+impl Uring {
+    /// Begins to send a response; nothing of another is on its way.
+    pub(super) fn begin_send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
+        match confirm {
+            SendConfirm::None => self.send_behind(conn, Outgoing::new(payload, None, false), 0),
+            SendConfirm::Acked => self.send_stamped(conn, payload),
+            SendConfirm::Closed => self.send_last(conn, payload),
+        }
+    }
+
+    /// Sends `outgoing`, behind `pieces` single bytes of it.
+    fn send_behind(&mut self, conn: ConnId, outgoing: Outgoing, pieces: u8) {
+        let index = self.sends.insert(outgoing);
+        if let Some(socket) = self.sockets.open_one(conn) {
+            socket.send = index as u32;
+        }
+        self.send_rest(conn, pieces);
+    }
+
+    /// Sends a response whose acknowledgement is to be reported.
+    fn send_stamped(&mut self, conn: ConnId, payload: Payload) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        // How many single bytes go ahead of the rest.
+        let Ok(pieces) = socket.begin_stamped(payload.bytes().len()) else {
+            return self.facts.push_back(Fact::Reset(conn));
+        };
+        let message = self.messages.take(Message::new);
+        self.send_behind(conn, Outgoing::new(payload, Some(message), false), pieces);
+        self.arm_errors(conn);
+    }
+
+    /// Sends a connection's last response: at once as far as there is room for it, the rest when there is.
+    fn send_last(&mut self, conn: ConnId, payload: Payload) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        match socket.send_last(payload.bytes()) {
+            Ok(count) if count == payload.bytes().len() => self.facts.push_back(Fact::Sent(conn)),
+            Ok(count) => {
+                let mut outgoing = Outgoing::new(payload, None, true);
+                outgoing.advance(count);
+                self.send_behind(conn, outgoing, 0);
+            }
+            Err(_) => self.facts.push_back(Fact::Reset(conn)),
+        }
+    }
+
+    /// Sends what is left of the response of `conn`, behind `pieces` single bytes of it.
+    pub(super) fn send_rest(&mut self, conn: ConnId, pieces: u8) {
+        let Some(socket) = self.sockets.get(conn) else { return };
+        let Some(outgoing) = self.sends.get_mut(socket.send as usize) else { return };
+        outgoing.under_way = pieces + 1;
+        socket.under_way += pieces + 1;
+        let rest = outgoing.rest();
+        // SAFETY: the payload, and the message, stand in `sends` until the last completion.
+        unsafe {
+            match &outgoing.stamped {
+                None if outgoing.last => {
+                    self.ring.send_held(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn));
+                }
+                None => self.ring.send(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn)),
+                Some(message) => {
+                    let header = message.of(&rest[pieces.into()..]);
+                    self.ring.send_message(socket.fd(), rest.as_ptr(), pieces, header, conn);
+                }
+            }
+        }
+    }
+}
