@@ -231,20 +231,23 @@ impl<S: Shared> Broker<S> {
     /// it that have not been told yet, and tells of them: who has spoken makes room for nobody.
     pub fn next_to_make_room(&self) -> Option<ConnId> {
         let limit = self.settings.connections;
-        // Others may take what is left in between: one each.
-        let scarce = self.conns.open_count() >= limit.own
-            && self.shared.open_connections() + io::CoreSet::CORES_MAX >= limit.common;
+        // Others may take what is left before the next one is here.
+        let margin = limit.common / 8 + io::CoreSet::CORES_MAX;
+        let scarce =
+            self.conns.open_count() >= limit.own && self.shared.open_connections() + margin >= limit.common;
         if scarce { self.silent.front().map(|slot| self.conns.id(slot)) } else { None }
     }
 
     /// Counts a connection in. At the limit the one that has been silent since its accept for
     /// longest makes room: clients open such connections ahead of need.
     fn room_for_one_more(&mut self) -> bool {
-        while !self.count_in() {
-            let Some(slot) = self.silent.front() else { return false };
-            self.counters.evicted += 1;
-            self.close(slot);
+        if self.count_in() {
+            return true;
         }
+        let Some(slot) = self.silent.front() else { return false };
+        self.counters.evicted += 1;
+        // Its place goes to the newcomer.
+        self.close_in_place(slot);
         true
     }
 
@@ -330,6 +333,11 @@ impl<S: Shared> Broker<S> {
 
     /// Closes in the ordinary way and forgets the connection, whatever it was doing.
     fn close(&mut self, slot: u32) {
+        self.count_out();
+        self.close_in_place(slot);
+    }
+
+    fn close_in_place(&mut self, slot: u32) {
         let conn = self.conns.id(slot);
         self.forget(slot);
         self.outputs.push_back(Output::Close { conn });
@@ -338,6 +346,7 @@ impl<S: Shared> Broker<S> {
     /// Closes with a reset, so that nothing unsent can reach the peer later.
     fn abort(&mut self, slot: u32) {
         let conn = self.conns.id(slot);
+        self.count_out();
         self.forget(slot);
         self.outputs.push_back(Output::Abort { conn });
     }
@@ -346,7 +355,6 @@ impl<S: Shared> Broker<S> {
     fn forget(&mut self, slot: u32) {
         self.timers.cancel(slot);
         self.counters.closed += 1;
-        self.count_out();
         self.no_longer_counted(slot);
         self.no_longer_silent(slot);
         let (state, _buffer) = self.conns.close(slot);

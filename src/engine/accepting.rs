@@ -1,9 +1,9 @@
-//! How many are taken in at a time and what a failed accept means, for both engines.
+//! How many are accepted at a time, and what a failed accept means for both engines.
 
 use std::time::Duration;
 
-/// Connections taken in per turn, of each listener (epoll) or of all (io_uring). A herd of thousands is
-/// taken in over many turns, and dispatches are served between them.
+/// Connections accepted per listener and turn on epoll. A herd of thousands is taken in over many turns, and
+/// dispatches are served between them. On io_uring the kernel accepts all at once.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// After an error that is not one connection's: the queue is tried again then, not in a spin.

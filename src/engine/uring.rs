@@ -28,7 +28,6 @@ mod sockets;
 mod stable;
 mod wake;
 
-use super::accepting::ACCEPTS_PER_TURN;
 use super::fact::Fact;
 use super::{Engine, Shortages, Wake};
 use crate::broker::contract::Side;
@@ -63,12 +62,14 @@ pub struct Uring {
     acceptors: Vec<Acceptor>,
     /// Connections that the kernel has accepted and that are not taken in yet.
     newcomers: VecDeque<(OwnedFd, Side)>,
-    /// So many of them may still be in this turn.
-    newcomers_left: usize,
+    /// The last of them; it is received from once it has been told of.
+    admitted: Option<ConnId>,
     waker: Arc<EventFd>,
     facts: VecDeque<Fact>,
     /// Connections whose state is asked for, to be looked at behind the last completion.
     probes: VecDeque<ConnId>,
+    /// A connection was reset in this turn, and the kernel may not have heard of it.
+    resets_due: bool,
     /// The buffer whose bytes the core is looking at.
     lent: Option<u16>,
     /// Connections whose receive found no buffer, longest first. Each turn begins as many of them anew
@@ -97,10 +98,11 @@ impl Uring {
             errors: Pool::default(),
             acceptors: acceptors.collect(),
             newcomers: VecDeque::new(),
-            newcomers_left: 0,
+            admitted: None,
             waker: Arc::new(EventFd::new()?),
             facts: VecDeque::new(),
             probes: VecDeque::new(),
+            resets_due: false,
             lent: None,
             starved: VecDeque::new(),
             buffers_exhausted: 0,
@@ -126,10 +128,13 @@ impl Uring {
         }
     }
 
-    /// Takes in the next new connection of this turn, if there is one. It is the last thing to tell: what
-    /// older ones have sent is heard before a newer one needs room.
+    /// Takes in the next new connection, if there is one. It is the last thing to tell: what older ones
+    /// have sent is heard before a newer one needs room. Those that the kernel has no room to tell of
+    /// (overflow) are heard in the next turn, and newcomers behind them.
     fn take_in_newcomer(&mut self) -> Option<()> {
-        self.newcomers_left = self.newcomers_left.checked_sub(1)?;
+        if self.ring.has_overflown() {
+            return None;
+        }
         let (fd, side) = self.newcomers.pop_front()?;
         self.admit(fd, side);
         Some(())
@@ -139,7 +144,7 @@ impl Uring {
     fn admit(&mut self, fd: OwnedFd, side: Side) {
         match self.sockets.open(fd) {
             Ok(conn) => {
-                self.arm_receive(conn);
+                self.admitted = Some(conn);
                 self.facts.push_back(Fact::Accepted { conn, side });
             }
             Err(_) => self.facts.push_back(Fact::AcceptFailed),
@@ -312,6 +317,7 @@ impl Engine for Uring {
             // Without linger, what is queued would still be delivered to a peer that comes back.
             let _ = socket2::SockRef::from(&socket.fd()).set_linger(Some(Duration::ZERO));
             self.give_up(conn);
+            self.resets_due = true;
         }
     }
 
@@ -355,7 +361,6 @@ impl Engine for Uring {
         let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
         let to_tell = !self.facts.is_empty() || !self.probes.is_empty() || self.ring.has_completions();
         let busy = to_tell || !self.starved.is_empty() || !self.newcomers.is_empty();
-        self.newcomers_left = ACCEPTS_PER_TURN;
         let timeout = match (timeout, retry) {
             _ if busy => Some(Duration::ZERO),
             (timeout, None) => timeout,
@@ -365,6 +370,7 @@ impl Engine for Uring {
             }
         };
         self.ring.enter(timeout)?;
+        self.resets_due = false;
         if retry.is_some() {
             let now = Instant::now();
             self.acceptors.iter_mut().for_each(|acceptor| acceptor.end_patience(now));
@@ -376,6 +382,9 @@ impl Engine for Uring {
     fn next_fact(&mut self) -> Option<Input<'_>> {
         if let Some(buffer) = self.lent.take() {
             self.buffers.give_back(buffer);
+        }
+        if let Some(conn) = self.admitted.take_if(|_| self.facts.is_empty()) {
+            self.arm_receive(conn);
         }
         loop {
             if let Some(fact) = self.facts.pop_front() {

@@ -55,7 +55,7 @@ impl Pace {
     pub fn begin(&mut self, now: Time) {
         let since = now - self.ended;
         self.is_close = since < 2 * self.coalesce;
-        if since >= QUIET {
+        if since >= QUIET.max(4 * self.coalesce) {
             (self.is_busy, self.turns, self.stretch) = (false, 0, None);
         }
         self.began = now;

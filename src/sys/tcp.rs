@@ -101,7 +101,7 @@ fn send_queue_bytes(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(bytes as u64)
 }
 
-/// Bytes have come that nobody has received (FIONREAD, tcp(7) and unix(7)); false of a socket that has failed.
+/// Bytes have come that nobody has received (FIONREAD, tcp(7) and unix(7)).
 pub fn has_unread(fd: BorrowedFd<'_>) -> bool {
     let mut bytes: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int.

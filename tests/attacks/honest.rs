@@ -30,8 +30,12 @@ pub struct Told {
     pub late: usize,
 }
 
-/// An honest client sends its poll at once, unless its machine keeps it from doing so.
+/// An honest client sends its poll at once, unless its machine keeps it from doing so...
 const HASTE: Duration = Duration::from_millis(5);
+/// ... and it is told by then that it came too late.
+const LATE_MAX: Duration = Duration::from_millis(100);
+/// A connection that takes so long was not let in at once.
+const RETRANSMIT: Duration = Duration::from_millis(900);
 
 struct Shared {
     stop: AtomicBool,
@@ -148,9 +152,15 @@ impl Shared {
                 return self.wrong(format!("runner {index} cannot connect"));
             };
             let sent = client.try_send(&runner.poll);
-            let closed = if began.elapsed() < HASTE { &self.closed } else { &self.late };
+            let sent_at = Instant::now();
+            let may_be_late = (HASTE..RETRANSMIT).contains(&(sent_at - began));
+            let is_closed = || {
+                let late = may_be_late && sent_at.elapsed() < LATE_MAX;
+                let count = if late { &self.late } else { &self.closed };
+                count.fetch_add(1, Ordering::Relaxed);
+            };
             if sent.is_err() {
-                closed.fetch_add(1, Ordering::Relaxed);
+                is_closed();
                 continue;
             }
             let answer = loop {
@@ -166,7 +176,7 @@ impl Shared {
                 }
                 Ok(other) => self.wrong(format!("runner {index} got {other:?}")),
                 Err(_) => {
-                    closed.fetch_add(1, Ordering::Relaxed);
+                    is_closed();
                     thread::sleep(Duration::from_millis(50));
                 }
             }

@@ -80,6 +80,7 @@ fn trial(place: usize, attack: Attack) -> Trial {
         let Scene { broker, fleet } = scene;
         let told = fleet.stop();
         assert_eq!(told.closed, 0, "no honest poll is closed: {told:?}");
+        assert!(told.late <= 2 + told.runs / 50, "nor are many excused: {told:?}");
         table::record(Row { place, what: attack.what, flags: attack.flags, came_to, runs: told.runs });
         drop(broker);
         Ok(())

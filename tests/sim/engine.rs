@@ -521,10 +521,7 @@ impl Engine for SimEngine {
 
     fn has_unread(&mut self, id: ConnId) -> bool {
         self.with(|sockets, net, _, oracle, _| match sockets.get(id) {
-            Some(conn) => {
-                let socket = net.socket(conn.link, End::Broker);
-                !socket.dead && !socket.queue.is_empty()
-            }
+            Some(conn) => !net.socket(conn.link, End::Broker).queue.is_empty(),
             None => {
                 oracle.fail("a connection that has ended is looked at");
                 false

@@ -240,9 +240,14 @@ pub fn a_reset_goes_out_with_what_is_sent_next<E: Engine>(make: impl Fn(Listener
         // Released, and offered to the next poll.
         rig.engine.abort(conn);
         rig.send(other, b"run", confirm);
-        rig.turn(Duration::from_millis(20));
-        next.read_exact(&mut [0; 3]).unwrap();
-        assert!(!tcp::tcp_state(frozen.as_fd()).unwrap().alive, "two have the run, and none was reset");
+        if confirm == SendConfirm::Acked {
+            rig.until("sent", |seen| seen.contains(&Seen::Sent(other)));
+        }
+        next.read_exact(&mut [0; 3]).unwrap_or_else(|error| panic!("{confirm:?}: {error}"));
+        assert!(
+            !tcp::tcp_state(frozen.as_fd()).unwrap().alive,
+            "{confirm:?}: two have the run, and none was reset"
+        );
         rig.engine.close(other);
         rig.turn(Duration::from_millis(1));
     }

@@ -55,7 +55,7 @@ impl Uring {
         let side = acceptor.side;
         while let Some(taken) = self.acceptors[index].drain_one() {
             if let Ok(fd) = taken {
-                self.admit(fd, side);
+                self.newcomers.push_back((fd, side));
             }
         }
     }

@@ -81,6 +81,11 @@ impl Ring {
             .map_err(|source| unavailable("io_uring_register", source))
     }
 
+    /// There are completions for which the queue has no room.
+    pub fn has_overflown(&mut self) -> bool {
+        self.ring.submission().cq_overflow()
+    }
+
     /// Submits what is queued; no call if that is nothing.
     pub fn submit(&mut self) -> io::Result<()> {
         match self.backlog.is_empty() && self.ring.submission().is_empty() {
@@ -89,11 +94,23 @@ impl Ring {
         }
     }
 
+    /// Submits what is queued and lets the kernel do what it has put off: a socket that is being closed is
+    /// held by its receive until the cancelling of that has run, in steps.
+    pub fn carry_out(&mut self) {
+        for _ in 0..CARRY_OUT_MAX {
+            // What fails here fails again where it is answered for.
+            let _ = self.enter(Some(Duration::ZERO));
+            if !self.ring.submission().taskrun() {
+                break;
+            }
+        }
+    }
+
     /// Submits, waits for a completion or the timeout (`None`: no timeout), and lets the kernel
     /// post what is ready.
     pub fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let more = self.flush_backlog();
-        if self.ring.submission().cq_overflow() {
+        if self.has_overflown() {
             self.overflows += 1;
         }
         let entered = match timeout {
@@ -273,6 +290,9 @@ impl Ring {
         false
     }
 }
+
+/// Cancelling a receive takes three steps.
+const CARRY_OUT_MAX: u32 = 8;
 
 /// What the ring does from its enabling on, and nothing else: a filter of system calls (`--seccomp`) does
 /// not see what goes through it.

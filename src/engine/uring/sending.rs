@@ -10,10 +10,20 @@ use crate::engine::fact::Fact;
 impl Uring {
     /// Begins to send a response; nothing of another is on its way.
     pub(super) fn begin_send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
+        if confirm != SendConfirm::None {
+            self.carry_out_resets();
+        }
         match confirm {
             SendConfirm::None => self.send_behind(conn, Outgoing::new(payload, None, false), 0),
             SendConfirm::Acked => self.send_stamped(conn, payload),
             SendConfirm::Closed => self.send_last(conn, payload),
+        }
+    }
+
+    /// A run may be on its way from one runner to the next: the reset leaves before it.
+    fn carry_out_resets(&mut self) {
+        if std::mem::take(&mut self.resets_due) {
+            self.ring.carry_out();
         }
     }
 
