@@ -111,8 +111,9 @@ fn race(case: &Case, reset: bool) -> Tally {
             let acked = wire.acked_bytes(port) >= head_bytes + run.message.len();
             let is_against = match told {
                 Told::True => !acked,
-                // Acknowledged, and reset before anybody looked: false is as true.
-                _ => acked && !(reset && looks()),
+                // Acknowledged, and reset before anybody looked: false is as true. (Whoever closes with the
+                // run unread resets, too.)
+                _ => acked && !(looks() && wire.was_reset(port)),
             };
             if is_against {
                 eprintln!("round {round}: told {told} in {took:?}, acked {}", wire.describe(port));

@@ -157,6 +157,11 @@ impl Wire {
         let acks = trace.iter().filter(|seg| !seg.to_runner && !seg.syn && !seg.rst && !seg.lost);
         acks.map(|seg| past_origin(&trace, seg.ack)).max().unwrap_or(0)
     }
+
+    /// The runner's kernel has reset the connection.
+    pub fn was_reset(&self, port: u16) -> bool {
+        self.trace(port).iter().any(|seg| !seg.to_runner && seg.rst && !seg.lost)
+    }
 }
 
 /// How many of the broker's bytes come before this sequence number.

@@ -50,7 +50,7 @@ impl Plan {
             aborts: 1_000_000,
             aborts_secs_max: 70,
             open_secs: 3.0,
-            open_rounds: 5,
+            open_rounds: 3,
             crowd: (100_000, 10_000),
             scale: vec![500, 10_000, 50_000, 100_000, 200_000],
         }
