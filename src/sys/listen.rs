@@ -1,7 +1,7 @@
 //! Binding listeners, and saying what is wrong when that fails.
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use super::tcp;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Which of the three listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -226,13 +227,30 @@ pub fn bind(side: Side, addr: SocketAddr, backlog: u32, exclusive: bool) -> Resu
     let bound = || -> io::Result<TcpListener> {
         if exclusive && addr.port() != 0 {
             // SO_REUSEPORT would join a stranger's listener without a word.
-            socket(addr, false)?;
+            in_time(|| socket(addr, false))?;
         }
         let socket = socket(addr, true)?;
         socket.listen(backlog.min(i32::MAX as u32) as i32)?;
         Ok(socket.into())
     };
     bound().map_err(|source| ListenError::new(side, addr, source))
+}
+
+/// How long an address may still be in use by a process that has just been killed: what it had under way on
+/// io_uring the kernel ends in the background, its listeners with it.
+const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
+const IN_USE_PAUSE: Duration = Duration::from_millis(10);
+
+fn in_time<T>(mut bound: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let began = Instant::now();
+    loop {
+        match bound() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && began.elapsed() < IN_USE_PATIENCE => {
+                thread::sleep(IN_USE_PAUSE);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn socket(addr: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
@@ -295,6 +313,18 @@ mod tests {
         bind(Side::Runner, addr, 8, false).expect("a second on the same address");
         let error = bind(Side::Admin, addr, 8, true).expect_err("in use");
         assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_listener_that_is_just_going_is_waited_for() {
+        let first = bind(Side::Runner, any(), 8, true).expect("bound");
+        let addr = first.local_addr().expect("bound");
+        let going = thread::spawn(move || {
+            thread::sleep(10 * IN_USE_PAUSE);
+            drop(first);
+        });
+        bind(Side::Runner, addr, 8, true).expect("free in time");
+        going.join().expect("gone");
     }
 
     #[test]
