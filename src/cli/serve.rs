@@ -118,11 +118,11 @@ pub struct ServeFlags {
     #[arg(long, value_name = "ENGINE", env = "PILOTLIGHT_ENGINE", default_value = "auto", help_heading = WORKERS)]
     pub engine: EngineChoice,
 
-    /// In busy times a worker rests this long between turns, and work gathers; 0s turns it off
+    /// In busy times a worker rests this long between turns, and work gathers; 0s: never
     ///
-    /// To sleep and be woken costs more than to serve a request, so a busy worker lets them gather, as network cards do (interrupt coalescing). A lone request is served at once, and so is everything where a worker has time to spare.
-    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_COALESCE", default_value = "200us", help_heading = WORKERS)]
-    pub coalesce: Micros,
+    /// To sleep and be woken costs more than to serve a request, so a busy worker lets them gather, as network cards do (interrupt coalescing). A lone request is served at once, and so is everything where a worker has time to spare. auto: 200us with --confirm read, where each run costs a connection and a match is some ten events; 0s with the others, where there is little to save.
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_COALESCE", default_value = "auto", help_heading = WORKERS)]
+    pub coalesce: Auto<Micros>,
 
     /// The share of a processor's time, in percent, from which a worker is busy in the sense of --coalesce
     ///

@@ -3,7 +3,7 @@
 use super::boundary::{self, unix_path};
 use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions, Watching};
 use super::{tls, tokens, traces};
-use crate::broker::settings::{ConnectionLimit, Settings, TokenMode};
+use crate::broker::settings::{Confirm, ConnectionLimit, Settings, TokenMode};
 use crate::broker::token::Secrets;
 use crate::cli::{Auto, Bytes, Count, Limit, Micros, Millis, ServeFlags};
 use crate::sys::activation::Activated;
@@ -64,7 +64,7 @@ impl ServeConfig {
     /// Validates the flags against each other and against the machine.
     pub fn resolve(flags: ServeFlags, machine: Machine) -> Result<Self, ConfigError> {
         let engine = engine(flags.engine)?;
-        let coalesce = coalesce(flags.coalesce)?;
+        let coalesce = coalesce(flags.coalesce, flags.confirm)?;
         let coalesce_from_percent = percent("--coalesce-from-percent", flags.coalesce_from_percent)?;
         let look_from_events = bound(flags.look_from_events, usize::MAX);
         let workers = workers(&flags, &machine)?;
@@ -120,9 +120,17 @@ const LINGER_MS: u64 = 1_000;
 /// Above it a rest would be felt by whoever waits for an answer.
 const COALESCE_MAX_US: u64 = 10_000;
 
-fn coalesce(typed: Micros) -> Result<Duration, ConfigError> {
-    let coalesce = Duration::from_micros(typed.0);
-    match typed.0 <= COALESCE_MAX_US {
+/// What measured best (docs/benchmarks.md) where each run costs a connection.
+const COALESCE_READ_US: u64 = 200;
+
+fn coalesce(typed: Auto<Micros>, confirm: Confirm) -> Result<Duration, ConfigError> {
+    let us = match (typed, confirm) {
+        (Auto::Set(us), _) => us.0,
+        (Auto::Auto, Confirm::Read) => COALESCE_READ_US,
+        (Auto::Auto, Confirm::Ack | Confirm::Write) => 0,
+    };
+    let coalesce = Duration::from_micros(us);
+    match us <= COALESCE_MAX_US {
         true => Ok(coalesce),
         false => refuse("--coalesce", humantime::format_duration(coalesce), "from 0s to 10ms"),
     }

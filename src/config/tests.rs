@@ -89,6 +89,15 @@ fn what_is_auto_follows_the_connection_timeout() {
 }
 
 #[test]
+fn rests_are_for_runs_that_cost_a_connection() {
+    let coalesce = |typed: &[&str]| resolve(typed).unwrap().coalesce.as_micros();
+    assert_eq!(coalesce(&[]), 200);
+    assert_eq!(coalesce(&["--confirm", "ack"]), 0);
+    assert_eq!(coalesce(&["--confirm", "write", "--coalesce", "50us"]), 50);
+    assert_eq!(coalesce(&["--coalesce", "0s"]), 0);
+}
+
+#[test]
 fn connections_are_what_the_descriptors_leave() {
     let config = resolve(&["--workers", "3"]).unwrap();
     assert_eq!(config.connections_max, 20_000 - 32 - 64 - 3 * 8);
