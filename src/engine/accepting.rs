@@ -1,10 +1,6 @@
-//! How many are accepted at a time, and what a failed accept means for both engines.
+//! What a failed accept means, for both engines.
 
 use std::time::Duration;
-
-/// Connections accepted per listener and turn on epoll. A herd of thousands is taken in over many turns, and
-/// dispatches are served between them. On io_uring the kernel accepts all at once.
-pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// After an error that is not one connection's: the queue is tried again then, not in a spin.
 pub const RETRY_AFTER: Duration = Duration::from_millis(50);

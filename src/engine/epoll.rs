@@ -9,7 +9,6 @@ mod acks;
 mod outgoing;
 mod watch;
 
-use super::accepting::ACCEPTS_PER_TURN;
 use super::fact::Fact;
 use super::stamps::Stamps;
 use super::{Engine, Wake};
@@ -17,7 +16,7 @@ use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
 use crate::sys::listen::Listener;
 use crate::sys::tcp::{self, Remote, TcpExtras};
-use accept::{Accepted, Acceptor};
+use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};

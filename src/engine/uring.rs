@@ -128,11 +128,17 @@ impl Uring {
         }
     }
 
+    /// There is something to tell, or to begin anew: the next turn is now.
+    fn is_busy(&mut self) -> bool {
+        let to_tell = !self.facts.is_empty() || !self.probes.is_empty() || !self.newcomers.is_empty();
+        to_tell || !self.starved.is_empty() || self.ring.has_completions()
+    }
+
     /// Takes in the next new connection, if there is one. It is the last thing to tell: what older ones
     /// have sent is heard before a newer one needs room. Those that the kernel has no room to tell of
     /// (overflow) are heard in the next turn, and newcomers behind them.
     fn take_in_newcomer(&mut self) -> Option<()> {
-        if self.ring.has_overflown() {
+        if self.newcomers.is_empty() || self.ring.has_overflown() {
             return None;
         }
         let (fd, side) = self.newcomers.pop_front()?;
@@ -347,10 +353,10 @@ impl Engine for Uring {
     }
 
     fn flush(&mut self) -> io::Result<bool> {
-        let to_tell = !self.facts.is_empty() || !self.newcomers.is_empty() || self.ring.has_completions();
+        let is_busy = self.is_busy();
         // What is answered at once, sends above all, may well wait.
         self.ring.submit()?;
-        Ok(to_tell || !self.starved.is_empty())
+        Ok(is_busy)
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -359,10 +365,8 @@ impl Engine for Uring {
             self.arm_receive(conn);
         }
         let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
-        let to_tell = !self.facts.is_empty() || !self.probes.is_empty() || self.ring.has_completions();
-        let busy = to_tell || !self.starved.is_empty() || !self.newcomers.is_empty();
         let timeout = match (timeout, retry) {
-            _ if busy => Some(Duration::ZERO),
+            _ if self.is_busy() => Some(Duration::ZERO),
             (timeout, None) => timeout,
             (timeout, Some(at)) => {
                 let until = at.saturating_duration_since(Instant::now());

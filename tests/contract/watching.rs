@@ -1,6 +1,7 @@
 //! Why a run was cold: in the metrics, in the list of dispatches, and when asked.
 
-use crate::support::broker::{Broker, binary};
+use crate::support::broker::Broker;
+use crate::support::judged::binary;
 use crate::support::trigger::Key;
 use serde_json::Value;
 use std::collections::BTreeMap;

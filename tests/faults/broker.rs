@@ -2,6 +2,7 @@
 
 use super::Mode;
 use super::http::{PATIENCE, Poller, Run, Supervisor, VERSION, read_response};
+use super::judged::{binary, engine};
 use super::net::Net;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,16 +20,6 @@ use std::time::{Duration, Instant};
 
 const LOG_LINES_MAX: usize = 200;
 const STATUS_AGE_MAX: Duration = Duration::from_millis(101);
-
-/// The binary: the one just built, or the one to be judged instead.
-pub fn binary() -> String {
-    std::env::var("PILOTLIGHT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pilotlight").to_owned())
-}
-
-/// The engine to be judged.
-fn engine() -> String {
-    std::env::var("PILOTLIGHT_ENGINE").unwrap_or_else(|_| "epoll".to_owned())
-}
 
 /// Acknowledgements are looked for: a reset behind one may be found first.
 pub fn looks() -> bool {

@@ -23,6 +23,8 @@ mod broker;
 #[path = "../support/folder.rs"]
 mod folder;
 mod http;
+#[path = "../support/judged.rs"]
+mod judged;
 mod net;
 mod noise;
 #[path = "../support/pki.rs"]

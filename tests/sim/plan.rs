@@ -215,6 +215,7 @@ fn settings(rng: &mut Rng, own_dispatch_listener: bool) -> Settings {
     Settings {
         connection_timeout_ms,
         keepalive_ms: connection_timeout_ms * 10,
+        // Divided once the cores are drawn.
         connections: ConnectionLimit { own: 0, common: connections_max },
         keys_max: if rng.chance(0.15) { rng.range(1, 4) as usize } else { 65_536 },
         body_bytes_max: rng.pick(&[400_000, 16 << 20]),

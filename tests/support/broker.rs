@@ -1,6 +1,7 @@
 //! A broker in a process of its own.
 
 use super::client::{Client, Response};
+use super::judged::{binary, engine};
 use super::trigger::Key;
 use super::{PATIENCE, wait_until};
 use nix::sys::signal::{Signal, kill};
@@ -72,9 +73,7 @@ impl Broker {
                 command.args([listener, "127.0.0.1:0"]);
             }
         }
-        // Which one a run is about is said, never found out.
-        let engine = std::env::var("PILOTLIGHT_ENGINE").unwrap_or_else(|_| "epoll".to_owned());
-        command.args(["--engine", &engine]);
+        command.args(["--engine", &engine()]);
         if std::env::var_os("TEST_SECCOMP").is_some() && !flags.contains("--seccomp") {
             command.arg("--seccomp");
         }
@@ -317,11 +316,6 @@ impl Drop for Process {
 fn total(status: &Value, name: &str) -> u64 {
     let cores = status["cores"].as_array().expect("cores");
     cores.iter().map(|core| core[name].as_u64().unwrap_or_else(|| panic!("{name} in {core}"))).sum()
-}
-
-/// The binary that was just built, or another one to be judged.
-pub fn binary() -> String {
-    std::env::var("PILOTLIGHT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pilotlight").to_owned())
 }
 
 /// The side and the address of a log line about a listener.

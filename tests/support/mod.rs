@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod client;
 pub mod folder;
+pub mod judged;
 pub mod pki;
 pub mod secrets;
 pub mod tls;

@@ -12,6 +12,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Instant;
 
+/// Connections accepted per listener and turn. A herd of thousands is taken in over many turns, and
+/// dispatches are served between them.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
 /// One listener.
 pub struct Acceptor {
     /// Which of the broker's listeners it is.
