@@ -116,6 +116,11 @@ impl Results {
         self.window_median(server, |w| w.dispatched.hits as f64 * 1e6 / w.dispatched.duration_us as f64)
     }
 
+    pub fn p99_to_runner_us(&self, server: &str, percent: u32) -> Option<f64> {
+        let rows = self.latency.get(server)?.iter().filter(|row| row.percent == percent);
+        median(rows.map(|row| row.report.to_runner_us.p99))
+    }
+
     /// The p99 from dispatch to runner, over the floor's at the same rate.
     pub fn p99_over_floor(&self, server: &str) -> Option<f64> {
         let pairs = self.pairs.get(server)?;

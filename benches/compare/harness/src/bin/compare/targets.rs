@@ -35,7 +35,9 @@ impl Target {
 
 pub fn targets(results: &Results) -> Vec<Target> {
     let cpu = |of: &str, over: &str| Some(results.cpu_us(of)? / results.cpu_us(over)?);
-    let p99 = |of: &str| results.p99_over_floor(of);
+    let p99 =
+        |of: &str, over: &str| Some(results.p99_to_runner_us(of, 50)? / results.p99_to_runner_us(over, 50)?);
+    let p99_at_its_rate = |of: &str| results.p99_over_floor(of);
     let crowd = results.keys.get("pilotlight-epoll-ack").and_then(|keys| keys.many.first());
     let crowd = crowd.map_or((100_000, 10_000), |many| (many.runners, many.keys));
     let crowd = format!("CPU per match, {} held over {} keys, over 500 held on one", crowd.0, crowd.1);
@@ -80,7 +82,13 @@ pub fn targets(results: &Results) -> Vec<Target> {
             cpu("bun-serve", "pilotlight-epoll-ack"),
         ),
         Target::at_least(
-            "bun-serve-close's over ours (`read` on io_uring, which `auto` takes)",
+            "bun-serve-close's over ours (epoll, `read`)",
+            2.0,
+            2.5,
+            cpu("bun-serve-close", "pilotlight-epoll-read"),
+        ),
+        Target::at_least(
+            "the same: io_uring, which `auto` takes",
             2.0,
             2.5,
             cpu("bun-serve-close", "pilotlight-uring-read"),
@@ -117,22 +125,51 @@ pub fn targets(results: &Results) -> Vec<Target> {
             crossing(results),
         ),
         Target::at_most(
-            "p99 dispatch to runner at 50 % of capacity, over floor-epoll's at that rate: epoll, `write`",
+            "p99 dispatch to runner at 50 % of capacity, over floor-epoll's: epoll, `write`",
             "",
             2.0,
             1.3,
-            p99("pilotlight-epoll-write"),
+            p99("pilotlight-epoll-write", "floor-epoll"),
         ),
-        Target::at_most("the same: epoll, `ack`", "", 2.0, 1.3, p99("pilotlight-epoll-ack")),
-        Target::at_most("the same: io_uring, `ack`", "", 2.0, 1.3, p99("pilotlight-uring-ack")),
+        Target::at_most("the same: epoll, `ack`", "", 2.0, 1.3, p99("pilotlight-epoll-ack", "floor-epoll")),
+        Target::at_most(
+            "the same: io_uring, `ack`",
+            "",
+            2.0,
+            1.3,
+            p99("pilotlight-uring-ack", "floor-epoll"),
+        ),
         Target::at_most(
             "the same: epoll, `read`, over floor-epoll-close's",
             "",
             2.0,
             1.3,
-            p99("pilotlight-epoll-read"),
+            p99("pilotlight-epoll-read", "floor-epoll-close"),
         ),
-        Target::at_most("the same: io_uring, `read`", "", 2.0, 1.3, p99("pilotlight-uring-read")),
+        Target::at_most(
+            "the same: io_uring, `read`",
+            "",
+            2.0,
+            1.3,
+            p99("pilotlight-uring-read", "floor-epoll-close"),
+        ),
+        Target::at_most(
+            "p99 dispatch to runner at 50 % of our capacity, over floor-epoll's at that rate: epoll, `write`",
+            "",
+            2.0,
+            1.3,
+            p99_at_its_rate("pilotlight-epoll-write"),
+        ),
+        Target::at_most("the same: epoll, `ack`", "", 2.0, 1.3, p99_at_its_rate("pilotlight-epoll-ack")),
+        Target::at_most("the same: io_uring, `ack`", "", 2.0, 1.3, p99_at_its_rate("pilotlight-uring-ack")),
+        Target::at_most(
+            "the same: epoll, `read`, over floor-epoll-close's",
+            "",
+            2.0,
+            1.3,
+            p99_at_its_rate("pilotlight-epoll-read"),
+        ),
+        Target::at_most("the same: io_uring, `read`", "", 2.0, 1.3, p99_at_its_rate("pilotlight-uring-read")),
         Target::at_most("start to listening", "ms", 20.0, 5.0, listening),
         Target::at_most("binary", "MiB", 8.0, 4.0, binary.map(|bytes| bytes as f64 / 1_048_576.0)),
     ]

@@ -48,7 +48,7 @@ impl Plan {
             repeats_left: 40,
             held: vec![500, 10_000, 200_000],
             aborts: 1_000_000,
-            aborts_secs_max: 70,
+            aborts_secs_max: 130,
             open_secs: 3.0,
             open_rounds: 3,
             crowd: (100_000, 10_000),
