@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 const WORKERS: usize = 3;
+/// One in about a hundred of these brokers has one.
+const COLLISIONS_MAX: u64 = 3;
 
 /// Opens polls, each of a key of its own, until every worker holds `each` of them.
 fn poll_on_every_core(broker: &Broker, workers: usize, each: usize) -> Vec<Vec<(Key, Client)>> {
@@ -77,7 +79,15 @@ fn a_dispatch_on_any_core_finds_a_poll_on_any_core() {
             }
         }
         broker.wait_for("hits", (WORKERS * WORKERS) as u64);
-        assert_eq!(broker.counter("offers_sent"), (WORKERS * (WORKERS - 1)) as u64);
+        // Which keys share a bucket of the hint table is drawn at every start: a collision costs one
+        // offer that comes back. Only where a poll waits is a run offered otherwise, once.
+        let offered = (WORKERS * (WORKERS - 1)) as u64;
+        let (mut sent, mut returned) = (0, 0);
+        broker.wait_until("one offer for each run of another worker", || {
+            (sent, returned) = (broker.counter("offers_sent"), broker.counter("offers_returned"));
+            sent == offered + returned
+        });
+        assert!(returned <= COLLISIONS_MAX, "{mode}: {returned} of {sent} offers found nobody");
     }
 }
 
