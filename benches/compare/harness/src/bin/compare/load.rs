@@ -82,6 +82,9 @@ pub struct OpenLoop {
     pub rss_bytes: u64,
     pub to_runner_us: Percentiles,
     pub to_answer_us: Percentiles,
+    /// What the rest of the machine used, of one core; the load does not know.
+    #[serde(default)]
+    pub foreign_percent: f64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -83,6 +83,14 @@ fn possible(results: &Results) -> String {
     }
 }
 
+/// Marks figures of which some were measured while the rest of the machine was busy.
+fn disturbed(results: &Results, foreign_percents: impl Iterator<Item = f64>) -> String {
+    match foreign_percents.filter(|&percent| percent > results.foreign_percent_max).count() {
+        0 => String::new(),
+        count => format!(" ({count} disturbed)"),
+    }
+}
+
 fn closed_loop(results: &Results) -> String {
     let rows = results.servers.iter().filter_map(|server| {
         let windows = results.windows.get(&server.name)?;
@@ -91,9 +99,7 @@ fn closed_loop(results: &Results) -> String {
         let of = |figure: fn(&Window) -> f64| results.window_median(&server.name, figure).unwrap_or(0.0);
         let misses: u64 = windows.iter().map(|window| window.dispatched.misses).sum();
         let hits: u64 = windows.iter().map(|window| window.dispatched.hits).sum();
-        let disturbed =
-            windows.iter().filter(|window| window.foreign_percent > results.foreign_percent_max).count();
-        let mark = if disturbed > 0 { format!(" ({disturbed} disturbed)") } else { String::new() };
+        let mark = disturbed(results, windows.iter().map(|window| window.foreign_percent));
         Some(vec![
             format!("`{}`", server.name),
             server.what.clone(),
@@ -153,9 +159,10 @@ fn open_loop(results: &Results) -> String {
                     .map_or("–".to_owned(), |value| format!("{value:.0}"))
             };
             let sum = |figure: fn(&OpenLoop) -> u64| reports.iter().map(|report| figure(report)).sum::<u64>();
+            let disturbed = disturbed(results, reports.iter().map(|report| report.foreign_percent));
             rows.push(vec![
                 format!("`{}`", server.name),
-                format!("{percent} %"),
+                format!("{percent} %{disturbed}"),
                 of(|report| report.rate),
                 of(|report| report.to_runner_us.p50),
                 of(|report| report.to_runner_us.p95),

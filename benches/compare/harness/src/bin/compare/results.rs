@@ -40,9 +40,8 @@ pub struct Window {
     pub cpu_us_per_match: f64,
     pub dispatched: Dispatched,
     pub listening_ms: f64,
+    /// What the rest of the machine used, of one core.
     pub foreign_percent: f64,
-    /// How often it was run again before.
-    pub repeats: u32,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

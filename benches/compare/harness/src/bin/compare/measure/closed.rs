@@ -45,7 +45,7 @@ impl Measure {
     pub(super) fn windows(&mut self) -> Result<()> {
         for round in 1..=self.plan.rounds {
             for server in self.servers.clone() {
-                let window = self.quiet_window(&server)?;
+                let window = self.quiet(|window: &Window| window.foreign_percent, |m| m.window(&server))?;
                 println!(
                     "window {round}/{}  {:<24} {:8.2} us/match  {:7.0} hits/s  {} misses  foreign {:.1} %",
                     self.plan.rounds,
@@ -61,24 +61,6 @@ impl Measure {
         Ok(())
     }
 
-    /// A window that the rest of the machine disturbed is run again. If all were disturbed, the least is kept,
-    /// and the page says so.
-    fn quiet_window(&mut self, server: &Server) -> Result<Window> {
-        let mut best = self.window(server)?;
-        for repeats in 1..=self.plan.repeats_max {
-            if best.foreign_percent <= self.results.foreign_percent_max || self.plan.repeats_left == 0 {
-                break;
-            }
-            self.plan.repeats_left -= 1;
-            let again = self.window(server)?;
-            if again.foreign_percent < best.foreign_percent {
-                best = again;
-            }
-            best.repeats = repeats;
-        }
-        Ok(best)
-    }
-
     fn window(&self, server: &Server) -> Result<Window> {
         let (running, _controllers) = self.warm(server)?;
         let (foreign, cpu_ns) = (Foreign::now(), process::cpu_ns(running.pid()));
@@ -89,7 +71,6 @@ impl Measure {
             dispatched,
             listening_ms: running.listening_ms,
             foreign_percent: foreign_after.percent_since(foreign),
-            repeats: 0,
         })
     }
 

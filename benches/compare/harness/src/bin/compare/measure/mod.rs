@@ -31,6 +31,8 @@ pub struct Plan {
     aborts_secs_max: u64,
     open_secs: f64,
     /// At 50 % of capacity, and of each side of a pair.
+    latency_rounds: u32,
+    /// Of each arrangement of keys and of workers.
     open_rounds: u32,
     /// Polls and keys of the crowded case.
     crowd: (u64, u64),
@@ -45,11 +47,12 @@ impl Plan {
             warms_up: true,
             window_secs: 3,
             repeats_max: 3,
-            repeats_left: 40,
+            repeats_left: 80,
             held: vec![500, 10_000, 200_000],
             aborts: 1_000_000,
             aborts_secs_max: 130,
             open_secs: 3.0,
+            latency_rounds: 5,
             open_rounds: 3,
             crowd: (100_000, 10_000),
             scale: vec![500, 10_000, 50_000, 100_000, 200_000],
@@ -68,6 +71,7 @@ impl Plan {
             aborts: 5_000,
             aborts_secs_max: 1,
             open_secs: 0.3,
+            latency_rounds: 1,
             open_rounds: 1,
             crowd: (2_000, 200),
             scale: vec![500],
@@ -127,6 +131,27 @@ impl Measure {
         Ok(())
     }
 
+    /// Runs something again while the rest of the machine disturbs it. If it is disturbed every time, the least
+    /// disturbed is kept, and the page says so.
+    fn quiet<T>(
+        &mut self,
+        foreign_percent: impl Fn(&T) -> f64,
+        run: impl Fn(&Self) -> Result<T>,
+    ) -> Result<T> {
+        let mut best = run(self)?;
+        for _ in 0..self.plan.repeats_max {
+            if foreign_percent(&best) <= self.results.foreign_percent_max || self.plan.repeats_left == 0 {
+                break;
+            }
+            self.plan.repeats_left -= 1;
+            let again = run(self)?;
+            if foreign_percent(&again) < foreign_percent(&best) {
+                best = again;
+            }
+        }
+        Ok(best)
+    }
+
     /// Without repeats. Each term: how often, times what one takes with its start and its pauses.
     pub fn expected_secs(&self, sections: &[Section]) -> f64 {
         const START: f64 = 1.0;
@@ -152,6 +177,7 @@ impl Measure {
             Section::Aborts => self.servers.iter().filter(|s| s.parts.memory).map(aborting).sum(),
             Section::Latency => {
                 let pairs = count(|s| s.parts.latency && s.floor.is_some());
+                let rounds = f64::from(plan.latency_rounds);
                 (count(|s| s.parts.latency) * (rounds + 2.0) + pairs * rounds) * open
             }
             Section::Keys => count(|s| s.parts.keys) * rounds * (2.0 * open + filling(plan.crowd.0)),

@@ -1,6 +1,7 @@
 //! The open loop: dispatches at a fixed rate, whatever the server does.
 
 use anyhow::Result;
+use harness::process::Foreign;
 
 use super::Measure;
 use crate::load::{self, OpenLoop};
@@ -14,7 +15,7 @@ const SPIN: &str = "--spin";
 
 impl Measure {
     pub(super) fn latency(&mut self) -> Result<()> {
-        for round in 1..=self.plan.open_rounds {
+        for round in 1..=self.plan.latency_rounds {
             let percents: &[u32] = if round == 1 && !self.plan.quick { &[25, 50, 75] } else { &[50] };
             for server in self.servers.clone().into_iter().filter(|server| server.parts.latency) {
                 let Some(capacity) = self.results.hits_per_second(server.name) else {
@@ -45,11 +46,19 @@ impl Measure {
         Ok(())
     }
 
-    fn latency_at(&self, server: &Server, percent: u32, rate: f64) -> Result<OpenLoop> {
-        let report = self.open_loop(&server.with(server.echo_args), Place::LOAD, rate, &[SPIN])?;
+    fn latency_at(&mut self, server: &Server, percent: u32, rate: f64) -> Result<OpenLoop> {
+        let server = server.with(server.echo_args);
+        let report = self.quiet(
+            |report: &OpenLoop| report.foreign_percent,
+            |m| m.open_loop(&server, Place::LOAD, rate, &[SPIN]),
+        )?;
         println!(
-            "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us",
-            server.name, report.to_runner_us.p50, report.to_runner_us.p99, report.to_answer_us.p99
+            "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us  foreign {:.1} %",
+            server.name,
+            report.to_runner_us.p50,
+            report.to_runner_us.p99,
+            report.to_answer_us.p99,
+            report.foreign_percent
         );
         Ok(report)
     }
@@ -124,7 +133,10 @@ impl Measure {
         let running = Running::start(server, Place::SERVER)?;
         let mut args = self.open_args(rate, args);
         args.extend(["--open-rate".to_owned(), server.open_rate.to_string()]);
-        load::open_loop(running.addr, running.pid(), place, &args)
+        let foreign = Foreign::now();
+        let mut report = load::open_loop(running.addr, running.pid(), place, &args)?;
+        report.foreign_percent = Foreign::now().percent_since(foreign);
+        Ok(report)
     }
 
     fn open_args(&self, rate: f64, args: &[&str]) -> Vec<String> {
