@@ -59,6 +59,7 @@ for_each_engine! {
     receiving::a_paused_peer_feels_back_pressure
     receiving::the_end_is_told_of_a_paused_connection_in_question
     receiving::a_reset_is_told_of_a_paused_connection
+    receiving::a_reset_is_told_of_a_connection_paused_amid_its_bytes
     sending::a_large_response_reaches_a_slow_reader_whole
     sending::an_abort_resets_and_a_close_delivers
     sending::an_abort_takes_back_what_is_not_sent
@@ -116,6 +117,12 @@ impl<E: Engine> Rig<E> {
         let mut engine = make(vec![(Side::Runner, listener.into())]);
         engine.begin().unwrap();
         Rig { engine, addr, seen: Vec::new() }
+    }
+
+    /// Begins a turn, which the next one ends; answers whether bytes are the first that it tells.
+    fn tells_bytes(&mut self) -> bool {
+        self.engine.wait(Some(A_WHILE)).unwrap();
+        matches!(self.engine.next_fact(), Some(Input::Received { .. }))
     }
 
     /// One turn; answers how many facts it brought.

@@ -176,3 +176,17 @@ pub fn a_reset_is_told_of_a_paused_connection<E: Engine>(make: impl Fn(Listeners
     drop(client);
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
 }
+
+pub fn a_reset_is_told_of_a_connection_paused_amid_its_bytes<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    let (mut client, conn) = rig.connect();
+    client.write_all(&pattern(32 * 1024, 0)).unwrap();
+    // Paused at the first of them, as the core does: whatever ends the receive behind it must not end
+    // the watching.
+    while !rig.tells_bytes() {}
+    rig.engine.pause(conn);
+    rig.settle();
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
+}

@@ -75,7 +75,7 @@ impl Uring {
         }
         if let (1.., Some(buffer)) = (completion.result, completion.buffer) {
             if !completion.more {
-                self.arm_receive(conn);
+                self.go_on(conn);
             }
             return Some(Received { conn, buffer, len: completion.result as usize });
         }
@@ -83,15 +83,22 @@ impl Uring {
             0 => self.peer_closed(conn),
             libc::ENOBUFS => {
                 self.buffers_exhausted += 1;
-                self.starved.push_back(conn);
+                match socket.reading {
+                    true => self.starved.push_back(conn),
+                    false => self.go_on(conn),
+                }
             }
-            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {
-                self.arm_receive(conn);
-                self.arm_watch(conn);
-            }
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.go_on(conn),
             _ => self.facts.push_back(Fact::Reset(conn)),
         }
         self.unused(completion.buffer)
+    }
+
+    /// A receive is over and its connection is not: the next one, or, where the core does not read now, a
+    /// watch. Whatever ended it may have come before the cancelling of a pause did.
+    fn go_on(&mut self, conn: ConnId) {
+        self.arm_receive(conn);
+        self.arm_watch(conn);
     }
 
     fn unused(&mut self, buffer: Option<u16>) -> Option<Received> {
