@@ -117,7 +117,12 @@ impl World {
                 let conn = ConnId { slot: slot as u32, generation };
                 let side = if bytes.below(8) == 7 { Side::Dispatch } else { Side::Runner };
                 peer.tame = side == Side::Runner && self.settings.buffered_bytes_max > 0;
+                let spoken = self.make_room(core, bytes);
                 self.input(core, Input::Accepted { conn, side });
+                for conn in spoken {
+                    let peer = &self.peers[core][conn.slot as usize];
+                    assert!(peer.open && peer.generation == conn.generation, "who had spoken made room");
+                }
             }
             0..=3 if open && !peer.fin => self.request(core, slot, 2 * (choice & 1) + bytes.byte() % 2),
             4 if open && !peer.fin => {
@@ -179,6 +184,7 @@ impl World {
                 let old = ConnId { slot: slot as u32, generation };
                 let before = self.cores[core].counters().clone();
                 self.cores[core].handle(self.now, Input::Received { conn: old, bytes: b"GET" });
+                self.cores[core].handle(self.now, Input::Unread { conn: old });
                 self.cores[core].handle(self.now, Input::Sent { conn: old });
                 self.cores[core].handle(self.now, Input::PeerClosed { conn: old, facts: None });
                 self.cores[core].handle(self.now, Input::Reset { conn: old });
@@ -187,6 +193,19 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// As a shard does before it takes a newcomer in: tells of those that have spoken.
+    fn make_room(&mut self, core: usize, bytes: &mut Bytes<'_>) -> Vec<ConnId> {
+        let mut spoken = Vec::new();
+        while let Some(conn) = self.cores[core].next_to_make_room()
+            && bytes.chance()
+        {
+            assert!(!spoken.contains(&conn), "told once, it is not asked for again");
+            self.input(core, Input::Unread { conn });
+            spoken.push(conn);
+        }
+        spoken
     }
 
     /// A whole request: two keys to poll and to dispatch for.

@@ -44,7 +44,7 @@ pub struct Server {
     pub warmup_secs: u64,
     /// Polls that it can be asked to take per second.
     pub open_rate: u32,
-    /// The floor that is asked for the same rate beside it.
+    /// The floor that it is measured beside; ours are compared with it at the same rate too.
     pub floor: Option<&'static str>,
 }
 
@@ -79,6 +79,11 @@ impl Server {
         self
     }
 
+    fn beside(mut self, floor: &'static str) -> Self {
+        self.floor = Some(floor);
+        self
+    }
+
     /// With these arguments too.
     pub fn with(&self, args: &[&str]) -> Self {
         let mut server = self.clone();
@@ -92,6 +97,17 @@ pub fn all(pilotlight: &Path) -> Vec<Server> {
     servers.extend(floors());
     servers.extend(ours(pilotlight));
     servers
+}
+
+/// In the order of a round: whoever is compared with a floor comes right behind it, for the machine's pace
+/// changes within a round.
+pub fn side_by_side(servers: &[Server]) -> Vec<Server> {
+    let mut order: Vec<Server> = Vec::new();
+    for server in servers.iter().filter(|server| server.floor.is_none()) {
+        order.push(server.clone());
+        order.extend(servers.iter().filter(|beside| beside.floor == Some(server.name)).cloned());
+    }
+    order
 }
 
 fn peers() -> Vec<Server> {
@@ -115,6 +131,7 @@ fn peers() -> Vec<Server> {
             .parts(memory),
         peer("bun-serve", "Bun.serve, no schema validation", BUN, &["peers/bun-serve/server.mjs"])
             .script()
+            .beside("floor-epoll")
             .parts(both),
         peer(
             "bun-serve-close",
@@ -123,6 +140,7 @@ fn peers() -> Vec<Server> {
             &["peers/bun-serve/server.mjs", "--close"],
         )
         .script()
+        .beside("floor-epoll-close")
         .parts(latency),
         Server {
             binary: Some(BUN_COMPILED.into()),
@@ -174,7 +192,7 @@ fn ours(pilotlight: &Path) -> Vec<Server> {
         // The load's polls last as long as a section does: none may come to its end there.
         let args = ["serve", "--engine", engine, "--confirm", confirm, "--connection-timeout", "4m"];
         let floor = if confirm == "read" { "floor-epoll-close" } else { "floor-epoll" };
-        Server { floor: Some(floor), ..Server::new(name, what, Kind::Ours, pilotlight, &args) }
+        Server::new(name, what, Kind::Ours, pilotlight, &args).beside(floor)
     };
     vec![
         ours("pilotlight-epoll-write", "epoll, `write`", "epoll", "write").parts(latency),

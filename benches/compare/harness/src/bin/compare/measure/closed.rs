@@ -12,7 +12,7 @@ use super::Measure;
 use crate::load::{self, Controllers, Dispatched};
 use crate::results::{Syscalls, Window};
 use crate::running::{Place, Running};
-use crate::servers::Server;
+use crate::servers::{Server, side_by_side};
 
 /// The system calls that a broker may make, named in the page where they are common.
 const NAMED: [&str; 22] = [
@@ -44,7 +44,7 @@ impl Measure {
     /// Round robin over the servers, so that a drift of the machine meets all of them.
     pub(super) fn windows(&mut self) -> Result<()> {
         for round in 1..=self.plan.rounds {
-            for server in self.servers.clone() {
+            for server in side_by_side(&self.servers) {
                 let window = self.quiet(|window: &Window| window.foreign_percent, |m| m.window(&server))?;
                 println!(
                     "window {round}/{}  {:<24} {:8.2} us/match  {:7.0} hits/s  {} misses  foreign {:.1} %",

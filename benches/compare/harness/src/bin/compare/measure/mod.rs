@@ -176,7 +176,7 @@ impl Measure {
             }
             Section::Aborts => self.servers.iter().filter(|s| s.parts.memory).map(aborting).sum(),
             Section::Latency => {
-                let pairs = count(|s| s.parts.latency && s.floor.is_some());
+                let pairs = count(|s| s.parts.latency && s.kind == Kind::Ours);
                 let rounds = f64::from(plan.latency_rounds);
                 (count(|s| s.parts.latency) * (rounds + 2.0) + pairs * rounds) * open
             }

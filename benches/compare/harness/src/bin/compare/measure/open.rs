@@ -7,7 +7,7 @@ use super::Measure;
 use crate::load::{self, OpenLoop};
 use crate::results::{Keys, Latency, Pair, Workers};
 use crate::running::{Place, Running};
-use crate::servers::Server;
+use crate::servers::{Kind, Server, side_by_side};
 
 /// Far from saturating, so that the same rate can be asked of every arrangement.
 const PAIR_RATE: f64 = 10_000.0;
@@ -17,7 +17,7 @@ impl Measure {
     pub(super) fn latency(&mut self) -> Result<()> {
         for round in 1..=self.plan.latency_rounds {
             let percents: &[u32] = if round == 1 && !self.plan.quick { &[25, 50, 75] } else { &[50] };
-            for server in self.servers.clone().into_iter().filter(|server| server.parts.latency) {
+            for server in side_by_side(&self.servers).into_iter().filter(|server| server.parts.latency) {
                 let Some(capacity) = self.results.hits_per_second(server.name) else {
                     eprintln!("latency of {} needs its capacity: run the windows too", server.name);
                     continue;
@@ -25,7 +25,7 @@ impl Measure {
                 for &percent in percents {
                     let rate = capacity * f64::from(percent) / 100.0;
                     let report = self.latency_at(&server, percent, rate)?;
-                    if percent == 50 {
+                    if percent == 50 && server.kind == Kind::Ours {
                         self.beside(&server, rate, &report)?;
                     }
                     let rows = self.results.latency.entry(server.name.to_owned()).or_default();
