@@ -120,7 +120,7 @@ pub struct ServeFlags {
 
     /// In busy times a worker rests this long between turns, and work gathers; 0s: never
     ///
-    /// To sleep and be woken costs more than to serve a request, so a busy worker lets them gather, as network cards do (interrupt coalescing). A lone request is served at once, and so is everything where a worker has time to spare. auto: 200us with --confirm read, where each run costs a connection and a match is some ten events; 0s with the others, where there is little to save.
+    /// To sleep and be woken costs more than to serve a request, so a busy worker lets them gather, as network cards do (interrupt coalescing). A lone request is served at once, and so is everything where a worker has time to spare. auto: 300us with --confirm read, where each run costs a connection and a match is some ten events; 0s with the others, where there is little to save.
     #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_COALESCE", default_value = "auto", help_heading = WORKERS)]
     pub coalesce: Auto<Micros>,
 

@@ -121,7 +121,7 @@ const LINGER_MS: u64 = 1_000;
 const COALESCE_MAX_US: u64 = 10_000;
 
 /// What measured best (docs/benchmarks.md) where each run costs a connection.
-const COALESCE_READ_US: u64 = 200;
+const COALESCE_READ_US: u64 = 300;
 
 fn coalesce(typed: Auto<Micros>, confirm: Confirm) -> Result<Duration, ConfigError> {
     let us = match (typed, confirm) {

@@ -91,7 +91,7 @@ fn what_is_auto_follows_the_connection_timeout() {
 #[test]
 fn rests_are_for_runs_that_cost_a_connection() {
     let coalesce = |typed: &[&str]| resolve(typed).unwrap().coalesce.as_micros();
-    assert_eq!(coalesce(&[]), 200);
+    assert_eq!(coalesce(&[]), 300);
     assert_eq!(coalesce(&["--confirm", "ack"]), 0);
     assert_eq!(coalesce(&["--confirm", "write", "--coalesce", "50us"]), 50);
     assert_eq!(coalesce(&["--coalesce", "0s"]), 0);

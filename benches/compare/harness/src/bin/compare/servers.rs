@@ -174,9 +174,9 @@ fn floors() -> Vec<Server> {
             .parts(latency),
         floor(
             "floor-epoll-read-rest",
-            "the same, and it rests for 200 us after each turn",
+            "the same, and it rests for 300 us after each turn",
             FLOOR_EPOLL,
-            &["--read", "--rest", "200"],
+            &["--read", "--rest", "300"],
         ),
         floor("floor-uring", "a bare io_uring loop", FLOOR_URING, &[])
             .parts(Parts { memory: true, ..Parts::default() }),
