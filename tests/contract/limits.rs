@@ -8,12 +8,16 @@ use nix::sys::signal::Signal;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Of many connections each worker gets at least the quarter that is its own.
+const MANY: usize = 200;
+
 #[test]
 fn at_capacity_connections_are_closed_without_an_answer() {
     for workers in [1, 2] {
-        let broker = Broker::start(&format!("--workers {workers} --max-connections 8 --confirm write"));
+        let flags = format!("--workers {workers} --max-connections {MANY} --confirm write");
+        let broker = Broker::start(&flags);
         let key = Key::fresh();
-        let mut polls = broker.polls(&key, 8);
+        let mut polls = broker.polls(&key, MANY);
         for request in [key.poll().into_bytes(), key.dispatch(), trigger::CONNECT.to_vec()] {
             let mut client = broker.client();
             // It may be closed before all of it is sent.
@@ -24,7 +28,7 @@ fn at_capacity_connections_are_closed_without_an_answer() {
         polls.iter_mut().for_each(|poll| poll.expect_silence(Duration::from_millis(1)));
         // A place that is free is taken.
         drop(polls.pop());
-        broker.wait_for("connections", 7);
+        broker.wait_for("connections", MANY as u64 - 1);
         assert!(broker.dispatch(&key.message()));
     }
 }
