@@ -200,7 +200,7 @@ pub struct ServeFlags {
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_TOKENS", default_value = "4096", help_heading = TOKENS)]
     pub max_tokens: Count,
 
-    /// Open connections, in all; shared out evenly among the workers
+    /// Open connections, in all; half of them are divided among the workers, the other half is whose comes first
     ///
     /// An idle runner holds two sockets, three at its peak. auto: what the limit of open files allows. The soft limit is raised to the hard one at start; to go beyond, raise that (`ulimit -Hn`, LimitNOFILE in a systemd unit).
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_CONNECTIONS", default_value = "auto", help_heading = LIMITS)]
