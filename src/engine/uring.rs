@@ -362,7 +362,7 @@ impl Engine for Uring {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         for _ in 0..self.buffers.count() {
             let Some(conn) = self.starved.pop_front() else { break };
-            self.arm_receive(conn);
+            self.go_on(conn);
         }
         let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
         let timeout = match (timeout, retry) {

@@ -83,10 +83,7 @@ impl Uring {
             0 => self.peer_closed(conn),
             libc::ENOBUFS => {
                 self.buffers_exhausted += 1;
-                match socket.reading {
-                    true => self.starved.push_back(conn),
-                    false => self.go_on(conn),
-                }
+                self.starved.push_back(conn);
             }
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.go_on(conn),
             _ => self.facts.push_back(Fact::Reset(conn)),
@@ -96,7 +93,7 @@ impl Uring {
 
     /// A receive is over and its connection is not: the next one, or, where the core does not read now, a
     /// watch. Whatever ended it may have come before the cancelling of a pause did.
-    fn go_on(&mut self, conn: ConnId) {
+    pub(super) fn go_on(&mut self, conn: ConnId) {
         self.arm_receive(conn);
         self.arm_watch(conn);
     }
