@@ -170,9 +170,9 @@ pub struct ServeFlags {
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_MAX_ATTEMPTS", default_value = "3", help_heading = DELIVERY)]
     pub max_attempts: Count,
 
-    /// In a turn with so many events acknowledgements are looked for, not announced (--confirm ack, epoll). Or off
+    /// In a turn with so many events late acknowledgements are looked for, not announced (--confirm ack, epoll). Or off
     ///
-    /// To have the kernel announce an acknowledgement is prompt and costs an event; a busy core finds it sooner and cheaper by looking at the connection's send queue when it comes by again. Both are the same proof.
+    /// A runner on the same machine has acknowledged by the time that the send is over, and nothing is announced. For others: to have the kernel announce an acknowledgement is prompt and costs an event; a busy core finds it cheaper by looking at the connection's send queue when it comes by again. Both are the same proof.
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_LOOK_FROM_EVENTS", default_value = "16", help_heading = DELIVERY)]
     pub look_from_events: Limit,
 

@@ -6,8 +6,8 @@
 
 mod accept;
 mod acks;
+mod looks;
 mod outgoing;
-mod watch;
 
 use super::fact::Fact;
 use super::stamps::Stamps;
@@ -17,6 +17,7 @@ use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
 use crate::sys::listen::Listener;
 use crate::sys::tcp::{self, Remote, TcpExtras};
 use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
+use looks::{FIRST_LOOK, Looks};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -28,7 +29,6 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use watch::Watch;
 
 /// Read at one go. A connection gets one read of a turn, and one more where that emptied the socket and
 /// more came meanwhile.
@@ -57,6 +57,8 @@ struct Socket {
     stamps: Option<Box<Stamps>>,
     /// An acknowledgement is looked for.
     watched: bool,
+    /// That of the last response was there when the send was over.
+    acks_at_once: Option<bool>,
     /// What the kernel has not taken yet.
     outgoing: Option<Box<Outgoing>>,
 }
@@ -87,11 +89,11 @@ pub struct Epoll {
     /// Readiness that is left for the next turn, so that one busy peer can't starve the others.
     leftover: Vec<Ready>,
     facts: VecDeque<Fact>,
-    watch: Watch,
+    looks: Looks,
+    /// The last acknowledgement that was asked for was there when the send was over.
+    acks_at_once: bool,
     /// From as many events in a turn on acknowledgements are looked for.
     look_from_events: usize,
-    /// When the turn began, if something is looked for in it.
-    turn_at: Instant,
 }
 
 struct EventFd(Waker);
@@ -105,8 +107,8 @@ impl Wake for EventFd {
 
 impl Epoll {
     /// An engine that accepts from `listeners`, which are listening and non-blocking.
-    /// The acknowledgements of what is sent in a turn that brings `look_from_events` events or more are
-    /// looked for; those of other turns are announced by the kernel.
+    /// Acknowledgements that are not there when a send is over are looked for in turns that bring
+    /// `look_from_events` events or more; in other turns the kernel announces them.
     pub fn new(listeners: Vec<(Side, Listener)>, look_from_events: usize) -> io::Result<Epoll> {
         let poll = Poll::new()?;
         let waker = Arc::new(EventFd(Waker::new(poll.registry(), WAKE_TOKEN)?));
@@ -128,9 +130,9 @@ impl Epoll {
             cursor: 0,
             leftover: Vec::new(),
             facts: VecDeque::new(),
-            watch: Watch::default(),
+            looks: Looks::default(),
+            acks_at_once: false,
             look_from_events,
-            turn_at: Instant::now(),
         })
     }
 
@@ -157,6 +159,7 @@ impl Epoll {
             in_question: false,
             stamps: None,
             watched: false,
+            acks_at_once: None,
             outgoing: None,
         });
         self.facts.push_back(Fact::Accepted { conn, side });
@@ -192,7 +195,7 @@ impl Epoll {
         }
         if ready.readable && self.sockets[conn.slot as usize].watched {
             // Whoever sends its next request has most likely acknowledged the last response with it.
-            self.is_over(conn);
+            self.look_once(conn);
         }
         if ready.writable {
             self.write_on(conn);
@@ -264,22 +267,25 @@ impl Epoll {
 
 impl Engine for Epoll {
     fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
-        let busy = self.batch.len() >= self.look_from_events;
+        let announced = confirm == SendConfirm::Acked && self.has_it_announced(conn);
+        let looked_for = confirm == SendConfirm::Acked && !announced;
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         socket.in_question = confirm != SendConfirm::None;
-        let watched = confirm == SendConfirm::Acked && busy;
-        if watched && !socket.watched {
-            self.watch.add(conn, self.turn_at);
-        }
-        socket.watched = watched;
-        let mut outgoing = Outgoing::new(payload, confirm, watched);
+        let mut outgoing = Outgoing::new(payload, confirm, looked_for);
         match outgoing.write(&socket.stream, &mut socket.stamps) {
-            Ok(Progress::Done) => self.facts.push_back(Fact::Sent(conn)),
+            Ok(Progress::Done) => {
+                self.facts.push_back(Fact::Sent(conn));
+                if confirm == SendConfirm::Acked {
+                    self.look_behind_send(conn, looked_for);
+                }
+            }
             Ok(Progress::Blocked) => {
                 socket.outgoing = Some(Box::new(outgoing));
                 let both = Interest::READABLE | Interest::WRITABLE;
                 if self.poll.registry().reregister(&mut socket.stream, token(conn), both).is_err() {
                     self.facts.push_back(Fact::Reset(conn));
+                } else if looked_for {
+                    self.look_later(conn, FIRST_LOOK);
                 }
             }
             Err(_) => self.facts.push_back(Fact::Reset(conn)),
@@ -383,9 +389,6 @@ impl Engine for Epoll {
             Err(error) => return Err(error),
         }
         self.batch.extend(self.events.iter().filter(|event| event.token() != WAKE_TOKEN).map(Ready::of));
-        if self.batch.len() >= self.look_from_events {
-            self.turn_at = Instant::now();
-        }
         if retry.is_some() {
             let due = self.acceptors.iter_mut().enumerate().filter_map(|(index, acceptor)| {
                 acceptor.take_due_retry().then(|| Ready::reading(Token(ACCEPTOR_TOKENS - index)))
@@ -461,9 +464,17 @@ fn read_next_turn(socket: &mut Socket, conn: ConnId, leftover: &mut Vec<Ready>) 
 /// Where bytes are unacknowledged still, what follows is told in the same way: their acknowledgement
 /// ends a connection that both sides have closed, which is an event.
 fn peer_closed(socket: &mut Socket, conn: ConnId) -> Fact {
-    let facts = socket.in_question.then(|| tcp_facts(socket));
+    let facts = socket.in_question.then(|| facts_behind_fin(socket));
     socket.in_question = facts.is_some_and(|facts| facts.unacked_bytes > 0);
     Fact::PeerClosed { conn, facts }
+}
+
+/// The same where the FIN has just been announced: an error would have been announced with it.
+fn facts_behind_fin(socket: &Socket) -> TcpFacts {
+    match socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
+        true => TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 0, fin: false },
+        false => tcp_facts(socket),
+    }
 }
 
 /// The kernel's view, what it has not been given yet included.

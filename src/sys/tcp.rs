@@ -26,28 +26,19 @@ struct TcpInfo {
     rtt: u32,
 }
 
-/// The connection's state. Nothing unacknowledged counts only together with "not reset", for a
-/// reset empties the send queue too. So the queue is asked first and the error then: the kernel
-/// notes a reset before it empties the queue, and nobody else takes the note. (TCP_INFO would not
-/// do in one call: it reads the state before it takes the socket's lock, and the counts after.)
+/// The connection's state. It is asked for in this order so that what is unacknowledged and what became of the
+/// connection go together. (TCP_INFO would not do in one call: it reads the state before it takes the socket's lock,
+/// and the counts after; and a reset empties its counts.)
 pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<TcpState> {
     let unacked_bytes = send_queue_bytes(fd)?;
     let alive = socket2::SockRef::from(&fd).take_error()?.is_none();
     Ok(TcpState { alive, unacked_bytes })
 }
 
-/// Whether the peer's kernel has acknowledged everything that was sent; see [`tcp_state`] for the order.
-///
-/// # Errors
-/// The connection's own: it was reset, or failed.
-pub fn is_acknowledged(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    if send_queue_bytes(fd)? > 0 {
-        return Ok(false);
-    }
-    match socket2::SockRef::from(&fd).take_error()? {
-        None => Ok(true),
-        Some(error) => Err(error),
-    }
+/// Whether the peer's kernel has acknowledged everything that was sent, our FIN included. A reset does not make it so:
+/// what counts are sequence numbers, not the buffers that a reset empties (`tcp_ioctl` in net/ipv4/tcp.c).
+pub fn is_acknowledged(fd: BorrowedFd<'_>) -> bool {
+    send_queue_bytes(fd).is_ok_and(|bytes| bytes == 0)
 }
 
 /// What TCP_INFO, tcp(7), knows besides.
@@ -362,6 +353,19 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         assert!(tcp_state(server.as_fd()).unwrap().alive);
         assert!(tcp_extras(server.as_fd()).fin);
+    }
+
+    #[test]
+    fn a_reset_acknowledges_nothing() {
+        let (client, mut server) = pair();
+        server.set_nonblocking(true).unwrap();
+        while server.write(&[0; 1 << 16]).is_ok() {}
+        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!is_acknowledged(server.as_fd()));
+        let state = tcp_state(server.as_fd()).unwrap();
+        assert!(!state.alive && state.unacked_bytes > 0, "{state:?}");
     }
 
     #[test]

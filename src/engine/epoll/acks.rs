@@ -1,23 +1,64 @@
-//! Acknowledgements: announced in the error queue, or looked for in the send queue.
+//! Acknowledgements: there when a send is over, announced in the error queue, or looked for in the send queue.
 
+use super::looks::FIRST_LOOK;
 use super::{Epoll, socket};
 use crate::broker::io::ConnId;
 use crate::engine::fact::Fact;
-use crate::sys::tcp::{self, ErrorQueue};
+use crate::sys::tcp::{self, ErrorQueue, TcpState};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 impl Epoll {
+    /// Whether the kernel is to announce the acknowledgement of what is sent to `conn` now. Not if it will be there
+    /// when the send is over: a peer on the same machine gets the segments within the very call, and acknowledges them
+    /// there. What the last one did is what the next one is taken to do.
+    pub(super) fn has_it_announced(&mut self, conn: ConnId) -> bool {
+        let at_once = socket(&mut self.sockets, conn).and_then(|socket| socket.acks_at_once);
+        !at_once.unwrap_or(self.acks_at_once) && self.batch.len() < self.look_from_events
+    }
+
+    /// The kernel has all of a response: is it acknowledged already?
+    pub(super) fn look_behind_send(&mut self, conn: ConnId, looked_for: bool) {
+        let Some(socket) = socket(&mut self.sockets, conn) else { return };
+        let is_acked = tcp::is_acknowledged(socket.stream.as_fd());
+        let was_expected = socket.acks_at_once.replace(is_acked).unwrap_or(self.acks_at_once);
+        self.acks_at_once = is_acked;
+        if is_acked {
+            self.acknowledged(conn);
+        } else if looked_for {
+            // Perhaps the peer was just reading.
+            self.look_later(conn, if was_expected { Duration::ZERO } else { FIRST_LOOK });
+        }
+    }
+
+    /// The acknowledgement of what was sent to `conn` is looked for: when a turn ends `after` so long, and
+    /// then at intervals.
+    pub(super) fn look_later(&mut self, conn: ConnId, after: Duration) {
+        let Some(socket) = socket(&mut self.sockets, conn) else { return };
+        if !std::mem::replace(&mut socket.watched, true) {
+            self.looks.add(conn, Instant::now() + after);
+        }
+    }
+
+    fn acknowledged(&mut self, conn: ConnId) {
+        let Some(socket) = socket(&mut self.sockets, conn) else { return };
+        socket.watched = false;
+        socket.in_question = false;
+        if let Some(stamps) = &mut socket.stamps {
+            stamps.awaited = None;
+        }
+        self.facts.push_back(Fact::Acked(conn));
+    }
+
     /// An acknowledgement or a failure? True if the connection is done for.
     pub(super) fn look_at_errors(&mut self, conn: ConnId) -> bool {
         let Some(socket) = socket(&mut self.sockets, conn) else { return true };
-        if let Some(stamps) = &mut socket.stamps {
-            while let Some(expected) = stamps.awaited {
+        if let Some(stamps) = &socket.stamps {
+            // To its end: there may be announcements in it that nobody waits for any more.
+            loop {
                 match tcp::next_error(socket.stream.as_fd()) {
-                    Ok(ErrorQueue::Acked(index)) if index == expected => {
-                        stamps.awaited = None;
-                        socket.in_question = false;
-                        self.facts.push_back(Fact::Acked(conn));
+                    Ok(ErrorQueue::Acked(index)) if stamps.awaited == Some(index) => {
+                        self.acknowledged(conn);
                         return false;
                     }
                     Ok(ErrorQueue::Acked(_) | ErrorQueue::Other) => {}
@@ -34,33 +75,42 @@ impl Epoll {
         }
     }
 
-    /// Looks for the acknowledgement of a watched response. True if there is nothing to look for any more.
-    pub(super) fn is_over(&mut self, conn: ConnId) -> bool {
+    /// Looks for the acknowledgement of a watched response of which no error was announced.
+    pub(super) fn look_once(&mut self, conn: ConnId) {
+        let Some(socket) = socket(&mut self.sockets, conn) else { return };
+        if socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
+            self.acknowledged(conn);
+        }
+    }
+
+    /// The same, and for its failure. True if there is nothing to look for any more.
+    fn is_over(&mut self, conn: ConnId) -> bool {
         let Some(socket) = socket(&mut self.sockets, conn).filter(|socket| socket.watched) else {
             return true;
         };
         if socket.outgoing.is_some() {
             return false;
         }
-        match tcp::is_acknowledged(socket.stream.as_fd()) {
-            Ok(false) => return false,
-            Ok(true) => self.facts.push_back(Fact::Acked(conn)),
-            Err(_) => self.facts.push_back(Fact::Reset(conn)),
+        match tcp::tcp_state(socket.stream.as_fd()) {
+            Ok(TcpState { alive: true, unacked_bytes: 1.. }) => return false,
+            Ok(TcpState { alive: true, unacked_bytes: 0 }) => self.acknowledged(conn),
+            Ok(TcpState { alive: false, .. }) | Err(_) => {
+                socket.watched = false;
+                self.facts.push_back(Fact::Reset(conn));
+            }
         }
-        socket.watched = false;
-        socket.in_question = false;
         true
     }
 
     /// Looks at what is due. Answers how long the next look has time.
     pub(super) fn look(&mut self) -> Option<Duration> {
-        if self.watch.is_empty() {
+        if self.looks.is_empty() {
             return None;
         }
         let now = Instant::now();
-        let mut watch = std::mem::take(&mut self.watch);
-        watch.look(now, |conn| self.is_over(conn));
-        self.watch = watch;
-        self.watch.next_due().map(|due| due.saturating_duration_since(now))
+        let mut looks = std::mem::take(&mut self.looks);
+        looks.look(now, |conn| self.is_over(conn));
+        self.looks = looks;
+        self.looks.next_due().map(|due| due.saturating_duration_since(now))
     }
 }

@@ -68,6 +68,7 @@ for_each_engine! {
     sending::a_probe_does_not_overlook_a_reset
     sending::acknowledgements_are_told_once_and_after_the_sending
     sending::acknowledgements_do_not_wait_for_the_peer_s_delay
+    sending::an_acknowledgement_that_was_expected_at_once_may_come_late
     sending::an_acknowledgement_comes_behind_a_fin
     sending::a_shut_down_connection_still_reads
     lifetime::a_closed_connection_is_heard_of_no_more
@@ -78,6 +79,15 @@ for_each_engine! {
     lifetime::queued_connections_are_served_after_the_end_of_accepting
     lifetime::a_listener_that_somebody_shut_down_is_survived
     lifetime::whoever_drops_the_engine_closes_its_connections
+}
+
+#[test]
+fn an_acknowledgement_is_told_with_the_sending_where_the_peer_is_near() {
+    for look_from_events in [usize::MAX, 0] {
+        sending::an_acknowledgement_is_told_with_the_sending(|listeners| {
+            Epoll::new(listeners, look_from_events).unwrap()
+        });
+    }
 }
 
 #[cfg(feature = "io-uring")]
@@ -129,6 +139,12 @@ impl<E: Engine> Rig<E> {
     fn turn(&mut self, timeout: Duration) -> usize {
         let before = self.seen.len();
         self.engine.wait(Some(timeout)).unwrap();
+        self.take_facts();
+        self.seen.len() - before
+    }
+
+    /// All that there is to tell just now.
+    fn take_facts(&mut self) {
         while let Some(fact) = self.engine.next_fact() {
             self.seen.push(match fact {
                 Input::Accepted { conn, side: Side::Runner } => Seen::Accepted(conn),
@@ -142,7 +158,6 @@ impl<E: Engine> Rig<E> {
                 other => panic!("no engine says {other:?}"),
             });
         }
-        self.seen.len() - before
     }
 
     /// Turns until `done`, which looks at all facts so far.

@@ -130,6 +130,37 @@ pub fn acknowledgements_are_told_once_and_after_the_sending<E: Engine>(make: imp
     }
 }
 
+/// Without another turn: a peer on this machine acknowledges before the send is over.
+pub fn an_acknowledgement_is_told_with_the_sending<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    let (mut client, conn) = rig.connect();
+    for round in 1..=20 {
+        rig.send(conn, &pattern(1_700, round), SendConfirm::Acked);
+        rig.take_facts();
+        assert_eq!(rig.count(&Seen::Acked(conn)), round, "{:?}", rig.last_seen());
+        // Nor a second time, should it have been announced too.
+        rig.settle();
+        assert_eq!(rig.count(&Seen::Acked(conn)), round, "{:?}", rig.last_seen());
+        client.read_exact(&mut [0; 1_700]).unwrap();
+    }
+}
+
+/// And where it comes late it is told all the same: here the window is full until the peer reads.
+pub fn an_acknowledgement_that_was_expected_at_once_may_come_late<E: Engine>(make: impl Fn(Listeners) -> E) {
+    let mut rig = Rig::new(make);
+    let (mut client, conn) = rig.connect();
+    for round in 1..=6 {
+        let late = round % 2 == 0;
+        let len = if late { 12 << 20 } else { 1_700 };
+        rig.send(conn, &pattern(len, round), SendConfirm::Acked);
+        rig.settle();
+        assert_eq!(rig.count(&Seen::Acked(conn)), round - usize::from(late), "{:?}", rig.last_seen());
+        let reader = thread::spawn(move || client.read_exact(&mut vec![0; len]).map(|()| client));
+        rig.until("acked", |seen| count(seen, &Seen::Acked(conn)) == round);
+        client = reader.join().unwrap().unwrap();
+    }
+}
+
 pub fn acknowledgements_do_not_wait_for_the_peer_s_delay<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     const ROUNDS: usize = 40;

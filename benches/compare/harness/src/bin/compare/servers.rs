@@ -197,8 +197,6 @@ fn ours(pilotlight: &Path) -> Vec<Server> {
     vec![
         ours("pilotlight-epoll-write", "epoll, `write`", "epoll", "write").parts(latency),
         ours("pilotlight-epoll-ack", "epoll, `ack`", "epoll", "ack").parts(all),
-        ours("pilotlight-epoll-ack-told", "the same, `--look-from-events off`", "epoll", "ack")
-            .with(&["--look-from-events", "off"]),
         ours("pilotlight-epoll-read", "epoll, `read`", "epoll", "read").parts(latency),
         ours("pilotlight-epoll-read-0s", "the same, `--coalesce 0s`", "epoll", "read")
             .with(&["--coalesce", "0s"]),

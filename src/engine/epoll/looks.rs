@@ -1,22 +1,22 @@
 //! Acknowledgements that are looked for, not announced.
 //!
 //! To have the kernel announce one costs a stamp, an event and a call that takes it from the error
-//! queue. A core that is busy comes by again soon anyway, and to look at the send queue costs a
-//! fraction. So it is as with a network card: announced while there is little to do, looked for
-//! while there is much.
+//! queue; to look at the send queue costs a fraction. A peer on the same machine has acknowledged by the time that
+//! the send is over, so there one look behind it does. Of others a busy core hears soon enough by coming by again. So
+//! only an idle core has it announced, as with a network card.
 
 use crate::broker::io::ConnId;
 use std::time::{Duration, Instant};
 
-/// Time enough for a peer on the same machine or network, and for one that sends its next request at
-/// once, which is looked at when it comes.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
+/// Time enough for a peer on the same network, and for one that sends its next request at once, which is looked at
+/// when it comes.
+pub const FIRST_LOOK: Duration = Duration::from_millis(1);
 /// Silent peers are looked at in doubling intervals, up to this.
 const INTERVAL_MAX: Duration = Duration::from_millis(8);
 
 /// The connections whose acknowledgement is looked for.
 #[derive(Default)]
-pub struct Watch {
+pub struct Looks {
     looks: Vec<Look>,
 }
 
@@ -26,10 +26,10 @@ struct Look {
     interval: Duration,
 }
 
-impl Watch {
-    /// A response is on its way to `conn`.
-    pub fn add(&mut self, conn: ConnId, now: Instant) {
-        self.looks.push(Look { conn, due: now + FIRST_LOOK, interval: FIRST_LOOK });
+impl Looks {
+    /// A response is on its way to `conn`, which is looked at then, and at intervals from then on.
+    pub fn add(&mut self, conn: ConnId, due: Instant) {
+        self.looks.push(Look { conn, due, interval: FIRST_LOOK });
     }
 
     /// Nothing is looked for.
@@ -48,8 +48,8 @@ impl Watch {
             if look.due > now {
                 return true;
             }
-            look.interval = (look.interval * 2).min(INTERVAL_MAX);
             look.due = now + look.interval;
+            look.interval = (look.interval * 2).min(INTERVAL_MAX);
             !is_over(look.conn)
         });
     }
@@ -64,19 +64,20 @@ mod tests {
     #[test]
     fn a_silent_peer_is_looked_at_in_doubling_intervals_until_it_is_over() {
         let begin = Instant::now();
-        let mut watch = Watch::default();
-        watch.add(CONN, begin);
-        watch.look(begin, |_| panic!("not due"));
+        let mut looks = Looks::default();
+        looks.add(CONN, begin);
+        looks.look(begin, |_| false);
+        looks.look(begin, |_| panic!("not due"));
         let mut at = begin;
         let mut intervals = Vec::new();
         for _ in 0..8 {
-            let due = watch.next_due().unwrap();
+            let due = looks.next_due().unwrap();
             intervals.push((due - at).as_millis());
             at = due;
-            watch.look(at, |conn| conn != CONN);
+            looks.look(at, |conn| conn != CONN);
         }
         assert_eq!(intervals, [1, 2, 4, 8, 8, 8, 8, 8]);
-        watch.look(watch.next_due().unwrap(), |_| true);
-        assert!(watch.is_empty() && watch.next_due().is_none());
+        looks.look(looks.next_due().unwrap(), |_| true);
+        assert!(looks.is_empty() && looks.next_due().is_none());
     }
 }
