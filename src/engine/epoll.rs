@@ -469,10 +469,11 @@ fn peer_closed(socket: &mut Socket, conn: ConnId) -> Fact {
     Fact::PeerClosed { conn, facts }
 }
 
-/// The same where the FIN has just been announced: an error would have been announced with it.
+/// The kernel's view behind a FIN that has just been announced: an error would have been announced with it, and what follows it
+/// does not take back that it came.
 fn facts_behind_fin(socket: &Socket) -> TcpFacts {
     match socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
-        true => TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 0, fin: false },
+        true => TcpFacts::ACKNOWLEDGED,
         false => tcp_facts(socket),
     }
 }

@@ -105,14 +105,14 @@ impl Uring {
         None
     }
 
-    /// The peer's FIN is here. The facts rest on the socket's error being there still: a receive that
-    /// ends with a FIN has not taken it (tcp(7) hands it out once), and one that has taken it ends
-    /// with it, and so does a send; both are told as a reset.
+    /// The peer's FIN is here. Where something is unacknowledged the facts rest on the socket's error being there
+    /// still: a receive that ends with a FIN has not taken it (tcp(7) hands it out once), and one that has taken
+    /// it ends with it, and so does a send; both are told as a reset.
     fn peer_closed(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
         let Some(socket) = self.sockets.open_one(conn) else { return };
         socket.fin = true;
-        let facts = socket.in_question.then(|| socket.facts(unsent));
+        let facts = socket.in_question.then(|| socket.facts_behind_fin(unsent));
         self.facts.push_back(Fact::PeerClosed { conn, facts });
         if facts.is_some_and(|facts| facts.unacked_bytes > 0) {
             self.arm_watch(conn);

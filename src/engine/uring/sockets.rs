@@ -89,7 +89,16 @@ impl Socket {
         TcpFacts { alive, unacked_bytes, rtt_us: 0, fin: false }
     }
 
-    /// The same, and what else the kernel knows.
+    /// The same behind the peer's FIN. Where all is acknowledged nothing more is asked: what followed the FIN does not
+    /// take back that it came.
+    pub fn facts_behind_fin(&self, unsent: u64) -> TcpFacts {
+        match unsent == 0 && tcp::is_acknowledged(self.fd()) {
+            true => TcpFacts::ACKNOWLEDGED,
+            false => self.facts(unsent),
+        }
+    }
+
+    /// The kernel's view, and what else it knows.
     pub fn facts_and_extras(&self, unsent: u64) -> TcpFacts {
         let TcpExtras { rtt_us, fin } = tcp::tcp_extras(self.fd());
         TcpFacts { rtt_us, fin, ..self.facts(unsent) }
