@@ -2,12 +2,14 @@
 //!
 //! - `servers`: who is compared; `running`: one of them as a process.
 //! - `load`: wrk and the load tools as processes; `machine`: the network they run in, versions.
+//! - `realtime`: the priority with which latencies are measured.
 //! - `measure`: the sections of a run; `results`: what they found.
 //! - `targets`: what is to be reached; `render`: the page.
 
 mod load;
 mod machine;
 mod measure;
+mod realtime;
 mod render;
 mod results;
 mod running;

@@ -192,7 +192,8 @@ fn open_loop(results: &Results) -> String {
         "not matched",
         "true, not delivered",
     ];
-    table("Latency as the user has it, open loop", &head, rows)
+    let text = if results.realtime { "" } else { "At ordinary priority: this machine gives no other.\n" };
+    with_text(table("Latency as the user has it, open loop", &head, rows), text)
 }
 
 fn pairs(results: &Results) -> String {

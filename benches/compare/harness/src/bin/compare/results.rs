@@ -13,6 +13,9 @@ pub struct Results {
     pub quick: bool,
     pub minutes: f64,
     pub foreign_percent_max: f64,
+    /// The open loop ran at real-time priority.
+    #[serde(default)]
+    pub realtime: bool,
     /// In the order of the table.
     pub servers: Vec<Described>,
     pub windows: BTreeMap<String, Vec<Window>>,

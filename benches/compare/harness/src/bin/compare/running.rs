@@ -28,12 +28,14 @@ thread_local! {
 pub struct Place {
     pub cpus: &'static [usize],
     pub nice: i32,
+    /// Before all others there; see `realtime`.
+    pub realtime: bool,
 }
 
 impl Place {
-    pub const SERVER: Place = Place { cpus: &[0], nice: 0 };
-    pub const LOAD: Place = Place { cpus: &[1], nice: 0 };
-    pub const BOTH: Place = Place { cpus: &[0, 1], nice: 0 };
+    pub const SERVER: Place = Place { cpus: &[0], nice: 0, realtime: false };
+    pub const LOAD: Place = Place { cpus: &[1], nice: 0, realtime: false };
+    pub const BOTH: Place = Place { cpus: &[0, 1], nice: 0, realtime: false };
 
     /// Has the command's process run there.
     pub fn apply(self, command: &mut Command) {
@@ -47,6 +49,10 @@ impl Place {
                 sched_setaffinity(Pid::from_raw(0), &set)?;
                 // Being preferred takes root; without it the load is merely less even.
                 libc::setpriority(libc::PRIO_PROCESS, 0, self.nice);
+                let param = libc::sched_param { sched_priority: 1 };
+                if self.realtime && libc::sched_setscheduler(0, libc::SCHED_RR, &param) != 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
                 // Nothing outlives the harness, however it ends.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 Ok(())

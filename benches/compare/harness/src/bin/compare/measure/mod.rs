@@ -122,10 +122,10 @@ impl Measure {
             Section::Syscalls => self.syscalls()?,
             Section::Memory => self.memory()?,
             Section::Aborts => self.aborts()?,
-            Section::Latency => self.latency()?,
-            Section::Keys => self.keys()?,
+            Section::Latency => self.undisturbed(Self::latency)?,
+            Section::Keys => self.undisturbed(Self::keys)?,
             Section::Workers => self.workers()?,
-            Section::Scale => self.scale()?,
+            Section::Scale => self.undisturbed(Self::scale)?,
         }
         self.results.minutes = self.started.elapsed().as_secs_f64() / 60.0;
         Ok(())

@@ -5,6 +5,7 @@ use harness::process::Foreign;
 
 use super::Measure;
 use crate::load::{self, OpenLoop};
+use crate::realtime::Unbounded;
 use crate::results::{Keys, Latency, Pair, Workers};
 use crate::running::{Place, Running};
 use crate::servers::{Kind, Server, side_by_side};
@@ -14,6 +15,16 @@ const PAIR_RATE: f64 = 10_000.0;
 const SPIN: &str = "--spin";
 
 impl Measure {
+    /// The rest of the machine cannot take a processor from either side.
+    pub(super) fn undisturbed(&mut self, section: fn(&mut Self) -> Result<()>) -> Result<()> {
+        let unbounded = Unbounded::begin();
+        self.results.realtime = unbounded.is_ok();
+        if let Err(error) = &unbounded {
+            eprintln!("latencies at ordinary priority: {error}");
+        }
+        section(self)
+    }
+
     pub(super) fn latency(&mut self) -> Result<()> {
         for round in 1..=self.plan.latency_rounds {
             let percents: &[u32] = if round == 1 && !self.plan.quick { &[25, 50, 75] } else { &[50] };
@@ -48,10 +59,8 @@ impl Measure {
 
     fn latency_at(&mut self, server: &Server, percent: u32, rate: f64) -> Result<OpenLoop> {
         let server = server.with(server.echo_args);
-        let report = self.quiet(
-            |report: &OpenLoop| report.foreign_percent,
-            |m| m.open_loop(&server, Place::LOAD, rate, &[SPIN]),
-        )?;
+        let report =
+            self.quiet(|report: &OpenLoop| report.foreign_percent, |m| m.open_loop(&server, rate, &[SPIN]))?;
         println!(
             "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us  foreign {:.1} %",
             server.name,
@@ -70,9 +79,8 @@ impl Measure {
             let mut found = Keys { one: Vec::new(), many: Vec::new() };
             for _ in 0..self.plan.open_rounds {
                 // A floor has no keys: a poll at random is what a key at random comes down to.
-                let one = self.open_loop(&server.with(server.echo_args), Place::LOAD, PAIR_RATE, &[SPIN])?;
-                let many =
-                    self.open_loop(&server.with(server.scatter_args), Place::LOAD, PAIR_RATE, &crowd)?;
+                let one = self.open_loop(&server.with(server.echo_args), PAIR_RATE, &[SPIN])?;
+                let many = self.open_loop(&server.with(server.scatter_args), PAIR_RATE, &crowd)?;
                 println!(
                     "keys        {:<24} {:.2} us/match with one key, {:.2} with {keys} keys of {polls} polls, {} misses",
                     server.name, one.cpu_us_per_match, many.cpu_us_per_match, many.misses
@@ -115,7 +123,7 @@ impl Measure {
         for server in self.servers.clone().into_iter().filter(|server| server.parts.scale) {
             for &polls in &self.plan.scale {
                 let args = ["--runners", &polls.to_string(), SPIN];
-                let report = self.open_loop(&server, Place::LOAD, PAIR_RATE, &args)?;
+                let report = self.open_loop(&server, PAIR_RATE, &args)?;
                 println!(
                     "scale       {:<24} {polls} held  {} KiB  {:.2} us/match  to the runner p99 {:.0} us",
                     server.name,
@@ -129,12 +137,13 @@ impl Measure {
         Ok(())
     }
 
-    fn open_loop(&self, server: &Server, place: Place, rate: f64, args: &[&str]) -> Result<OpenLoop> {
-        let running = Running::start(server, Place::SERVER)?;
+    fn open_loop(&self, server: &Server, rate: f64, args: &[&str]) -> Result<OpenLoop> {
+        let preferred = |place| Place { realtime: self.results.realtime, ..place };
+        let running = Running::start(server, preferred(Place::SERVER))?;
         let mut args = self.open_args(rate, args);
         args.extend(["--open-rate".to_owned(), server.open_rate.to_string()]);
         let foreign = Foreign::now();
-        let mut report = load::open_loop(running.addr, running.pid(), place, &args)?;
+        let mut report = load::open_loop(running.addr, running.pid(), preferred(Place::LOAD), &args)?;
         report.foreign_percent = Foreign::now().percent_since(foreign);
         Ok(report)
     }
