@@ -126,8 +126,8 @@ pub struct ServeFlags {
 
     /// The share of a processor's time, in percent, from which a worker is busy in the sense of --coalesce
     ///
-    /// It is taken anew every 5 ms. With rests a worker needs less, so it goes on with them down to 70 % of this. 0: wherever turn follows turn.
-    #[arg(long, value_name = "PERCENT", env = "PILOTLIGHT_COALESCE_FROM_PERCENT", default_value = "60", help_heading = WORKERS)]
+    /// It is taken anew every 25 ms. With rests a worker needs less, so it goes on with them down to 70 % of this. 0: wherever turn follows turn.
+    #[arg(long, value_name = "PERCENT", env = "PILOTLIGHT_COALESCE_FROM_PERCENT", default_value = "50", help_heading = WORKERS)]
     pub coalesce_from_percent: Count,
 
     /// How long a runner holds one poll; handed out by /connect

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// The share of a processor's time is taken of a stretch of so many turns...
 const TURNS_MIN: u32 = 16;
-/// ... and so long.
-const STRETCH_MIN: Duration = Duration::from_millis(5);
+/// ... and so long: what gathers while something else has the processor for a millisecond or two makes no core busy.
+const STRETCH_MIN: Duration = Duration::from_millis(25);
 /// A core to which nothing comes for so long starts afresh.
 const QUIET: Duration = Duration::from_millis(10);
 /// A core that is busy stays so down to this part of the share that made it so, in percent: with rests it
@@ -138,7 +138,7 @@ mod tests {
     fn a_burst_is_served_at_once_and_a_stream_with_rests() {
         let mut core = Core::new(COALESCE);
         assert!(!any(&core.turns(TURNS_MIN as usize, 150, 50, 100)));
-        core.turns(100, 150, 50, 100);
+        core.turns(200, 150, 50, 100);
         assert!(all(&core.turns(100, 150, 50, 100)));
         assert_eq!(core.pace.rest(), Some(COALESCE));
         // Nothing for a moment: what comes then is not made to wait, and what follows it is.
@@ -152,11 +152,21 @@ mod tests {
     fn whoever_has_time_to_spare_serves_at_once() {
         let mut core = Core::new(COALESCE);
         assert!(!any(&core.turns(1_000, 50, 20, FROM_PERCENT - 1)));
-        core.turns(250, 50, 20, FROM_PERCENT);
+        core.turns(600, 50, 20, FROM_PERCENT);
         assert!(all(&core.turns(100, 50, 20, FROM_PERCENT)));
         assert!(all(&core.turns(1_000, 50, 20, STAY_PERCENT / 2)), "rests save time themselves");
-        core.turns(250, 50, 20, STAY_PERCENT / 2 - 1);
+        core.turns(600, 50, 20, STAY_PERCENT / 2 - 1);
         assert!(!any(&core.turns(100, 50, 20, FROM_PERCENT - 1)));
+    }
+
+    #[test]
+    fn what_gathered_in_a_moment_makes_no_core_busy() {
+        let mut core = Core::new(COALESCE);
+        for _ in 0..20 {
+            assert!(!any(&core.turns(450, 100, 30, FROM_PERCENT - 10)));
+            // Two milliseconds' worth at once.
+            assert!(!any(&core.turns(20, 100, 90, 100)));
+        }
     }
 
     #[test]
