@@ -469,8 +469,8 @@ fn peer_closed(socket: &mut Socket, conn: ConnId) -> Fact {
     Fact::PeerClosed { conn, facts }
 }
 
-/// The kernel's view behind a FIN that has just been announced: an error would have been announced with it, and what follows it
-/// does not take back that it came.
+/// The kernel's view behind a FIN that has just been announced: an error would have been announced with it, and
+/// what follows it does not take back that it came.
 fn facts_behind_fin(socket: &Socket) -> TcpFacts {
     match socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
         true => TcpFacts::ACKNOWLEDGED,
