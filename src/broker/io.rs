@@ -54,11 +54,6 @@ pub struct TcpFacts {
     pub fin: bool,
 }
 
-impl TcpFacts {
-    /// All of ours is acknowledged; no more was asked.
-    pub const ACKNOWLEDGED: TcpFacts = TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 0, fin: false };
-}
-
 /// A fact, from the engine, another core or the control plane.
 #[derive(Debug)]
 pub enum Input<'a> {

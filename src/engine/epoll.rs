@@ -11,11 +11,11 @@ mod outgoing;
 
 use super::fact::Fact;
 use super::stamps::Stamps;
-use super::{Engine, Wake};
+use super::{Engine, Wake, kernel_view};
 use crate::broker::contract::Side;
-use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
+use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use crate::sys::listen::Listener;
-use crate::sys::tcp::{self, Remote, TcpExtras};
+use crate::sys::tcp::{self, Remote};
 use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
 use looks::{FIRST_LOOK, Looks};
 use mio::event::Event;
@@ -61,6 +61,13 @@ struct Socket {
     acks_at_once: Option<bool>,
     /// What the kernel has not taken yet.
     outgoing: Option<Box<Outgoing>>,
+}
+
+impl Socket {
+    /// Bytes that the kernel has not been given yet.
+    fn unsent(&self) -> u64 {
+        self.outgoing.as_ref().map_or(0, |outgoing| outgoing.remaining() as u64)
+    }
 }
 
 /// A connection's readiness, as taken from an event or left over from the last turn.
@@ -267,8 +274,7 @@ impl Epoll {
 
 impl Engine for Epoll {
     fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
-        let announced = confirm == SendConfirm::Acked && self.has_it_announced(conn);
-        let looked_for = confirm == SendConfirm::Acked && !announced;
+        let looked_for = confirm == SendConfirm::Acked && !self.has_it_announced(conn);
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         socket.in_question = confirm != SendConfirm::None;
         let mut outgoing = Outgoing::new(payload, confirm, looked_for);
@@ -331,8 +337,7 @@ impl Engine for Epoll {
 
     fn probe(&mut self, conn: ConnId) {
         if let Some(socket) = socket(&mut self.sockets, conn) {
-            let TcpExtras { rtt_us, fin } = tcp::tcp_extras(socket.stream.as_fd());
-            let facts = TcpFacts { rtt_us, fin, ..tcp_facts(socket) };
+            let facts = kernel_view::with_extras(socket.stream.as_fd(), socket.unsent());
             self.facts.push_back(Fact::Probed { conn, facts });
         }
     }
@@ -464,26 +469,7 @@ fn read_next_turn(socket: &mut Socket, conn: ConnId, leftover: &mut Vec<Ready>) 
 /// Where bytes are unacknowledged still, what follows is told in the same way: their acknowledgement
 /// ends a connection that both sides have closed, which is an event.
 fn peer_closed(socket: &mut Socket, conn: ConnId) -> Fact {
-    let facts = socket.in_question.then(|| facts_behind_fin(socket));
+    let facts = socket.in_question.then(|| kernel_view::behind_fin(socket.stream.as_fd(), socket.unsent()));
     socket.in_question = facts.is_some_and(|facts| facts.unacked_bytes > 0);
     Fact::PeerClosed { conn, facts }
-}
-
-/// The kernel's view behind a FIN that has just been announced: an error would have been announced with it, and
-/// what follows it does not take back that it came.
-fn facts_behind_fin(socket: &Socket) -> TcpFacts {
-    match socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
-        true => TcpFacts::ACKNOWLEDGED,
-        false => tcp_facts(socket),
-    }
-}
-
-/// The kernel's view, what it has not been given yet included.
-fn tcp_facts(socket: &Socket) -> TcpFacts {
-    let pending = socket.outgoing.as_ref().map_or(0, |outgoing| outgoing.remaining() as u64);
-    let (alive, unacked_bytes) = match tcp::tcp_state(socket.stream.as_fd()) {
-        Ok(state) => (state.alive, state.unacked_bytes + pending),
-        Err(_) => (false, pending),
-    };
-    TcpFacts { alive, unacked_bytes, rtt_us: 0, fin: false }
 }

@@ -19,6 +19,7 @@
 mod accepting;
 pub mod epoll;
 mod fact;
+mod kernel_view;
 mod stamps;
 #[cfg(test)]
 mod tests;

@@ -29,7 +29,7 @@ mod stable;
 mod wake;
 
 use super::fact::Fact;
-use super::{Engine, Shortages, Wake};
+use super::{Engine, Shortages, Wake, kernel_view};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use crate::sys::listen::Listener;
@@ -215,7 +215,7 @@ impl Uring {
     fn look_at(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
         if let Some(socket) = self.sockets.open_one(conn) {
-            let facts = socket.facts_and_extras(unsent);
+            let facts = kernel_view::with_extras(socket.fd(), unsent);
             self.facts.push_back(Fact::Probed { conn, facts });
         }
     }

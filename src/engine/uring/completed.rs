@@ -8,6 +8,7 @@ use super::ring::Completion;
 use super::sockets::{NO_SEND, op};
 use crate::broker::io::ConnId;
 use crate::engine::fact::Fact;
+use crate::engine::kernel_view;
 use crate::sys::tcp::ErrorQueue;
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -112,7 +113,7 @@ impl Uring {
         let unsent = self.unsent(conn);
         let Some(socket) = self.sockets.open_one(conn) else { return };
         socket.fin = true;
-        let facts = socket.in_question.then(|| socket.facts_behind_fin(unsent));
+        let facts = socket.in_question.then(|| kernel_view::behind_fin(socket.fd(), unsent));
         self.facts.push_back(Fact::PeerClosed { conn, facts });
         if facts.is_some_and(|facts| facts.unacked_bytes > 0) {
             self.arm_watch(conn);
@@ -130,7 +131,7 @@ impl Uring {
             // Cancelled for another, if one is needed still.
             return self.arm_watch(conn);
         }
-        if !socket.facts(0).alive {
+        if !kernel_view::of(socket.fd(), 0).alive {
             self.facts.push_back(Fact::Reset(conn));
         } else if result & i32::from(libc::POLLRDHUP) != 0 && !socket.fin {
             self.peer_closed(conn);

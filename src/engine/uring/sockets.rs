@@ -3,9 +3,9 @@
 use super::op::{Kind, Op, SLOTS_MAX};
 use super::send::Errors;
 use super::stable::Stable;
-use crate::broker::io::{ConnId, TcpFacts};
+use crate::broker::io::ConnId;
 use crate::engine::stamps::Stamps;
-use crate::sys::tcp::{self, TcpExtras};
+use crate::sys::tcp;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -78,30 +78,6 @@ impl Socket {
         };
         acks.early = false;
         acks.stamps.begin(fd, len)
-    }
-
-    /// The kernel's view; `unsent` bytes are what it has not been given yet.
-    pub fn facts(&self, unsent: u64) -> TcpFacts {
-        let (alive, unacked_bytes) = match tcp::tcp_state(self.fd()) {
-            Ok(state) => (state.alive, state.unacked_bytes + unsent),
-            Err(_) => (false, unsent),
-        };
-        TcpFacts { alive, unacked_bytes, rtt_us: 0, fin: false }
-    }
-
-    /// The same behind the peer's FIN. Where all is acknowledged nothing more is asked: what followed the FIN does not
-    /// take back that it came.
-    pub fn facts_behind_fin(&self, unsent: u64) -> TcpFacts {
-        match unsent == 0 && tcp::is_acknowledged(self.fd()) {
-            true => TcpFacts::ACKNOWLEDGED,
-            false => self.facts(unsent),
-        }
-    }
-
-    /// The kernel's view, and what else it knows.
-    pub fn facts_and_extras(&self, unsent: u64) -> TcpFacts {
-        let TcpExtras { rtt_us, fin } = tcp::tcp_extras(self.fd());
-        TcpFacts { rtt_us, fin, ..self.facts(unsent) }
     }
 
     /// Sends what there is room for of a connection's last response, and our FIN behind all of it; answers
