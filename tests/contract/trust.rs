@@ -140,8 +140,9 @@ fn operators_come_through_a_unix_domain_socket() {
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", &format!("unix:{path}")])
         .spawn()
         .expect("started");
+    // Its file is there a moment before it listens.
     let ready = || {
-        Path::new(&path).exists()
+        UnixStream::connect(&path).is_ok()
             && ask(&path, "GET /readyz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").contains("200 OK")
     };
     wait_until("ready", String::new, ready);
