@@ -126,7 +126,7 @@ pub struct ServeFlags {
 
     /// The share of a processor's time, in percent, from which a worker is busy in the sense of --coalesce
     ///
-    /// It is taken anew every 25 ms. With rests a worker needs less, so it goes on with them down to 70 % of this. 0: wherever turn follows turn.
+    /// It is taken anew every 100 ms. With rests a worker needs less, so it goes on with them down to 80 % of this; one that falls below at once is left without them for 4 s, the next time for 8, up to 64. 1: nearly wherever turn follows turn.
     #[arg(long, value_name = "PERCENT", env = "PILOTLIGHT_COALESCE_FROM_PERCENT", default_value = "50", help_heading = WORKERS)]
     pub coalesce_from_percent: Count,
 

@@ -138,8 +138,8 @@ fn coalesce(typed: Auto<Micros>, confirm: Confirm) -> Result<Duration, ConfigErr
 
 fn percent(flag: &'static str, typed: Count) -> Result<u32, ConfigError> {
     match u32::try_from(typed.0) {
-        Ok(percent @ 0..=100) => Ok(percent),
-        _ => refuse(flag, typed.0, "from 0 to 100"),
+        Ok(percent @ 1..=100) => Ok(percent),
+        _ => refuse(flag, typed.0, "from 1 to 100"),
     }
 }
 

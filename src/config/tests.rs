@@ -230,7 +230,7 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&["--cpus", "0,4"], &["--cpus \"0,4\"", "CPU 4", "may use 0-3,6"]),
     (&["--workers", "65"], &["--workers 65", "at most 64"]),
     (&["--coalesce", "11ms"], &["--coalesce 11ms", "from 0s to 10ms"]),
-    (&["--coalesce-from-percent", "101"], &["--coalesce-from-percent 101", "from 0 to 100"]),
+    (&["--coalesce-from-percent", "101"], &["--coalesce-from-percent 101", "from 1 to 100"]),
     (
         &["--max-connections", "19889"],
         &["--max-connections 19889", "20000 open files", "19888", "ulimit -Hn", "LimitNOFILE"],

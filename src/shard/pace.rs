@@ -13,12 +13,19 @@ use std::time::Duration;
 /// The share of a processor's time is taken of a stretch of so many turns...
 const TURNS_MIN: u32 = 16;
 /// ... and so long: what gathers while something else has the processor for a millisecond or two makes no core busy.
-const STRETCH_MIN: Duration = Duration::from_millis(25);
+const STRETCH_MIN: Duration = Duration::from_millis(100);
+/// The first one with rests, whose price is paid meanwhile.
+const TRIAL_MIN: Duration = Duration::from_millis(20);
 /// A core to which nothing comes for so long starts afresh.
 const QUIET: Duration = Duration::from_millis(10);
 /// A core that is busy stays so down to this part of the share that made it so, in percent: with rests it
 /// needs less time.
-const STAY_PERCENT: u32 = 70;
+const STAY_PERCENT: u32 = 80;
+/// A core that rests have brought below that at once had time to spare, if not much. It does not rest again for so
+/// long, and twice as long after each such attempt...
+const HOLD_OFF_MIN: Duration = Duration::from_secs(4);
+/// ... up to this.
+const HOLD_OFF_MAX: Duration = Duration::from_secs(64);
 
 /// One core's pace.
 #[derive(Debug)]
@@ -31,6 +38,10 @@ pub struct Pace {
     /// The turn began soon after the last had ended.
     is_close: bool,
     is_busy: bool,
+    /// Busy, and not judged with rests yet.
+    is_newly_busy: bool,
+    /// How long the core has been held off from rests, and until when.
+    hold_off: (Duration, Time),
     turns: u32,
     /// Where the stretch began, and what time of a processor the thread had had by then.
     stretch: Option<(Time, Duration)>,
@@ -46,6 +57,8 @@ impl Pace {
             ended: Time::default(),
             is_close: false,
             is_busy: false,
+            is_newly_busy: false,
+            hold_off: (Duration::ZERO, Time::default()),
             turns: 0,
             stretch: None,
         }
@@ -56,7 +69,7 @@ impl Pace {
         let since = now - self.ended;
         self.is_close = since < 2 * self.coalesce;
         if since >= QUIET.max(4 * self.coalesce) {
-            (self.is_busy, self.turns, self.stretch) = (false, 0, None);
+            (self.is_busy, self.is_newly_busy, self.turns, self.stretch) = (false, false, 0, None);
         }
         self.began = now;
     }
@@ -65,19 +78,37 @@ impl Pace {
     pub fn end(&mut self, now: Time) -> bool {
         self.ended = now;
         self.turns = self.turns.saturating_add(1);
+        let stretch_min = if self.is_newly_busy { TRIAL_MIN } else { STRETCH_MIN };
         !self.coalesce.is_zero()
             && self.turns >= TURNS_MIN
-            && self.stretch.is_none_or(|(since, _)| now - since >= STRETCH_MIN)
+            && self.stretch.is_none_or(|(since, _)| now - since >= stretch_min)
     }
 
     /// The thread has had so much time of a processor since it was started.
     pub fn had(&mut self, cpu: Duration) {
         if let Some((since, cpu_before)) = self.stretch {
-            let stay = if self.is_busy { STAY_PERCENT } else { 100 };
-            let needed = (self.ended - since) * self.from_percent * stay;
-            self.is_busy = 10_000 * cpu.saturating_sub(cpu_before) >= needed;
+            self.judge(self.ended - since, cpu.saturating_sub(cpu_before));
         }
         (self.turns, self.stretch) = (0, Some((self.ended, cpu)));
+    }
+
+    /// Whether the core is busy, by the time of a processor that it had in a stretch.
+    fn judge(&mut self, stretch: Duration, had: Duration) {
+        let reaches = |percent: u32| 10_000 * had >= stretch * self.from_percent * percent;
+        let (hold_off, until) = self.hold_off;
+        if !self.is_busy {
+            self.is_busy = reaches(100) && self.ended >= until;
+            self.is_newly_busy = self.is_busy;
+        } else if reaches(STAY_PERCENT) {
+            self.is_newly_busy = false;
+            self.hold_off.0 = Duration::ZERO;
+        } else {
+            self.is_busy = false;
+            if std::mem::take(&mut self.is_newly_busy) {
+                let hold_off = (2 * hold_off).clamp(HOLD_OFF_MIN, HOLD_OFF_MAX);
+                self.hold_off = (hold_off, self.ended + hold_off);
+            }
+        }
     }
 
     /// How long to rest before the next turn, if at all.
@@ -138,7 +169,7 @@ mod tests {
     fn a_burst_is_served_at_once_and_a_stream_with_rests() {
         let mut core = Core::new(COALESCE);
         assert!(!any(&core.turns(TURNS_MIN as usize, 150, 50, 100)));
-        core.turns(200, 150, 50, 100);
+        core.turns(700, 150, 50, 100);
         assert!(all(&core.turns(100, 150, 50, 100)));
         assert_eq!(core.pace.rest(), Some(COALESCE));
         // Nothing for a moment: what comes then is not made to wait, and what follows it is.
@@ -152,27 +183,54 @@ mod tests {
     fn whoever_has_time_to_spare_serves_at_once() {
         let mut core = Core::new(COALESCE);
         assert!(!any(&core.turns(1_000, 50, 20, FROM_PERCENT - 1)));
-        core.turns(600, 50, 20, FROM_PERCENT);
+        core.turns(4_100, 50, 20, FROM_PERCENT);
+        let stays = (FROM_PERCENT * STAY_PERCENT).div_ceil(100);
         assert!(all(&core.turns(100, 50, 20, FROM_PERCENT)));
-        assert!(all(&core.turns(1_000, 50, 20, STAY_PERCENT / 2)), "rests save time themselves");
-        core.turns(600, 50, 20, STAY_PERCENT / 2 - 1);
-        assert!(!any(&core.turns(100, 50, 20, FROM_PERCENT - 1)));
+        assert!(all(&core.turns(5_000, 50, 20, stays)), "rests save time themselves");
+        core.turns(4_100, 50, 20, stays - 1);
+        assert!(!any(&core.turns(4_000, 50, 20, FROM_PERCENT - 1)));
+    }
+
+    #[test]
+    fn a_core_with_a_little_time_to_spare_seldom_rests() {
+        let mut core = Core::new(COALESCE);
+        // It takes just enough for a rest, and with rests far less.
+        let second = |core: &mut Core| {
+            let mut rested = 0;
+            let mut rests = false;
+            for _ in 0..10_000 {
+                rests = core.turns(1, 100, 20, if rests { 30 } else { FROM_PERCENT })[0];
+                rested += u32::from(rests);
+            }
+            rested
+        };
+        let rested: Vec<u32> = (0..64).map(|_| second(&mut core)).collect();
+        assert!(rested[0] > 0 && rested[..4].iter().sum::<u32>() < 2_000, "{rested:?}");
+        assert!(rested.iter().sum::<u32>() < 6_000, "for a hundredth of the time: {rested:?}");
+        let last = rested.iter().rposition(|&rested| rested > 0).expect("now and then");
+        assert!(last > 16, "{rested:?}");
+        // As soon as it needs them, they come and stay, and that it was held off is forgotten.
+        core.turns(2 * HOLD_OFF_MAX.as_secs() as usize * 10_000, 100, 20, FROM_PERCENT);
+        assert!(all(&core.turns(10_000, 100, 20, FROM_PERCENT)));
+        core.turns(10_000, 100, 20, 10);
+        core.turns(2_000, 100, 20, FROM_PERCENT);
+        assert!(all(&core.turns(100, 100, 20, FROM_PERCENT)));
     }
 
     #[test]
     fn what_gathered_in_a_moment_makes_no_core_busy() {
         let mut core = Core::new(COALESCE);
         for _ in 0..20 {
-            assert!(!any(&core.turns(450, 100, 30, FROM_PERCENT - 10)));
-            // Two milliseconds' worth at once.
-            assert!(!any(&core.turns(20, 100, 90, 100)));
+            assert!(!any(&core.turns(1_000, 100, 30, FROM_PERCENT - 3)));
+            // Four milliseconds' worth at once.
+            assert!(!any(&core.turns(40, 100, 90, 100)));
         }
     }
 
     #[test]
     fn there_is_no_rest_after_a_long_turn() {
         let mut core = Core::new(COALESCE);
-        assert!(!any(&core.turns(200, 150, 100, 100)));
+        assert!(!any(&core.turns(800, 150, 100, 100)));
         assert!(any(&core.turns(1, 150, 99, 100)));
     }
 
