@@ -60,6 +60,7 @@ for_each_engine! {
     receiving::the_end_is_told_of_a_paused_connection_in_question
     receiving::a_reset_is_told_of_a_paused_connection
     receiving::a_reset_is_told_of_a_connection_paused_amid_its_bytes
+    receiving::a_reset_is_told_of_a_paused_connection_behind_an_acknowledgement
     sending::a_large_response_reaches_a_slow_reader_whole
     sending::an_abort_resets_and_a_close_delivers
     sending::an_abort_takes_back_what_is_not_sent

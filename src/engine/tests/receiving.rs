@@ -177,6 +177,35 @@ pub fn a_reset_is_told_of_a_paused_connection<E: Engine>(make: impl Fn(Listeners
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
 }
 
+pub fn a_reset_is_told_of_a_paused_connection_behind_an_acknowledgement<E: Engine>(
+    make: impl Fn(Listeners) -> E,
+) {
+    let mut rig = Rig::new(make);
+    for len in [1, 2, 523, 1048, 2500, 300_000] {
+        let (mut client, conn) = rig.connect();
+        rig.engine.pause(conn);
+        rig.turn(Duration::from_millis(5));
+        for round in 1..=3 {
+            let reader = thread::spawn(move || {
+                client.read_exact(&mut vec![0; len]).unwrap();
+                client
+            });
+            rig.send(conn, &pattern(len, round), SendConfirm::Acked);
+            rig.until("acked", |seen| count(seen, &Seen::Acked(conn)) == round);
+            client = reader.join().unwrap();
+        }
+        let is_at_rest = (0..10).any(|_| {
+            let begin = Instant::now();
+            rig.turn(Duration::from_millis(20));
+            begin.elapsed() >= Duration::from_millis(20)
+        });
+        assert!(is_at_rest, "a watch that ends at once begins anew for ever");
+        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
+    }
+}
+
 pub fn a_reset_is_told_of_a_connection_paused_amid_its_bytes<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();

@@ -9,7 +9,7 @@ use super::sockets::{NO_SEND, op};
 use crate::broker::io::ConnId;
 use crate::engine::fact::Fact;
 use crate::engine::kernel_view;
-use crate::sys::tcp::ErrorQueue;
+use crate::sys::tcp::{self, ErrorQueue};
 use std::os::fd::{FromRawFd, OwnedFd};
 
 impl Uring {
@@ -135,7 +135,22 @@ impl Uring {
             self.facts.push_back(Fact::Reset(conn));
         } else if result & i32::from(libc::POLLRDHUP) != 0 && !socket.fin {
             self.peer_closed(conn);
+        } else if result & i32::from(libc::POLLHUP) == 0 {
+            self.watch_behind_announcement(conn);
         }
+    }
+
+    /// An acknowledgement's announcement ends a watch too (POLLERR). The next one begins when it has been read, or
+    /// it would end at once again.
+    fn watch_behind_announcement(&mut self, conn: ConnId) {
+        self.arm_errors(conn);
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        if socket.acks.as_ref().is_some_and(|acks| acks.errors.is_some()) {
+            return;
+        }
+        // Nothing is awaited: they are of no use.
+        while let Ok(ErrorQueue::Acked(_) | ErrorQueue::Other) = tcp::next_error(socket.fd()) {}
+        self.arm_watch(conn);
     }
 
     fn sent(&mut self, conn: ConnId, result: i32) {
@@ -203,8 +218,12 @@ impl Uring {
                 } else {
                     acks.early = true;
                 }
+                self.arm_watch(conn);
             }
-            ErrorQueue::Acked(_) | ErrorQueue::Other => self.arm_errors(conn),
+            ErrorQueue::Acked(_) | ErrorQueue::Other => {
+                self.arm_errors(conn);
+                self.arm_watch(conn);
+            }
             // The socket has failed, which the receive reports, or its peer has closed, and the core
             // asks for itself.
             ErrorQueue::Empty => {}
