@@ -27,6 +27,17 @@ const HOLD_OFF_MIN: Duration = Duration::from_secs(4);
 /// ... up to this.
 const HOLD_OFF_MAX: Duration = Duration::from_secs(64);
 
+/// What a core's share of a processor's time makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// It has time to spare, and serves at once.
+    Spare,
+    /// It rests, and has not been judged with rests yet.
+    Tried,
+    /// It rests, and needs to.
+    Busy,
+}
+
 /// One core's pace.
 #[derive(Debug)]
 pub struct Pace {
@@ -37,11 +48,10 @@ pub struct Pace {
     ended: Time,
     /// The turn began soon after the last had ended.
     is_close: bool,
-    is_busy: bool,
-    /// Busy, and not judged with rests yet.
-    is_newly_busy: bool,
-    /// How long the core has been held off from rests, and until when.
-    hold_off: (Duration, Time),
+    load: Load,
+    /// How long the core was held off from rests last; zero if it has needed them since.
+    hold_off: Duration,
+    held_off_until: Time,
     turns: u32,
     /// Where the stretch began, and what time of a processor the thread had had by then.
     stretch: Option<(Time, Duration)>,
@@ -56,9 +66,9 @@ impl Pace {
             began: Time::default(),
             ended: Time::default(),
             is_close: false,
-            is_busy: false,
-            is_newly_busy: false,
-            hold_off: (Duration::ZERO, Time::default()),
+            load: Load::Spare,
+            hold_off: Duration::ZERO,
+            held_off_until: Time::default(),
             turns: 0,
             stretch: None,
         }
@@ -69,7 +79,7 @@ impl Pace {
         let since = now - self.ended;
         self.is_close = since < 2 * self.coalesce;
         if since >= QUIET.max(4 * self.coalesce) {
-            (self.is_busy, self.is_newly_busy, self.turns, self.stretch) = (false, false, 0, None);
+            (self.load, self.turns, self.stretch) = (Load::Spare, 0, None);
         }
         self.began = now;
     }
@@ -78,7 +88,7 @@ impl Pace {
     pub fn end(&mut self, now: Time) -> bool {
         self.ended = now;
         self.turns = self.turns.saturating_add(1);
-        let stretch_min = if self.is_newly_busy { TRIAL_MIN } else { STRETCH_MIN };
+        let stretch_min = if self.load == Load::Tried { TRIAL_MIN } else { STRETCH_MIN };
         !self.coalesce.is_zero()
             && self.turns >= TURNS_MIN
             && self.stretch.is_none_or(|(since, _)| now - since >= stretch_min)
@@ -92,28 +102,28 @@ impl Pace {
         (self.turns, self.stretch) = (0, Some((self.ended, cpu)));
     }
 
-    /// Whether the core is busy, by the time of a processor that it had in a stretch.
+    /// What the time of a processor that the core had in a stretch makes of it.
     fn judge(&mut self, stretch: Duration, had: Duration) {
         let reaches = |percent: u32| 10_000 * had >= stretch * self.from_percent * percent;
-        let (hold_off, until) = self.hold_off;
-        if !self.is_busy {
-            self.is_busy = reaches(100) && self.ended >= until;
-            self.is_newly_busy = self.is_busy;
-        } else if reaches(STAY_PERCENT) {
-            self.is_newly_busy = false;
-            self.hold_off.0 = Duration::ZERO;
-        } else {
-            self.is_busy = false;
-            if std::mem::take(&mut self.is_newly_busy) {
-                let hold_off = (2 * hold_off).clamp(HOLD_OFF_MIN, HOLD_OFF_MAX);
-                self.hold_off = (hold_off, self.ended + hold_off);
+        self.load = match self.load {
+            Load::Spare if reaches(100) && self.ended >= self.held_off_until => Load::Tried,
+            Load::Spare => Load::Spare,
+            _ if reaches(STAY_PERCENT) => {
+                self.hold_off = Duration::ZERO;
+                Load::Busy
             }
-        }
+            Load::Tried => {
+                self.hold_off = (2 * self.hold_off).clamp(HOLD_OFF_MIN, HOLD_OFF_MAX);
+                self.held_off_until = self.ended + self.hold_off;
+                Load::Spare
+            }
+            Load::Busy => Load::Spare,
+        };
     }
 
     /// How long to rest before the next turn, if at all.
     pub fn rest(&self) -> Option<Duration> {
-        let rests = self.is_busy && self.is_close && self.ended - self.began < self.coalesce;
+        let rests = self.load != Load::Spare && self.is_close && self.ended - self.began < self.coalesce;
         rests.then_some(self.coalesce)
     }
 }
