@@ -218,15 +218,13 @@ impl Uring {
                 } else {
                     acks.early = true;
                 }
-                self.arm_watch(conn);
             }
-            ErrorQueue::Acked(_) | ErrorQueue::Other => {
-                self.arm_errors(conn);
-                self.arm_watch(conn);
-            }
+            ErrorQueue::Acked(_) | ErrorQueue::Other => {}
             // The socket has failed, which the receive reports, or its peer has closed, and the core
             // asks for itself.
-            ErrorQueue::Empty => {}
+            ErrorQueue::Empty => return,
         }
+        self.arm_errors(conn);
+        self.arm_watch(conn);
     }
 }
