@@ -110,6 +110,11 @@ enum Seen {
     Probed(ConnId, TcpFacts),
 }
 
+/// Closes so that a reset goes out instead of a FIN.
+fn reset(client: TcpStream) {
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
 struct Rig<E> {
     engine: E,
     addr: SocketAddr,

@@ -62,8 +62,7 @@ pub fn a_close_with_unread_bytes_is_a_reset<E: Engine>(make: impl Fn(Listeners) 
 pub fn a_reset_is_told<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (client, conn) = rig.connect();
-    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(client);
+    reset(client);
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
 
     // Also to whoever awaits an acknowledgement.
@@ -156,8 +155,7 @@ pub fn a_reset_is_told_of_a_paused_connection<E: Engine>(make: impl Fn(Listeners
     rig.settle();
     client.write_all(b"more that nobody reads").unwrap();
     rig.settle();
-    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(client);
+    reset(client);
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
 
     // Paused, resumed and paused again it is watched still.
@@ -172,8 +170,7 @@ pub fn a_reset_is_told_of_a_paused_connection<E: Engine>(make: impl Fn(Listeners
     rig.until("bytes", |seen| !received(seen, conn).is_empty());
     rig.engine.pause(conn);
     rig.settle();
-    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(client);
+    reset(client);
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
 }
 
@@ -200,8 +197,7 @@ pub fn a_reset_is_told_of_a_paused_connection_behind_an_acknowledgement<E: Engin
             begin.elapsed() >= Duration::from_millis(20)
         });
         assert!(is_at_rest, "a watch that ends at once begins anew for ever");
-        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
-        drop(client);
+        reset(client);
         rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
     }
 }
@@ -215,7 +211,6 @@ pub fn a_reset_is_told_of_a_connection_paused_amid_its_bytes<E: Engine>(make: im
     while !rig.tells_bytes() {}
     rig.engine.pause(conn);
     rig.settle();
-    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(client);
+    reset(client);
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
 }
