@@ -366,12 +366,16 @@ fn descriptors_are_raised_and_counted() {
         assert!(line.contains(needle), "{line}");
     }
 
-    let mut args = ANYWHERE.to_vec();
-    args.extend(["--workers", "1", "--max-connections", "2000"]);
-    let (code, line) = refusal(after_shell("ulimit -n 1000", &args));
-    assert_eq!(code, 2);
-    let expected = "--max-connections 2000: the limit of 1000 open files leaves room for 896";
-    assert!(line.contains(expected), "{line}");
+    for (tables, whose, room) in [("worker", " for each worker", 2 * 888), ("process", "", 888)] {
+        let mut args = ANYWHERE.to_vec();
+        args.extend(["--workers", "2", "--max-connections", "2000", "--descriptor-tables", tables]);
+        let (code, line) = refusal(after_shell("ulimit -n 1000", &args));
+        assert_eq!(code, 2);
+        let expected = format!(
+            "--max-connections 2000: the limit of 1000 open files{whose} leaves room for {room} connections"
+        );
+        assert!(line.contains(&expected), "{line}");
+    }
 }
 
 #[test]

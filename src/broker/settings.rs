@@ -49,6 +49,18 @@ impl ConnectionLimit {
         let own = connections_max / 2 / cores;
         ConnectionLimit { own, common: connections_max - own * cores }
     }
+
+    /// The same where no core may have more than `core_max`: of what is common, as much becomes the cores' own as
+    /// it takes. Up to a connection per core may be lost in the division.
+    pub const fn within(self, core_max: usize, cores: usize) -> ConnectionLimit {
+        let connections_max = self.own * cores + self.common;
+        if self.own + self.common <= core_max || cores < 2 {
+            return self;
+        }
+        // If a core takes all that is common, the others still have room for what is their own.
+        let common = (core_max * cores).saturating_sub(connections_max) / (cores - 1);
+        ConnectionLimit { own: (connections_max - common) / cores, common }
+    }
 }
 
 /// The core's limits and timings. Times in milliseconds, sizes in bytes.
@@ -118,4 +130,25 @@ pub struct Settings {
     /// Bytes in flight on all cores together: incomplete requests, what is pipelined behind others, and
     /// runs that are not delivered yet.
     pub buffered_bytes_max: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_core_has_more_than_it_can_and_few_connections_are_lost() {
+        for cores in 1..=64 {
+            for core_max in [1, 2, 7, 100, 19_888] {
+                for connections_max in (cores..=core_max * cores).step_by(1 + core_max * cores / 500) {
+                    let limit = ConnectionLimit::of(connections_max, cores).within(core_max, cores);
+                    let ConnectionLimit { own, common } = limit;
+                    let case = format!("{connections_max} of {cores} cores, {core_max} each: {limit:?}");
+                    assert!(own + common <= core_max, "{case}");
+                    assert!(own * cores + common <= connections_max, "{case}");
+                    assert!(own * cores + common + cores > connections_max, "{case}");
+                }
+            }
+        }
+    }
 }

@@ -9,8 +9,8 @@ pub use serve::ServeFlags;
 pub use tools::{BenchFlags, PoolOrder, TopFlags};
 pub use traces::TraceFlags;
 pub use values::{
-    Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Micros, Millis, Rate, Within,
-    token_mode_by_name,
+    Auto, Bytes, Count, DescriptorTables, EngineChoice, FileMode, Limit, LogFormat, Micros, Millis, Rate,
+    Within, token_mode_by_name,
 };
 
 use clap::builder::Resettable;

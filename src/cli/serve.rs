@@ -1,7 +1,9 @@
 //! The flags of `pilotlight serve`, as typed. `config` turns them into a `ServeConfig`.
 
 use super::traces::TraceFlags;
-use super::values::{Auto, Bytes, Count, EngineChoice, FileMode, Limit, LogFormat, Micros, Millis};
+use super::values::{
+    Auto, Bytes, Count, DescriptorTables, EngineChoice, FileMode, Limit, LogFormat, Micros, Millis,
+};
 use crate::broker::settings::{Confirm, MatchOrder, TokenMode};
 use clap::Args;
 use std::path::PathBuf;
@@ -117,6 +119,12 @@ pub struct ServeFlags {
     /// What moves the bytes
     #[arg(long, value_name = "ENGINE", env = "PILOTLIGHT_ENGINE", default_value = "auto", help_heading = WORKERS)]
     pub engine: EngineChoice,
+
+    /// Whose table the descriptors of connections are in
+    ///
+    /// With one for each worker the limit of open files counts for each of them, workers take no lock of each other's for a new connection, and a call on one takes less time. Then the connections are listed in /proc/PID/task/TID/fd of their worker, where most tools do not look.
+    #[arg(long, value_name = "WHOSE", env = "PILOTLIGHT_DESCRIPTOR_TABLES", default_value = "auto", help_heading = WORKERS)]
+    pub descriptor_tables: DescriptorTables,
 
     /// In busy times a worker rests this long between turns, and work gathers; 0s: never
     ///

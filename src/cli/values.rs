@@ -182,6 +182,17 @@ pub enum EngineChoice {
     IoUring,
 }
 
+/// Whose descriptors connections are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DescriptorTables {
+    /// Each worker's own, where the kernel allows it
+    Auto,
+    /// Each worker's own: the limit of open files counts for each, and every call on one is cheaper
+    Worker,
+    /// The process's: tools that list a process's descriptors (ss -p, lsof) know whose connection it is
+    Process,
+}
+
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {

@@ -8,7 +8,7 @@ mod tls;
 mod tokens;
 mod traces;
 
-pub use crate::cli::{EngineChoice, LogFormat};
+pub use crate::cli::{DescriptorTables, EngineChoice, LogFormat};
 pub use crate::sys::listen::TcpOptions;
 pub use boundary::{AdminToken, dispatch_is_shared};
 pub use resolve::{ADMIN_CONNECTIONS_MAX, ConfigError, WORKERS_MAX};
@@ -53,6 +53,8 @@ pub struct ServeConfig {
     pub connections_max: usize,
     /// The limit of open files that allows them.
     pub descriptors: Descriptors,
+    /// Each worker has a table of descriptors of its own, and that limit for itself.
+    pub own_tables: bool,
     /// Socket options of the data plane.
     pub tcp: TcpOptions,
     /// Which listeners are served with TLS.

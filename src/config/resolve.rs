@@ -1,7 +1,9 @@
 //! From raw flags and the machine they run on to a `ServeConfig`, or one line that says what to change.
 
 use super::boundary::{self, unix_path};
-use super::{EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions, Watching};
+use super::{
+    DescriptorTables, EngineChoice, ListenSpec, Listeners, LogConfig, ServeConfig, TcpOptions, Watching,
+};
 use super::{tls, tokens, traces};
 use crate::broker::settings::{Confirm, ConnectionLimit, Settings, TokenMode};
 use crate::broker::token::Secrets;
@@ -68,7 +70,8 @@ impl ServeConfig {
         let coalesce_from_percent = percent("--coalesce-from-percent", flags.coalesce_from_percent)?;
         let look_from_events = bound(flags.look_from_events, usize::MAX);
         let workers = workers(&flags, &machine)?;
-        let connections_max = connections_max(&flags, &machine, workers.len())?;
+        let own_tables = own_tables(flags.descriptor_tables, &machine)?;
+        let (connections_max, connections) = connections(&flags, &machine, workers.len(), own_tables)?;
         let log = log(&flags)?;
         let tcp = tcp(&flags)?;
         let watching = watching(&flags)?;
@@ -83,7 +86,7 @@ impl ServeConfig {
         let (tokens, token_secrets) = tokens::resolve(&flags, machine.token_variables)?;
         let settings = core_settings(&flags)?;
         let settings = Settings {
-            connections: ConnectionLimit::of(connections_max, workers.len()),
+            connections,
             dispatch_on_runner_side: listeners.dispatch.is_none(),
             dispatch_from_anyone: dispatch_allow.is_none(),
             buffered_bytes_max: boundary::buffered_bytes_max(&flags, workers.len(), settings.body_bytes_max)?,
@@ -104,6 +107,7 @@ impl ServeConfig {
             settings,
             connections_max,
             descriptors,
+            own_tables,
             tcp,
             tls,
             tokens,
@@ -189,12 +193,34 @@ fn pinned(list: &str, allowed: &[usize]) -> Result<Vec<Option<usize>>, String> {
     }
 }
 
-fn connections_max(flags: &ServeFlags, machine: &Machine, workers: usize) -> Result<usize, ConfigError> {
+fn own_tables(choice: DescriptorTables, machine: &Machine) -> Result<bool, ConfigError> {
+    match choice {
+        DescriptorTables::Process => Ok(false),
+        DescriptorTables::Worker if !machine.own_tables => refuse(
+            "--descriptor-tables",
+            "worker",
+            "the kernel refuses it: it takes Linux 5.9, and a sandbox that allows close_range(2); choose auto or process",
+        ),
+        DescriptorTables::Auto | DescriptorTables::Worker => Ok(machine.own_tables),
+    }
+}
+
+/// How many in all, and how they are divided.
+fn connections(
+    flags: &ServeFlags,
+    machine: &Machine,
+    workers: usize,
+    own_tables: bool,
+) -> Result<(usize, ConnectionLimit), ConfigError> {
     let reserved = DESCRIPTORS_BASE + ADMIN_CONNECTIONS_MAX + DESCRIPTORS_PER_WORKER * workers;
     let limit = machine.descriptors.limit;
-    let fit = machine.descriptors.connections_max(reserved);
+    let in_one_table = machine.descriptors.connections_max(reserved);
+    let (fit, whose) = match own_tables {
+        true => (in_one_table * workers, " for each worker"),
+        false => (in_one_table, ""),
+    };
     let raise = "raise the limit (`ulimit -Hn`, LimitNOFILE in a systemd unit)";
-    match flags.max_connections {
+    let connections_max = match flags.max_connections {
         Auto::Auto if fit < workers => refuse(
             "--max-connections",
             "auto",
@@ -210,14 +236,15 @@ fn connections_max(flags: &ServeFlags, machine: &Machine, workers: usize) -> Res
             "--max-connections",
             asked,
             format!(
-                "the limit of {limit} open files leaves room for {fit} connections ({reserved} are needed besides): {raise}, or ask for fewer"
+                "the limit of {limit} open files{whose} leaves room for {fit} connections ({reserved} are needed besides): {raise}, or ask for fewer"
             ),
         ),
         Auto::Set(Count(asked)) if asked < workers => {
             refuse("--max-connections", asked, format!("at least one for each of the {workers} workers"))
         }
         Auto::Set(Count(asked)) => Ok(asked),
-    }
+    }?;
+    Ok((connections_max, ConnectionLimit::of(connections_max, workers).within(in_one_table, workers)))
 }
 
 fn listeners(flags: &ServeFlags, activated: Activated) -> Result<Listeners, ConfigError> {

@@ -14,6 +14,7 @@ fn machine() -> Machine {
         cpus: vec![0, 1, 2, 3, 6],
         parallelism: 2,
         descriptors: Descriptors { before: 1_024, limit: 20_000 },
+        own_tables: true,
         activated: Activated::default(),
         token_variables: TokenVariables::default(),
     }
@@ -99,13 +100,27 @@ fn rests_are_for_runs_that_cost_a_connection() {
 
 #[test]
 fn connections_are_what_the_descriptors_leave() {
-    let config = resolve(&["--workers", "3"]).unwrap();
-    assert_eq!(config.connections_max, 20_000 - 32 - 64 - 3 * 8);
+    let in_one_table = 20_000 - 32 - 64 - 3 * 8;
+    let config = resolve(&["--workers", "3", "--descriptor-tables", "process"]).unwrap();
+    assert_eq!((config.connections_max, config.own_tables), (in_one_table, false));
     let ConnectionLimit { own, common } = config.settings.connections;
     assert_eq!(3 * own + common, config.connections_max, "a limit of all cores together");
+    let config = resolve(&["--workers", "3"]).unwrap();
+    assert_eq!((config.connections_max, config.own_tables), (3 * in_one_table, true));
+    assert_eq!(config.settings.connections, ConnectionLimit { own: in_one_table, common: 0 });
     let config = resolve(&["--max-connections", "1000"]).unwrap();
     assert_eq!(config.connections_max, 1_000);
     assert_eq!(config.settings.connections, ConnectionLimit::of(1_000, config.workers.len()));
+}
+
+#[test]
+fn tables_of_workers_are_what_the_kernel_allows() {
+    let without = || Machine { own_tables: false, ..machine() };
+    let config = resolve_on(without(), &["--workers", "3"]).unwrap();
+    assert!(!config.own_tables && config.connections_max < 20_000);
+    let error = resolve_on(without(), &["--descriptor-tables", "worker"]).unwrap_err().to_string();
+    assert!(error.starts_with("--descriptor-tables worker: the kernel refuses it"), "{error}");
+    assert!(resolve(&["--descriptor-tables", "worker"]).unwrap().own_tables);
 }
 
 #[test]
@@ -232,8 +247,14 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&["--coalesce", "11ms"], &["--coalesce 11ms", "from 0s to 10ms"]),
     (&["--coalesce-from-percent", "101"], &["--coalesce-from-percent 101", "from 1 to 100"]),
     (
-        &["--max-connections", "19889"],
-        &["--max-connections 19889", "20000 open files", "19888", "ulimit -Hn", "LimitNOFILE"],
+        &["--max-connections", "39777"],
+        &[
+            "--max-connections 39777",
+            "20000 open files for each worker",
+            "39776",
+            "ulimit -Hn",
+            "LimitNOFILE",
+        ],
     ),
     (&["--max-connections", "16777217"], &["--max-connections 16777217", "at most 16777216"]),
     (&["--max-connections", "1"], &["--max-connections 1", "2 workers"]),

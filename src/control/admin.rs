@@ -47,6 +47,8 @@ pub struct Facts {
     pub confirm: Confirm,
     /// Open connections that are allowed.
     pub connections_max: usize,
+    /// Workers that have descriptors of their own.
+    pub own_tables: usize,
     /// Deployments that have a sample of their own in `/metrics`.
     pub metrics_deployments: usize,
     /// Every flag and its value.
@@ -183,7 +185,7 @@ async fn metrics_page(State(admin): State<Arc<Admin>>) -> Result<Response, Refus
         connections_max: admin.facts.connections_max,
         deployments_max: admin.facts.metrics_deployments,
         traces: admin.traces.clone(),
-        process: Figures::now(),
+        process: Figures::now(admin.facts.own_tables),
     };
     let page = metrics::render(facts, &snapshot);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response())

@@ -19,6 +19,7 @@ use crate::sys::{descriptors, kernel, notify, user};
 use opentelemetry_otlp::ExporterBuildError;
 use std::fmt::Display;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -123,13 +124,14 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
         _ => log_listening(Side::Admin, &listener.local()?),
     }
     let routes = admin::router(admin.clone());
-    let listener = AdminListener::new(listener)?;
-    tokio::spawn(server::serve(listener, routes, Bounds::new(ADMIN_CONNECTIONS_MAX)));
 
     let drain_max = drain_time_max(&config);
-    let started = spawn_blocking(move || shard::start(&config)).await;
+    let control = admin_group.iter().map(ListenGroup::as_fd).chain([listener.as_fd()]).collect::<Vec<_>>();
     let Started { fleet, workers, mut listen_groups, socket_files: _files } =
-        started.map_err(|_| RunError::WorkersEnded)??;
+        shard::start(&config, &control)?;
+    // Not before: see `shard::start`. Who came meanwhile is in the kernel's queue.
+    let listener = AdminListener::new(listener)?;
+    tokio::spawn(server::serve(listener, routes, Bounds::new(ADMIN_CONNECTIONS_MAX)));
     listen_groups.extend(admin_group);
     log_listening(Side::Runner, &fleet.bound().runner);
     if let Some(local) = &fleet.bound().dispatch {
@@ -180,6 +182,7 @@ fn admin(config: &ServeConfig) -> Admin {
     let facts = Facts {
         confirm: config.settings.confirm,
         connections_max: config.connections_max,
+        own_tables: if config.own_tables { config.workers.len() } else { 0 },
         metrics_deployments: config.watching.metrics_deployments,
         settings: settings::in_force(config),
     };
@@ -205,6 +208,7 @@ async fn hand_over(groups: Vec<ListenGroup>) {
 fn report_limits(config: &ServeConfig) {
     info!(
         limit = config.descriptors.limit,
+        limit_of = if config.own_tables { "worker" } else { "process" },
         raised_from = config.descriptors.before,
         max_connections = config.connections_max,
         "descriptors: holds about {} idle runners at {} sockets each",

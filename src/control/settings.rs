@@ -25,6 +25,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         settings,
         connections_max,
         descriptors: _,
+        own_tables,
         tcp,
         tls,
         log,
@@ -98,6 +99,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
             }
             .to_owned(),
         ),
+        ("--descriptor-tables", if *own_tables { "worker" } else { "process" }.to_owned()),
         ("--coalesce", humantime::format_duration(*coalesce).to_string()),
         ("--coalesce-from-percent", coalesce_from_percent.to_string()),
         ("--connection-timeout", ms(settings.connection_timeout_ms)),

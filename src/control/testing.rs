@@ -73,6 +73,7 @@ pub fn admin() -> Admin {
     let facts = Facts {
         confirm: Confirm::Read,
         connections_max: 1_000,
+        own_tables: 0,
         metrics_deployments: 100,
         settings: vec![("--confirm", "read".to_owned())],
     };

@@ -32,6 +32,9 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// No table of descriptors for a worker, though a trial at the start had one.
+    #[error("--descriptor-tables: cannot give a worker a table of its own: {0}: choose process")]
+    Tables(io::Error),
     /// The process could not give up its privileges.
     #[error(transparent)]
     Privileges(#[from] DropError),

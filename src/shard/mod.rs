@@ -9,6 +9,7 @@ pub mod hints;
 pub mod mesh;
 mod pace;
 mod sync;
+mod tables;
 pub mod worker;
 
 pub use error::StartError;
@@ -29,6 +30,7 @@ use crate::sys::cpus;
 use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{Listener, Local, Side, bind};
 use crate::sys::local::{self, LocalOptions, SocketFile};
+use crate::sys::process::WORKER_THREAD;
 use crate::sys::seccomp::Filter;
 use crate::sys::user;
 use ahash::RandomState;
@@ -40,9 +42,11 @@ use mesh::{Address, Mail, Mailbox, mailbox};
 use std::hash::BuildHasher;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tables::{Foreign, Tables};
 use worker::Worker;
 
 /// A handle on all workers. Cheap to clone.
@@ -124,8 +128,9 @@ pub struct Started {
     pub socket_files: Vec<SocketFile>,
 }
 
-/// Starts one thread per worker; returns when every listener is bound and serving.
-pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
+/// Starts one thread per worker; returns when every listener is bound and serving. `control` are the control plane's
+/// descriptors that hold a listener open; it must not have accepted from one yet (see [`tables`]).
+pub fn start(config: &ServeConfig, control: &[BorrowedFd<'_>]) -> Result<Started, StartError> {
     let (chosen, why) = choose(config.engine);
     if let Some(why) = why {
         tracing::info!(engine = %chosen.name(), "--engine auto: {why}");
@@ -136,17 +141,17 @@ pub fn start(config: &ServeConfig) -> Result<Started, StartError> {
     let incomplete_bytes_max = config.settings.buffered_bytes_max / TLS_SHARE / config.workers.len();
     let epoll = |listeners| Epoll::new(listeners, config.look_from_events);
     match chosen {
-        Chosen::Epoll if plain => start_on(chosen, epoll, config),
+        Chosen::Epoll if plain => start_on(chosen, epoll, config, control),
         Chosen::Epoll => {
             let engine = |listeners| Ok(Tls::new(epoll(listeners)?, &identities, incomplete_bytes_max));
-            start_on(chosen, engine, config)
+            start_on(chosen, engine, config, control)
         }
         #[cfg(feature = "io-uring")]
-        Chosen::IoUring if plain => start_on(chosen, Uring::new, config),
+        Chosen::IoUring if plain => start_on(chosen, Uring::new, config, control),
         #[cfg(feature = "io-uring")]
         Chosen::IoUring => {
             let engine = |listeners| Ok(Tls::new(Uring::new(listeners)?, &identities, incomplete_bytes_max));
-            start_on(chosen, engine, config)
+            start_on(chosen, engine, config, control)
         }
         #[cfg(not(feature = "io-uring"))]
         Chosen::IoUring => Err(chosen.error(io::ErrorKind::Unsupported.into())),
@@ -160,18 +165,23 @@ fn start_on<E: Engine + Send + 'static>(
     chosen: Chosen,
     engine: impl Fn(CoreListeners) -> io::Result<E>,
     config: &ServeConfig,
+    control: &[BorrowedFd<'_>],
 ) -> Result<Started, StartError> {
     let Listening { bound, listeners, socket_files } = listeners(config)?;
     // Everything that takes privileges is done. The threads that follow begin without them.
     if let Some(identity) = &config.process.identity {
         user::become_user(identity)?;
     }
-    let listen_groups = listeners[0]
+    let listen_groups: Vec<ListenGroup> = listeners[0]
         .iter()
         .filter(|(_, listener)| matches!(listener, Listener::Tcp(_)))
         .map(|(_, listener)| ListenGroup::new(listener, config.workers.len()))
         .collect::<Result<_, _>>()
         .map_err(|_| StartError::Descriptors)?;
+    let tables = config.own_tables.then(|| {
+        let members = listen_groups.iter().map(ListenGroup::as_fd);
+        Tables::new(&listeners, members.chain(control.iter().copied()))
+    });
     let engines: Vec<E> = listeners
         .into_iter()
         .map(|listeners| engine(listeners).map_err(|source| chosen.error(source)))
@@ -198,7 +208,11 @@ fn start_on<E: Engine + Send + 'static>(
         if config.settings.token_mode != TokenMode::Off {
             worker = worker.with_wall_clock(unix_us);
         }
-        threads.push(spawn(core, config, chosen, worker.behind(gate.clone()), filter.clone())?);
+        let foreign = tables.as_ref().map(|tables| tables.foreign_to(core));
+        threads.push(spawn(core, config, chosen, worker.behind(gate.clone()), foreign, filter.clone())?);
+    }
+    if let Some(tables) = tables {
+        tables.part();
     }
     let inner = Inner { bound, engine_name: chosen.name(), workers: addresses, events, origin };
     let fleet = Fleet(Arc::new(inner));
@@ -211,6 +225,7 @@ fn spawn<E: Engine + Send + 'static>(
     config: &ServeConfig,
     chosen: Chosen,
     mut worker: Worker<E>,
+    foreign: Option<Foreign>,
     filter: Option<Filter>,
 ) -> Result<thread::JoinHandle<()>, StartError> {
     let (ready, outcome) = crossbeam_channel::bounded(1);
@@ -220,6 +235,9 @@ fn spawn<E: Engine + Send + 'static>(
             cpus::pin_this_thread(cpu).map_err(|source| StartError::Pin { cpu, source })?;
         }
         cpus::wake_this_thread_in_time();
+        if let Some(foreign) = foreign {
+            foreign.leave().map_err(StartError::Tables)?;
+        }
         worker.begin().map_err(|source| chosen.error(source))?;
         match &filter {
             Some(filter) => filter.apply().map_err(StartError::Filter),
@@ -235,7 +253,7 @@ fn spawn<E: Engine + Send + 'static>(
         }
     };
     let thread = thread::Builder::new()
-        .name(format!("worker-{core}"))
+        .name(format!("{WORKER_THREAD}{core}"))
         .spawn(body)
         .map_err(|source| StartError::Thread { worker: core, workers: config.workers.len(), source })?;
     match outcome.recv() {

@@ -22,6 +22,12 @@ pub struct ListenGroup {
     own_sockets: usize,
 }
 
+impl AsFd for ListenGroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.member.as_fd()
+    }
+}
+
 impl ListenGroup {
     /// `member` is one of the `own_sockets` sockets with which this process listens on its address.
     pub fn new(member: &impl AsFd, own_sockets: usize) -> io::Result<ListenGroup> {

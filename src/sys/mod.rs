@@ -35,6 +35,8 @@ pub struct Machine {
     pub parallelism: usize,
     /// Its limit of open files.
     pub descriptors: Descriptors,
+    /// Threads can have descriptors of their own.
+    pub own_tables: bool,
     /// Listeners that came with it.
     pub activated: Activated,
     /// What its environment says about tokens.
@@ -68,6 +70,7 @@ impl Machine {
             cpus: cpus::allowed().map_err(MachineError::Cpus)?,
             parallelism: cpus::parallelism(),
             descriptors: Descriptors::raise().map_err(MachineError::Descriptors)?,
+            own_tables: descriptors::own_tables_can_be_had(),
             token_variables: TokenVariables::read(),
         })
     }

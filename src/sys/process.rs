@@ -3,10 +3,14 @@
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::signal::{Signal, raise};
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// Clock ticks of /proc in a second: USER_HZ, 100 in every Linux ABI (proc(5), sysconf(3)).
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// What the names of the workers' threads begin with.
+pub const WORKER_THREAD: &str = "worker-";
 
 /// The process at one moment. `None` where /proc is not mounted or does not say.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,9 +21,9 @@ pub struct Figures {
     pub resident_bytes: Option<u64>,
     /// Address space.
     pub virtual_bytes: Option<u64>,
-    /// Open descriptors.
+    /// Open descriptors, in all tables.
     pub open_fds: Option<u64>,
-    /// How many may be open.
+    /// How many may be open in all of them.
     pub max_fds: Option<u64>,
     /// When it started, in seconds since 1970.
     pub started_unix_seconds: Option<f64>,
@@ -32,15 +36,20 @@ pub fn ask_to_stop() {
 }
 
 impl Figures {
-    /// Asks the kernel.
-    pub fn now() -> Figures {
+    /// Asks the kernel. `own_tables`: how many workers have a table of descriptors of their own.
+    pub fn now(own_tables: usize) -> Figures {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         Figures {
             cpu: cpu(),
             resident_bytes: kib_line(&status, "VmRSS:"),
             virtual_bytes: kib_line(&status, "VmSize:"),
-            open_fds: open_fds(),
-            max_fds: getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft),
+            open_fds: match own_tables {
+                0 => open_fds(Path::new("/proc/self")),
+                _ => open_fds_of_all(),
+            },
+            max_fds: getrlimit(Resource::RLIMIT_NOFILE)
+                .ok()
+                .map(|(soft, _)| soft.saturating_mul(1 + own_tables as u64)),
             started_unix_seconds: started(),
         }
     }
@@ -58,10 +67,21 @@ fn kib_line(status: &str, name: &str) -> Option<u64> {
     Some(kib * 1_024)
 }
 
+/// Those that the process shows, which are its first thread's, and those of workers with tables of their own.
+fn open_fds_of_all() -> Option<u64> {
+    let own_tables = fs::read_dir("/proc/self/task").ok()?.filter_map(|thread| {
+        let thread = thread.ok()?.path();
+        let name = fs::read_to_string(thread.join("comm")).ok()?;
+        name.starts_with(WORKER_THREAD).then(|| open_fds(&thread))?
+    });
+    Some(open_fds(Path::new("/proc/self"))? + own_tables.sum::<u64>())
+}
+
 /// Kernels from 6.2 on answer with the folder's size; a listing of a hundred thousand takes long.
-fn open_fds() -> Option<u64> {
-    match fs::metadata("/proc/self/fd").ok()?.len() {
-        0 => Some(fs::read_dir("/proc/self/fd").ok()?.count() as u64),
+fn open_fds(process_or_thread: &Path) -> Option<u64> {
+    let fds = process_or_thread.join("fd");
+    match fs::metadata(&fds).ok()?.len() {
+        0 => Some(fs::read_dir(&fds).ok()?.count() as u64),
         count => Some(count),
     }
 }
@@ -79,14 +99,17 @@ fn started() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::descriptors::take_own_table;
+    use std::sync::mpsc;
+    use std::thread;
     use std::time::SystemTime;
 
     #[test]
     fn the_figures_are_this_processs() {
-        let before = Figures::now();
+        let before = Figures::now(0);
         let files: Vec<_> = (0..20).filter_map(|_| fs::File::open("/dev/null").ok()).collect();
         let memory = vec![1u8; 64 << 20];
-        let after = Figures::now();
+        let after = Figures::now(0);
         // Other tests open and close theirs meanwhile.
         assert!(after.open_fds >= Some(files.len() as u64) && files.len() == 20, "{after:?}");
         assert!(after.resident_bytes > Some(60 << 20), "{after:?}");
@@ -97,5 +120,25 @@ mod tests {
         let age = now - after.started_unix_seconds.unwrap();
         assert!((-2.0..3_600.0).contains(&age), "{age}");
         drop((files, memory));
+    }
+
+    #[test]
+    fn descriptors_of_threads_with_tables_of_their_own_count() {
+        let (taken, wait) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let thread = thread::Builder::new().name(format!("{WORKER_THREAD}of-a-test"));
+        let thread = thread.spawn(move || {
+            take_own_table(&[]).unwrap();
+            let files: Vec<_> = (0..100).filter_map(|_| fs::File::open("/dev/null").ok()).collect();
+            taken.send(files.len()).unwrap();
+            // Until the sender is dropped.
+            let _ = ended.recv();
+        });
+        assert_eq!(wait.recv(), Ok(100));
+        let (shared, all) = (Figures::now(0), Figures::now(1));
+        assert!(all.open_fds.unwrap() > shared.open_fds.unwrap() + 50, "{all:?} {shared:?}");
+        assert_eq!(all.max_fds.unwrap(), 2 * shared.max_fds.unwrap());
+        drop(end);
+        thread.unwrap().join().unwrap();
     }
 }

@@ -12,6 +12,7 @@ mod connections;
 mod json;
 mod limits;
 mod matching;
+mod tables;
 mod tls;
 mod trust;
 mod watching;

@@ -20,7 +20,7 @@ fn page(snapshot: Snapshot) -> String {
         connections_max: 19_888,
         deployments_max: 1,
         traces: Arc::default(),
-        process: Figures::now(),
+        process: Figures::now(0),
     };
     render(facts, &Arc::new(snapshot))
 }

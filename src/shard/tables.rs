@@ -1,0 +1,51 @@
+//! Whose descriptors are whose, where each worker has a table of its own.
+//!
+//! A worker's table begins as a copy of the process's, and a copy keeps open what it shows. So a listener, which
+//! must end when its owner closes it, is closed in every table but its owner's as soon as the tables part. What else
+//! is copied does no harm: the engines' pollers and wakers, which live as long as the process, and the control
+//! plane's runtime, which workers wake through its own. The admin side accepts nobody before the tables have parted.
+
+use super::CoreListeners;
+use crate::sys::descriptors;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+/// The listening sockets of the process, by the thread that is to have them.
+pub struct Tables {
+    workers: Vec<Vec<RawFd>>,
+    process: Vec<RawFd>,
+}
+
+impl Tables {
+    /// `workers`: each one's listeners. `process`: what listens, or holds a listener open, on no worker's behalf.
+    pub fn new<'fd>(workers: &[CoreListeners], process: impl Iterator<Item = BorrowedFd<'fd>>) -> Tables {
+        let of_worker = |listeners: &CoreListeners| -> Vec<RawFd> {
+            listeners.iter().map(|(_, listener)| listener.as_fd().as_raw_fd()).collect()
+        };
+        Tables {
+            workers: workers.iter().map(of_worker).collect(),
+            process: process.map(|fd| fd.as_raw_fd()).collect(),
+        }
+    }
+
+    /// What a worker has in its table of others'.
+    pub fn foreign_to(&self, core: usize) -> Foreign {
+        let others = self.workers.iter().enumerate().filter(|(index, _)| *index != core);
+        Foreign(others.flat_map(|(_, fds)| fds).chain(&self.process).copied().collect())
+    }
+
+    /// Closes the workers' listeners in the process's table, once each worker has a table of its own.
+    pub fn part(self) {
+        self.workers.iter().for_each(|fds| descriptors::close(fds));
+    }
+}
+
+/// Descriptors in a worker's table that are others'.
+pub struct Foreign(Vec<RawFd>);
+
+impl Foreign {
+    /// Gives this thread, a worker's, its own table.
+    pub fn leave(self) -> io::Result<()> {
+        descriptors::take_own_table(&self.0)
+    }
+}
