@@ -64,6 +64,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("prometheus_client", &["control"]),
     ("prost", &["control"]),
     ("ratatui", &["top"]),
+    ("rustix", &["sys"]),
     ("rustls", &["engine", "sys"]),
     ("sd_notify", &["sys"]),
     ("seccompiler", &["sys"]),

@@ -14,6 +14,7 @@ use super::stamps::Stamps;
 use super::{Engine, Wake, kernel_view};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
+use crate::sys::calls;
 use crate::sys::listen::Listener;
 use crate::sys::tcp::{self, Remote};
 use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
@@ -24,7 +25,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use outgoing::{Outgoing, Progress};
 use slab::Slab;
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -242,7 +243,7 @@ impl Epoll {
         if !socket.unread || socket.paused || socket.queued {
             return None;
         }
-        match (&socket.stream).read(&mut self.scratch) {
+        match calls::receive(&socket.stream, &mut self.scratch) {
             Ok(0) => {
                 socket.unread = false;
                 socket.fin = true;

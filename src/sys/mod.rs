@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod activation;
+pub mod calls;
 pub mod cpus;
 pub mod descriptors;
 pub mod dumps;

@@ -193,15 +193,6 @@ pub fn stamped_message(part: &mut libc::iovec) -> libc::msghdr {
     message
 }
 
-/// Sends without blocking; what does not fill a segment is held back for the FIN that follows at once,
-/// so that both go together (MSG_MORE, send(2)).
-pub fn send_held(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    socket2::SockRef::from(&fd).send_with_flags(bytes, HELD)
-}
-
-/// Flags of a send as [`send_held`] does it.
-pub const HELD: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_MORE;
-
 /// Sends without blocking and asks for the acknowledgement of the last byte taken.
 pub fn send_stamped(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };

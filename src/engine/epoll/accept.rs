@@ -2,13 +2,14 @@
 
 use crate::broker::contract::Side;
 use crate::engine::accepting::{RETRY_AFTER, next_may_be_well};
+use crate::sys::calls;
 use crate::sys::listen::Listener;
 use mio::event::Source;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::time::Instant;
 
@@ -31,16 +32,13 @@ enum Queue {
 
 impl Queue {
     fn accept(&self) -> io::Result<TcpStream> {
-        match self {
-            Queue::Tcp(listener) => listener.accept().map(|(stream, _)| stream),
-            Queue::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                // A type for each family would double the engine: what it does to a stream is the same
-                // for both, and what only TCP has is asked of polls, which come over TCP alone.
-                Ok(TcpStream::from_std(OwnedFd::from(stream).into()))
-            }
-        }
+        let accepted = match self {
+            Queue::Tcp(listener) => calls::accept(listener),
+            Queue::Unix(listener) => calls::accept(listener),
+        }?;
+        // A type for each family would double the engine: what it does to a stream is the same for both, and
+        // what only TCP has is asked of polls, which come over TCP alone.
+        Ok(TcpStream::from_std(accepted.into()))
     }
 }
 

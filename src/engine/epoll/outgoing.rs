@@ -2,9 +2,9 @@
 
 use crate::broker::io::{Payload, SendConfirm};
 use crate::engine::stamps::Stamps;
-use crate::sys::tcp;
+use crate::sys::{calls, tcp};
 use mio::net::TcpStream;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 
@@ -46,10 +46,10 @@ impl Outgoing {
         while self.remaining() > 0 {
             let rest = &self.payload.bytes()[self.offset..];
             let (attempted, result) = match self.confirm {
-                _ if self.pieces > 0 => (1, (&*stream).write(&rest[..1])),
+                _ if self.pieces > 0 => (1, calls::transmit(stream, &rest[..1])),
                 SendConfirm::Acked if !self.watched => (rest.len(), tcp::send_stamped(stream.as_fd(), rest)),
-                SendConfirm::Closed => (rest.len(), tcp::send_held(stream.as_fd(), rest)),
-                SendConfirm::Acked | SendConfirm::None => (rest.len(), (&*stream).write(rest)),
+                SendConfirm::Closed => (rest.len(), calls::transmit_held(stream, rest)),
+                SendConfirm::Acked | SendConfirm::None => (rest.len(), calls::transmit(stream, rest)),
             };
             match result {
                 Ok(count) => {

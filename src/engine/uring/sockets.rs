@@ -5,7 +5,7 @@ use super::send::Errors;
 use super::stable::Stable;
 use crate::broker::io::ConnId;
 use crate::engine::stamps::Stamps;
-use crate::sys::tcp;
+use crate::sys::calls;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -84,7 +84,7 @@ impl Socket {
     /// how many bytes that were. Not through the ring: the FIN cannot, and without it the bytes would wait
     /// for a turn of their own.
     pub fn send_last(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = match tcp::send_held(self.fd(), bytes) {
+        let sent = match calls::transmit_held(self.fd(), bytes) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
             sent => sent?,
         };
