@@ -350,9 +350,11 @@ impl Broker {
         assert!(status.success(), "prlimit: {status}");
     }
 
-    /// Its open files.
+    /// The open files of the thread that has most: the limit counts for each table of them.
     pub fn open_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("/proc").count()
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("/proc").flatten();
+        let open = threads.map(|thread| fs::read_dir(thread.path().join("fd")).expect("/proc").count());
+        open.max().expect("a thread")
     }
 
     pub fn pid(&self) -> u32 {
