@@ -184,6 +184,12 @@ pub struct ServeFlags {
     #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_LOOK_FROM_EVENTS", default_value = "16", help_heading = DELIVERY)]
     pub look_from_events: Limit,
 
+    /// In a turn with so many events responses go through the ring, all in one call; in others each at once (io_uring). Or off: never through the ring
+    ///
+    /// Through the ring a response costs a turn more until its sending, and its acknowledgement, are known. Many share that, a lone one waits for it. A run's with --confirm read is the last of its connection and goes at once in any case.
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_RING_FROM_EVENTS", default_value = "8", help_heading = DELIVERY)]
+    pub ring_from_events: Limit,
+
     /// A dispatch is answered within this, whatever happens
     ///
     /// The supervisor sets no limit of its own and waits. False costs a cold start, and is always safe.

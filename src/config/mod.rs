@@ -47,6 +47,8 @@ pub struct ServeConfig {
     pub coalesce_from_percent: u32,
     /// From as many events in a turn on the epoll engine looks for acknowledgements.
     pub look_from_events: usize,
+    /// From as many events in a turn on the io_uring engine sends through the ring.
+    pub ring_from_events: usize,
     /// Every limit of one core. Its `connections_max` is this core's share.
     pub settings: Settings,
     /// Open connections on all cores together.

@@ -69,6 +69,7 @@ impl ServeConfig {
         let coalesce = coalesce(flags.coalesce, flags.confirm)?;
         let coalesce_from_percent = percent("--coalesce-from-percent", flags.coalesce_from_percent)?;
         let look_from_events = bound(flags.look_from_events, usize::MAX);
+        let ring_from_events = bound(flags.ring_from_events, usize::MAX);
         let workers = workers(&flags, &machine)?;
         let own_tables = own_tables(flags.descriptor_tables, &machine)?;
         let (connections_max, connections) = connections(&flags, &machine, workers.len(), own_tables)?;
@@ -104,6 +105,7 @@ impl ServeConfig {
             coalesce,
             coalesce_from_percent,
             look_from_events,
+            ring_from_events,
             settings,
             connections_max,
             descriptors,

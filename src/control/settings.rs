@@ -22,6 +22,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         coalesce,
         coalesce_from_percent,
         look_from_events,
+        ring_from_events,
         settings,
         connections_max,
         descriptors: _,
@@ -119,6 +120,10 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         (
             "--look-from-events",
             bound((*look_from_events != usize::MAX).then(|| look_from_events.to_string())),
+        ),
+        (
+            "--ring-from-events",
+            bound((*ring_from_events != usize::MAX).then(|| ring_from_events.to_string())),
         ),
         ("--max-attempts", settings.attempts_max.to_string()),
         ("--dispatch-timeout", ms(settings.dispatch_timeout_ms)),

@@ -6,10 +6,10 @@
 
 mod accept;
 mod acks;
-mod looks;
 mod outgoing;
 
 use super::fact::Fact;
+use super::looks::{FIRST_LOOK, Looks};
 use super::stamps::Stamps;
 use super::{Engine, Wake, kernel_view};
 use crate::broker::contract::Side;
@@ -18,7 +18,6 @@ use crate::sys::calls;
 use crate::sys::listen::Listener;
 use crate::sys::tcp::{self, Remote};
 use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
-use looks::{FIRST_LOOK, Looks};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};

@@ -20,6 +20,7 @@ mod accepting;
 pub mod epoll;
 mod fact;
 mod kernel_view;
+mod looks;
 mod stamps;
 #[cfg(test)]
 mod tests;

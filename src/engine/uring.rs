@@ -17,6 +17,7 @@
 #![allow(unsafe_code)]
 
 mod accept;
+mod at_once;
 mod buffers;
 mod completed;
 mod op;
@@ -29,6 +30,7 @@ mod stable;
 mod wake;
 
 use super::fact::Fact;
+use super::looks::Looks;
 use super::{Engine, Shortages, Wake, kernel_view};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
@@ -76,6 +78,12 @@ pub struct Uring {
     /// as there are buffers, so that a herd costs each connection one failure or two, not hundreds.
     starved: VecDeque<ConnId>,
     buffers_exhausted: u64,
+    completions_of_turn: usize,
+    /// From as many completions in a turn on responses go through the ring.
+    ring_from_completions: usize,
+    looks: Looks,
+    /// The last acknowledgement that was asked for was there when the send was over.
+    acks_at_once: bool,
 }
 
 impl Uring {
@@ -106,6 +114,10 @@ impl Uring {
             lent: None,
             starved: VecDeque::new(),
             buffers_exhausted: 0,
+            completions_of_turn: 0,
+            ring_from_completions: sizes.ring_from_completions,
+            looks: Looks::default(),
+            acks_at_once: false,
         })
     }
 
@@ -131,7 +143,7 @@ impl Uring {
     /// There is something to tell, or to begin anew: the next turn is now.
     fn is_busy(&mut self) -> bool {
         let to_tell = !self.facts.is_empty() || !self.probes.is_empty() || !self.newcomers.is_empty();
-        to_tell || !self.starved.is_empty() || self.ring.has_completions()
+        to_tell || !self.starved.is_empty() || self.ring.completions() > 0
     }
 
     /// Takes in the next new connection, if there is one. It is the last thing to tell: what older ones
@@ -364,6 +376,8 @@ impl Engine for Uring {
             let Some(conn) = self.starved.pop_front() else { break };
             self.go_on(conn);
         }
+        let until_look = self.look();
+        let timeout = timeout.into_iter().chain(until_look).min();
         let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
         let timeout = match (timeout, retry) {
             _ if self.is_busy() => Some(Duration::ZERO),
@@ -374,6 +388,7 @@ impl Engine for Uring {
             }
         };
         self.ring.enter(timeout)?;
+        self.completions_of_turn = self.ring.completions();
         self.resets_due = false;
         if retry.is_some() {
             let now = Instant::now();

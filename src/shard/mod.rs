@@ -25,7 +25,7 @@ use crate::engine::Engine;
 use crate::engine::epoll::Epoll;
 use crate::engine::tls::{Identities, Tls};
 #[cfg(feature = "io-uring")]
-use crate::engine::uring::Uring;
+use crate::engine::uring::{Sizes, Uring};
 use crate::sys::cpus;
 use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{Listener, Local, Side, bind};
@@ -140,6 +140,11 @@ pub fn start(config: &ServeConfig, control: &[BorrowedFd<'_>]) -> Result<Started
     let plain = identities.is_empty();
     let incomplete_bytes_max = config.settings.buffered_bytes_max / TLS_SHARE / config.workers.len();
     let epoll = |listeners| Epoll::new(listeners, config.look_from_events);
+    #[cfg(feature = "io-uring")]
+    let uring = |listeners| {
+        let sizes = Sizes { ring_from_completions: config.ring_from_events, ..Sizes::default() };
+        Uring::with_sizes(listeners, sizes)
+    };
     match chosen {
         Chosen::Epoll if plain => start_on(chosen, epoll, config, control),
         Chosen::Epoll => {
@@ -147,10 +152,10 @@ pub fn start(config: &ServeConfig, control: &[BorrowedFd<'_>]) -> Result<Started
             start_on(chosen, engine, config, control)
         }
         #[cfg(feature = "io-uring")]
-        Chosen::IoUring if plain => start_on(chosen, Uring::new, config, control),
+        Chosen::IoUring if plain => start_on(chosen, uring, config, control),
         #[cfg(feature = "io-uring")]
         Chosen::IoUring => {
-            let engine = |listeners| Ok(Tls::new(Uring::new(listeners)?, &identities, incomplete_bytes_max));
+            let engine = |listeners| Ok(Tls::new(uring(listeners)?, &identities, incomplete_bytes_max));
             start_on(chosen, engine, config, control)
         }
         #[cfg(not(feature = "io-uring"))]

@@ -1,9 +1,9 @@
 //! Acknowledgements: there when a send is over, announced in the error queue, or looked for in the send queue.
 
-use super::looks::FIRST_LOOK;
 use super::{Epoll, socket};
 use crate::broker::io::ConnId;
 use crate::engine::fact::Fact;
+use crate::engine::looks::FIRST_LOOK;
 use crate::sys::tcp::{self, ErrorQueue, TcpState};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};

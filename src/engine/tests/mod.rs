@@ -42,6 +42,11 @@ macro_rules! for_each_engine {
         mod io_uring {
             $(#[test] fn $name() { super::$subject::$name(|listeners| super::Uring::new(listeners).unwrap()) })*
         }
+        /// The same, and every response goes through the ring.
+        #[cfg(feature = "io-uring")]
+        mod busy_io_uring {
+            $(#[test] fn $name() { super::$subject::$name(super::busy) })*
+        }
         /// Where everything runs short all the time, the facts are the same.
         #[cfg(feature = "io-uring")]
         mod tiny_io_uring {
@@ -89,11 +94,19 @@ fn an_acknowledgement_is_told_with_the_sending_where_the_peer_is_near() {
             Epoll::new(listeners, look_from_events).unwrap()
         });
     }
+    #[cfg(feature = "io-uring")]
+    sending::an_acknowledgement_is_told_with_the_sending(|listeners| Uring::new(listeners).unwrap());
+}
+
+#[cfg(feature = "io-uring")]
+fn busy(listeners: Listeners) -> Uring {
+    Uring::with_sizes(listeners, Sizes { ring_from_completions: 0, ..Sizes::default() }).unwrap()
 }
 
 #[cfg(feature = "io-uring")]
 fn tiny(listeners: Listeners) -> Uring {
-    let sizes = Sizes { submissions: 4, completions: 8, buffers: 4, buffer_bytes: 64 };
+    let sizes =
+        Sizes { submissions: 4, completions: 8, buffers: 4, buffer_bytes: 64, ring_from_completions: 0 };
     Uring::with_sizes(listeners, sizes).unwrap()
 }
 

@@ -58,7 +58,8 @@ for_each_engine! {
 
 #[cfg(feature = "io-uring")]
 fn tiny(listeners: Listeners) -> Uring {
-    let sizes = Sizes { submissions: 4, completions: 8, buffers: 4, buffer_bytes: 64 };
+    let sizes =
+        Sizes { submissions: 4, completions: 8, buffers: 4, buffer_bytes: 64, ring_from_completions: 0 };
     Uring::with_sizes(listeners, sizes).unwrap()
 }
 

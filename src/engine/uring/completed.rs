@@ -161,9 +161,7 @@ impl Uring {
         match -result {
             ..=0 => {
                 outgoing.advance(result as usize);
-                if let Some(acks) = &mut socket.acks {
-                    acks.stamps.count(result as usize);
-                }
+                socket.count_sent(result as usize);
             }
             libc::EINTR | libc::EAGAIN => {}
             _ => outgoing.failed = true,
@@ -211,12 +209,11 @@ impl Uring {
         }
         match what {
             ErrorQueue::Acked(index) if acks.stamps.awaited == Some(index) => {
-                acks.stamps.awaited = None;
-                socket.in_question = false;
-                if socket.send == NO_SEND {
+                acks.early = socket.send != NO_SEND;
+                let is_early = acks.early;
+                socket.acknowledged();
+                if !is_early {
                     self.facts.push_back(Fact::Acked(conn));
-                } else {
-                    acks.early = true;
                 }
             }
             ErrorQueue::Acked(_) | ErrorQueue::Other => {}

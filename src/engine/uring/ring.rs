@@ -162,8 +162,8 @@ impl Ring {
     }
 
     /// Completions that are posted and not taken yet.
-    pub fn has_completions(&mut self) -> bool {
-        !self.ring.completion().is_empty()
+    pub fn completions(&mut self) -> usize {
+        self.ring.completion().len()
     }
 
     /// Accepts connections until cancelled.

@@ -1,4 +1,5 @@
-//! Responses to the kernel: through the ring, and a connection's last at once.
+//! Responses to the kernel: through the ring; a connection's last at once, and those of a turn that brought little
+//! ([`super::at_once`]).
 
 use super::Uring;
 use super::op::Kind;
@@ -14,9 +15,11 @@ impl Uring {
             self.carry_out_resets();
         }
         match confirm {
+            SendConfirm::Closed => self.send_last(conn, payload),
+            SendConfirm::None if self.sends_at_once() => self.send_at_once(conn, payload),
+            SendConfirm::Acked if self.sends_at_once() => self.send_acked_at_once(conn, payload),
             SendConfirm::None => self.send_behind(conn, Outgoing::new(payload, None, false), 0),
             SendConfirm::Acked => self.send_stamped(conn, payload),
-            SendConfirm::Closed => self.send_last(conn, payload),
         }
     }
 
@@ -28,7 +31,7 @@ impl Uring {
     }
 
     /// Sends `outgoing`, behind `pieces` single bytes of it.
-    fn send_behind(&mut self, conn: ConnId, outgoing: Outgoing, pieces: u8) {
+    pub(super) fn send_behind(&mut self, conn: ConnId, outgoing: Outgoing, pieces: u8) {
         let index = self.sends.insert(outgoing);
         if let Some(socket) = self.sockets.open_one(conn) {
             socket.send = index as u32;

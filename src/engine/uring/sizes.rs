@@ -12,10 +12,18 @@ pub struct Sizes {
     pub buffers: u16,
     /// Holds an ordinary request whole.
     pub buffer_bytes: usize,
+    /// From as many completions in a turn on responses are sent through the ring; in other turns at once.
+    pub ring_from_completions: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Sizes { submissions: 1024, completions: 16 * 1024, buffers: 256, buffer_bytes: 4096 }
+        Sizes {
+            submissions: 1024,
+            completions: 16 * 1024,
+            buffers: 256,
+            buffer_bytes: 4096,
+            ring_from_completions: 8,
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! The table of connections: what the kernel is doing for each of them.
 
+use super::at_once::taken;
 use super::op::{Kind, Op, SLOTS_MAX};
 use super::send::Errors;
 use super::stable::Stable;
 use crate::broker::io::ConnId;
 use crate::engine::stamps::Stamps;
 use crate::sys::calls;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -53,6 +54,17 @@ pub struct Acks {
     pub errors: Option<Stable<Errors>>,
     /// The acknowledgement was found before the send's own completion.
     pub early: bool,
+    /// An acknowledgement is looked for.
+    pub looked_for: bool,
+    /// That of the last response was there when the send was over.
+    pub at_once: Option<bool>,
+}
+
+impl Acks {
+    fn new(fd: BorrowedFd<'_>) -> io::Result<Acks> {
+        let stamps = Stamps::new(fd)?;
+        Ok(Acks { stamps, errors: None, early: false, looked_for: false, at_once: None })
+    }
 }
 
 impl Socket {
@@ -66,28 +78,54 @@ impl Socket {
         if self.send == NO_SEND { self.fd.take() } else { None }
     }
 
-    /// A response of `len` bytes is next, whose acknowledgement is to be reported; see [`Stamps::begin`].
+    /// A response of `len` bytes is next, whose acknowledgement is to be announced; see [`Stamps::begin`].
     pub fn begin_stamped(&mut self, len: usize) -> io::Result<u8> {
-        let fd = self.fd.as_ref().expect("an open connection has a descriptor").as_fd();
-        let acks = match &mut self.acks {
-            Some(acks) => acks,
-            None => {
-                let stamps = Stamps::new(fd)?;
-                self.acks.insert(Box::new(Acks { stamps, errors: None, early: false }))
-            }
-        };
-        acks.early = false;
+        let (acks, fd) = self.acks()?;
         acks.stamps.begin(fd, len)
+    }
+
+    /// The same, and it is looked for where that of the last response was there at once (`at_once`, if there was
+    /// none). Answers whether it is, and how many single bytes go ahead.
+    pub fn begin_acked(&mut self, len: usize, at_once: bool) -> io::Result<(bool, u8)> {
+        let (acks, fd) = self.acks()?;
+        match acks.at_once.unwrap_or(at_once) {
+            true => Ok((true, acks.stamps.begin_unreported(len))),
+            false => Ok((false, acks.stamps.begin(fd, len)?)),
+        }
+    }
+
+    /// What is known of acknowledgements, at the beginning of a response.
+    fn acks(&mut self) -> io::Result<(&mut Acks, BorrowedFd<'_>)> {
+        let fd = self.fd.as_ref().expect("an open connection has a descriptor").as_fd();
+        if self.acks.is_none() {
+            self.acks = Some(Box::new(Acks::new(fd)?));
+        }
+        let acks = self.acks.as_mut().expect("there since a moment ago");
+        acks.early = false;
+        Ok((acks, fd))
+    }
+
+    /// The kernel took `count` bytes.
+    pub fn count_sent(&mut self, count: usize) {
+        if let Some(acks) = &mut self.acks {
+            acks.stamps.count(count);
+        }
+    }
+
+    /// The acknowledgement that was awaited is there.
+    pub fn acknowledged(&mut self) {
+        self.in_question = false;
+        if let Some(acks) = &mut self.acks {
+            acks.looked_for = false;
+            acks.stamps.awaited = None;
+        }
     }
 
     /// Sends what there is room for of a connection's last response, and our FIN behind all of it; answers
     /// how many bytes that were. Not through the ring: the FIN cannot, and without it the bytes would wait
     /// for a turn of their own.
     pub fn send_last(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = match calls::transmit_held(self.fd(), bytes) {
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
-            sent => sent?,
-        };
+        let sent = taken(calls::transmit_held(self.fd(), bytes))?;
         if sent == bytes.len() {
             self.shut_down();
         }

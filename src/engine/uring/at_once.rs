@@ -1,0 +1,149 @@
+//! Responses of a turn that brought little: each by a system call of its own.
+//!
+//! Through the ring a send costs a completion, and where there is little else the enter that carries it out
+//! returns with nothing but that: another turn, and another for the announcement of its acknowledgement. A peer on
+//! the same machine has acknowledged by the time that a send is over, so one look behind it answers that question
+//! too. Turns that bring much share all of this, and there the ring is cheaper.
+
+use super::Uring;
+use super::send::{Message, Outgoing};
+use super::sockets::NO_SEND;
+use crate::broker::io::{ConnId, Payload};
+use crate::engine::fact::Fact;
+use crate::engine::looks::FIRST_LOOK;
+use crate::sys::{calls, tcp};
+use std::io::{self, ErrorKind};
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+impl Uring {
+    /// This turn brought so little that responses go at once.
+    pub(super) fn sends_at_once(&self) -> bool {
+        self.completions_of_turn < self.ring_from_completions
+    }
+
+    /// Sends a response of which nothing is to be known but that the kernel has it.
+    pub(super) fn send_at_once(&mut self, conn: ConnId, payload: Payload) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        match taken(calls::transmit(socket.fd(), payload.bytes())) {
+            Ok(count) => {
+                socket.count_sent(count);
+                self.go_on_behind(conn, Outgoing::new(payload, None, false), count);
+            }
+            Err(_) => self.facts.push_back(Fact::Reset(conn)),
+        }
+    }
+
+    /// Sends a response whose acknowledgement is to be reported: it is looked for where the last one was there at
+    /// once, and announced elsewhere.
+    pub(super) fn send_acked_at_once(&mut self, conn: ConnId, payload: Payload) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let len = payload.bytes().len();
+        let sent = socket.begin_acked(len, self.acks_at_once).and_then(|(looked_for, pieces)| {
+            let count = transmit(socket.fd(), payload.bytes(), pieces.into(), looked_for)?;
+            Ok((looked_for, count))
+        });
+        let Ok((looked_for, count)) = sent else { return self.facts.push_back(Fact::Reset(conn)) };
+        socket.count_sent(count);
+        let message = (!looked_for && count < len).then(|| self.messages.take(Message::new));
+        self.go_on_behind(conn, Outgoing::new(payload, message, false), count);
+        let is_acked = count == len && self.look_behind_send(conn);
+        match looked_for {
+            _ if is_acked => {}
+            // Perhaps the peer was just reading.
+            true if count == len => self.look_later(conn, Duration::ZERO),
+            true => self.look_later(conn, FIRST_LOOK),
+            false => self.arm_errors(conn),
+        }
+    }
+
+    /// The kernel has taken `count` bytes; the rest goes through the ring, which waits for room.
+    fn go_on_behind(&mut self, conn: ConnId, mut outgoing: Outgoing, count: usize) {
+        outgoing.advance(count);
+        match outgoing.rest().is_empty() {
+            true => self.facts.push_back(Fact::Sent(conn)),
+            false => self.send_behind(conn, outgoing, 0),
+        }
+    }
+
+    /// Whether all of a response is acknowledged already: then that is told. What one peer does the next ones, and
+    /// itself with the next response, are taken to do.
+    fn look_behind_send(&mut self, conn: ConnId) -> bool {
+        let Some(socket) = self.sockets.open_one(conn) else { return false };
+        let is_acked = tcp::is_acknowledged(socket.fd());
+        if let Some(acks) = &mut socket.acks {
+            acks.at_once = Some(is_acked);
+        }
+        self.acks_at_once = is_acked;
+        if is_acked {
+            self.acknowledged(conn);
+        }
+        is_acked
+    }
+
+    fn look_later(&mut self, conn: ConnId, after: Duration) {
+        let Some(acks) = self.sockets.open_one(conn).and_then(|socket| socket.acks.as_mut()) else { return };
+        if !std::mem::replace(&mut acks.looked_for, true) {
+            self.looks.add(conn, Instant::now() + after);
+        }
+    }
+
+    fn acknowledged(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.open_one(conn) {
+            socket.acknowledged();
+            self.facts.push_back(Fact::Acked(conn));
+        }
+    }
+
+    /// Looks at what is due. Answers how long the next look has time.
+    pub(super) fn look(&mut self) -> Option<Duration> {
+        if self.looks.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let mut looks = std::mem::take(&mut self.looks);
+        looks.look(now, |conn| self.is_over(conn));
+        self.looks = looks;
+        self.looks.next_due().map(|due| due.saturating_duration_since(now))
+    }
+
+    /// There is nothing to look for any more. The end of a connection is told by its receive, or its watch.
+    fn is_over(&mut self, conn: ConnId) -> bool {
+        let Some(socket) = self.sockets.open_one(conn) else { return true };
+        if !socket.acks.as_ref().is_some_and(|acks| acks.looked_for) {
+            return true;
+        }
+        let is_acked = socket.send == NO_SEND && tcp::is_acknowledged(socket.fd());
+        let is_paused = !socket.reading;
+        if is_acked {
+            self.acknowledged(conn);
+            if is_paused {
+                self.watch_anew(conn);
+            }
+        }
+        is_acked
+    }
+}
+
+/// Sends what there is room for of `bytes`, the first `pieces` of them one by one; see [`Stamps::begin`]. The
+/// acknowledgement is announced unless it is looked for.
+///
+/// [`Stamps::begin`]: crate::engine::stamps::Stamps::begin
+fn transmit(fd: BorrowedFd<'_>, bytes: &[u8], pieces: usize, looked_for: bool) -> io::Result<usize> {
+    for sent in 0..pieces {
+        if taken(calls::transmit(fd, &bytes[sent..=sent]))? == 0 {
+            return Ok(sent);
+        }
+    }
+    let rest = &bytes[pieces..];
+    let sent = if looked_for { calls::transmit(fd, rest) } else { tcp::send_stamped(fd, rest) };
+    Ok(pieces + taken(sent)?)
+}
+
+/// No room, or a signal: the kernel took nothing.
+pub(super) fn taken(sent: io::Result<usize>) -> io::Result<usize> {
+    match sent {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+        sent => sent,
+    }
+}
