@@ -60,20 +60,28 @@ impl Default for Wheel {
 
 impl Wheel {
     /// Arms or moves the one timer of `slot`. It fires at the first tick that is not before `deadline`.
+    #[inline]
     pub fn arm(&mut self, slot: u32, deadline: Time) {
+        match self.nodes.get_mut(slot as usize) {
+            Some(node) if node.place != UNLINKED && node.linked_tick <= deadline.0 / TICK_US => {
+                node.deadline = deadline;
+            }
+            _ => self.place(slot, deadline),
+        }
+    }
+
+    /// Puts the timer of `slot` where its deadline belongs.
+    #[inline(never)]
+    fn place(&mut self, slot: u32, deadline: Time) {
         if slot as usize >= self.nodes.len() {
             self.nodes.resize(slot as usize + 1, IDLE);
         }
-        let tick = tick_at_or_after(deadline);
         let node = &mut self.nodes[slot as usize];
         node.deadline = deadline;
         if node.place != UNLINKED {
-            if node.linked_tick <= tick {
-                return;
-            }
             self.unlink(slot);
         }
-        self.link(slot, tick);
+        self.link(slot, tick_at_or_after(deadline));
     }
 
     /// Disarms the timer of `slot`, if it is armed.
@@ -123,21 +131,15 @@ impl Wheel {
         }
     }
 
-    /// The next tick with a due slot at level 0 or a slot to spread above it.
+    /// The next tick with a due slot at level 0 or a slot to spread above it. That is in the lowest level
+    /// that has any: all of it is due before the next slot of the level above begins.
     fn next_tick(&self) -> Option<u64> {
-        let mut first: Option<u64> = None;
-        for level in 0..LEVELS {
-            if self.occupied[level] == 0 {
-                continue;
-            }
-            let shift = SLOT_BITS * level as u32;
-            let here = (self.now_tick >> shift) & (SLOTS as u64 - 1);
-            let ahead = self.occupied[level].rotate_right(here as u32).trailing_zeros() as u64;
-            let base = (self.now_tick >> shift) + ahead;
-            let tick = (base << shift).max(self.now_tick);
-            first = Some(first.map_or(tick, |known| known.min(tick)));
-        }
-        first
+        let level = self.occupied.iter().position(|slots| *slots != 0)?;
+        let shift = SLOT_BITS * level as u32;
+        let here = (self.now_tick >> shift) & (SLOTS as u64 - 1);
+        let ahead = self.occupied[level].rotate_right(here as u32).trailing_zeros() as u64;
+        let base = (self.now_tick >> shift) + ahead;
+        Some((base << shift).max(self.now_tick))
     }
 
     /// Moves the nodes of the upper slots that begin at or before `tick` to where they belong now.
