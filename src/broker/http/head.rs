@@ -1,7 +1,7 @@
 //! Where a head ends, found incrementally and strictly.
 
 use super::Rejection;
-use wide::u8x16;
+use wide::u8x32;
 
 /// Finds the end of a head; looks at each byte once, but for the last few of each fragment.
 ///
@@ -58,7 +58,7 @@ enum Event {
 }
 
 /// Bytes looked at in one step.
-const BLOCK: usize = 16;
+const BLOCK: usize = 32;
 /// A block and the two bytes before it.
 type Window = [u8; BLOCK + 2];
 
@@ -73,37 +73,38 @@ fn first_event(buf: &[u8], from: usize) -> Option<Event> {
         }
         at += 1;
     }
-    while let Some(window) = buf.get(at.wrapping_sub(2)..).and_then(<[u8]>::first_chunk) {
-        let found = events_in(window);
-        if found != 0 {
-            return event_at(buf, at + found.trailing_zeros() as usize);
+    let mut rest = buf.get(at.wrapping_sub(2)..).unwrap_or_default();
+    while let Some(window) = rest.first_chunk() {
+        let events = events_in(window);
+        if events.any() {
+            return event_at(buf, at + events.to_bitmask().trailing_zeros() as usize);
         }
+        rest = &rest[BLOCK..];
         at += BLOCK;
     }
     match buf.last_chunk() {
         // Those before the last few are looked at again: they still have none.
         Some(window) if at < buf.len() => {
-            let found = events_in(window);
-            if found == 0 {
+            let events = events_in(window);
+            if !events.any() {
                 return None;
             }
-            event_at(buf, buf.len() - BLOCK + found.trailing_zeros() as usize)
+            event_at(buf, buf.len() - BLOCK + events.to_bitmask().trailing_zeros() as usize)
         }
         _ => (at..buf.len()).find_map(|at| event_at(buf, at)),
     }
 }
 
-/// A bit per byte of the block that is an event, the first one's lowest.
+/// The bytes of the block that are an event.
 #[inline(always)]
-fn events_in(window: &Window) -> u16 {
+fn events_in(window: &Window) -> u8x32 {
     let ([before_last @ .., _, _], [_, last @ .., _], [_, _, block @ ..]) = (window, window, window);
-    let [lf, cr, nul] = [b'\n', b'\r', 0].map(u8x16::splat);
-    let block = u8x16::new(*block);
+    let [lf, cr, nul] = [b'\n', b'\r', 0].map(u8x32::splat);
+    let block = u8x32::new(*block);
     let lfs = block.simd_eq(lf);
-    let behind_cr = u8x16::new(*last).simd_eq(cr);
-    let behind_empty_line = u8x16::new(*before_last).simd_eq(lf);
-    let events = (lfs ^ behind_cr) | (lfs & behind_empty_line) | block.simd_eq(nul);
-    events.to_bitmask() as u16
+    let behind_cr = u8x32::new(*last).simd_eq(cr);
+    let behind_empty_line = u8x32::new(*before_last).simd_eq(lf);
+    (lfs ^ behind_cr) | (lfs & behind_empty_line) | block.simd_eq(nul)
 }
 
 /// What one byte means after the two before it, which are no event themselves.
