@@ -155,16 +155,17 @@ impl Field {
 
     #[inline]
     fn by_name(name: &str) -> Option<Field> {
-        let field = match name.len() {
-            23 => Field::Deployment,
-            28 => Field::Version,
-            21 => Field::Cpu,
-            24 => Field::Memory,
-            30 => Field::Instance,
-            32 => Field::Controller,
-            _ => return None,
-        };
-        is_field(name, field.name()).then_some(field)
+        // Once per arm, so that each is compared with a constant.
+        let is = |field: Field| is_field(name, field.name()).then_some(field);
+        match name.len() {
+            23 => is(Field::Deployment),
+            28 => is(Field::Version),
+            21 => is(Field::Cpu),
+            24 => is(Field::Memory),
+            30 => is(Field::Instance),
+            32 => is(Field::Controller),
+            _ => None,
+        }
     }
 }
 
