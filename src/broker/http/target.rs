@@ -73,7 +73,7 @@ fn is_unusual_authority(text: &[u8]) -> bool {
         _ => {
             let end = memchr::memchr(b':', text).unwrap_or(text.len());
             let (name, port) = text.split_at(end);
-            if !has_only(name, REG_NAME) || (name.is_empty() && !port.is_empty()) {
+            if classes_of(name) & !REG_NAME != 0 || (name.is_empty() && !port.is_empty()) {
                 return false;
             }
             port
@@ -89,20 +89,21 @@ fn is_unusual_authority(text: &[u8]) -> bool {
 /// Cuts the query off; both may hold what RFC 3986 lets them: no fragment, space or bracket.
 #[inline]
 fn path_of(text: &str) -> Result<&str, Rejection> {
-    if !has_only(text.as_bytes(), REG_NAME | PATH) {
+    let seen = classes_of(text.as_bytes());
+    if seen & !(REG_NAME | PATH | QUERY) != 0 {
         return Err(Rejection::bad("the request target holds a character that no URI path has"));
     }
-    match text.bytes().position(|byte| byte == b'?') {
-        Some(at) => Ok(&text[..at]),
-        None => Ok(text),
+    if seen & QUERY == 0 {
+        return Ok(text);
     }
+    Ok(text.split_once('?').map_or(text, |(path, _)| path))
 }
 
-/// Whether every byte is of one of the classes, or a `%` with its two hex digits.
+/// The classes of all bytes together. A `%` with its two hex digits fits everywhere, another nowhere.
 #[inline]
-fn has_only(text: &[u8], classes: u8) -> bool {
+fn classes_of(text: &[u8]) -> u8 {
     let seen = text.iter().fold(0, |seen, &byte| seen | CLASS[byte as usize]);
-    seen & !(classes | ENCODED) == 0 && (seen & ENCODED == 0 || is_well_encoded(text))
+    if seen & ENCODED != 0 && !is_well_encoded(text) { OTHER } else { seen & !ENCODED }
 }
 
 #[cold]
@@ -117,10 +118,12 @@ fn is_well_encoded(text: &[u8]) -> bool {
 const REG_NAME: u8 = 1;
 /// What a path and a query have besides.
 const PATH: u8 = 2;
+/// `?`
+const QUERY: u8 = 4;
 /// `%`
-const ENCODED: u8 = 4;
+const ENCODED: u8 = 8;
 /// None of these.
-const OTHER: u8 = 8;
+const OTHER: u8 = 16;
 
 static CLASS: [u8; 256] = {
     let mut table = [OTHER; 256];
@@ -130,7 +133,8 @@ static CLASS: [u8; 256] = {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => REG_NAME,
             b'-' | b'.' | b'_' | b'~' => REG_NAME,
             b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => REG_NAME,
-            b':' | b'@' | b'/' | b'?' => PATH,
+            b':' | b'@' | b'/' => PATH,
+            b'?' => QUERY,
             b'%' => ENCODED,
             _ => OTHER,
         };
