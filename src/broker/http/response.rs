@@ -17,11 +17,12 @@ pub enum Persistence {
 }
 
 impl Persistence {
-    const fn field(self) -> &'static str {
+    /// How a head ends behind the value of its last other field.
+    const fn head_end(self) -> &'static str {
         match self {
-            Persistence::KeepAlive => "",
-            Persistence::KeepAliveHttp10 => "Connection: keep-alive\r\n",
-            Persistence::Close => "Connection: close\r\n",
+            Persistence::KeepAlive => "\r\n\r\n",
+            Persistence::KeepAliveHttp10 => "\r\nConnection: keep-alive\r\n\r\n",
+            Persistence::Close => "\r\nConnection: close\r\n\r\n",
         }
     }
 }
@@ -29,17 +30,16 @@ impl Persistence {
 /// The interim response to `Expect: 100-continue` (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// A 200 with a JSON body, as far as its length.
+macro_rules! json_200_until_length {
+    () => {
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+    };
+}
+
 macro_rules! json_200 {
     ($length:literal, $connection:literal, $body:literal) => {
-        concat!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ",
-            $length,
-            "\r\n",
-            $connection,
-            "\r\n",
-            $body
-        )
-        .as_bytes()
+        concat!(json_200_until_length!(), $length, "\r\n", $connection, "\r\n", $body).as_bytes()
     };
 }
 
@@ -88,7 +88,7 @@ impl ConnectResponses {
             format!(r#"{{"connectionTimeoutMs":{connection_timeout_ms},"keepaliveMs":{keepalive_ms}}}"#);
         let variant = |persistence| {
             let mut out = Vec::with_capacity(192);
-            json_head(&mut out, "200 OK", body.len(), persistence);
+            json_200_head(&mut out, body.len(), persistence);
             let head_len = out.len();
             out.extend_from_slice(body.as_bytes());
             (out.into_boxed_slice(), head_len)
@@ -118,7 +118,7 @@ pub fn run_head(out: &mut Vec<u8>, message_len: usize, close: bool) {
         true => Persistence::Close,
         false => Persistence::KeepAlive,
     };
-    json_head(out, "200 OK", message_len, persistence);
+    json_200_head(out, message_len, persistence);
 }
 
 /// The whole answer to a refused request, after which the connection closes. `head_only`: the
@@ -141,7 +141,8 @@ pub fn rejection(rejection: &Rejection, head_only: bool) -> Vec<u8> {
         // RFC 9110 section 11.6.1: a 401 names what it wants.
         push_field(&mut out, "WWW-Authenticate", "DeploymentToken realm=\"warm-start\"");
     }
-    json_fields(&mut out, body.len(), Persistence::Close);
+    out.extend_from_slice(b"Content-Type: application/json\r\nContent-Length: ");
+    push_length_and_end(&mut out, body.len(), Persistence::Close);
     if !head_only {
         out.extend_from_slice(&body);
     }
@@ -150,28 +151,23 @@ pub fn rejection(rejection: &Rejection, head_only: bool) -> Vec<u8> {
 
 /// The whole answer to OPTIONS: 204 with the resource's methods (RFC 9110 section 9.3.7).
 pub fn options(allow: &str, persistence: Persistence) -> Vec<u8> {
-    let mut out = b"HTTP/1.1 204 No Content\r\n".to_vec();
-    push_field(&mut out, "Allow", allow);
-    out.extend_from_slice(persistence.field().as_bytes());
-    out.extend_from_slice(b"\r\n");
+    let mut out = b"HTTP/1.1 204 No Content\r\nAllow: ".to_vec();
+    out.extend_from_slice(allow.as_bytes());
+    out.extend_from_slice(persistence.head_end().as_bytes());
     out
 }
 
 #[inline]
-fn json_head(out: &mut Vec<u8>, status: &str, body_len: usize, persistence: Persistence) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_bytes());
-    out.extend_from_slice(b"\r\n");
-    json_fields(out, body_len, persistence);
+fn json_200_head(out: &mut Vec<u8>, body_len: usize, persistence: Persistence) {
+    out.extend_from_slice(json_200_until_length!().as_bytes());
+    push_length_and_end(out, body_len, persistence);
 }
 
+/// The value of Content-Length, and what is behind it in a head.
 #[inline]
-fn json_fields(out: &mut Vec<u8>, body_len: usize, persistence: Persistence) {
-    out.extend_from_slice(b"Content-Type: application/json\r\nContent-Length: ");
+fn push_length_and_end(out: &mut Vec<u8>, body_len: usize, persistence: Persistence) {
     out.extend_from_slice(itoa::Buffer::new().format(body_len).as_bytes());
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(persistence.field().as_bytes());
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(persistence.head_end().as_bytes());
 }
 
 fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
