@@ -88,8 +88,8 @@ impl<S: Shared> Broker<S> {
         let mut begun = false;
         loop {
             let Some(conn) = self.conns.get(id) else { return input.len() };
-            let rest = &input[used..];
-            match &mut conn.state {
+            let mut rest = &input[used..];
+            let mut scanner = match &conn.state {
                 State::Idle if !rest.is_empty() => {
                     let empty_lines_len = leading_crlf(rest);
                     if empty_lines_len <= LEADING_CRLF_BYTES_MAX
@@ -99,22 +99,31 @@ impl<S: Shared> Broker<S> {
                         // however they are fragmented.
                         break;
                     }
-                    used += empty_lines_len.min(LEADING_CRLF_BYTES_MAX);
+                    let skipped_len = empty_lines_len.min(LEADING_CRLF_BYTES_MAX);
+                    used += skipped_len;
+                    rest = &rest[skipped_len..];
                     begun = true;
-                    conn.state = State::Head(HeadScanner::default());
+                    HeadScanner::default()
                 }
-                State::Head(scanner) => match scanner.advance(rest, self.settings.head_bytes_max) {
-                    Ok(Some(len)) => {
-                        conn.state = State::Idle;
-                        conn.request = conn.request.wrapping_add(1);
-                        used += len + self.head_complete(now, id.slot, &rest[..len], &rest[len..]);
-                    }
-                    Ok(None) => break,
-                    Err(rejection) => self.reject(now, id.slot, &rejection, is_head(rest)),
-                },
-                State::Body(_) if !rest.is_empty() => used += self.body_bytes(now, id.slot, rest),
+                State::Head(scanner) => *scanner,
+                State::Body(_) if !rest.is_empty() => {
+                    used += self.body_bytes(now, id.slot, rest);
+                    continue;
+                }
                 State::Writing { refused: true } | State::Lingering => return input.len(),
                 _ => break,
+            };
+            match scanner.advance(rest, self.settings.head_bytes_max) {
+                Ok(Some(len)) => {
+                    conn.state = State::Idle;
+                    conn.request = conn.request.wrapping_add(1);
+                    used += len + self.head_complete(now, id.slot, &rest[..len], &rest[len..]);
+                }
+                Ok(None) => {
+                    conn.state = State::Head(scanner);
+                    break;
+                }
+                Err(rejection) => self.reject(now, id.slot, &rejection, is_head(rest)),
             }
         }
         if begun && self.conns.at(id.slot).state.is_incomplete_request() {
@@ -126,18 +135,19 @@ impl<S: Shared> Broker<S> {
     /// A head is complete. Answers how many bytes of the body behind it are used.
     fn head_complete(&mut self, now: Time, slot: u32, head: &[u8], behind: &[u8]) -> usize {
         let bytes = head;
-        let head = match parse_head(bytes) {
+        let parsed = parse_head(bytes);
+        let head = match &parsed {
             Ok(head) => head,
             Err(rejection) => {
-                self.reject(now, slot, &rejection, is_head(bytes));
+                self.reject(now, slot, rejection, is_head(bytes));
                 return 0;
             }
         };
         let head_only = head.method == super::http::Method::Head;
         let conn = self.conns.at(slot);
         conn.persistence = head.persistence();
-        let result = contract::route(&head, conn.side, self.settings.dispatch_on_runner_side)
-            .and_then(|route| self.run(now, slot, route, &head, bytes, behind));
+        let result = contract::route(head, conn.side, self.settings.dispatch_on_runner_side)
+            .and_then(|route| self.run(now, slot, route, head, bytes, behind));
         match result {
             Ok(used) => used,
             Err(rejection) => {
