@@ -26,6 +26,11 @@ pub fn looks() -> bool {
     std::env::var_os("PILOTLIGHT_LOOK_FROM_EVENTS").is_some()
 }
 
+/// Everything is sent through a ring, which finds an acknowledgement's announcement before a reset behind it.
+pub fn through_the_ring() -> bool {
+    on_io_uring() && std::env::var_os("PILOTLIGHT_RING_FROM_EVENTS").is_some()
+}
+
 /// io_uring was asked for.
 pub fn on_io_uring() -> bool {
     engine() == "io-uring"
@@ -165,8 +170,13 @@ impl Builder {
             command.arg("--insecure-shared-dispatch");
         }
         command.args(["--workers", &self.workers.to_string()]).args(&self.args);
-        if let Ok(events) = std::env::var("PILOTLIGHT_LOOK_FROM_EVENTS") {
-            command.args(["--look-from-events", &events]);
+        for (variable, flag) in [
+            ("PILOTLIGHT_LOOK_FROM_EVENTS", "--look-from-events"),
+            ("PILOTLIGHT_RING_FROM_EVENTS", "--ring-from-events"),
+        ] {
+            if let Ok(events) = std::env::var(variable) {
+                command.args([flag, &events]);
+            }
         }
         command
     }

@@ -11,6 +11,7 @@
 //! PILOTLIGHT_BIN=target/release/pilotlight ...  of another binary
 //! PILOTLIGHT_ENGINE=io-uring ...                of another engine
 //! PILOTLIGHT_LOOK_FROM_EVENTS=1 ... ack         with acknowledgements looked for, as a busy broker does
+//! PILOTLIGHT_RING_FROM_EVENTS=1 ... ack         with everything through the ring, as a busy broker does
 //! PILOTLIGHT_WRITE_GUARANTEES=1 ...             and write the table to docs/guarantees.md
 //! ```
 //!

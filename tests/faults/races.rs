@@ -1,6 +1,6 @@
 //! Ends that meet the run: a runner that closes or resets within microseconds of the write.
 
-use super::broker::{Broker, on_io_uring};
+use super::broker::{Broker, on_io_uring, through_the_ring};
 use super::http::{Answer, PATIENCE, Poller, Run, Supervisor, Told, read_now};
 use super::net::Net;
 use super::table::time;
@@ -111,9 +111,9 @@ fn race(case: &Case, reset: bool) -> Tally {
             let acked = wire.acked_bytes(port) >= head_bytes + run.message.len();
             let is_against = match told {
                 Told::True => !acked,
-                // Acknowledged, and reset before anybody looked, as on epoll: false is as true. (Whoever closes
-                // with the run unread resets, too.)
-                _ => acked && (on_io_uring() || !wire.was_reset(port)),
+                // Acknowledged, and reset before anybody looked: false is as true. (Whoever closes with the run
+                // unread resets, too.) Through the ring the announcement is found in any case.
+                _ => acked && (through_the_ring() || !wire.was_reset(port)),
             };
             if is_against {
                 eprintln!("round {round}: told {told} in {took:?}, acked {}", wire.describe(port));
