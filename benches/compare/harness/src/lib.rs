@@ -6,6 +6,7 @@
 //! - `runners`, `supervisors`: the two sides of a broker, driven by one epoll loop.
 //! - `owners`: which of a server's workers owns which connection.
 //! - `process`: what a process costs, read from /proc.
+//! - `report`: what an open loop found, also where several processes shared it.
 
 pub mod epoll;
 /// The product's own files: `pilotlight bench` reads and counts the same way.
@@ -14,6 +15,7 @@ pub mod http;
 pub mod message;
 pub mod owners;
 pub mod process;
+pub mod report;
 pub mod runners;
 #[path = "../../../../src/clients/bench/schedule.rs"]
 pub mod schedule;

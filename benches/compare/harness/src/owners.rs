@@ -1,38 +1,39 @@
-//! Which of a server's workers owns which connection, told from outside: each worker has an epoll instance, and
-//! the kernel lists what is registered there.
+//! Which of a server's workers owns which connection, told from outside: each worker has a table of descriptors of
+//! its own, which the kernel lists under its thread.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::path::Path;
 
-/// Of each connection, by its client's port, the worker (as the number of its epoll descriptor).
+const WORKER_THREAD: &str = "worker-";
+
+/// Of each connection, by its client's port, the worker's number.
+///
+/// # Errors
+/// A connection is in two workers' tables: they share one, which tells nothing.
 pub fn workers_of(pid: u32, server_port: u16) -> io::Result<HashMap<u16, u32>> {
     let ports = client_ports(server_port)?;
-    let mut socket_ports = HashMap::new();
-    let mut epolls = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
-        let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(link) = fs::read_link(entry.path()) else { continue };
-        let link = link.to_string_lossy();
-        if link.contains("[eventpoll]") {
-            epolls.push(fd);
-        }
-        let inode = link.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')?.parse().ok());
-        if let Some(&port) = inode.and_then(|inode: u64| ports.get(&inode)) {
-            socket_ports.insert(fd, port);
-        }
-    }
     let mut owners = HashMap::new();
-    for epoll in epolls {
-        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{epoll}"))?;
-        let registered = info.lines().filter_map(|line| line.strip_prefix("tfd:")?.split_whitespace().next());
-        for fd in registered.filter_map(|fd| fd.parse::<u32>().ok()) {
-            if let Some(&port) = socket_ports.get(&fd) {
-                owners.insert(port, epoll);
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        let name = fs::read_to_string(thread.path().join("comm"))?;
+        let number = name.trim().strip_prefix(WORKER_THREAD).and_then(|number| number.parse().ok());
+        let Some(worker) = number else { continue };
+        for port in sockets(&thread.path())?.into_iter().filter_map(|inode| ports.get(&inode)) {
+            if owners.insert(*port, worker).is_some() {
+                return Err(io::Error::other("the server's workers have one table of descriptors"));
             }
         }
     }
     Ok(owners)
+}
+
+/// The inodes of the sockets in a thread's table.
+fn sockets(thread: &Path) -> io::Result<Vec<u64>> {
+    let links =
+        fs::read_dir(thread.join("fd"))?.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    let inode = |link: &Path| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    Ok(links.filter_map(|link| inode(&link)).collect())
 }
 
 /// The client's port of each connection on the server's side, by the socket's inode.

@@ -10,9 +10,9 @@ use socket2::{Domain, Socket, Type};
 /// Connections from one source address: below the number of ephemeral ports, with room for those that linger.
 pub const PER_SOURCE_MAX: usize = 20_000;
 
-/// The source address of connection number `index`.
-pub fn source(index: usize, sources: usize) -> Ipv4Addr {
-    Ipv4Addr::new(127, 0, 0, 1 + (index % sources) as u8)
+/// The source address of connection number `index` of a process whose addresses begin with 127.0.0.`first`.
+pub fn source(first: u8, index: usize, sources: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, first + (index % sources) as u8)
 }
 
 /// Starts to connect; on loopback it is usually done when this returns.

@@ -9,6 +9,7 @@ use clap::Parser;
 use harness::message::Poll;
 use harness::socket;
 
+const FIRST_SOURCE: u8 = 1;
 const SOURCES: usize = 8;
 /// Polls open at once, below the descriptor limit: a server that falls behind is waited for.
 const OPEN_MAX: usize = 10_000;
@@ -42,7 +43,8 @@ fn main() -> io::Result<()> {
     while aborted < args.count && started.elapsed() < Duration::from_secs(args.secs_max) {
         let due = (started.elapsed().as_secs_f64() * f64::from(args.rate)) as u64;
         while opened < due && open.len() < OPEN_MAX && aborted + (open.len() as u64) < args.count {
-            let stream = socket::connect(socket::source(opened as usize, SOURCES), args.target)?;
+            let stream =
+                socket::connect(socket::source(FIRST_SOURCE, opened as usize, SOURCES), args.target)?;
             let sent = socket::send(&stream, poll.request(0)).unwrap_or(false);
             open.push_back((Instant::now() + Duration::from_millis(args.held_ms), stream, sent));
             opened += 1;

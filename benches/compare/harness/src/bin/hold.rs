@@ -19,6 +19,9 @@ struct Args {
     /// Distinct deployments among the polls.
     #[arg(long, default_value_t = 1)]
     keys: u32,
+    /// Connect from 127.0.0.N and as many behind it as it takes; other processes' connections from others.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    first_source: u8,
     /// Polls opened per second, at most.
     #[arg(long, default_value_t = 20_000)]
     rate: u32,
@@ -69,7 +72,8 @@ fn open(args: &Args, epoll: &mut Epoll, runners: &mut Runners, wanted: usize) ->
         let due = first + (started.elapsed().as_secs_f64() * f64::from(args.rate)) as usize;
         while runners.len() < wanted.min(due) {
             let index = runners.len();
-            runners.connect(socket::source(index, sources), index as u32 % args.keys)?;
+            let source = socket::source(args.first_source, index, sources);
+            runners.connect(source, index as u32 % args.keys)?;
             runners.start(epoll, index)?;
         }
         serve(epoll, runners, Duration::from_millis(1))?;

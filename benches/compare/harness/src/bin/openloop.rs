@@ -4,22 +4,22 @@
 //! charged for the dispatches that had to wait (no coordinated omission).
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::io::{self, BufRead};
 use std::net::SocketAddrV4;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, ValueEnum};
 use harness::epoll::{Epoll, sharpen_timers};
+use harness::report::{Report, together};
 use harness::runners::Runners;
 use harness::schedule::{Schedule, Verdict};
 use harness::supervisors::Supervisors;
 use harness::{owners, process, socket};
-use hdrhistogram::Histogram;
-use serde_json::{Value, json};
 
 const SUPERVISORS_TOKEN: u64 = 1 << 40;
 /// Of connections that shall lie with one worker, this many times as many are tried.
 const CANDIDATES: usize = 3;
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Split {
@@ -51,6 +51,12 @@ struct Args {
     /// Distinct deployments; each dispatch takes one at random.
     #[arg(long, default_value_t = 1)]
     keys: u32,
+    /// The number of the first of these: other processes have others.
+    #[arg(long, default_value_t = 0)]
+    first_key: u32,
+    /// Runners connect from 127.0.0.N and as many behind it as it takes; other processes' from others.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    first_source: u8,
     #[arg(long, default_value_t = 1.0)]
     warmup_secs: f64,
     #[arg(long, default_value_t = 5.0)]
@@ -64,6 +70,10 @@ struct Args {
     /// Never sleep: for a core of its own.
     #[arg(long)]
     spin: bool,
+    /// One of several processes: when its runners wait, writes a line; reads one, which says at which nanosecond since
+    /// the epoch its first dispatch is due; and writes a report that can be put together with the others'.
+    #[arg(long)]
+    on_cue: bool,
 }
 
 struct Load {
@@ -80,9 +90,14 @@ fn main() -> io::Result<()> {
     sharpen_timers();
     let runners = Runners::new(args.target);
     let supervisors = Supervisors::new(args.dispatch_target.unwrap_or(args.target), SUPERVISORS_TOKEN);
-    let mut load = Load { args, epoll: Epoll::new()?, runners, supervisors, random: 0x9e37_79b9_7f4a_7c15 };
+    let random = SEED + u64::from(args.first_key);
+    let mut load = Load { args, epoll: Epoll::new()?, runners, supervisors, random };
     load.open()?;
-    println!("{}", load.run()?);
+    let on_cue = load.args.on_cue;
+    let report = load.run()?;
+    let told =
+        if on_cue { serde_json::to_string(&report)? } else { serde_json::to_string(&together(&[report]))? };
+    println!("{told}");
     Ok(())
 }
 
@@ -113,7 +128,8 @@ impl Load {
             let due = (started.elapsed().as_secs_f64() * f64::from(self.args.open_rate)) as usize + 1;
             while self.runners.len() < self.args.runners.min(due) {
                 let index = self.runners.len();
-                self.runners.connect(socket::source(index, sources), index as u32 % self.args.keys)?;
+                let source = socket::source(self.args.first_source, index, sources);
+                self.runners.connect(source, self.key(index as u64))?;
                 self.runners.start(&self.epoll, index)?;
             }
             self.turn(Duration::from_millis(1), &mut |_| ())?;
@@ -123,7 +139,8 @@ impl Load {
 
     fn open_split(&mut self, split: Split) -> io::Result<()> {
         for index in 0..self.args.runners * CANDIDATES {
-            self.runners.connect(socket::source(0, 1), index as u32 % self.args.keys)?;
+            let source = socket::source(self.args.first_source, 0, 1);
+            self.runners.connect(source, self.key(index as u64))?;
         }
         for _ in 0..self.args.supervisors * CANDIDATES {
             self.supervisors.connect()?;
@@ -153,8 +170,12 @@ impl Load {
         Ok(())
     }
 
-    fn run(&mut self) -> io::Result<Value> {
-        let rss_before = process::rss_bytes(self.args.server_pid);
+    fn run(&mut self) -> io::Result<Report> {
+        let due = if self.args.on_cue { Some(cue()?) } else { None };
+        let (polled, rss_before) = (self.runners.polled(), process::rss_bytes(self.args.server_pid));
+        if let Some(due) = due {
+            std::thread::sleep(due.duration_since(SystemTime::now()).unwrap_or_default());
+        }
         let [warmup, time] = [self.args.warmup_secs, self.args.secs].map(Duration::from_secs_f64);
         let mut schedule = Schedule::new(self.args.rate, warmup, time);
         let mut late = VecDeque::new();
@@ -189,14 +210,25 @@ impl Load {
             self.turn(Duration::from_millis(1), &mut |event| note(&mut schedule, event))?;
         }
         let cpu_ns = process::cpu_ns(self.args.server_pid) - cpu_from;
-        let mut report = report(&schedule, cpu_ns);
-        report["rate"] = json!(self.args.rate);
-        report["runners"] = json!(self.args.runners);
-        report["keys"] = json!(self.args.keys);
-        report["rss_bytes"] = json!(rss_before);
-        report["renewed"] = json!(self.runners.renewed);
-        report["refused"] = json!(self.runners.refused);
-        Ok(report)
+        let tally = schedule.tally();
+        Ok(Report {
+            rate: self.args.rate,
+            runners: polled as u64,
+            keys: self.args.keys.into(),
+            dispatched: tally.dispatched,
+            hits: tally.hits,
+            misses: tally.misses,
+            failed: tally.failed,
+            true_but_not_delivered: tally.lost,
+            delivered_but_not_true: tally.unproved,
+            delivered_twice: tally.doubled,
+            renewed: self.runners.renewed,
+            refused: self.runners.refused,
+            cpu_ns,
+            rss_bytes: rss_before,
+            to_runner: (&schedule.to_runner).into(),
+            to_answer: (&schedule.to_answer).into(),
+        })
     }
 
     fn turn(&mut self, timeout: Duration, note: &mut impl FnMut(Event)) -> io::Result<()> {
@@ -217,8 +249,21 @@ impl Load {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        (self.random % u64::from(self.args.keys)) as u32
+        self.key(self.random)
     }
+
+    fn key(&self, number: u64) -> u32 {
+        self.args.first_key + (number % u64::from(self.args.keys)) as u32
+    }
+}
+
+/// Says that all is open, and waits for the word when to begin.
+fn cue() -> io::Result<SystemTime> {
+    println!("open");
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    let nanos = line.trim().parse().map_err(|_| io::Error::other("no time to begin at"))?;
+    Ok(UNIX_EPOCH + Duration::from_nanos(nanos))
 }
 
 fn take(wanted: &mut usize, fits: bool) -> bool {
@@ -238,25 +283,4 @@ fn note(schedule: &mut Schedule, event: Event) {
         Event::Delivered(run) => schedule.note_delivered(run, now),
         Event::Answered(run, verdict) => schedule.note_answered(run, verdict, now),
     }
-}
-
-fn report(schedule: &Schedule, cpu_ns: u64) -> Value {
-    let tally = schedule.tally();
-    json!({
-        "dispatched": tally.dispatched,
-        "hits": tally.hits,
-        "misses": tally.misses,
-        "failed": tally.failed,
-        "true_but_not_delivered": tally.lost,
-        "delivered_but_not_true": tally.unproved,
-        "delivered_twice": tally.doubled,
-        "cpu_us_per_match": cpu_ns as f64 / 1e3 / tally.hits.max(1) as f64,
-        "to_runner_us": percentiles(&schedule.to_runner),
-        "to_answer_us": percentiles(&schedule.to_answer),
-    })
-}
-
-fn percentiles(histogram: &Histogram<u64>) -> Value {
-    let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1e3;
-    json!({ "p50": at(0.5), "p95": at(0.95), "p99": at(0.99), "max": histogram.max() as f64 / 1e3 })
 }

@@ -1,10 +1,10 @@
 //! The load as processes: wrk for the closed loop, the tools of this workspace for everything else.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddrV4;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use harness::report::OpenLoop;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -64,37 +64,6 @@ fn wrk(connections: u32, secs: u64, script: &str, addr: SocketAddrV4) -> Command
     wrk
 }
 
-/// What the open-loop generator reports.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct OpenLoop {
-    pub rate: f64,
-    pub runners: u64,
-    pub keys: u64,
-    pub dispatched: u64,
-    pub hits: u64,
-    pub misses: u64,
-    pub failed: u64,
-    pub true_but_not_delivered: u64,
-    pub delivered_but_not_true: u64,
-    pub delivered_twice: u64,
-    pub renewed: u64,
-    pub cpu_us_per_match: f64,
-    pub rss_bytes: u64,
-    pub to_runner_us: Percentiles,
-    pub to_answer_us: Percentiles,
-    /// What the rest of the machine used, of one core; the load does not know.
-    #[serde(default)]
-    pub foreign_percent: f64,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Percentiles {
-    pub p50: f64,
-    pub p95: f64,
-    pub p99: f64,
-    pub max: f64,
-}
-
 pub fn open_loop(addr: SocketAddrV4, pid: u32, place: Place, args: &[String]) -> Result<OpenLoop> {
     let mut tool = tool("openloop", addr);
     tool.args(["--server-pid", &pid.to_string()]).args(args);
@@ -122,46 +91,7 @@ pub fn abort(addr: SocketAddrV4, count: u64, rate: u32, secs_max: u64) -> Result
     last_line(tool)
 }
 
-/// Polls that are held for as long as this lives.
-pub struct Held {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct HeldNow {
-    pub held: u64,
-    pub renewed: u64,
-}
-
-impl Held {
-    pub fn start(addr: SocketAddrV4, rate: u32) -> Result<Self> {
-        let mut tool = tool("hold", addr);
-        tool.args(["--rate", &rate.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        Place::LOAD.apply(&mut tool);
-        let mut child = tool.spawn().context("cannot start hold")?;
-        let (input, output) = (child.stdin.take(), child.stdout.take());
-        let (Some(input), Some(output)) = (input, output) else { bail!("hold has no pipes") };
-        Ok(Held { child, input, output: BufReader::new(output) })
-    }
-
-    pub fn hold(&mut self, polls: u64) -> Result<HeldNow> {
-        writeln!(self.input, "{polls}")?;
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        serde_json::from_str(&line).context("hold ended")
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
-        let _ = self.child.wait();
-    }
-}
-
-fn tool(name: &str, addr: SocketAddrV4) -> Command {
+pub fn tool(name: &str, addr: SocketAddrV4) -> Command {
     let mut tool = Command::new(format!("target/release/{name}"));
     tool.args(["--target", &addr.to_string()]);
     tool

@@ -1,11 +1,14 @@
 //! Runs the brokers side by side and writes the table.
 //!
 //! - `servers`: who is compared; `running`: one of them as a process.
-//! - `load`: wrk and the load tools as processes; `machine`: the network they run in, versions.
+//! - `load`: wrk and the load tools as processes; `crowd`: several of them that share polls; `led`: one that is led by
+//!   lines; `machine`: the network they run in, versions.
 //! - `realtime`: the priority with which latencies are measured.
 //! - `measure`: the sections of a run; `results`: what they found.
 //! - `targets`: what is to be reached; `render`: the page.
 
+mod crowd;
+mod led;
 mod load;
 mod machine;
 mod measure;

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::load::OpenLoop;
+use harness::report::OpenLoop;
+
 use crate::results::{Pair, Results, Window, median};
 use crate::targets::{crowding, targets};
 
@@ -229,12 +230,20 @@ fn pairs(results: &Results) -> String {
 }
 
 fn memory(results: &Results) -> String {
-    let most = results.memory.values().filter_map(|rows| rows.last()).map(|row| row.held).max().unwrap_or(0);
     let rows = results.servers.iter().filter_map(|server| {
         let resident = results.memory.get(&server.name)?;
+        let mut workers = 1;
         let held: Vec<String> = resident
             .iter()
-            .map(|row| format!("{}: {:.1}", row.held, row.rss_bytes as f64 / 1_048_576.0))
+            .map(|row| {
+                let other = if row.workers == workers {
+                    String::new()
+                } else {
+                    format!("with {} workers ", row.workers)
+                };
+                workers = row.workers;
+                format!("{other}{}: {:.1}", row.held, row.rss_bytes as f64 / 1_048_576.0)
+            })
             .collect();
         let aborts = results.aborts.get(&server.name).map_or("–".to_owned(), |aborts| {
             let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
@@ -245,12 +254,15 @@ fn memory(results: &Results) -> String {
                 mib(aborts.rss_after_bytes)
             )
         });
-        let per_held =
-            results.bytes_per_held(&server.name).map_or("–".to_owned(), |bytes| format!("**{bytes:.0}**"));
+        let most = resident.last().map_or(0, |row| row.held);
+        let per_held = results.bytes_per_held(&server.name);
+        let per_held = per_held.map_or("–".to_owned(), |bytes| format!("**{bytes:.0}**, of {most}"));
         Some(vec![format!("`{}`", server.name), per_held, held.join("; "), aborts])
     });
-    let per_held = format!("B per held poll (of up to {most})");
-    table("Memory", &["server", &per_held, "polls held: RSS MiB", "polls aborted: RSS MiB"], rows.collect())
+    let head = ["server", "B per held poll, of how many", "polls held: RSS MiB", "polls aborted: RSS MiB"];
+    let text = "A server with one table of descriptors holds what one process may have of them; ours holds that for each \
+                of its workers.\n";
+    with_text(table("Memory", &head, rows.collect()), text)
 }
 
 fn keys_and_workers(results: &Results) -> String {
@@ -259,7 +271,10 @@ fn keys_and_workers(results: &Results) -> String {
             .map_or("–".to_owned(), |cpu| format!("{cpu:.2}"))
     };
     let crowd = |reports: &[OpenLoop]| {
-        reports.first().map_or(String::new(), |r| format!("{} held, {} keys", r.runners, r.keys))
+        reports.first().map_or(String::new(), |r| {
+            let workers = if r.processes > 1 { format!(", {} workers", r.processes) } else { String::new() };
+            format!("{} held, {} keys{workers}", r.runners, r.keys)
+        })
     };
     let mut rows: Vec<Vec<String>> = results
         .servers
@@ -284,7 +299,8 @@ fn keys_and_workers(results: &Results) -> String {
     }
     let text = "Open loop at 10,000 dispatches a second. A floor has no keys: it takes a poll at random, which shows \
                 what of the ratio is the kernel's own, since sockets that were used long ago are no longer in the \
-                caches.\n";
+                caches. With several workers, the load has as many processes, each with a key at least, and the \
+                same workers hold the few.\n";
     with_text(table("Many keys, two workers", &["server", "CPU us/match", "against", "ratio"], rows), text)
 }
 
@@ -308,10 +324,11 @@ fn scale(results: &Results) -> String {
         let each = (most.rss_bytes as f64 - least.rss_bytes as f64) / polls as f64;
         let million = least.rss_bytes as f64 + each * (1e6 - least.runners as f64);
         Some(format!(
-            "`pilotlight-epoll-ack` with the polls held and 10,000 dispatches a second throughout.\n\n\
+            "`pilotlight-epoll-ack` with {} on one core, the polls held and 10,000 dispatches a second throughout.\n\n\
              **Extrapolated, not measured:** a million held polls would take {:.0} MiB of the broker's own memory, at \
              the {each:.0} B per poll between the first and the last row. The kernel's memory for their sockets comes \
              on top.\n",
+            if most.processes == 1 { "one worker".to_owned() } else { format!("{} workers", most.processes) },
             million / 1_048_576.0
         ))
     });

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use harness::report::{OpenLoop, one};
 use serde::{Deserialize, Serialize};
 
-use crate::load::{Aborted, Dispatched, OpenLoop};
+use crate::load::{Aborted, Dispatched};
 use crate::machine::Machine;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -56,6 +57,8 @@ pub struct Syscalls {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Resident {
+    #[serde(default = "one")]
+    pub workers: u64,
     pub held: u64,
     pub rss_bytes: u64,
 }
@@ -130,10 +133,11 @@ impl Results {
         Some(p99(|pair| &pair.ours)? / p99(|pair| &pair.floor)?)
     }
 
-    /// User memory per poll at the largest number held.
+    /// User memory per poll at the largest number held, beside the same broker's that holds none.
     pub fn bytes_per_held(&self, server: &str) -> Option<f64> {
         let rows = self.memory.get(server)?;
-        let (start, most) = (rows.first()?, rows.last()?);
+        let most = rows.last()?;
+        let start = rows.iter().find(|row| row.workers == most.workers)?;
         let polls = most.held.checked_sub(start.held).filter(|&polls| polls > 0)?;
         Some((most.rss_bytes as f64 - start.rss_bytes as f64) / polls as f64)
     }

@@ -75,7 +75,11 @@ impl Running {
         command.args(&server.args);
         if server.kind == Kind::Ours {
             let cpus: Vec<String> = place.cpus.iter().map(usize::to_string).collect();
-            command.args(["--listen", &addr.to_string(), "--cpus", &cpus.join(",")]);
+            match server.workers {
+                1 => command.args(["--cpus", &cpus.join(",")]),
+                workers => command.args(["--workers", &workers.to_string()]),
+            };
+            command.args(["--listen", &addr.to_string()]);
             command.args(["--admin-listen", &format!("127.0.0.1:{}", port + 1)]);
         } else {
             command.args(["--port", &port.to_string()]);

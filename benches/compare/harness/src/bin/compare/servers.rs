@@ -34,6 +34,8 @@ pub struct Server {
     pub parts: Parts,
     pub program: PathBuf,
     pub args: Vec<String>,
+    /// Ours share one core where they are more than one: each has a table of descriptors of its own.
+    pub workers: u64,
     /// Each poll takes a new connection.
     pub closes: bool,
     /// Added where a receipt must be told by its id, and where a poll is to be taken at random.
@@ -57,6 +59,7 @@ impl Server {
             parts: Parts::default(),
             program: program.to_owned(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            workers: 1,
             echo_args: &[],
             scatter_args: &[],
             closes: ["--close", "--read", "read"].iter().any(|close| args.contains(close)),

@@ -1,5 +1,7 @@
 //! What is to be reached, each figure a ratio or a count from one run.
 
+use harness::report::OpenLoop;
+
 use crate::results::{Results, median};
 
 pub struct Target {
@@ -38,9 +40,7 @@ pub fn targets(results: &Results) -> Vec<Target> {
     let p99 =
         |of: &str, over: &str| Some(results.p99_to_runner_us(of, 50)? / results.p99_to_runner_us(over, 50)?);
     let p99_at_its_rate = |of: &str| results.p99_over_floor(of);
-    let crowd = results.keys.get("pilotlight-epoll-ack").and_then(|keys| keys.many.first());
-    let crowd = crowd.map_or((100_000, 10_000), |many| (many.runners, many.keys));
-    let crowd = format!("CPU per match, {} held over {} keys, over 500 held on one", crowd.0, crowd.1);
+    let crowd = crowd(results);
     let syscalls = |of: &str| Some(results.syscalls.get(of)?.per_match);
     let binary =
         results.servers.iter().find(|s| s.name.starts_with("pilotlight")).and_then(|s| s.binary_bytes);
@@ -175,17 +175,27 @@ pub fn targets(results: &Results) -> Vec<Target> {
     ]
 }
 
+/// What the crowded case is compared with, as it was measured.
+fn crowd(results: &Results) -> String {
+    let keys = results.keys.get("pilotlight-epoll-ack");
+    let (many, few) = keys
+        .and_then(|keys| Some((keys.many.first()?, keys.one.first()?)))
+        .map_or(((100_000, 10_000), (500, 1)), |(many, few)| {
+            ((many.runners, many.keys), (few.runners, few.keys))
+        });
+    let few_keys = if few.1 == 1 { "one".to_owned() } else { few.1.to_string() };
+    format!("CPU per match, {} held over {} keys, over {} held on {few_keys}", many.0, many.1, few.0)
+}
+
 /// CPU per match with many polls over many keys, over few on one.
 pub fn crowding(results: &Results, server: &str) -> Option<f64> {
     let keys = results.keys.get(server)?;
-    let cpu =
-        |reports: &[crate::load::OpenLoop]| median(reports.iter().map(|report| report.cpu_us_per_match));
+    let cpu = |reports: &[OpenLoop]| median(reports.iter().map(|report| report.cpu_us_per_match));
     Some(cpu(&keys.many)? / cpu(&keys.one)?)
 }
 
 fn crossing(results: &Results) -> Option<f64> {
     let workers = results.workers.as_ref()?;
-    let cpu =
-        |reports: &[crate::load::OpenLoop]| median(reports.iter().map(|report| report.cpu_us_per_match));
+    let cpu = |reports: &[OpenLoop]| median(reports.iter().map(|report| report.cpu_us_per_match));
     Some(cpu(&workers.apart)? / cpu(&workers.one)?)
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::Section;
+use crate::crowd::Crowd;
 use crate::machine::Machine;
 use crate::results::{Described, Results};
 use crate::servers::{Kind, Server};
@@ -16,6 +17,9 @@ use crate::servers::{Kind, Server};
 /// What a process needs beside its polls: connections of supervisors, and those that have ended but are not
 /// closed.
 const DESCRIPTORS_FOR_THE_REST: u64 = 1000;
+
+/// More workers than a broker has, or more processes than the load's core has room for, are not asked for.
+const PROCESSES_MAX: u64 = 16;
 
 /// How long and how much. Everything is bounded.
 pub struct Plan {
@@ -34,8 +38,8 @@ pub struct Plan {
     latency_rounds: u32,
     /// Of each arrangement of keys and of workers.
     open_rounds: u32,
-    /// Polls and keys of the crowded case.
-    crowd: (u64, u64),
+    /// The crowded case.
+    crowd: Crowd,
     scale: Vec<u64>,
 }
 
@@ -54,7 +58,7 @@ impl Plan {
             open_secs: 3.0,
             latency_rounds: 5,
             open_rounds: 3,
-            crowd: (100_000, 10_000),
+            crowd: Crowd { polls: 100_000, keys: 10_000 },
             scale: vec![500, 10_000, 50_000, 100_000, 200_000],
         }
     }
@@ -73,33 +77,39 @@ impl Plan {
             open_secs: 0.3,
             latency_rounds: 1,
             open_rounds: 1,
-            crowd: (2_000, 200),
+            crowd: Crowd { polls: 2_000, keys: 200 },
             scale: vec![500],
         }
     }
 
-    /// No more polls than one process has descriptors for, on either side.
-    fn within(mut self, descriptors: u64) -> Self {
-        let most = descriptors.saturating_sub(DESCRIPTORS_FOR_THE_REST);
-        for list in [&mut self.held, &mut self.scale] {
-            list.iter_mut().for_each(|polls| *polls = most.min(*polls));
-            list.dedup();
-        }
-        self.crowd.0 = most.min(self.crowd.0);
-        self
+    fn held_most(&self) -> u64 {
+        self.held.iter().copied().max().unwrap_or(0)
     }
+
+    fn scale_most(&self) -> u64 {
+        self.scale.iter().copied().max().unwrap_or(0)
+    }
+}
+
+/// The numbers of polls, none above what can be.
+fn up_to(most: u64, polls: &[u64]) -> Vec<u64> {
+    let mut polls: Vec<u64> = polls.iter().map(|&polls| most.min(polls)).collect();
+    polls.dedup();
+    polls
 }
 
 pub struct Measure {
     plan: Plan,
     servers: Vec<Server>,
+    /// Polls that one process of the load, one worker of ours or one process of a peer has descriptors for.
+    per_process: u64,
     pub results: Results,
     started: Instant,
 }
 
 impl Measure {
     pub fn new(plan: Plan, servers: Vec<Server>, descriptors: u64, foreign_percent_max: f64) -> Self {
-        let plan = plan.within(descriptors);
+        let per_process = descriptors.saturating_sub(DESCRIPTORS_FOR_THE_REST).max(1);
         let ours = servers.iter().find(|server| server.kind == Kind::Ours);
         let described = servers.iter().map(|server| Described {
             name: server.name.to_owned(),
@@ -113,7 +123,7 @@ impl Measure {
             servers: described.collect(),
             ..Results::default()
         };
-        Measure { plan, servers, results, started: Instant::now() }
+        Measure { plan, servers, per_process, results, started: Instant::now() }
     }
 
     pub fn run(&mut self, section: Section) -> Result<()> {
@@ -129,6 +139,14 @@ impl Measure {
         }
         self.results.minutes = self.started.elapsed().as_secs_f64() / 60.0;
         Ok(())
+    }
+
+    /// The server such that it can hold so many polls, or as many as it can, and how many that are. Ours is given as
+    /// many workers as it takes, and its load is to have as many processes.
+    fn reaching(&self, server: &Server, polls: u64) -> (Server, u64) {
+        let most = if server.kind == Kind::Ours { PROCESSES_MAX } else { 1 };
+        let workers = polls.div_ceil(self.per_process).clamp(1, most);
+        (Server { workers, ..server.clone() }, polls.min(self.per_process * workers))
     }
 
     /// Runs something again while the rest of the machine disturbs it. If it is disturbed every time, the least
@@ -165,14 +183,14 @@ impl Measure {
         let aborting = |server: &Server| {
             START + (plan.aborts as f64 / f64::from(server.open_rate)).min(plan.aborts_secs_max as f64)
         };
-        let filling = |polls: u64| polls as f64 / 12_000.0;
+        let filling = |server: &Server, polls: u64| self.reaching(server, polls).1 as f64 / 12_000.0;
         let rounds = f64::from(plan.open_rounds);
         let secs = |section: &Section| match section {
             Section::Windows => windows * f64::from(plan.rounds),
             Section::Syscalls => windows,
             Section::Memory => {
-                count(|s| s.parts.memory)
-                    * (START + 2.0 + filling(plan.held.iter().copied().max().unwrap_or(0)))
+                let held = |server| START + 2.0 + filling(server, plan.held_most());
+                self.servers.iter().filter(|s| s.parts.memory).map(held).sum()
             }
             Section::Aborts => self.servers.iter().filter(|s| s.parts.memory).map(aborting).sum(),
             Section::Latency => {
@@ -180,10 +198,15 @@ impl Measure {
                 let rounds = f64::from(plan.latency_rounds);
                 (count(|s| s.parts.latency) * (rounds + 2.0) + pairs * rounds) * open
             }
-            Section::Keys => count(|s| s.parts.keys) * rounds * (2.0 * open + filling(plan.crowd.0)),
+            Section::Keys => {
+                let round = |server| 2.0 * open + filling(server, plan.crowd.polls);
+                self.servers.iter().filter(|s| s.parts.keys).map(round).sum::<f64>() * rounds
+            }
             Section::Workers => count(|s| s.parts.workers) * rounds * 3.0 * open,
             Section::Scale => {
-                count(|s| s.parts.scale) * plan.scale.iter().map(|&polls| open + filling(polls)).sum::<f64>()
+                let row = |server, polls: &u64| open + filling(server, *polls);
+                let rows = |server| plan.scale.iter().map(|polls| row(server, polls)).sum::<f64>();
+                self.servers.iter().filter(|s| s.parts.scale).map(rows).sum()
             }
         };
         sections.iter().map(secs).sum()

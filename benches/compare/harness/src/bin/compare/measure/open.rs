@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 use harness::process::Foreign;
+use harness::report::OpenLoop;
 
-use super::Measure;
-use crate::load::{self, OpenLoop};
+use super::{Measure, up_to};
+use crate::crowd::{Crowd, Shared};
+use crate::load;
 use crate::realtime::Unbounded;
 use crate::results::{Keys, Latency, Pair, Workers};
 use crate::running::{Place, Running};
@@ -12,7 +14,7 @@ use crate::servers::{Kind, Server, side_by_side};
 
 /// Far from saturating, so that the same rate can be asked of every arrangement.
 const PAIR_RATE: f64 = 10_000.0;
-const SPIN: &str = "--spin";
+const FEW: Crowd = Crowd { polls: 500, keys: 1 };
 
 impl Measure {
     /// The rest of the machine cannot take a processor from either side.
@@ -60,7 +62,7 @@ impl Measure {
     fn latency_at(&mut self, server: &Server, percent: u32, rate: f64) -> Result<OpenLoop> {
         let server = server.with(server.echo_args);
         let report =
-            self.quiet(|report: &OpenLoop| report.foreign_percent, |m| m.open_loop(&server, rate, &[SPIN]))?;
+            self.quiet(|report: &OpenLoop| report.foreign_percent, |m| m.open_loop(&server, rate, FEW))?;
         println!(
             "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us  foreign {:.1} %",
             server.name,
@@ -73,16 +75,18 @@ impl Measure {
     }
 
     pub(super) fn keys(&mut self) -> Result<()> {
-        let (polls, keys) = self.plan.crowd;
-        let crowd = ["--runners", &polls.to_string(), "--keys", &keys.to_string(), SPIN];
+        let keys = self.plan.crowd.keys;
         for server in self.servers.clone().into_iter().filter(|server| server.parts.keys) {
+            // Few are held by as many workers as many are.
+            let (server, polls) = self.reaching(&server, self.plan.crowd.polls);
             let mut found = Keys { one: Vec::new(), many: Vec::new() };
             for _ in 0..self.plan.open_rounds {
                 // A floor has no keys: a poll at random is what a key at random comes down to.
-                let one = self.open_loop(&server.with(server.echo_args), PAIR_RATE, &[SPIN])?;
-                let many = self.open_loop(&server.with(server.scatter_args), PAIR_RATE, &crowd)?;
+                let one = self.open_loop(&server.with(server.echo_args), PAIR_RATE, FEW)?;
+                let many =
+                    self.open_loop(&server.with(server.scatter_args), PAIR_RATE, Crowd { polls, keys })?;
                 println!(
-                    "keys        {:<24} {:.2} us/match with one key, {:.2} with {keys} keys of {polls} polls, {} misses",
+                    "keys        {:<24} {:.2} us/match with few keys, {:.2} with {keys} keys of {polls} polls, {} misses",
                     server.name, one.cpu_us_per_match, many.cpu_us_per_match, many.misses
                 );
                 found.one.push(one);
@@ -121,9 +125,9 @@ impl Measure {
 
     pub(super) fn scale(&mut self) -> Result<()> {
         for server in self.servers.clone().into_iter().filter(|server| server.parts.scale) {
-            for &polls in &self.plan.scale {
-                let args = ["--runners", &polls.to_string(), SPIN];
-                let report = self.open_loop(&server, PAIR_RATE, &args)?;
+            let (server, most) = self.reaching(&server, self.plan.scale_most());
+            for polls in up_to(most, &self.plan.scale) {
+                let report = self.open_loop(&server, PAIR_RATE, Crowd { polls, keys: 1 })?;
                 println!(
                     "scale       {:<24} {polls} held  {} KiB  {:.2} us/match  to the runner p99 {:.0} us",
                     server.name,
@@ -137,13 +141,14 @@ impl Measure {
         Ok(())
     }
 
-    fn open_loop(&self, server: &Server, rate: f64, args: &[&str]) -> Result<OpenLoop> {
+    /// The load has as many processes as the server has workers: either holds as many polls.
+    fn open_loop(&self, server: &Server, rate: f64, crowd: Crowd) -> Result<OpenLoop> {
         let preferred = |place| Place { realtime: self.results.realtime, ..place };
         let running = Running::start(server, preferred(Place::SERVER))?;
-        let mut args = self.open_args(rate, args);
-        args.extend(["--open-rate".to_owned(), server.open_rate.to_string()]);
+        let (processes, open_rate, secs) = (server.workers, server.open_rate, self.plan.open_secs);
         let foreign = Foreign::now();
-        let mut report = load::open_loop(running.addr, running.pid(), preferred(Place::LOAD), &args)?;
+        let shared = Shared { crowd, processes, rate, open_rate, secs };
+        let mut report = shared.run(running.addr, running.pid(), preferred(Place::LOAD))?;
         report.foreign_percent = Foreign::now().percent_since(foreign);
         Ok(report)
     }

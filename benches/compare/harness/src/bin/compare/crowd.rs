@@ -1,0 +1,127 @@
+//! More polls than one process has descriptors for: several share them, each from addresses of its own.
+
+use std::net::SocketAddrV4;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use harness::report::{OpenLoop, Report, together};
+use harness::socket;
+use serde::{Deserialize, Serialize};
+
+use crate::led::Led;
+use crate::load::tool;
+use crate::running::Place;
+
+const SUPERVISORS: u64 = 50;
+/// From the word to the first dispatch: by then every process has read the server's memory and sleeps.
+const CUE: Duration = Duration::from_millis(200);
+
+/// Polls that are held for as long as this lives.
+pub struct Held {
+    addr: SocketAddrV4,
+    rate: u32,
+    /// By one process, at most.
+    each: u64,
+    holders: Vec<Led>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct HeldNow {
+    pub held: u64,
+    pub renewed: u64,
+}
+
+impl Held {
+    pub fn new(addr: SocketAddrV4, rate: u32, each: u64) -> Self {
+        Held { addr, rate, each, holders: Vec::new() }
+    }
+
+    /// The first holder takes what it can, then the next.
+    pub fn hold(&mut self, polls: u64) -> Result<HeldNow> {
+        let mut all = HeldNow::default();
+        for index in 0..polls.div_ceil(self.each) {
+            if self.holders.len() as u64 == index {
+                self.holders.push(self.holder(index)?);
+            }
+            let holder = &mut self.holders[index as usize];
+            holder.tell(&self.each.min(polls - self.each * index).to_string())?;
+            let now: HeldNow = serde_json::from_str(&holder.answer()?).context("what hold says")?;
+            all.held += now.held;
+            all.renewed += now.renewed;
+        }
+        Ok(all)
+    }
+
+    fn holder(&self, index: u64) -> Result<Led> {
+        let mut tool = tool("hold", self.addr);
+        tool.args(["--rate", &self.rate.to_string()]);
+        tool.args(["--first-source", &first_source(index, self.each).to_string()]);
+        Led::start(tool, Place::LOAD)
+    }
+}
+
+/// The polls of an open loop, and the deployments that they are for.
+#[derive(Clone, Copy)]
+pub struct Crowd {
+    pub polls: u64,
+    pub keys: u64,
+}
+
+/// An open loop of one process or several.
+pub struct Shared {
+    pub crowd: Crowd,
+    pub processes: u64,
+    pub rate: f64,
+    pub open_rate: u32,
+    pub secs: f64,
+}
+
+impl Shared {
+    pub fn run(&self, addr: SocketAddrV4, pid: u32, place: Place) -> Result<OpenLoop> {
+        let mut members = Vec::new();
+        for index in 0..self.processes {
+            let mut tool = tool("openloop", addr);
+            tool.args(["--on-cue", "--server-pid", &pid.to_string()]).args(self.args_of(index));
+            members.push(Led::start(tool, place)?);
+        }
+        // All are open when each has said so.
+        members.iter_mut().try_for_each(|member| member.answer().map(drop))?;
+        // One dispatch at a time, as from one process, and not one of each process at once.
+        let apart = Duration::from_secs_f64(1.0 / self.rate);
+        let begin = SystemTime::now().duration_since(UNIX_EPOCH)? + CUE;
+        for (member, index) in members.iter_mut().zip(0..) {
+            member.tell(&(begin + apart * index).as_nanos().to_string())?;
+        }
+        let reports = members.iter_mut().map(|member| {
+            let report: Report = serde_json::from_str(&member.answer()?).context("what openloop reports")?;
+            Ok(report)
+        });
+        Ok(together(&reports.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// What one of them takes. Its keys are its own, one at least: a run that another's runner got would be unknown there.
+    fn args_of(&self, index: u64) -> Vec<String> {
+        let share = |of: u64| of / self.processes + u64::from(index < of % self.processes);
+        let before = |of: u64| of / self.processes * index + index.min(of % self.processes);
+        let keys = self.crowd.keys.max(self.processes);
+        let args = [
+            ("--runners", share(self.crowd.polls)),
+            ("--supervisors", share(SUPERVISORS).max(1)),
+            ("--keys", share(keys)),
+            ("--first-key", before(keys)),
+            ("--first-source", first_source(index, self.crowd.polls.div_ceil(self.processes))),
+            ("--open-rate", u64::from(self.open_rate) / self.processes),
+        ];
+        let rate = ["--rate".to_owned(), (self.rate / self.processes as f64).to_string()];
+        let secs = ["--secs".to_owned(), self.secs.to_string()];
+        // The core is one process's, or all of them sleep until something is due.
+        let spin = (self.processes == 1).then(|| "--spin".to_owned());
+        let args = args.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]);
+        args.chain(rate).chain(secs).chain(spin).collect()
+    }
+}
+
+/// The first source address (127.0.0.N) of a process, where each has `polls`.
+fn first_source(index: u64, polls: u64) -> u64 {
+    1 + index * polls.div_ceil(socket::PER_SOURCE_MAX as u64)
+}
