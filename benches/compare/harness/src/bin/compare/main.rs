@@ -3,16 +3,16 @@
 //! - `servers`: who is compared; `running`: one of them as a process.
 //! - `load`: wrk and the load tools as processes; `crowd`: several of them that share polls; `led`: one that is led by
 //!   lines; `machine`: the network they run in, versions.
-//! - `realtime`: the priority with which latencies are measured.
+//! - `kernel`: settings of the machine that are others meanwhile.
 //! - `measure`: the sections of a run; `results`: what they found.
 //! - `targets`: what is to be reached; `render`: the page.
 
 mod crowd;
+mod kernel;
 mod led;
 mod load;
 mod machine;
 mod measure;
-mod realtime;
 mod render;
 mod results;
 mod running;
@@ -88,6 +88,10 @@ fn main() -> Result<()> {
 }
 
 fn measure(cli: &Cli) -> Result<Results> {
+    let backlog = kernel::lengthen_backlog();
+    if let Err(error) = &backlog {
+        eprintln!("many idle polls may break off: {error}");
+    }
     let descriptors = machine::isolate()?;
     let plan = if cli.quick { Plan::quick() } else { Plan::full() };
     let servers: Vec<_> = servers::all(&cli.pilotlight)

@@ -316,6 +316,7 @@ fn scale(results: &Results) -> String {
                 format!("{:.0}", report.to_runner_us.p50),
                 format!("{:.0}", report.to_runner_us.p99),
                 (report.misses + report.failed).to_string(),
+                report.renewed.to_string(),
             ]
         })
         .collect();
@@ -332,7 +333,8 @@ fn scale(results: &Results) -> String {
             million / 1_048_576.0
         ))
     });
-    let head = ["held", "RSS MiB", "CPU us/match", "to runner p50 us", "p99", "not matched"];
+    let head =
+        ["held", "RSS MiB", "CPU us/match", "to runner p50 us", "p99", "not matched", "polls that broke off"];
     with_text(table("Scale", &head, rows), &extrapolated.unwrap_or_default())
 }
 

@@ -28,7 +28,7 @@ thread_local! {
 pub struct Place {
     pub cpus: &'static [usize],
     pub nice: i32,
-    /// Before all others there; see `realtime`.
+    /// Before all others there; see `kernel`.
     pub realtime: bool,
 }
 

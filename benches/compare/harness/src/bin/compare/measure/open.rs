@@ -6,8 +6,8 @@ use harness::report::OpenLoop;
 
 use super::{Measure, up_to};
 use crate::crowd::{Crowd, Shared};
+use crate::kernel;
 use crate::load;
-use crate::realtime::Unbounded;
 use crate::results::{Keys, Latency, Pair, Workers};
 use crate::running::{Place, Running};
 use crate::servers::{Kind, Server, side_by_side};
@@ -19,7 +19,7 @@ const FEW: Crowd = Crowd { polls: 500, keys: 1 };
 impl Measure {
     /// The rest of the machine cannot take a processor from either side.
     pub(super) fn undisturbed(&mut self, section: fn(&mut Self) -> Result<()>) -> Result<()> {
-        let unbounded = Unbounded::begin();
+        let unbounded = kernel::unbound_realtime();
         self.results.realtime = unbounded.is_ok();
         if let Err(error) = &unbounded {
             eprintln!("latencies at ordinary priority: {error}");
