@@ -125,3 +125,39 @@ impl Shared {
 fn first_source(index: u64, polls: u64) -> u64 {
     1 + index * polls.div_ceil(socket::PER_SOURCE_MAX as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_all_there_is_and_nobody_elses() {
+        let shared = |processes, keys| Shared {
+            crowd: Crowd { polls: 100, keys },
+            processes,
+            rate: 10_000.0,
+            open_rate: 30_000,
+            secs: 3.0,
+        };
+        let value = |shared: &Shared, index, name: &str| {
+            let args = shared.args_of(index);
+            let at = args.iter().position(|arg| arg == name).expect(name);
+            args[at + 1].parse::<f64>().unwrap()
+        };
+        for (processes, keys, all_keys) in [(1, 1, 1), (3, 1, 3), (3, 10, 10)] {
+            let shared = shared(processes, keys);
+            let sum = |name| (0..processes).map(|index| value(&shared, index, name)).sum::<f64>();
+            assert_eq!(
+                (sum("--runners"), sum("--keys"), sum("--supervisors")),
+                (100.0, all_keys as f64, 50.0)
+            );
+            let mut next_key = 0.0;
+            for index in 0..processes {
+                assert_eq!(value(&shared, index, "--first-key"), next_key);
+                next_key += value(&shared, index, "--keys");
+                assert_eq!(value(&shared, index, "--first-source"), 1.0 + index as f64);
+            }
+            assert_eq!(shared.args_of(0).contains(&"--spin".to_owned()), processes == 1);
+        }
+    }
+}

@@ -18,7 +18,7 @@ use crate::servers::{Kind, Server};
 /// closed.
 const DESCRIPTORS_FOR_THE_REST: u64 = 1000;
 
-/// More workers than a broker has, or more processes than the load's core has room for, are not asked for.
+/// No more processes of the load than its core has room for. (A broker would have up to 64 workers.)
 const PROCESSES_MAX: u64 = 16;
 
 /// How long and how much. Everything is bounded.
