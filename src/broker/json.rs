@@ -10,15 +10,18 @@ use self::scan::Scanner;
 use self::text::Text;
 use super::key::{KeyRef, Number};
 
+mod block;
+mod containers;
 mod error;
 mod members;
-mod plain;
+mod number;
 mod scan;
+mod skip;
 mod text;
 
 pub use error::{Expected, Field, JsonError};
 pub use members::{Value, each_member};
-pub(super) use scan::number_len;
+pub(super) use number::number_len;
 
 /// A dispatch's body, borrowed.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,14 +56,20 @@ impl Dispatch<'_> {
 /// The first fault found: not JSON, a key field that is missing or not what it must be, or a name
 /// on the way to one that is there twice (readers differ in which of the two they take).
 pub fn parse_dispatch(body: &[u8]) -> Result<Dispatch<'_>, JsonError> {
-    let all_bits = body.iter().fold(0, |all, byte| all | byte);
-    if !all_bits.is_ascii() {
-        std::str::from_utf8(body)
-            .map_err(|error| JsonError::Utf8 { at: error.valid_up_to().try_into().unwrap_or(u32::MAX) })?;
-    }
     let mut reader = Reader::default();
-    reader.body(Scanner::new(body)).map_err(|error| error.in_body(body.len()))?;
-    reader.finish()
+    match reader.body(body) {
+        Ok(()) => reader.finish(),
+        Err(error) => Err(first_fault(body, error.in_body(body.len()))),
+    }
+}
+
+/// Wherever else a fault is found, one in UTF-8 comes first. Only strings may have one.
+#[cold]
+fn first_fault(body: &[u8], error: JsonError) -> JsonError {
+    match std::str::from_utf8(body) {
+        Ok(_) => error,
+        Err(error) => JsonError::Utf8 { at: error.valid_up_to().try_into().unwrap_or(u32::MAX) },
+    }
 }
 
 /// The body so far.
@@ -74,118 +83,136 @@ struct Reader<'b> {
     cpu: Option<Number>,
     memory: Option<Number>,
     run_id: Option<Cow<'b, str>>,
+    /// Of a container that is skipped: see [`Containers`](containers::Containers).
+    outer: Vec<u64>,
 }
 
 impl<'b> Reader<'b> {
     /// Goes through the objects on the way to the fields, into one and back to the one around it.
-    fn body(&mut self, mut scan: Scanner<'b>) -> Result<(), JsonError> {
+    #[inline(never)]
+    fn body(&mut self, body: &'b [u8]) -> Result<(), JsonError> {
+        let mut scan = Scanner::new(body);
         let mut object = Field::Body;
-        let mut message_start = scan;
-        // Or more of them, behind one.
-        let mut has_members = self.open(object, &mut scan)?;
-        loop {
-            while has_members {
-                let name = scan.name()?;
-                let field = match name.plain() {
-                    Some(name) => object.member(name),
-                    None => object.escaped_member(name.raw),
-                };
-                match field {
-                    None => scan.skip_value()?,
-                    Some(Field::RunId) => scan = self.run_id(scan)?,
-                    Some(field @ (Field::Cpu | Field::Memory)) => scan = self.number(field, scan)?,
-                    Some(field @ (Field::DeploymentId | Field::WorkerVersion)) => {
-                        scan = self.string(field, scan)?;
-                    }
-                    Some(inner) => {
-                        let start = scan.value_start();
-                        if inner == Field::Message {
-                            message_start = start;
-                        }
-                        has_members = self.open(inner, &mut scan)?;
-                        object = inner;
-                        continue;
+        let mut name_lens = object.name_lens();
+        // Not in `self`, which is in memory.
+        let mut seen = 0;
+        let mut message_left = 0;
+        if !scan.skip_if(b'{') {
+            return Err(not_a(object, scan));
+        }
+        if !scan.has_members()? {
+            scan.advance(1);
+            return scan.end();
+        }
+        'members: loop {
+            let (name, next) = scan.name()?;
+            let field = match name.plain() {
+                Some(name) if name_lens.wrapping_shr(name.len() as u32) & 1 == 0 => None,
+                Some(name) => object.member(name),
+                None => object.escaped_member(name.raw),
+            };
+            match field {
+                None if next == b'"' => {
+                    let is_name_next = scan.skip_joined_string(b',')?;
+                    if is_name_next {
+                        continue 'members;
                     }
                 }
-                has_members = scan.skip_if(b',');
+                None => scan.skip_other_value(next, &mut self.outer)?,
+                Some(field) => {
+                    if seen & field.bit() != 0 {
+                        return Err(JsonError::Repeated(field));
+                    }
+                    seen |= field.bit();
+                    match next {
+                        b'{' if field.is_object() => {
+                            if field == Field::Message {
+                                message_left = scan.left();
+                            }
+                            scan.advance(1);
+                            object = field;
+                            name_lens = object.name_lens();
+                            if scan.has_members()? {
+                                continue 'members;
+                            }
+                        }
+                        b'"' => {
+                            let text = scan.string()?;
+                            self.text(field, text)?;
+                        }
+                        b'-' | b'0'..=b'9' => {
+                            let number = scan.number()?;
+                            self.number(field, number)?;
+                        }
+                        _ => {
+                            scan.skip_rare_value()?;
+                            self.other(field)?;
+                        }
+                    }
+                }
             }
-            scan.expect(b'}', Expected::NextMember)?;
-            if object == Field::Message {
-                self.message = Some(scan.since(message_start));
+            // Behind a value, or in front of the end of an empty object: up to the next name. No single
+            // `while`: what only ends of objects need would be computed for every member.
+            if !scan.skip_if(b',') {
+                loop {
+                    scan.expect(b'}', Expected::NextMember)?;
+                    if object == Field::Message {
+                        self.message = Some(&body[body.len() - message_left..body.len() - scan.left()]);
+                    }
+                    let Some(around) = object.container() else {
+                        self.seen = seen;
+                        return scan.end();
+                    };
+                    object = around;
+                    name_lens = object.name_lens();
+                    if scan.skip_if(b',') {
+                        break;
+                    }
+                }
             }
-            let Some(around) = object.container() else { return scan.end() };
-            object = around;
-            has_members = scan.skip_if(b',');
+            scan.expect_name()?;
         }
     }
 
-    /// Into an object: whether it has members.
+    #[inline(never)]
+    fn text(&mut self, field: Field, text: Text<'b>) -> Result<(), JsonError> {
+        match field {
+            // Never required: what is no text is no id.
+            Field::RunId => self.run_id = text.decode(),
+            Field::DeploymentId => self.deployment = Some(text.decode().ok_or(JsonError::Surrogate(field))?),
+            Field::WorkerVersion => self.version = Some(text.decode().ok_or(JsonError::Surrogate(field))?),
+            _ => return self.other(field),
+        }
+        Ok(())
+    }
+
     #[inline(always)]
-    fn open(&mut self, field: Field, scan: &mut Scanner<'b>) -> Result<bool, JsonError> {
-        self.once(field)?;
-        match scan.skip_if(b'{') {
-            true => Ok(!scan.next_is(b'}')),
-            false => Err(not_a(field, *scan)),
-        }
-    }
-
-    /// Never required: what is no text is no id.
-    #[inline(never)]
-    fn run_id(&mut self, mut scan: Scanner<'b>) -> Result<Scanner<'b>, JsonError> {
-        self.once(Field::RunId)?;
-        match scan.next_is(b'"') {
-            true => self.run_id = scan.string()?.decode(),
-            false => scan.skip_value()?,
-        }
-        Ok(scan)
-    }
-
-    #[inline(never)]
-    fn string(&mut self, field: Field, mut scan: Scanner<'b>) -> Result<Scanner<'b>, JsonError> {
-        self.once(field)?;
-        if !scan.next_is(b'"') {
-            return Err(not_a(field, scan));
-        }
-        let text = scan.string()?.decode();
-        let place = match field {
-            Field::DeploymentId => &mut self.deployment,
-            _ => &mut self.version,
-        };
-        *place = Some(text.ok_or(JsonError::Surrogate(field))?);
-        Ok(scan)
-    }
-
-    #[inline(never)]
-    fn number(&mut self, field: Field, mut scan: Scanner<'b>) -> Result<Scanner<'b>, JsonError> {
-        self.once(field)?;
-        if !scan.next_is_number() {
-            return Err(not_a(field, scan));
-        }
-        let number = Number::parse(scan.number()?);
+    fn number(&mut self, field: Field, number: &[u8]) -> Result<(), JsonError> {
         let place = match field {
             Field::Cpu => &mut self.cpu,
-            _ => &mut self.memory,
+            Field::Memory => &mut self.memory,
+            _ => return self.other(field),
         };
-        *place = Some(number.ok_or(JsonError::Range(field))?);
-        Ok(scan)
+        *place = Some(Number::parse(number).ok_or(JsonError::Range(field))?);
+        Ok(())
     }
 
-    fn once(&mut self, field: Field) -> Result<(), JsonError> {
-        let bit = 1 << field as u16;
-        if self.seen & bit != 0 {
-            return Err(JsonError::Repeated(field));
+    /// A value that is not of the field's type.
+    #[cold]
+    fn other(&self, field: Field) -> Result<(), JsonError> {
+        match field {
+            Field::RunId => Ok(()),
+            _ => Err(JsonError::Type(field)),
         }
-        self.seen |= bit;
-        Ok(())
     }
 
     fn finish(self) -> Result<Dispatch<'b>, JsonError> {
         let seen = self.seen;
         let missing = |container: Field, field: Field| {
-            let has_container = seen & (1 << container as u16) != 0;
+            let has_container = seen & container.bit() != 0;
             JsonError::Missing(if has_container { field } else { container })
         };
-        let machine = match seen & (1 << Field::Run as u16) {
+        let machine = match seen & Field::Run.bit() {
             0 => Field::Run,
             _ => Field::Machine,
         };
@@ -206,7 +233,7 @@ impl<'b> Reader<'b> {
 #[inline(never)]
 fn not_a(field: Field, mut scan: Scanner<'_>) -> JsonError {
     match scan.skip_value() {
-        Ok(()) => JsonError::Type(field),
+        Ok(_) => JsonError::Type(field),
         Err(error) => error,
     }
 }
@@ -240,6 +267,32 @@ impl Field {
         }
     }
 
+    /// A bit per length that a field's name has in this object; what else the names are is looked at
+    /// only then. (Modulo 64: a longer name may be looked at for nothing.)
+    #[inline(always)]
+    fn name_lens(self) -> u64 {
+        match self {
+            Field::Body => 1 << 15,
+            Field::Message => 1 << 3 | 1 << 10 | 1 << 16,
+            Field::Deployment => 1 << 10,
+            Field::Worker => 1 << 7,
+            Field::Run => 1 << 7 | 1 << 10,
+            Field::Machine => 1 << 3 | 1 << 6,
+            _ => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn is_object(self) -> bool {
+        self.name_lens() != 0
+    }
+
+    /// The field's place in [`Reader::seen`].
+    #[inline(always)]
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+
     /// A name that is no Unicode text is none of those that matter.
     #[cold]
     #[inline(never)]
@@ -259,6 +312,8 @@ impl Field {
     }
 }
 
+#[cfg(test)]
+mod borders;
 #[cfg(test)]
 mod naive;
 #[cfg(test)]

@@ -133,6 +133,16 @@ impl Field {
 }
 
 impl JsonError {
+    /// Something else is where so many bytes are left than what JSON has there.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn expected(expected: Expected, left: usize) -> JsonError {
+        match left {
+            0 => JsonError::Truncated,
+            left => JsonError::Syntax { at: left.try_into().unwrap_or(u32::MAX), expected },
+        }
+    }
+
     /// A scanner says how many bytes it had left; of a body of `len` bytes it is known where that is.
     pub(super) fn in_body(self, len: usize) -> JsonError {
         match self {

@@ -25,20 +25,24 @@ pub fn each_member<'b>(text: &'b [u8], mut visit: impl FnMut(&str, Value<'b>)) -
         .map_err(|error| JsonError::Utf8 { at: error.valid_up_to().try_into().unwrap_or(u32::MAX) })?;
     let mut scan = Scanner::new(text);
     scan.expect(b'{', Expected::Value)?;
-    let mut has_members = !scan.next_is(b'}');
+    let mut has_members = scan.has_members()?;
     while has_members {
+        let (name, next) = scan.name()?;
         // A name that is no text is nobody's.
-        let name = scan.name()?.decode().unwrap_or_default();
-        let value = if scan.next_is(b'"') {
-            scan.string()?.decode().map_or(Value::Other, Value::Text)
-        } else if scan.next_is_number() {
-            Value::Number(scan.number()?)
-        } else {
-            scan.skip_value()?;
-            Value::Other
+        let name = name.decode().unwrap_or_default();
+        let value = match next {
+            b'"' => scan.string()?.decode().map_or(Value::Other, Value::Text),
+            b'-' | b'0'..=b'9' => Value::Number(scan.number()?),
+            _ => {
+                scan.skip_value()?;
+                Value::Other
+            }
         };
         visit(&name, value);
         has_members = scan.skip_if(b',');
+        if has_members {
+            scan.expect_name()?;
+        }
     }
     scan.expect(b'}', Expected::NextMember)?;
     scan.end()

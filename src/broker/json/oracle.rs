@@ -201,19 +201,4 @@ proptest! {
         prop_assert_eq!(dispatch.deployment, deployment);
         prop_assert_eq!(dispatch.version, version);
     }
-
-    #[test]
-    fn finds_specials_as_the_naive_loop_does(
-        bytes in prop::collection::vec(prop_oneof![
-            4 => any::<u8>(), 6 => b' '..=b'~', 1 => Just(b'"'), 1 => Just(b'\\'),
-            1 => 0x1eu8..=0x23, 1 => 0x5bu8..=0x5d, 1 => 0x80u8..=0xff,
-        ], 0..40),
-        from in 0usize..40,
-    ) {
-        let from = from.min(bytes.len());
-        let naive = (from..bytes.len()).find(|&at| matches!(bytes[at], b'"' | b'\\' | 0..=0x1f));
-        let naive = &bytes[naive.unwrap_or(bytes.len())..];
-        prop_assert_eq!(plain::skip_plain(&bytes[from..]), naive);
-        prop_assert_eq!(plain::behind_plain_string(&bytes[from..]), naive.strip_prefix(b"\""));
-    }
 }

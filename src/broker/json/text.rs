@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-/// A string's inside, as it is written: UTF-8 with well-formed escapes, once the whole body is known to
-/// be UTF-8.
+use super::block::{BLOCK, specials, specials_of_utf8};
+use super::{Expected, JsonError};
+
+/// A string's inside, as it is written: UTF-8 with well-formed escapes.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'b> {
     pub(super) raw: &'b [u8],
@@ -25,6 +27,70 @@ impl<'b> Text<'b> {
             false => Some(Cow::Borrowed(raw)),
             true => decode_escapes(raw).map(Cow::Owned),
         }
+    }
+}
+
+/// From inside of a string on: what is left of it, and what is behind its closing quote. Kept apart, for
+/// few strings are so long, have escapes or are not ASCII.
+///
+/// Errors name the place by what is left there. `Utf8` does not: its text is to be looked through.
+#[cold]
+#[inline(never)]
+pub(super) fn skip_string(inside: &[u8]) -> Result<(Text<'_>, &[u8]), JsonError> {
+    let mut has_escapes = false;
+    let mut is_ascii = true;
+    let mut block = inside;
+    let mut found = specials(block);
+    loop {
+        let rest = match found {
+            0 => &block[BLOCK..],
+            _ => match &block[found.trailing_zeros() as usize..] {
+                [b'"', behind @ ..] => {
+                    let raw = &inside[..inside.len() - behind.len() - 1];
+                    return match is_ascii || std::str::from_utf8(raw).is_ok() {
+                        true => Ok((Text { raw, has_escapes }, behind)),
+                        false => Err(JsonError::Utf8 { at: 0 }),
+                    };
+                }
+                [b'\\', escape @ ..] => {
+                    has_escapes = true;
+                    behind_escape(escape)?
+                }
+                rest @ [0x80..=0xff, ..] => {
+                    is_ascii = false;
+                    rest
+                }
+                control => return Err(JsonError::expected(Expected::NoControl, control.len())),
+            },
+        };
+        let read = block.len() - rest.len();
+        if read < BLOCK && is_ascii {
+            found &= u64::MAX << read;
+            continue;
+        }
+        block = rest;
+        found = match is_ascii {
+            true => specials(block),
+            false => specials_of_utf8(block),
+        };
+    }
+}
+
+/// Behind a backslash (RFC 8259 section 7). Whether surrogates pair is not looked at.
+fn behind_escape(escape: &[u8]) -> Result<&[u8], JsonError> {
+    match escape {
+        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => Ok(behind),
+        [b'u', digits @ ..] => {
+            let mut rest = digits;
+            for _ in 0..4 {
+                match rest {
+                    [digit, behind @ ..] if digit.is_ascii_hexdigit() => rest = behind,
+                    _ => return Err(JsonError::expected(Expected::HexDigits, rest.len())),
+                }
+            }
+            Ok(rest)
+        }
+        _ => Err(JsonError::expected(Expected::Escape, escape.len())),
     }
 }
 

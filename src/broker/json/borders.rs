@@ -1,0 +1,148 @@
+//! Strings are looked through in blocks: nothing may depend on where in one they start, end or go wrong.
+
+use super::block::BLOCK;
+use super::tests::{REALISTIC, body, minimal, parsed};
+use super::*;
+
+/// More than two blocks.
+const LENS: std::ops::Range<usize> = 0..2 * BLOCK + 8;
+
+fn error(body: &[u8]) -> JsonError {
+    parse_dispatch(body).expect_err("no JSON")
+}
+
+/// A body that starts with so much white space, or with a name or a string of so many bytes.
+fn moved(body: &str, by: usize) -> [String; 3] {
+    let filler = "x".repeat(by);
+    [
+        " ".repeat(by) + body,
+        body.replacen('{', &format!(r#"{{"{filler}":1,"#), 1),
+        body.replacen('{', &format!(r#"{{"":"{filler}","#), 1),
+    ]
+}
+
+#[test]
+fn strings_of_every_length_at_every_place() {
+    for by in 0..BLOCK + 8 {
+        for len in LENS {
+            let text = "a".repeat(len);
+            let quoted = format!("\"{text}\"");
+            let junk = format!(r#"{quoted}:[{quoted},{quoted}],{quoted}:{{{quoted}:{quoted},{quoted}:0}}"#);
+            let whole = body(&quoted, "\"v\"", "1", "2").replacen('{', &format!("{{{junk},"), 1);
+            for body in moved(&whole, by) {
+                let dispatch = parsed(&body);
+                assert!(matches!(dispatch.deployment, Cow::Borrowed(deployment) if deployment == text));
+                assert_eq!((&*dispatch.version, dispatch.memory.get()), ("v", 2.0));
+            }
+        }
+    }
+}
+
+#[test]
+fn escapes_and_other_characters_at_every_place() {
+    for (written, meant) in [
+        (r"\u0041", "A"),
+        (r"\ud83d\ude00", "😀"),
+        (r"\\", "\\"),
+        (r#"\""#, "\""),
+        (r"\\\\\\", "\\\\\\"),
+        ("é", "é"),
+        ("😀€é", "😀€é"),
+        ("😀\\n€", "😀\n€"),
+    ] {
+        for before in LENS {
+            for after in [0, 1, BLOCK] {
+                let around = |middle: &str| "a".repeat(before) + middle + &"a".repeat(after);
+                let quoted = format!("\"{}\"", around(written));
+                let version = format!("\"{}\"", written);
+                let junk = format!(r#"{quoted}:{quoted},"":[{quoted},{{{quoted}:{quoted}}}]"#);
+                let whole = body(&quoted, &version, "1", "2").replacen('{', &format!("{{{junk},"), 1);
+                let dispatch = parsed(&whole);
+                assert_eq!((&*dispatch.deployment, &*dispatch.version), (&*around(meant), meant));
+                let is_borrowed = matches!(dispatch.deployment, Cow::Borrowed(_));
+                assert_eq!(is_borrowed, !written.contains('\\'), "{written}");
+            }
+        }
+    }
+}
+
+/// Names with escapes are compared by what they mean, wherever they are.
+#[test]
+fn escaped_names_at_every_place() {
+    let escaped =
+        minimal().replace("deployment", r"\u0064eploymen\u0074").replace("cpu", r"\u0063\u0070\u0075");
+    for by in LENS {
+        for body in moved(&escaped, by) {
+            assert_eq!(parsed(&body).key().deployment, "d");
+        }
+    }
+}
+
+#[test]
+fn a_fault_at_every_place() {
+    let mut body = REALISTIC.as_bytes().to_vec();
+    for at in 0..body.len() {
+        let right = std::mem::replace(&mut body[at], 1);
+        assert!(matches!(error(&body), JsonError::Syntax { at: found, .. } if found as usize == at), "{at}");
+        body[at] = 0xff;
+        assert_eq!(error(&body), JsonError::Utf8 { at: at as u32 });
+        if at > 0 {
+            // Whatever other fault there is in front of it.
+            body[0] = b'!';
+            assert_eq!(error(&body), JsonError::Utf8 { at: at as u32 });
+            body[0] = b'{';
+        }
+        body[at] = right;
+        assert_eq!(error(&body[..at]), JsonError::Truncated, "{at}");
+    }
+}
+
+#[test]
+fn a_fault_moves_with_what_is_in_front_of_it() {
+    for faulty in [
+        r#"{"a":"\x"}"#,
+        r#"{"a":"\u00g0"}"#,
+        "{\"a\":[\"b\u{1}\"]}",
+        r#"{"a" 1}"#,
+        r#"{"a":"b":"c"}"#,
+        r#"{"a":"b","c","d":"e"}"#,
+        r#"{"a":"b",1}"#,
+        r#"{"a":{"b":"c","d":"e",}}"#,
+        r#"{"a":["b","c":"d"]}"#,
+        r#"{"a":["b",]}"#,
+        r#"{"a":trux}"#,
+        r#"{"a":1.}"#,
+        r#"{"a":01}"#,
+        r#"{"a":"b"}}"#,
+        r#"{"a":{"b":[]]}}"#,
+    ] {
+        let JsonError::Syntax { at: first, expected } = error(faulty.as_bytes()) else {
+            panic!("{faulty}");
+        };
+        for by in LENS {
+            for body in moved(faulty, by) {
+                let at = first + (body.len() - faulty.len()) as u32;
+                assert_eq!(error(body.as_bytes()), JsonError::Syntax { at, expected }, "{body}");
+            }
+        }
+    }
+}
+
+/// White space is control characters, which are special in strings.
+#[test]
+fn white_space_of_every_length() {
+    let junk = r#"{"x":"y","z":{"a":"b","c":["d","e",1]},"#;
+    let tokens = minimal().replacen('{', junk, 1);
+    for len in LENS {
+        for space in [" ", "\n", "\t\r"] {
+            let space = space.repeat(len);
+            let mut spaced = space.clone();
+            for token in tokens.split_inclusive(['{', '}', '[', ']', ':', ',']) {
+                let (inner, last) = token.split_at(token.len() - 1);
+                spaced = spaced + inner + &space + last + &space;
+            }
+            let dispatch = parsed(&spaced);
+            assert_eq!((&*dispatch.deployment, dispatch.memory.get()), ("d", 2.0));
+        }
+    }
+}
