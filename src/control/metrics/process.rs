@@ -20,8 +20,13 @@ pub fn encode(encoder: &mut DescriptorEncoder, figures: &Figures) -> fmt::Result
     for (name, help, unit, value) in [
         ("process_resident_memory", "Resident memory.", Some(Unit::Bytes), count(figures.resident_bytes)),
         ("process_virtual_memory", "Address space.", Some(Unit::Bytes), count(figures.virtual_bytes)),
-        ("process_open_fds", "Open descriptors.", None, count(figures.open_fds)),
-        ("process_max_fds", "Descriptors that may be open.", None, count(figures.max_fds)),
+        ("process_open_fds", "Open descriptors, in all tables.", None, count(figures.open_fds)),
+        (
+            "process_max_fds",
+            "Descriptors that may be open: the limit, as often as there are tables of them (--descriptor-tables).",
+            None,
+            count(figures.max_fds),
+        ),
         (
             "process_start_time",
             "When the process started, since 1970.",
