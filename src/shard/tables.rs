@@ -4,6 +4,7 @@
 //! must end when its owner closes it, is closed in every table but its owner's as soon as the tables part. What else
 //! is copied does no harm: the engines' pollers and wakers, which live as long as the process, and the control
 //! plane's runtime, which workers wake through its own. The admin side accepts nobody before the tables have parted.
+//! A process that has connections of other kinds by then, as the demo's runners are, keeps one table.
 
 use super::CoreListeners;
 use crate::sys::descriptors;
