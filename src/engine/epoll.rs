@@ -9,7 +9,7 @@ mod acks;
 mod outgoing;
 
 use super::fact::Fact;
-use super::looks::{FIRST_LOOK, Looks};
+use super::looks::{FIRST_LOOK, Looking, Looks};
 use super::stamps::Stamps;
 use super::{Engine, Wake, kernel_view};
 use crate::broker::contract::Side;

@@ -20,6 +20,28 @@ pub struct Looks {
     looks: Vec<Look>,
 }
 
+/// An engine that looks for acknowledgements.
+pub trait Looking {
+    /// What it looks for.
+    fn looks(&mut self) -> &mut Looks;
+
+    /// Looks at one connection, and tells what it finds. True if there is nothing to look for any more.
+    fn is_over(&mut self, conn: ConnId) -> bool;
+
+    /// Looks at what is due. Answers how long the next look has time.
+    fn look(&mut self) -> Option<Duration> {
+        if self.looks().is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let mut looks = std::mem::take(self.looks());
+        looks.look(now, |conn| self.is_over(conn));
+        let next_due = looks.next_due();
+        *self.looks() = looks;
+        next_due.map(|due| due.saturating_duration_since(now))
+    }
+}
+
 struct Look {
     conn: ConnId,
     due: Instant,
@@ -32,18 +54,16 @@ impl Looks {
         self.looks.push(Look { conn, due, interval: FIRST_LOOK });
     }
 
-    /// Nothing is looked for.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.looks.is_empty()
     }
 
-    /// When to look next.
-    pub fn next_due(&self) -> Option<Instant> {
+    fn next_due(&self) -> Option<Instant> {
         self.looks.iter().map(|look| look.due).min()
     }
 
     /// Calls `is_over` for every connection that is due, and forgets those of which it is true.
-    pub fn look(&mut self, now: Instant, mut is_over: impl FnMut(ConnId) -> bool) {
+    fn look(&mut self, now: Instant, mut is_over: impl FnMut(ConnId) -> bool) {
         self.looks.retain_mut(|look| {
             if look.due > now {
                 return true;

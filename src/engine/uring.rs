@@ -30,7 +30,7 @@ mod stable;
 mod wake;
 
 use super::fact::Fact;
-use super::looks::Looks;
+use super::looks::{Looking, Looks};
 use super::{Engine, Shortages, Wake, kernel_view};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};

@@ -3,7 +3,7 @@
 use super::{Epoll, socket};
 use crate::broker::io::ConnId;
 use crate::engine::fact::Fact;
-use crate::engine::looks::FIRST_LOOK;
+use crate::engine::looks::{FIRST_LOOK, Looking, Looks};
 use crate::sys::tcp::{self, ErrorQueue, TcpState};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -82,8 +82,14 @@ impl Epoll {
             self.acknowledged(conn);
         }
     }
+}
 
-    /// The same, and for its failure. True if there is nothing to look for any more.
+impl Looking for Epoll {
+    fn looks(&mut self) -> &mut Looks {
+        &mut self.looks
+    }
+
+    /// Looks for the failure too: no error was announced.
     fn is_over(&mut self, conn: ConnId) -> bool {
         let Some(socket) = socket(&mut self.sockets, conn).filter(|socket| socket.watched) else {
             return true;
@@ -100,17 +106,5 @@ impl Epoll {
             }
         }
         true
-    }
-
-    /// Looks at what is due. Answers how long the next look has time.
-    pub(super) fn look(&mut self) -> Option<Duration> {
-        if self.looks.is_empty() {
-            return None;
-        }
-        let now = Instant::now();
-        let mut looks = std::mem::take(&mut self.looks);
-        looks.look(now, |conn| self.is_over(conn));
-        self.looks = looks;
-        self.looks.next_due().map(|due| due.saturating_duration_since(now))
     }
 }

@@ -10,7 +10,7 @@ use super::send::{Message, Outgoing};
 use super::sockets::NO_SEND;
 use crate::broker::io::{ConnId, Payload};
 use crate::engine::fact::Fact;
-use crate::engine::looks::FIRST_LOOK;
+use crate::engine::looks::{FIRST_LOOK, Looking, Looks};
 use crate::sys::{calls, tcp};
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
@@ -94,20 +94,14 @@ impl Uring {
             self.facts.push_back(Fact::Acked(conn));
         }
     }
+}
 
-    /// Looks at what is due. Answers how long the next look has time.
-    pub(super) fn look(&mut self) -> Option<Duration> {
-        if self.looks.is_empty() {
-            return None;
-        }
-        let now = Instant::now();
-        let mut looks = std::mem::take(&mut self.looks);
-        looks.look(now, |conn| self.is_over(conn));
-        self.looks = looks;
-        self.looks.next_due().map(|due| due.saturating_duration_since(now))
+impl Looking for Uring {
+    fn looks(&mut self) -> &mut Looks {
+        &mut self.looks
     }
 
-    /// There is nothing to look for any more. The end of a connection is told by its receive, or its watch.
+    /// The end of a connection is told by its receive, or its watch.
     fn is_over(&mut self, conn: ConnId) -> bool {
         let Some(socket) = self.sockets.open_one(conn) else { return true };
         if !socket.acks.as_ref().is_some_and(|acks| acks.looked_for) {
