@@ -4,7 +4,7 @@
 //! cancelled, which nobody here asks for and which costs as much as a third of the call.
 
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// recv(2): what there is, up to `buffer`'s length; 0 at the end of the stream. `WouldBlock`: nothing now.
@@ -21,6 +21,14 @@ pub fn transmit(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 /// (MSG_MORE, send(2)).
 pub fn transmit_held(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT | SendFlags::MORE)?)
+}
+
+/// What the kernel took of a send for which there was no room, or which a signal interrupted: nothing.
+pub fn taken(sent: io::Result<usize>) -> io::Result<usize> {
+    match sent {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+        sent => sent,
+    }
 }
 
 /// accept4(2): the queue's next connection, non-blocking. `WouldBlock`: the queue is empty.

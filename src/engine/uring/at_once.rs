@@ -11,8 +11,9 @@ use super::sockets::NO_SEND;
 use crate::broker::io::{ConnId, Payload};
 use crate::engine::fact::Fact;
 use crate::engine::looks::{FIRST_LOOK, Looking, Looks};
-use crate::sys::{calls, tcp};
-use std::io::{self, ErrorKind};
+use crate::sys::calls::{self, taken};
+use crate::sys::tcp;
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -132,12 +133,4 @@ fn transmit(fd: BorrowedFd<'_>, bytes: &[u8], pieces: usize, looked_for: bool) -
     let rest = &bytes[pieces..];
     let sent = if looked_for { calls::transmit(fd, rest) } else { tcp::send_stamped(fd, rest) };
     Ok(pieces + taken(sent)?)
-}
-
-/// No room, or a signal: the kernel took nothing.
-pub(super) fn taken(sent: io::Result<usize>) -> io::Result<usize> {
-    match sent {
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
-        sent => sent,
-    }
 }

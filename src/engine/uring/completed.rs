@@ -209,8 +209,8 @@ impl Uring {
         }
         match what {
             ErrorQueue::Acked(index) if acks.stamps.awaited == Some(index) => {
-                acks.early = socket.send != NO_SEND;
-                let is_early = acks.early;
+                let is_early = socket.send != NO_SEND;
+                acks.early = is_early;
                 socket.acknowledged();
                 if !is_early {
                     self.facts.push_back(Fact::Acked(conn));

@@ -1,12 +1,11 @@
 //! The table of connections: what the kernel is doing for each of them.
 
-use super::at_once::taken;
 use super::op::{Kind, Op, SLOTS_MAX};
 use super::send::Errors;
 use super::stable::Stable;
 use crate::broker::io::ConnId;
 use crate::engine::stamps::Stamps;
-use crate::sys::calls;
+use crate::sys::calls::{self, taken};
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
