@@ -27,6 +27,7 @@ use crate::engine::tls::{Identities, Tls};
 #[cfg(feature = "io-uring")]
 use crate::engine::uring::{Sizes, Uring};
 use crate::sys::cpus;
+use crate::sys::descriptors;
 use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{Listener, Local, Side, bind};
 use crate::sys::local::{self, LocalOptions, SocketFile};
@@ -42,11 +43,11 @@ use mesh::{Address, Mail, Mailbox, mailbox};
 use std::hash::BuildHasher;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tables::{Foreign, Tables};
+use tables::Tables;
 use worker::Worker;
 
 /// A handle on all workers. Cheap to clone.
@@ -230,7 +231,7 @@ fn spawn<E: Engine + Send + 'static>(
     config: &ServeConfig,
     chosen: Chosen,
     mut worker: Worker<E>,
-    foreign: Option<Foreign>,
+    foreign: Option<Vec<RawFd>>,
     filter: Option<Filter>,
 ) -> Result<thread::JoinHandle<()>, StartError> {
     let (ready, outcome) = crossbeam_channel::bounded(1);
@@ -241,7 +242,7 @@ fn spawn<E: Engine + Send + 'static>(
         }
         cpus::wake_this_thread_in_time();
         if let Some(foreign) = foreign {
-            foreign.leave().map_err(StartError::Tables)?;
+            descriptors::take_own_table(&foreign).map_err(StartError::Tables)?;
         }
         worker.begin().map_err(|source| chosen.error(source))?;
         match &filter {

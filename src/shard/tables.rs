@@ -8,7 +8,6 @@
 
 use super::CoreListeners;
 use crate::sys::descriptors;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// The listening sockets of the process, by the thread that is to have them.
@@ -29,24 +28,14 @@ impl Tables {
         }
     }
 
-    /// What a worker has in its table of others'.
-    pub fn foreign_to(&self, core: usize) -> Foreign {
+    /// What a worker's table begins with of others'.
+    pub fn foreign_to(&self, core: usize) -> Vec<RawFd> {
         let others = self.workers.iter().enumerate().filter(|(index, _)| *index != core);
-        Foreign(others.flat_map(|(_, fds)| fds).chain(&self.process).copied().collect())
+        others.flat_map(|(_, fds)| fds).chain(&self.process).copied().collect()
     }
 
     /// Closes the workers' listeners in the process's table, once each worker has a table of its own.
     pub fn part(self) {
         self.workers.iter().for_each(|fds| descriptors::close(fds));
-    }
-}
-
-/// Descriptors in a worker's table that are others'.
-pub struct Foreign(Vec<RawFd>);
-
-impl Foreign {
-    /// Gives this thread, a worker's, its own table.
-    pub fn leave(self) -> io::Result<()> {
-        descriptors::take_own_table(&self.0)
     }
 }
