@@ -285,14 +285,17 @@ pub fn write_man_pages(dir: &Path) -> io::Result<()> {
     clap_mangen::generate_to(Cli::command(), dir)
 }
 
-/// The flags of the demo's broker: everything at its default, whatever the environment sets, on these addresses.
+/// The flags of the demo's broker: everything at its default, whatever the environment sets, on these addresses. But
+/// its runners are threads of the same process: a table of a worker's own would begin with a copy of what they have
+/// open, and a connection that its runner has closed would stay open there, which is no proof of delivery.
 pub fn demo_broker(runner: SocketAddr, dispatch: SocketAddr, admin: SocketAddr) -> ServeFlags {
     let [runner, dispatch, admin] = [runner, dispatch, admin].map(|addr| addr.to_string());
     let args = ["pilotlight", "--listen", &runner, "--dispatch-listen", &dispatch, "--admin-listen", &admin];
     let quiet = ["--log-level", "error", "--drain-time", "200ms"];
+    let in_one_process = ["--descriptor-tables", "process"];
     let matches = Cli::command()
         .mut_args(|arg| arg.env(Resettable::Reset))
-        .get_matches_from(args.into_iter().chain(quiet));
+        .get_matches_from(args.into_iter().chain(quiet).chain(in_one_process));
     ServeFlags::from_arg_matches(&matches).expect("what was just matched")
 }
 

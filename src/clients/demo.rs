@@ -69,9 +69,6 @@ struct Demo {
 /// The broker could not be started.
 pub fn run(flags: &DemoFlags, machine: Machine) -> Result<(), DemoError> {
     let sides = free_sides().map_err(DemoError::Ports)?;
-    // Its runners are threads of this process: a table of a worker's own would begin with a copy of what they have
-    // open, and a connection whose runner has closed it would stay open there, which is no proof of delivery.
-    let machine = Machine { own_tables: false, ..machine };
     let config = ServeConfig::resolve(cli::demo_broker(sides.runner, sides.dispatch, sides.admin), machine)?;
     let demo = Arc::new(Demo {
         sides,
