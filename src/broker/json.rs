@@ -66,10 +66,7 @@ pub fn parse_dispatch(body: &[u8]) -> Result<Dispatch<'_>, JsonError> {
 /// Wherever else a fault is found, one in UTF-8 comes first. Only strings may have one.
 #[cold]
 fn first_fault(body: &[u8], error: JsonError) -> JsonError {
-    match std::str::from_utf8(body) {
-        Ok(_) => error,
-        Err(error) => JsonError::Utf8 { at: error.valid_up_to().try_into().unwrap_or(u32::MAX) },
-    }
+    std::str::from_utf8(body).err().map_or(error, JsonError::from)
 }
 
 /// The body so far.
@@ -233,7 +230,7 @@ impl<'b> Reader<'b> {
 #[inline(never)]
 fn not_a(field: Field, mut scan: Scanner<'_>) -> JsonError {
     match scan.skip_value() {
-        Ok(_) => JsonError::Type(field),
+        Ok(()) => JsonError::Type(field),
         Err(error) => error,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::Utf8Error;
 
 use crate::broker::http::Rejection;
 
@@ -180,6 +181,13 @@ impl fmt::Display for JsonError {
 }
 
 impl std::error::Error for JsonError {}
+
+impl From<Utf8Error> for JsonError {
+    #[cold]
+    fn from(error: Utf8Error) -> JsonError {
+        JsonError::Utf8 { at: error.valid_up_to().try_into().unwrap_or(u32::MAX) }
+    }
+}
 
 impl From<JsonError> for Rejection {
     #[cold]
