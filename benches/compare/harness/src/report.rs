@@ -2,14 +2,14 @@
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use std::ops::AddAssign;
 
 /// Digits of a latency that are kept.
 const DIGITS: u8 = 3;
 
-/// What one process of the load saw, so that it can be put together with others'.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
-    pub rate: f64,
+/// What is counted, of one process of the load or of all.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
     pub runners: u64,
     pub keys: u64,
     pub dispatched: u64,
@@ -20,7 +20,45 @@ pub struct Report {
     pub delivered_but_not_true: u64,
     pub delivered_twice: u64,
     pub renewed: u64,
+    #[serde(default)]
     pub refused: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        let Counts {
+            runners,
+            keys,
+            dispatched,
+            hits,
+            misses,
+            failed,
+            true_but_not_delivered,
+            delivered_but_not_true,
+            delivered_twice,
+            renewed,
+            refused,
+        } = other;
+        self.runners += runners;
+        self.keys += keys;
+        self.dispatched += dispatched;
+        self.hits += hits;
+        self.misses += misses;
+        self.failed += failed;
+        self.true_but_not_delivered += true_but_not_delivered;
+        self.delivered_but_not_true += delivered_but_not_true;
+        self.delivered_twice += delivered_twice;
+        self.renewed += renewed;
+        self.refused += refused;
+    }
+}
+
+/// What one process of the load saw, so that it can be put together with others'.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    pub rate: f64,
+    #[serde(flatten)]
+    pub counts: Counts,
     /// Of the server, whose matches are all processes' of the load.
     pub cpu_ns: u64,
     pub rss_bytes: u64,
@@ -46,18 +84,8 @@ pub struct OpenLoop {
     #[serde(default = "one")]
     pub processes: u64,
     pub rate: f64,
-    pub runners: u64,
-    pub keys: u64,
-    pub dispatched: u64,
-    pub hits: u64,
-    pub misses: u64,
-    pub failed: u64,
-    pub true_but_not_delivered: u64,
-    pub delivered_but_not_true: u64,
-    pub delivered_twice: u64,
-    pub renewed: u64,
-    #[serde(default)]
-    pub refused: u64,
+    #[serde(flatten)]
+    pub counts: Counts,
     pub cpu_us_per_match: f64,
     pub rss_bytes: u64,
     pub to_runner_us: Percentiles,
@@ -83,25 +111,15 @@ pub const fn one() -> u64 {
 /// Puts together what the processes saw of one load. They began together and went on for as long: each knows the
 /// server's CPU time over the same window but for some milliseconds, so the mean of these is what all matches took.
 pub fn together(reports: &[Report]) -> OpenLoop {
-    let sum = |figure: fn(&Report) -> u64| reports.iter().map(figure).sum::<u64>();
     let processes = reports.len() as u64;
-    let hits = sum(|report| report.hits);
-    let cpu_ns = sum(|report| report.cpu_ns) as f64 / processes as f64;
+    let mut counts = Counts::default();
+    reports.iter().for_each(|report| counts += report.counts);
+    let cpu_ns = reports.iter().map(|report| report.cpu_ns).sum::<u64>() as f64 / processes as f64;
     OpenLoop {
         processes,
         rate: reports.iter().map(|report| report.rate).sum(),
-        runners: sum(|report| report.runners),
-        keys: sum(|report| report.keys),
-        dispatched: sum(|report| report.dispatched),
-        hits,
-        misses: sum(|report| report.misses),
-        failed: sum(|report| report.failed),
-        true_but_not_delivered: sum(|report| report.true_but_not_delivered),
-        delivered_but_not_true: sum(|report| report.delivered_but_not_true),
-        delivered_twice: sum(|report| report.delivered_twice),
-        renewed: sum(|report| report.renewed),
-        refused: sum(|report| report.refused),
-        cpu_us_per_match: cpu_ns / 1e3 / hits.max(1) as f64,
+        counts,
+        cpu_us_per_match: cpu_ns / 1e3 / counts.hits.max(1) as f64,
         rss_bytes: reports.iter().map(|report| report.rss_bytes).max().unwrap_or(0),
         to_runner_us: percentiles(reports.iter().map(|report| &report.to_runner)),
         to_answer_us: percentiles(reports.iter().map(|report| &report.to_answer)),
@@ -127,17 +145,7 @@ mod tests {
         let latencies = Latencies(latencies.to_vec());
         Report {
             rate: 10.0,
-            runners: 5,
-            keys: 2,
-            dispatched: hits,
-            hits,
-            misses: 0,
-            failed: 0,
-            true_but_not_delivered: 0,
-            delivered_but_not_true: 0,
-            delivered_twice: 0,
-            renewed: 0,
-            refused: 0,
+            counts: Counts { runners: 5, keys: 2, dispatched: hits, hits, ..Counts::default() },
             cpu_ns,
             rss_bytes: 1,
             to_runner: latencies.clone(),
@@ -148,7 +156,7 @@ mod tests {
     #[test]
     fn what_two_saw_is_one_load() {
         let whole = together(&[report(99, 900_000, &[(1_000, 99)]), report(1, 1_100_000, &[(500_000, 1)])]);
-        assert_eq!((whole.processes, whole.rate, whole.runners, whole.keys), (2, 20.0, 10, 4));
+        assert_eq!((whole.processes, whole.rate, whole.counts.runners, whole.counts.keys), (2, 20.0, 10, 4));
         assert_eq!(whole.cpu_us_per_match, 10.0, "either saw what all matches cost");
         // The slow one's only latency is one of a hundred, not half of a mean.
         assert!(whole.to_runner_us.p99 < 1.01, "{:?}", whole.to_runner_us);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, ValueEnum};
 use harness::epoll::{Epoll, sharpen_timers};
-use harness::report::{Report, together};
+use harness::report::{Counts, Report, together};
 use harness::runners::Runners;
 use harness::schedule::{Schedule, Verdict};
 use harness::supervisors::Supervisors;
@@ -213,17 +213,19 @@ impl Load {
         let tally = schedule.tally();
         Ok(Report {
             rate: self.args.rate,
-            runners: polled as u64,
-            keys: self.args.keys.into(),
-            dispatched: tally.dispatched,
-            hits: tally.hits,
-            misses: tally.misses,
-            failed: tally.failed,
-            true_but_not_delivered: tally.lost,
-            delivered_but_not_true: tally.unproved,
-            delivered_twice: tally.doubled,
-            renewed: self.runners.renewed,
-            refused: self.runners.refused,
+            counts: Counts {
+                runners: polled as u64,
+                keys: self.args.keys.into(),
+                dispatched: tally.dispatched,
+                hits: tally.hits,
+                misses: tally.misses,
+                failed: tally.failed,
+                true_but_not_delivered: tally.lost,
+                delivered_but_not_true: tally.unproved,
+                delivered_twice: tally.doubled,
+                renewed: self.runners.renewed,
+                refused: self.runners.refused,
+            },
             cpu_ns,
             rss_bytes: rss_before,
             to_runner: (&schedule.to_runner).into(),

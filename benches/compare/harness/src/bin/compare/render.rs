@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use harness::report::OpenLoop;
 
-use crate::results::{Pair, Results, Window, median};
+use crate::results::{Pair, Results, Window, cpu_us_per_match, median};
 use crate::targets::{crowding, targets};
 
 const METHOD: &str = include_str!("method.md");
@@ -173,8 +173,8 @@ fn open_loop(results: &Results) -> String {
                 of(|report| report.to_answer_us.p95),
                 of(|report| report.to_answer_us.p99),
                 of(|report| report.to_answer_us.max),
-                sum(|report| report.misses + report.failed).to_string(),
-                sum(|report| report.true_but_not_delivered).to_string(),
+                sum(|report| report.counts.misses + report.counts.failed).to_string(),
+                sum(|report| report.counts.true_but_not_delivered).to_string(),
             ]);
         }
     }
@@ -266,14 +266,12 @@ fn memory(results: &Results) -> String {
 }
 
 fn keys_and_workers(results: &Results) -> String {
-    let cpu = |reports: &[OpenLoop]| {
-        median(reports.iter().map(|report| report.cpu_us_per_match))
-            .map_or("–".to_owned(), |cpu| format!("{cpu:.2}"))
-    };
+    let cpu =
+        |reports: &[OpenLoop]| cpu_us_per_match(reports).map_or("–".to_owned(), |cpu| format!("{cpu:.2}"));
     let crowd = |reports: &[OpenLoop]| {
         reports.first().map_or(String::new(), |r| {
             let workers = if r.processes > 1 { format!(", {} workers", r.processes) } else { String::new() };
-            format!("{} held, {} keys{workers}", r.runners, r.keys)
+            format!("{} held, {} keys{workers}", r.counts.runners, r.counts.keys)
         })
     };
     let mut rows: Vec<Vec<String>> = results
@@ -291,8 +289,8 @@ fn keys_and_workers(results: &Results) -> String {
         let one = format!("{} (one worker)", cpu(&workers.one));
         for (name, reports) in [("same core", &workers.together), ("other core", &workers.apart)] {
             let two = format!("{} (two workers, dispatches on the {name})", cpu(reports));
-            let ratio = median(reports.iter().map(|r| r.cpu_us_per_match))
-                .zip(median(workers.one.iter().map(|r| r.cpu_us_per_match)))
+            let ratio = cpu_us_per_match(reports)
+                .zip(cpu_us_per_match(&workers.one))
                 .map_or("–".to_owned(), |(two, one)| format!("{:.2}", two / one));
             rows.push(vec!["`pilotlight-epoll-ack`".to_owned(), one.clone(), two, ratio]);
         }
@@ -310,20 +308,20 @@ fn scale(results: &Results) -> String {
         .iter()
         .map(|report| {
             vec![
-                report.runners.to_string(),
+                report.counts.runners.to_string(),
                 format!("{:.1}", report.rss_bytes as f64 / 1_048_576.0),
                 format!("{:.2}", report.cpu_us_per_match),
                 format!("{:.0}", report.to_runner_us.p50),
                 format!("{:.0}", report.to_runner_us.p99),
-                (report.misses + report.failed).to_string(),
-                report.renewed.to_string(),
+                (report.counts.misses + report.counts.failed).to_string(),
+                report.counts.renewed.to_string(),
             ]
         })
         .collect();
     let extrapolated = results.scale.first().zip(results.scale.last()).and_then(|(least, most)| {
-        let polls = most.runners.checked_sub(least.runners).filter(|&polls| polls > 0)?;
+        let polls = most.counts.runners.checked_sub(least.counts.runners).filter(|&polls| polls > 0)?;
         let each = (most.rss_bytes as f64 - least.rss_bytes as f64) / polls as f64;
-        let million = least.rss_bytes as f64 + each * (1e6 - least.runners as f64);
+        let million = least.rss_bytes as f64 + each * (1e6 - least.counts.runners as f64);
         Some(format!(
             "`pilotlight-epoll-ack` with {} on one core, the polls held and 10,000 dispatches a second throughout.\n\n\
              **Extrapolated, not measured:** a million held polls would take {:.0} MiB of the broker's own memory, at \

@@ -97,6 +97,11 @@ pub struct Workers {
     pub apart: Vec<OpenLoop>,
 }
 
+/// The server's CPU time per match, of the same load run several times.
+pub fn cpu_us_per_match(reports: &[OpenLoop]) -> Option<f64> {
+    median(reports.iter().map(|report| report.cpu_us_per_match))
+}
+
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);

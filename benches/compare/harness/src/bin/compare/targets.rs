@@ -1,8 +1,6 @@
 //! What is to be reached, each figure a ratio or a count from one run.
 
-use harness::report::OpenLoop;
-
-use crate::results::{Results, median};
+use crate::results::{Results, cpu_us_per_match};
 
 pub struct Target {
     pub figure: String,
@@ -181,7 +179,7 @@ fn crowd(results: &Results) -> String {
     let (many, few) = keys
         .and_then(|keys| Some((keys.many.first()?, keys.one.first()?)))
         .map_or(((100_000, 10_000), (500, 1)), |(many, few)| {
-            ((many.runners, many.keys), (few.runners, few.keys))
+            ((many.counts.runners, many.counts.keys), (few.counts.runners, few.counts.keys))
         });
     let few_keys = if few.1 == 1 { "one".to_owned() } else { few.1.to_string() };
     format!("CPU per match, {} held over {} keys, over {} held on {few_keys}", many.0, many.1, few.0)
@@ -190,12 +188,10 @@ fn crowd(results: &Results) -> String {
 /// CPU per match with many polls over many keys, over few on one.
 pub fn crowding(results: &Results, server: &str) -> Option<f64> {
     let keys = results.keys.get(server)?;
-    let cpu = |reports: &[OpenLoop]| median(reports.iter().map(|report| report.cpu_us_per_match));
-    Some(cpu(&keys.many)? / cpu(&keys.one)?)
+    Some(cpu_us_per_match(&keys.many)? / cpu_us_per_match(&keys.one)?)
 }
 
 fn crossing(results: &Results) -> Option<f64> {
     let workers = results.workers.as_ref()?;
-    let cpu = |reports: &[OpenLoop]| median(reports.iter().map(|report| report.cpu_us_per_match));
-    Some(cpu(&workers.apart)? / cpu(&workers.one)?)
+    Some(cpu_us_per_match(&workers.apart)? / cpu_us_per_match(&workers.one)?)
 }

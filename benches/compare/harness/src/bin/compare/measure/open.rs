@@ -87,7 +87,7 @@ impl Measure {
                     self.open_loop(&server.with(server.scatter_args), PAIR_RATE, Crowd { polls, keys })?;
                 println!(
                     "keys        {:<24} {:.2} us/match with few keys, {:.2} with {keys} keys of {polls} polls, {} misses",
-                    server.name, one.cpu_us_per_match, many.cpu_us_per_match, many.misses
+                    server.name, one.cpu_us_per_match, many.cpu_us_per_match, many.counts.misses
                 );
                 found.one.push(one);
                 found.many.push(many);
