@@ -320,6 +320,8 @@ impl World {
         assert!(peer.open, "a response to nobody");
         assert!(peer.writing.is_none(), "two responses at once");
         peer.writing = Some(confirm);
+        // It is of the last `Send`, of which not a byte may be on its way.
+        peer.acked_due = false;
         peer.run = None;
         assert!(!peer.tame || text.starts_with("HTTP/1.1 200 "), "a refusal of a good request: {text}");
         if let Some(at) = text.find("\"#").filter(|_| text.starts_with("HTTP/1.1 200 ")) {
