@@ -53,6 +53,8 @@ struct Socket {
     fin: bool,
     /// A send's delivery is in question: report the kernel's view with the FIN.
     in_question: bool,
+    /// It has carried a response, or the beginning of one.
+    answered: bool,
     /// Acknowledgements are asked for and this one is awaited (confirm `ack`).
     stamps: Option<Box<Stamps>>,
     /// An acknowledgement is looked for.
@@ -164,6 +166,7 @@ impl Epoll {
             queued: false,
             fin: false,
             in_question: false,
+            answered: false,
             stamps: None,
             watched: false,
             acks_at_once: None,
@@ -277,7 +280,8 @@ impl Engine for Epoll {
         let looked_for = confirm == SendConfirm::Acked && !self.has_it_announced(conn);
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         socket.in_question = confirm != SendConfirm::None;
-        let mut outgoing = Outgoing::new(payload, confirm, looked_for);
+        let is_first = !std::mem::replace(&mut socket.answered, true);
+        let mut outgoing = Outgoing::new(payload, confirm, looked_for, is_first);
         match outgoing.write(&socket.stream, &mut socket.stamps) {
             Ok(Progress::Done) => {
                 self.facts.push_back(Fact::Sent(conn));

@@ -5,24 +5,25 @@ use crate::sys::tcp;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+/// So much of a connection's first response is acknowledged at once, however it is cut: a Linux receiver acknowledges
+/// each of the first segments that it gets, up to 16 (TCP_MAX_QUICKACKS, net/ipv4/tcp_input.c). Half of them will do.
+const FIRST_BYTES_MAX: usize = 8 * 524;
+
 /// A connection whose acknowledgements matter.
+#[derive(Default)]
 pub struct Stamps {
     /// Bytes sent since the kernel began to count them (OPT_ID_TCP), modulo 2^32; `None` before.
     sent: Option<u32>,
-    segment_bytes: usize,
+    /// `None`: not asked for yet.
+    segment_bytes: Option<usize>,
     /// The index of the last byte of the response whose acknowledgement is awaited.
     pub awaited: Option<u32>,
 }
 
 impl Stamps {
-    /// Of a connection on which nothing is under way.
-    pub fn new(fd: BorrowedFd<'_>) -> io::Result<Stamps> {
-        Ok(Stamps { sent: None, segment_bytes: tcp::segment_bytes(fd)?, awaited: None })
-    }
-
-    /// A response of `len` bytes is next, and its acknowledgement is to be reported. Answers how many
-    /// plain bytes to send ahead of the stamped rest, one segment each; see [`plain_pieces`].
-    pub fn begin(&mut self, fd: BorrowedFd<'_>, len: usize) -> io::Result<u8> {
+    /// A response of `len` bytes is next, the connection's first or not, and its acknowledgement is to be reported.
+    /// Answers how many plain bytes to send ahead of the stamped rest, one segment each; see [`plain_pieces`].
+    pub fn begin(&mut self, fd: BorrowedFd<'_>, len: usize, is_first: bool) -> io::Result<u8> {
         let sent = match self.sent {
             Some(sent) => sent,
             None => {
@@ -31,13 +32,24 @@ impl Stamps {
             }
         };
         self.awaited = Some(sent.wrapping_add(len as u32).wrapping_sub(1));
-        Ok(plain_pieces(len, self.segment_bytes))
+        self.pieces(fd, len, is_first)
     }
 
     /// The same, with nothing reported: it is looked for.
-    pub fn begin_unreported(&mut self, len: usize) -> u8 {
+    pub fn begin_unreported(&mut self, fd: BorrowedFd<'_>, len: usize, is_first: bool) -> io::Result<u8> {
         self.awaited = None;
-        plain_pieces(len, self.segment_bytes)
+        self.pieces(fd, len, is_first)
+    }
+
+    fn pieces(&mut self, fd: BorrowedFd<'_>, len: usize, is_first: bool) -> io::Result<u8> {
+        if is_first && len <= FIRST_BYTES_MAX {
+            return Ok(0);
+        }
+        let segment_bytes = match self.segment_bytes {
+            Some(bytes) => bytes,
+            None => *self.segment_bytes.insert(tcp::segment_bytes(fd)?),
+        };
+        Ok(plain_pieces(len, segment_bytes))
     }
 
     /// The kernel took `count` bytes more.

@@ -17,16 +17,28 @@ pub const FAULTS: &[Fault] = &[
     Fault { name: "delayed_ack_veth", scope: Scope::Modes, beside: Beside::Nobody, test: over_veth },
     Fault { name: "delayed_ack_wire", scope: Scope::Modes, beside: Beside::Nobody, test: over_wire },
     Fault { name: "delayed_ack_long", scope: Scope::Modes, beside: Beside::Nobody, test: long_over_wire },
+    Fault { name: "delayed_ack_new", scope: Scope::Modes, beside: Beside::Nobody, test: new_over_loopback },
+    Fault { name: "delayed_ack_new_wire", scope: Scope::Modes, beside: Beside::Nobody, test: new_over_wire },
 ];
 
 const DEPLOYMENT: &str = "deployment_delays";
 const RUNS: usize = 80;
+/// The connections that the runs come by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Streams {
+    /// They have carried a response before.
+    DidConnect,
+    /// The run is their first response: it is sent uncut.
+    New,
+}
+
 /// How often they are measured before the delay is believed.
 const MEASUREMENTS: usize = 3;
 /// What supervisors send, and some more.
 const USUAL_BYTES: Range<usize> = 900..3_000;
 const ALL_BYTES: Range<usize> = 900..9_000;
 const LONG_BYTES: Range<usize> = 3_000..9_000;
+const WIRE: &str = "a wire without offload";
 /// One in a long while is the noise of the machine; the delay would hit every other one.
 const NOISE: usize = RUNS / 20;
 /// A Linux receiver's delay (TCP_DELACK_MIN).
@@ -34,7 +46,12 @@ const DELAYED: Duration = Duration::from_millis(40);
 
 fn over_loopback(case: &Case) {
     let net = Net::host();
-    runs(case, &net, &net, Ipv4Addr::LOCALHOST, ALL_BYTES, "loopback", NOISE);
+    runs(case, &net, &net, Ipv4Addr::LOCALHOST, Streams::DidConnect, ALL_BYTES, "loopback", NOISE);
+}
+
+fn new_over_loopback(case: &Case) {
+    let net = Net::host();
+    runs(case, &net, &net, Ipv4Addr::LOCALHOST, Streams::New, ALL_BYTES, "loopback", NOISE);
 }
 
 fn over_veth(case: &Case) {
@@ -42,29 +59,36 @@ fn over_veth(case: &Case) {
     broker.cable("eth0", &runner, "eth0");
     broker.ip("addr add 10.79.0.1/24 dev eth0");
     runner.ip("addr add 10.79.0.2/24 dev eth0");
-    runs(case, &broker, &runner, Ipv4Addr::new(10, 79, 0, 1), ALL_BYTES, "veth", NOISE);
+    runs(case, &broker, &runner, Ipv4Addr::new(10, 79, 0, 1), Streams::DidConnect, ALL_BYTES, "veth", NOISE);
 }
 
 /// Segment by segment, as a network card without offload does: a lone last one is what meets the
 /// delay.
 fn over_wire(case: &Case) {
     let wire = Wire::new();
-    runs(case, &wire.broker, &wire.runner, BROKER, USUAL_BYTES, "a wire without offload", NOISE);
+    runs(case, &wire.broker, &wire.runner, BROKER, Streams::DidConnect, USUAL_BYTES, WIRE, NOISE);
+}
+
+fn new_over_wire(case: &Case) {
+    let wire = Wire::new();
+    runs(case, &wire.broker, &wire.runner, BROKER, Streams::New, USUAL_BYTES, WIRE, NOISE);
 }
 
 /// Where a process reads while the segments are still coming in, its kernel acknowledges between
 /// two of a pair, and the last one may be left over: some meet the delay, and are delivered.
 fn long_over_wire(case: &Case) {
     let wire = Wire::new();
-    runs(case, &wire.broker, &wire.runner, BROKER, LONG_BYTES, "a wire without offload", RUNS / 2);
+    runs(case, &wire.broker, &wire.runner, BROKER, Streams::DidConnect, LONG_BYTES, WIRE, RUNS / 2);
 }
 
-/// Runs of every size, each on a connection that has carried a response before.
+/// Runs of every size.
+#[expect(clippy::too_many_arguments, reason = "where, on what, how large and how much of it may be late")]
 fn runs(
     case: &Case,
     broker_net: &Net,
     runner_net: &Net,
     addr: Ipv4Addr,
+    streams: Streams,
     sizes: Range<usize>,
     over: &str,
     delayed_max: usize,
@@ -75,16 +99,20 @@ fn runs(
     };
     // A machine that is busy with other things delays a run as well, but not each time: what the protocol
     // costs, it costs in every measurement.
-    let mut times = measured(&broker, runner_net, &sizes);
+    let mut times = measured(&broker, runner_net, streams, &sizes);
     for _ in 1..MEASUREMENTS {
         if !within(&times) {
-            times = measured(&broker, runner_net, &sizes);
+            times = measured(&broker, runner_net, streams, &sizes);
         }
     }
     let delayed = count_of_delayed(&times);
     let (median, slowest) = (times[RUNS / 2], times[RUNS - 1]);
+    let connections = match streams {
+        Streams::DidConnect => "connections that did /connect",
+        Streams::New => "new connections",
+    };
     let what = format!(
-        "80 runs of {:.1} to {:.1} KB on connections that did /connect, over {over} (delayed acknowledgement)",
+        "80 runs of {:.1} to {:.1} KB on {connections}, over {over} (delayed acknowledgement)",
         sizes.start as f64 / 1e3,
         sizes.end as f64 / 1e3
     );
@@ -105,13 +133,15 @@ fn count_of_delayed(times: &[Duration]) -> usize {
 }
 
 /// How long runs of these sizes took, in order.
-fn measured(broker: &Broker, runner_net: &Net, sizes: &Range<usize>) -> Vec<Duration> {
+fn measured(broker: &Broker, runner_net: &Net, streams: Streams, sizes: &Range<usize>) -> Vec<Duration> {
     let mut supervisor = broker.supervisor();
     let mut kept = None;
     let mut times = Vec::new();
     for round in 0..RUNS {
-        let stream =
-            kept.take().unwrap_or_else(|| connected(runner_net.connect(broker.runner).expect("to connect")));
+        let stream = kept.take().unwrap_or_else(|| {
+            let stream = runner_net.connect(broker.runner).expect("to connect");
+            if streams == Streams::DidConnect { connected(stream) } else { stream }
+        });
         // Long enough for the connection to have forgotten that it was new.
         thread::sleep(Duration::from_millis(3));
         let poller = Poller::on(stream, DEPLOYMENT);
@@ -120,7 +150,7 @@ fn measured(broker: &Broker, runner_net: &Net, sizes: &Range<usize>) -> Vec<Dura
         let run = Run::sized(DEPLOYMENT, sizes.start + round * 37 % RUNS * (sizes.len() / RUNS));
         let runner = thread::spawn(move || {
             let got = read_response(&poller.stream, PATIENCE);
-            let keep = !got.close;
+            let keep = !got.close && streams == Streams::DidConnect;
             (got, keep.then_some(poller.stream))
         });
         let answer = supervisor.dispatch_when_held(&run);

@@ -15,6 +15,8 @@ pub struct Outgoing {
     confirm: SendConfirm,
     /// The acknowledgement is looked for, not announced.
     watched: bool,
+    /// It is the connection's first.
+    is_first: bool,
     /// Plain bytes to send ahead of the rest, one segment each; see [`Stamps::begin`].
     pieces: u8,
 }
@@ -29,8 +31,8 @@ pub enum Progress {
 
 impl Outgoing {
     /// A response of which nothing is sent yet; `watched`: its acknowledgement is looked for.
-    pub fn new(payload: Payload, confirm: SendConfirm, watched: bool) -> Outgoing {
-        Outgoing { payload, offset: 0, confirm, watched, pieces: 0 }
+    pub fn new(payload: Payload, confirm: SendConfirm, watched: bool, is_first: bool) -> Outgoing {
+        Outgoing { payload, offset: 0, confirm, watched, is_first, pieces: 0 }
     }
 
     /// Bytes that the kernel has not taken.
@@ -75,13 +77,12 @@ impl Outgoing {
     }
 
     fn begin(&mut self, stream: &TcpStream, stamps: &mut Option<Box<Stamps>>) -> io::Result<()> {
-        let stamps = match stamps {
-            Some(stamps) => stamps,
-            None => stamps.insert(Box::new(Stamps::new(stream.as_fd())?)),
+        let stamps = stamps.get_or_insert_default();
+        let (fd, len) = (stream.as_fd(), self.payload.bytes().len());
+        self.pieces = match self.watched {
+            true => stamps.begin_unreported(fd, len, self.is_first)?,
+            false => stamps.begin(fd, len, self.is_first)?,
         };
-        let len = self.payload.bytes().len();
-        self.pieces =
-            if self.watched { stamps.begin_unreported(len) } else { stamps.begin(stream.as_fd(), len)? };
         Ok(())
     }
 }

@@ -39,6 +39,8 @@ pub struct Socket {
     pub fin: bool,
     /// A send's delivery is in question: report the kernel's view with the FIN.
     pub in_question: bool,
+    /// It has carried a response, or the beginning of one.
+    answered: bool,
     /// The core has given it up.
     pub closing: bool,
     /// Acknowledgements are asked for (confirm `ack`).
@@ -46,6 +48,7 @@ pub struct Socket {
 }
 
 /// A connection whose acknowledgements are reported.
+#[derive(Default)]
 pub struct Acks {
     /// What is awaited.
     pub stamps: Stamps,
@@ -57,13 +60,6 @@ pub struct Acks {
     pub looked_for: bool,
     /// That of the last response was there when the send was over.
     pub at_once: Option<bool>,
-}
-
-impl Acks {
-    fn new(fd: BorrowedFd<'_>) -> io::Result<Acks> {
-        let stamps = Stamps::new(fd)?;
-        Ok(Acks { stamps, errors: None, early: false, looked_for: false, at_once: None })
-    }
 }
 
 impl Socket {
@@ -79,33 +75,33 @@ impl Socket {
 
     /// A response of `len` bytes is next, whose acknowledgement is to be announced; see [`Stamps::begin`].
     pub fn begin_stamped(&mut self, len: usize) -> io::Result<u8> {
-        let (acks, fd) = self.acks()?;
-        acks.stamps.begin(fd, len)
+        let is_first = !self.answered;
+        let (acks, fd) = self.acks();
+        acks.stamps.begin(fd, len, is_first)
     }
 
     /// The same, and it is looked for where that of the last response was there at once (`at_once`, if there was
     /// none). Answers whether it is, and how many single bytes go ahead.
     pub fn begin_acked(&mut self, len: usize, at_once: bool) -> io::Result<(bool, u8)> {
-        let (acks, fd) = self.acks()?;
+        let is_first = !self.answered;
+        let (acks, fd) = self.acks();
         match acks.at_once.unwrap_or(at_once) {
-            true => Ok((true, acks.stamps.begin_unreported(len))),
-            false => Ok((false, acks.stamps.begin(fd, len)?)),
+            true => Ok((true, acks.stamps.begin_unreported(fd, len, is_first)?)),
+            false => Ok((false, acks.stamps.begin(fd, len, is_first)?)),
         }
     }
 
     /// What is known of acknowledgements, at the beginning of a response.
-    fn acks(&mut self) -> io::Result<(&mut Acks, BorrowedFd<'_>)> {
+    fn acks(&mut self) -> (&mut Acks, BorrowedFd<'_>) {
         let fd = self.fd.as_ref().expect("an open connection has a descriptor").as_fd();
-        if self.acks.is_none() {
-            self.acks = Some(Box::new(Acks::new(fd)?));
-        }
-        let acks = self.acks.as_mut().expect("there since a moment ago");
+        let acks = self.acks.get_or_insert_default();
         acks.early = false;
-        Ok((acks, fd))
+        (acks, fd)
     }
 
     /// The kernel took `count` bytes.
     pub fn count_sent(&mut self, count: usize) {
+        self.answered = true;
         if let Some(acks) = &mut self.acks {
             acks.stamps.count(count);
         }
@@ -205,6 +201,7 @@ impl Socket {
             watching: false,
             fin: false,
             in_question: false,
+            answered: false,
             closing: false,
             acks: None,
         }
