@@ -6,7 +6,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 /// So much of a connection's first response is acknowledged at once, however it is cut: a Linux receiver acknowledges
-/// each of the first segments that it gets, up to 16 (TCP_MAX_QUICKACKS, net/ipv4/tcp_input.c). Half of them will do.
+/// each of the first segments that it gets, up to 16 (TCP_MAX_QUICKACKS, net/ipv4/tcp_input.c). Here half of them, of
+/// the size that every host takes: 536 bytes (RFC 9293 section 3.7.1), 12 of them for timestamps.
 const FIRST_BYTES_MAX: usize = 8 * 524;
 
 /// A connection whose acknowledgements matter.
@@ -21,9 +22,21 @@ pub struct Stamps {
 }
 
 impl Stamps {
-    /// A response of `len` bytes is next, the connection's first or not, and its acknowledgement is to be reported.
-    /// Answers how many plain bytes to send ahead of the stamped rest, one segment each; see [`plain_pieces`].
-    pub fn begin(&mut self, fd: BorrowedFd<'_>, len: usize, is_first: bool) -> io::Result<u8> {
+    /// A response of `len` bytes is next, the connection's first or not. Its acknowledgement is to be reported, unless
+    /// it is looked for. Answers how many plain bytes to send ahead of the rest, one segment each; see [`plain_pieces`].
+    pub fn begin(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        len: usize,
+        looked_for: bool,
+        is_first: bool,
+    ) -> io::Result<u8> {
+        self.awaited = if looked_for { None } else { Some(self.last_index(fd, len)?) };
+        self.pieces(fd, len, is_first)
+    }
+
+    /// The index of the last of the `len` bytes that are next.
+    fn last_index(&mut self, fd: BorrowedFd<'_>, len: usize) -> io::Result<u32> {
         let sent = match self.sent {
             Some(sent) => sent,
             None => {
@@ -31,14 +44,7 @@ impl Stamps {
                 *self.sent.insert(0)
             }
         };
-        self.awaited = Some(sent.wrapping_add(len as u32).wrapping_sub(1));
-        self.pieces(fd, len, is_first)
-    }
-
-    /// The same, with nothing reported: it is looked for.
-    pub fn begin_unreported(&mut self, fd: BorrowedFd<'_>, len: usize, is_first: bool) -> io::Result<u8> {
-        self.awaited = None;
-        self.pieces(fd, len, is_first)
+        Ok(sent.wrapping_add(len as u32).wrapping_sub(1))
     }
 
     fn pieces(&mut self, fd: BorrowedFd<'_>, len: usize, is_first: bool) -> io::Result<u8> {

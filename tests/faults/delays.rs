@@ -23,6 +23,17 @@ pub const FAULTS: &[Fault] = &[
 
 const DEPLOYMENT: &str = "deployment_delays";
 const RUNS: usize = 80;
+/// How often they are measured before the delay is believed.
+const MEASUREMENTS: usize = 3;
+/// What supervisors send, and some more.
+const USUAL_BYTES: Range<usize> = 900..3_000;
+const ALL_BYTES: Range<usize> = 900..9_000;
+const LONG_BYTES: Range<usize> = 3_000..9_000;
+/// One in a long while is the noise of the machine; the delay would hit every other one.
+const NOISE: usize = RUNS / 20;
+/// A Linux receiver's delay (TCP_DELACK_MIN).
+const DELAYED: Duration = Duration::from_millis(40);
+
 /// The connections that the runs come by.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Streams {
@@ -32,26 +43,32 @@ enum Streams {
     New,
 }
 
-/// How often they are measured before the delay is believed.
-const MEASUREMENTS: usize = 3;
-/// What supervisors send, and some more.
-const USUAL_BYTES: Range<usize> = 900..3_000;
-const ALL_BYTES: Range<usize> = 900..9_000;
-const LONG_BYTES: Range<usize> = 3_000..9_000;
-const WIRE: &str = "a wire without offload";
-/// One in a long while is the noise of the machine; the delay would hit every other one.
-const NOISE: usize = RUNS / 20;
-/// A Linux receiver's delay (TCP_DELACK_MIN).
-const DELAYED: Duration = Duration::from_millis(40);
+/// The way between the broker's machine and the runners'.
+struct Way<'n> {
+    broker: &'n Net,
+    runner: &'n Net,
+    addr: Ipv4Addr,
+    name: &'static str,
+}
+
+impl Way<'_> {
+    fn loopback(net: &Net) -> Way<'_> {
+        Way { broker: net, runner: net, addr: Ipv4Addr::LOCALHOST, name: "loopback" }
+    }
+
+    /// Segment by segment, as a network card without offload does: a lone last one is what meets the
+    /// delay.
+    fn wire(wire: &Wire) -> Way<'_> {
+        Way { broker: &wire.broker, runner: &wire.runner, addr: BROKER, name: "a wire without offload" }
+    }
+}
 
 fn over_loopback(case: &Case) {
-    let net = Net::host();
-    runs(case, &net, &net, Ipv4Addr::LOCALHOST, Streams::DidConnect, ALL_BYTES, "loopback", NOISE);
+    runs(case, &Way::loopback(&Net::host()), Streams::DidConnect, ALL_BYTES, NOISE);
 }
 
 fn new_over_loopback(case: &Case) {
-    let net = Net::host();
-    runs(case, &net, &net, Ipv4Addr::LOCALHOST, Streams::New, ALL_BYTES, "loopback", NOISE);
+    runs(case, &Way::loopback(&Net::host()), Streams::New, ALL_BYTES, NOISE);
 }
 
 fn over_veth(case: &Case) {
@@ -59,50 +76,37 @@ fn over_veth(case: &Case) {
     broker.cable("eth0", &runner, "eth0");
     broker.ip("addr add 10.79.0.1/24 dev eth0");
     runner.ip("addr add 10.79.0.2/24 dev eth0");
-    runs(case, &broker, &runner, Ipv4Addr::new(10, 79, 0, 1), Streams::DidConnect, ALL_BYTES, "veth", NOISE);
+    let addr = Ipv4Addr::new(10, 79, 0, 1);
+    let way = Way { broker: &broker, runner: &runner, addr, name: "veth" };
+    runs(case, &way, Streams::DidConnect, ALL_BYTES, NOISE);
 }
 
-/// Segment by segment, as a network card without offload does: a lone last one is what meets the
-/// delay.
 fn over_wire(case: &Case) {
-    let wire = Wire::new();
-    runs(case, &wire.broker, &wire.runner, BROKER, Streams::DidConnect, USUAL_BYTES, WIRE, NOISE);
+    runs(case, &Way::wire(&Wire::new()), Streams::DidConnect, USUAL_BYTES, NOISE);
 }
 
 fn new_over_wire(case: &Case) {
-    let wire = Wire::new();
-    runs(case, &wire.broker, &wire.runner, BROKER, Streams::New, USUAL_BYTES, WIRE, NOISE);
+    runs(case, &Way::wire(&Wire::new()), Streams::New, USUAL_BYTES, NOISE);
 }
 
 /// Where a process reads while the segments are still coming in, its kernel acknowledges between
 /// two of a pair, and the last one may be left over: some meet the delay, and are delivered.
 fn long_over_wire(case: &Case) {
-    let wire = Wire::new();
-    runs(case, &wire.broker, &wire.runner, BROKER, Streams::DidConnect, LONG_BYTES, WIRE, RUNS / 2);
+    runs(case, &Way::wire(&Wire::new()), Streams::DidConnect, LONG_BYTES, RUNS / 2);
 }
 
 /// Runs of every size.
-#[expect(clippy::too_many_arguments, reason = "where, on what, how large and how much of it may be late")]
-fn runs(
-    case: &Case,
-    broker_net: &Net,
-    runner_net: &Net,
-    addr: Ipv4Addr,
-    streams: Streams,
-    sizes: Range<usize>,
-    over: &str,
-    delayed_max: usize,
-) {
-    let broker = case.broker().on(broker_net, addr).start();
+fn runs(case: &Case, way: &Way<'_>, streams: Streams, sizes: Range<usize>, delayed_max: usize) {
+    let broker = case.broker().on(way.broker, way.addr).start();
     let within = |times: &[Duration]| {
         times[RUNS / 2] < Duration::from_millis(10) && count_of_delayed(times) <= delayed_max
     };
     // A machine that is busy with other things delays a run as well, but not each time: what the protocol
     // costs, it costs in every measurement.
-    let mut times = measured(&broker, runner_net, streams, &sizes);
+    let mut times = measured(&broker, way.runner, streams, &sizes);
     for _ in 1..MEASUREMENTS {
         if !within(&times) {
-            times = measured(&broker, runner_net, streams, &sizes);
+            times = measured(&broker, way.runner, streams, &sizes);
         }
     }
     let delayed = count_of_delayed(&times);
@@ -112,9 +116,10 @@ fn runs(
         Streams::New => "new connections",
     };
     let what = format!(
-        "80 runs of {:.1} to {:.1} KB on {connections}, over {over} (delayed acknowledgement)",
+        "80 runs of {:.1} to {:.1} KB on {connections}, over {} (delayed acknowledgement)",
         sizes.start as f64 / 1e3,
-        sizes.end as f64 / 1e3
+        sizes.end as f64 / 1e3,
+        way.name
     );
     case.row(
         &what,

@@ -77,12 +77,9 @@ impl Outgoing {
     }
 
     fn begin(&mut self, stream: &TcpStream, stamps: &mut Option<Box<Stamps>>) -> io::Result<()> {
+        let len = self.payload.bytes().len();
         let stamps = stamps.get_or_insert_default();
-        let (fd, len) = (stream.as_fd(), self.payload.bytes().len());
-        self.pieces = match self.watched {
-            true => stamps.begin_unreported(fd, len, self.is_first)?,
-            false => stamps.begin(fd, len, self.is_first)?,
-        };
+        self.pieces = stamps.begin(stream.as_fd(), len, self.watched, self.is_first)?;
         Ok(())
     }
 }

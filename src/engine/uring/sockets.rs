@@ -75,28 +75,21 @@ impl Socket {
 
     /// A response of `len` bytes is next, whose acknowledgement is to be announced; see [`Stamps::begin`].
     pub fn begin_stamped(&mut self, len: usize) -> io::Result<u8> {
-        let is_first = !self.answered;
-        let (acks, fd) = self.acks();
-        acks.stamps.begin(fd, len, is_first)
+        self.begin(len, false)
     }
 
     /// The same, and it is looked for where that of the last response was there at once (`at_once`, if there was
     /// none). Answers whether it is, and how many single bytes go ahead.
     pub fn begin_acked(&mut self, len: usize, at_once: bool) -> io::Result<(bool, u8)> {
-        let is_first = !self.answered;
-        let (acks, fd) = self.acks();
-        match acks.at_once.unwrap_or(at_once) {
-            true => Ok((true, acks.stamps.begin_unreported(fd, len, is_first)?)),
-            false => Ok((false, acks.stamps.begin(fd, len, is_first)?)),
-        }
+        let looked_for = self.acks.as_ref().and_then(|acks| acks.at_once).unwrap_or(at_once);
+        Ok((looked_for, self.begin(len, looked_for)?))
     }
 
-    /// What is known of acknowledgements, at the beginning of a response.
-    fn acks(&mut self) -> (&mut Acks, BorrowedFd<'_>) {
+    fn begin(&mut self, len: usize, looked_for: bool) -> io::Result<u8> {
         let fd = self.fd.as_ref().expect("an open connection has a descriptor").as_fd();
         let acks = self.acks.get_or_insert_default();
         acks.early = false;
-        (acks, fd)
+        acks.stamps.begin(fd, len, looked_for, !self.answered)
     }
 
     /// The kernel took `count` bytes.
