@@ -168,9 +168,9 @@ impl<S: Shared> Broker<S> {
         self.counters.attempts_confirmed += 1;
         self.times.delivery.record(now.us_since(claim.since));
         self.attempt_ended(now, &claim, AttemptEnd::Confirmed);
-        self.drop_claim(&claim);
-        let offer = &claim.offer;
-        self.settle(now, offer.home, offer.ticket, true, offer.attempts_left);
+        let Offer { home, ticket, attempts_left, .. } = claim.offer;
+        self.drop_claim(*claim);
+        self.settle(now, home, ticket, true, attempts_left);
         if self.settings.confirm == Confirm::Read {
             self.close(slot);
         } else {
@@ -191,7 +191,7 @@ impl<S: Shared> Broker<S> {
         self.abort(slot);
         self.attempt_ended(now, &claim, end);
         self.offer_on(now, &claim);
-        self.drop_claim(&claim);
+        self.drop_claim(*claim);
     }
 
     /// A claim that ended unconfirmed passes its run on: to this core's next poll, or home.
@@ -226,10 +226,11 @@ impl<S: Shared> Broker<S> {
     }
 
     /// Gives back what a claim held.
-    pub(super) fn drop_claim(&mut self, claim: &Claim) {
+    pub(super) fn drop_claim(&mut self, claim: Claim) {
         self.claimed -= 1;
         self.pools.get_mut(claim.poll.pool).claimed -= 1;
         self.budget.release(&self.shared, claim.offer.payload.bytes().len());
         self.drop_held(&claim.poll);
+        self.spares.give(claim.offer.payload);
     }
 }

@@ -21,7 +21,6 @@ use super::pool::PoolId;
 use super::report::Allowance;
 use super::settings::Confirm;
 use super::time::Time;
-use std::sync::Arc;
 
 impl<S: Shared> Broker<S> {
     /// A dispatch's body is complete: match it.
@@ -179,14 +178,15 @@ impl<S: Shared> Broker<S> {
             self.tell(slot, Some(verdict.pool), end, now.us_since(verdict.since), attempts, *origin);
         }
         self.conclude(now, slot, Some(verdict.pool), end);
-        self.drop_verdict(&verdict);
+        self.drop_verdict(*verdict);
     }
 
     /// Gives back what a dispatch held while it waited.
-    pub(super) fn drop_verdict(&mut self, verdict: &Verdict) {
+    pub(super) fn drop_verdict(&mut self, verdict: Verdict) {
         self.verdicts -= 1;
         self.budget.release(&self.shared, verdict.payload.bytes().len());
         self.pools.unpin(verdict.pool);
+        self.spares.give(verdict.payload);
     }
 
     /// Answers a dispatch that never got as far as waiting for a verdict.
@@ -273,16 +273,9 @@ impl<S: Shared> Broker<S> {
     /// The whole response for a runner: head and message in one piece, so that one write sends it
     /// and every further attempt shares it.
     fn run_response(&mut self, message: &[u8]) -> Payload {
-        self.scratch.clear();
-        response::run_head(&mut self.scratch, message.len(), self.settings.confirm == Confirm::Read);
-        self.scratch.extend_from_slice(message);
-        let payload = Payload::Shared(Arc::from(self.scratch.as_slice()));
-        if self.scratch.capacity() > SCRATCH_KEPT_BYTES {
-            self.scratch = Vec::new();
-        }
-        payload
+        self.spares.fill(|buffer| {
+            response::run_head(buffer, message.len(), self.settings.confirm == Confirm::Read);
+            buffer.extend_from_slice(message);
+        })
     }
 }
-
-/// A larger scratch buffer is given back after use: one 10 MB message must not stay for ever.
-const SCRATCH_KEPT_BYTES: usize = 256 * 1024;

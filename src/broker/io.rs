@@ -27,8 +27,8 @@ pub struct ConnId {
 pub enum Payload {
     /// Fixed at compile time.
     Static(&'static [u8]),
-    /// Made for one response.
-    Shared(Arc<[u8]>),
+    /// Made for one response; the buffer may serve another later, see [`super::spare`].
+    Shared(Arc<Vec<u8>>),
 }
 
 impl Payload {

@@ -30,6 +30,7 @@ pub mod pool;
 pub mod report;
 mod requests;
 pub mod settings;
+mod spare;
 #[cfg(test)]
 mod tests;
 pub mod time;
@@ -48,6 +49,7 @@ use names::Names;
 use pool::Pools;
 use report::{Allowance, Command, Counters, Times};
 use settings::Settings;
+use spare::Spares;
 use std::collections::VecDeque;
 use time::Time;
 use timer::Wheel;
@@ -92,7 +94,7 @@ pub struct Broker<S: Shared> {
     parked: usize,
     outputs: VecDeque<Output>,
     /// Responses are put together here before they are shared.
-    scratch: Vec<u8>,
+    spares: Spares,
     connect_responses: http::response::ConnectResponses,
     drain: Option<lifecycle::Drain>,
 }
@@ -130,7 +132,7 @@ impl<S: Shared> Broker<S> {
             verdicts: 0,
             parked: 0,
             outputs: VecDeque::new(),
-            scratch: Vec::new(),
+            spares: Spares::default(),
             connect_responses,
             drain: None,
             settings,
@@ -360,8 +362,8 @@ impl<S: Shared> Broker<S> {
         let (state, _buffer) = self.conns.close(slot);
         match state {
             State::Waiting(poll) => self.drop_poll(slot, &poll),
-            State::Claimed(claim) => self.drop_claim(&claim),
-            State::Verdict(verdict) => self.drop_verdict(&verdict),
+            State::Claimed(claim) => self.drop_claim(*claim),
+            State::Verdict(verdict) => self.drop_verdict(*verdict),
             _ => {}
         }
     }

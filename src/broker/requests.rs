@@ -12,6 +12,7 @@ use super::http::{ChunkedDecoder, Framing, Head, HeadScanner, Rejection, leading
 use super::io::{ConnId, Output, Payload, Shared};
 use super::json::JsonError;
 use super::time::Time;
+use std::sync::Arc;
 
 /// Empty lines allowed in front of a request line (RFC 9112 section 2.2), in bytes.
 const LEADING_CRLF_BYTES_MAX: usize = 8;
@@ -187,11 +188,11 @@ impl<S: Shared> Broker<S> {
                 self.counters.connects += 1;
                 let head_only = head.method == super::http::Method::Head;
                 let response = self.connect_responses.get(head.persistence(), head_only);
-                let payload = Payload::Shared(response.into());
+                let payload = Payload::Shared(Arc::new(response.into()));
                 self.respond(now, slot, payload, false);
             }
             Route::Options(allow) => {
-                let payload = Payload::Shared(response::options(allow, head.persistence()).into());
+                let payload = Payload::Shared(Arc::new(response::options(allow, head.persistence())));
                 self.respond(now, slot, payload, false);
             }
             Route::Dispatch => {}
@@ -331,7 +332,7 @@ impl<S: Shared> Broker<S> {
         self.counters.rejected += 1;
         self.emit(|_| Event::Rejected { status: rejection.status, error: rejection.error.to_string() });
         self.conns.at(slot).buffer = Vec::new();
-        let payload = Payload::Shared(response::rejection(rejection, head_only).into());
+        let payload = Payload::Shared(Arc::new(response::rejection(rejection, head_only)));
         self.respond(now, slot, payload, true);
     }
 

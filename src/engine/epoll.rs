@@ -55,8 +55,8 @@ struct Socket {
     in_question: bool,
     /// It has carried a response, or the beginning of one.
     answered: bool,
-    /// Acknowledgements are asked for and this one is awaited (confirm `ack`).
-    stamps: Option<Box<Stamps>>,
+    /// Which acknowledgement is awaited (confirm `ack`).
+    stamps: Stamps,
     /// An acknowledgement is looked for.
     watched: bool,
     /// That of the last response was there when the send was over.
@@ -167,7 +167,7 @@ impl Epoll {
             fin: false,
             in_question: false,
             answered: false,
-            stamps: None,
+            stamps: Stamps::default(),
             watched: false,
             acks_at_once: None,
             outgoing: None,

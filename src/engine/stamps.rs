@@ -10,13 +10,14 @@ use std::os::fd::BorrowedFd;
 /// the size that every host takes: 536 bytes (RFC 9293 section 3.7.1), 12 of them for timestamps.
 const FIRST_BYTES_MAX: usize = 8 * 524;
 
-/// A connection whose acknowledgements matter.
+/// What is known of a connection's acknowledgements. It stands in the connection's own line of the engine's table: an
+/// allocation of its own would be one more miss for a connection that nobody has used for long.
 #[derive(Default)]
 pub struct Stamps {
     /// Bytes sent since the kernel began to count them (OPT_ID_TCP), modulo 2^32; `None` before.
     sent: Option<u32>,
-    /// `None`: not asked for yet.
-    segment_bytes: Option<usize>,
+    /// Zero: not asked for yet.
+    segment_bytes: u16,
     /// The index of the last byte of the response whose acknowledgement is awaited.
     pub awaited: Option<u32>,
 }
@@ -51,11 +52,15 @@ impl Stamps {
         if is_first && len <= FIRST_BYTES_MAX {
             return Ok(0);
         }
-        let segment_bytes = match self.segment_bytes {
-            Some(bytes) => bytes,
-            None => *self.segment_bytes.insert(tcp::segment_bytes(fd)?),
-        };
-        Ok(plain_pieces(len, segment_bytes))
+        if self.segment_bytes == 0 {
+            self.segment_bytes = u16::try_from(tcp::segment_bytes(fd)?).unwrap_or(u16::MAX).max(1);
+        }
+        Ok(plain_pieces(len, self.segment_bytes.into()))
+    }
+
+    /// Something has been announced, perhaps, that nobody has read yet.
+    pub fn are_announced(&self) -> bool {
+        self.sent.is_some()
     }
 
     /// The kernel took `count` bytes more.

@@ -44,20 +44,18 @@ impl Epoll {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         socket.watched = false;
         socket.in_question = false;
-        if let Some(stamps) = &mut socket.stamps {
-            stamps.awaited = None;
-        }
+        socket.stamps.awaited = None;
         self.facts.push_back(Fact::Acked(conn));
     }
 
     /// An acknowledgement or a failure? True if the connection is done for.
     pub(super) fn look_at_errors(&mut self, conn: ConnId) -> bool {
         let Some(socket) = socket(&mut self.sockets, conn) else { return true };
-        if let Some(stamps) = &socket.stamps {
+        if socket.stamps.are_announced() {
             // To its end: there may be announcements in it that nobody waits for any more.
             loop {
                 match tcp::next_error(socket.stream.as_fd()) {
-                    Ok(ErrorQueue::Acked(index)) if stamps.awaited == Some(index) => {
+                    Ok(ErrorQueue::Acked(index)) if socket.stamps.awaited == Some(index) => {
                         self.acknowledged(conn);
                         return false;
                     }

@@ -41,7 +41,7 @@ impl Outgoing {
     }
 
     /// Writes until all is taken or the socket's buffer is full.
-    pub fn write(&mut self, stream: &TcpStream, stamps: &mut Option<Box<Stamps>>) -> io::Result<Progress> {
+    pub fn write(&mut self, stream: &TcpStream, stamps: &mut Stamps) -> io::Result<Progress> {
         if self.confirm == SendConfirm::Acked && self.offset == 0 {
             self.begin(stream, stamps)?;
         }
@@ -57,9 +57,7 @@ impl Outgoing {
                 Ok(count) => {
                     self.offset += count;
                     self.pieces = self.pieces.saturating_sub(1);
-                    if let Some(stamps) = stamps {
-                        stamps.count(count);
-                    }
+                    stamps.count(count);
                     if count < attempted {
                         return Ok(Progress::Blocked);
                     }
@@ -76,9 +74,8 @@ impl Outgoing {
         Ok(Progress::Done)
     }
 
-    fn begin(&mut self, stream: &TcpStream, stamps: &mut Option<Box<Stamps>>) -> io::Result<()> {
+    fn begin(&mut self, stream: &TcpStream, stamps: &mut Stamps) -> io::Result<()> {
         let len = self.payload.bytes().len();
-        let stamps = stamps.get_or_insert_default();
         self.pieces = stamps.begin(stream.as_fd(), len, self.watched, self.is_first)?;
         Ok(())
     }

@@ -214,7 +214,7 @@ impl<E: Engine> Rig<E> {
     }
 
     fn send(&mut self, conn: ConnId, bytes: &[u8], confirm: SendConfirm) {
-        self.engine.send(conn, Payload::Shared(bytes.into()), confirm);
+        self.engine.send(conn, Payload::Shared(std::sync::Arc::new(bytes.into())), confirm);
     }
 
     fn sent(&mut self, conn: ConnId, bytes: &[u8], confirm: SendConfirm) {

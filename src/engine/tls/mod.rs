@@ -266,7 +266,7 @@ impl<E: Engine> Tls<E> {
         if !secure.own.is_empty() && !secure.in_question {
             secure.under_way = UnderWay::Own;
             let own = std::mem::take(&mut secure.own);
-            return self.inner.send(conn, Payload::Shared(own.into()), SendConfirm::None);
+            return self.inner.send(conn, Payload::Shared(Arc::new(own)), SendConfirm::None);
         }
         if let Some((payload, confirm)) = secure.waiting.take() {
             let last = confirm == SendConfirm::Closed;
@@ -280,7 +280,7 @@ impl<E: Engine> Tls<E> {
             };
             secure.under_way = UnderWay::Core;
             secure.in_question = confirm != SendConfirm::None;
-            return self.inner.send(conn, Payload::Shared(records), confirm);
+            return self.inner.send(conn, Payload::Shared(Arc::new(records)), confirm);
         }
         if std::mem::take(&mut secure.shut_down) {
             self.inner.shutdown(conn);
@@ -375,7 +375,7 @@ impl<E: Engine> Engine for Tls<E> {
             && let Some(notify) = secure.session.close_notify()
         {
             // As far as there is room for it: nobody waits for it any more.
-            self.inner.send(conn, Payload::Shared(notify), SendConfirm::None);
+            self.inner.send(conn, Payload::Shared(Arc::new(notify)), SendConfirm::None);
         }
         self.inner.close(conn);
     }

@@ -138,7 +138,7 @@ impl Session {
     }
 
     /// The records of `plain`, and with `last` our close_notify behind them; `None` if there is no way to encrypt.
-    pub fn encrypt(&mut self, plain: &[u8], last: bool) -> Option<Arc<[u8]>> {
+    pub fn encrypt(&mut self, plain: &[u8], last: bool) -> Option<Vec<u8>> {
         if !self.open || self.notified {
             return None;
         }
@@ -159,11 +159,12 @@ impl Session {
             self.notified = true;
             len += traffic.queue_close_notify(&mut records[len..]).ok()?;
         }
-        Some(records[..len].into())
+        records.truncate(len);
+        Some(records)
     }
 
     /// Our close_notify, once; nothing where no key is agreed on.
-    pub fn close_notify(&mut self) -> Option<Arc<[u8]>> {
+    pub fn close_notify(&mut self) -> Option<Vec<u8>> {
         self.encrypt(&[], true)
     }
 }

@@ -191,7 +191,7 @@ impl<E: Engine> Rig<E> {
     }
 
     fn send(&mut self, conn: ConnId, bytes: &[u8], confirm: SendConfirm) {
-        self.engine.send(conn, Payload::Shared(bytes.into()), confirm);
+        self.engine.send(conn, Payload::Shared(Arc::new(bytes.into())), confirm);
     }
 
     /// Reads exactly as much.
