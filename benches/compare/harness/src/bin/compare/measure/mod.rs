@@ -57,7 +57,7 @@ impl Plan {
             aborts_secs_max: 130,
             open_secs: 3.0,
             latency_rounds: 5,
-            open_rounds: 3,
+            open_rounds: 5,
             crowd: Crowd { polls: 100_000, keys: 10_000 },
             scale: vec![500, 10_000, 50_000, 100_000, 200_000],
         }

@@ -61,8 +61,7 @@ impl Measure {
 
     fn latency_at(&mut self, server: &Server, percent: u32, rate: f64) -> Result<OpenLoop> {
         let server = server.with(server.echo_args);
-        let report =
-            self.quiet(|report: &OpenLoop| report.foreign_percent, |m| m.open_loop(&server, rate, FEW))?;
+        let report = self.quiet_open_loop(&server, rate, FEW)?;
         println!(
             "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us  foreign {:.1} %",
             server.name,
@@ -82,9 +81,9 @@ impl Measure {
             let mut found = Keys { one: Vec::new(), many: Vec::new() };
             for _ in 0..self.plan.open_rounds {
                 // A floor has no keys: a poll at random is what a key at random comes down to.
-                let one = self.open_loop(&server.with(server.echo_args), PAIR_RATE, FEW)?;
-                let many =
-                    self.open_loop(&server.with(server.scatter_args), PAIR_RATE, Crowd { polls, keys })?;
+                let one = self.quiet_open_loop(&server.with(server.echo_args), PAIR_RATE, FEW)?;
+                let crowd = Crowd { polls, keys };
+                let many = self.quiet_open_loop(&server.with(server.scatter_args), PAIR_RATE, crowd)?;
                 println!(
                     "keys        {:<24} {:.2} us/match with few keys, {:.2} with {keys} keys of {polls} polls, {} misses",
                     server.name, one.cpu_us_per_match, many.cpu_us_per_match, many.counts.misses
@@ -139,6 +138,10 @@ impl Measure {
             }
         }
         Ok(())
+    }
+
+    fn quiet_open_loop(&mut self, server: &Server, rate: f64, crowd: Crowd) -> Result<OpenLoop> {
+        self.quiet(|report: &OpenLoop| report.foreign_percent, |m| m.open_loop(server, rate, crowd))
     }
 
     /// The load has as many processes as the server has workers: either holds as many polls.
