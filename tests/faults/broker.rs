@@ -1,7 +1,7 @@
 //! The broker as a process of its own: started, asked, told, ended.
 
 use super::Mode;
-use super::http::{PATIENCE, Poller, Run, Supervisor, VERSION, read_response};
+use super::http::{PATIENCE, Poller, Run, Supervisor, Told, VERSION, read_response};
 use super::judged::{binary, engine};
 use super::net::Net;
 use nix::sys::signal::{Signal, kill};
@@ -227,6 +227,15 @@ impl Broker {
         Supervisor::on(self.net.connect(self.dispatch).expect("to connect"))
     }
 
+    /// A supervisor whose connection the broker receives from already, as it does from the runners'. A receive that
+    /// only begins now may find the dispatch in the io_uring call that has not looked for a runner's FIN yet, however
+    /// long that has been there; and `write` asks no more than that the broker's kernel took the bytes.
+    pub fn heard_supervisor(&self) -> Supervisor {
+        let mut supervisor = self.supervisor();
+        assert_eq!(supervisor.dispatch(&Run::new("deployment_nobody")).told, Told::False);
+        supervisor
+    }
+
     /// A poll from `net`, held.
     pub fn poll_from(&self, net: &Net, deployment: &str) -> Poller {
         let before = self.waiting(deployment);
@@ -241,10 +250,10 @@ impl Broker {
     }
 
     /// A supervisor's connection that is served by another worker than the one that holds
-    /// `deployment`'s only poll; any connection if there is one worker.
+    /// `deployment`'s only poll; any connection if there is one worker. It has been heard.
     pub fn supervisor_elsewhere(&self, deployment: &str) -> Supervisor {
         if self.workers == 1 {
-            return self.supervisor();
+            return self.heard_supervisor();
         }
         let holder = self.per_core(deployment, "waiting").iter().position(|&count| count > 0);
         let holder = holder.expect("a poll");

@@ -178,7 +178,7 @@ fn black_hole(case: &Case) {
 fn killed_waiting(case: &Case) {
     let scene = Scene::new(case, "tls-killed-waiting");
     let mut runner = scene.runner(Duration::ZERO);
-    let mut supervisor = scene.broker.supervisor();
+    let mut supervisor = scene.broker.heard_supervisor();
     runner.kill();
     let answer = supervisor.dispatch(&Run::new(DEPLOYMENT));
     case.row("TLS: the runner is killed while it waits", answer.told, "nothing", time(answer.took));

@@ -1,6 +1,6 @@
 //! Runner processes that are killed, stopped or busy while their kernel goes on for them.
 
-use super::broker::{looks, on_io_uring};
+use super::broker::looks;
 use super::http::{PATIENCE, Run, Told};
 use super::process::Runner;
 use super::table::time;
@@ -33,13 +33,11 @@ fn killed_waiting(case: &Case) {
     let broker = case.broker().start();
     let mut runner = Runner::start(&broker.net, broker.runner, DEPLOYMENT, Duration::ZERO);
     broker.wait_for_polls(DEPLOYMENT, 1);
-    let mut supervisor = broker.supervisor();
+    let mut supervisor = broker.heard_supervisor();
     runner.kill();
     let answer = supervisor.dispatch(&Run::new(DEPLOYMENT));
     case.row("the runner is killed while it waits", answer.told, "nothing", time(answer.took));
-    // Of a FIN and a dispatch that are found in one turn io_uring may show either first, and `write` asks no more.
-    let may_be_true = case.mode == Mode::Write && on_io_uring();
-    assert!(answer.told == Told::False || (may_be_true && answer.told == Told::True), "{}", answer.told);
+    assert_eq!(answer.told, Told::False);
 }
 
 /// Its kernel has the run, the process has not.
