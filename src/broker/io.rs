@@ -27,7 +27,7 @@ pub struct ConnId {
 pub enum Payload {
     /// Fixed at compile time.
     Static(&'static [u8]),
-    /// Made for one response; the buffer may serve another later, see [`super::spare`].
+    /// Made for one response; its buffer may serve another later (`spare.rs`).
     Shared(Arc<Vec<u8>>),
 }
 

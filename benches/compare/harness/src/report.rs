@@ -61,6 +61,9 @@ pub struct Report {
     pub counts: Counts,
     /// Of the server, whose matches are all processes' of the load.
     pub cpu_ns: u64,
+    /// So long it did not run, if it never sleeps. A hypervisor need not say that it took the core.
+    #[serde(default)]
+    pub stalled_ns: u64,
     pub rss_bytes: u64,
     pub to_runner: Latencies,
     pub to_answer: Latencies,
@@ -93,6 +96,19 @@ pub struct OpenLoop {
     /// What the rest of the machine used, of one core; the load does not know.
     #[serde(default)]
     pub foreign_percent: f64,
+    /// Of its time the load's core did not run the load, which never sleeps; zero where it does.
+    #[serde(default)]
+    pub stalled_percent: f64,
+}
+
+/// A load that was stalled for more of its time was disturbed: a hundredth of the time decides a 99th percentile.
+const STALLED_PERCENT_MAX: f64 = 0.5;
+
+impl OpenLoop {
+    /// How disturbed it was, in multiples of what is let pass.
+    pub fn disturbance(&self, foreign_percent_max: f64) -> f64 {
+        (self.foreign_percent / foreign_percent_max).max(self.stalled_percent / STALLED_PERCENT_MAX)
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,6 +131,8 @@ pub fn together(reports: &[Report]) -> OpenLoop {
     let mut counts = Counts::default();
     reports.iter().for_each(|report| counts += report.counts);
     let cpu_ns = reports.iter().map(|report| report.cpu_ns).sum::<u64>() as f64 / processes as f64;
+    let sum = |figure: fn(&Report) -> f64| reports.iter().map(figure).sum::<f64>();
+    let secs = sum(|report| report.counts.dispatched as f64 / report.rate);
     OpenLoop {
         processes,
         rate: reports.iter().map(|report| report.rate).sum(),
@@ -124,6 +142,7 @@ pub fn together(reports: &[Report]) -> OpenLoop {
         to_runner_us: percentiles(reports.iter().map(|report| &report.to_runner)),
         to_answer_us: percentiles(reports.iter().map(|report| &report.to_answer)),
         foreign_percent: 0.0,
+        stalled_percent: sum(|report| report.stalled_ns as f64) / 1e9 / secs * 100.0,
     }
 }
 
@@ -147,6 +166,7 @@ mod tests {
             rate: 10.0,
             counts: Counts { runners: 5, keys: 2, dispatched: hits, hits, ..Counts::default() },
             cpu_ns,
+            stalled_ns: 10_000_000 * hits,
             rss_bytes: 1,
             to_runner: latencies.clone(),
             to_answer: latencies,
@@ -158,6 +178,8 @@ mod tests {
         let whole = together(&[report(99, 900_000, &[(1_000, 99)]), report(1, 1_100_000, &[(500_000, 1)])]);
         assert_eq!((whole.processes, whole.rate, whole.counts.runners, whole.counts.keys), (2, 20.0, 10, 4));
         assert_eq!(whole.cpu_us_per_match, 10.0, "either saw what all matches cost");
+        assert_eq!(whole.stalled_percent, 10.0, "of a tenth of a second for each dispatch");
+        assert_eq!(whole.disturbance(3.0), 20.0);
         // The slow one's only latency is one of a hundred, not half of a mean.
         assert!(whole.to_runner_us.p99 < 1.01, "{:?}", whole.to_runner_us);
         assert!(whole.to_runner_us.max >= 500.0, "{:?}", whole.to_runner_us);

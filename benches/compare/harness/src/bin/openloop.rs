@@ -20,6 +20,11 @@ const SUPERVISORS_TOKEN: u64 = 1 << 40;
 /// Of connections that shall lie with one worker, this many times as many are tried.
 const CANDIDATES: usize = 3;
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+/// A load that never sleeps and comes round this much later than what it did meanwhile takes did not run: something
+/// had its core.
+const STALL_MIN: Duration = Duration::from_micros(300);
+/// At most, for a dispatch or an event.
+const EVENT_MAX: Duration = Duration::from_micros(20);
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Split {
@@ -181,8 +186,13 @@ impl Load {
         let mut late = VecDeque::new();
         let mut next = 0;
         let mut cpu_from = 0;
+        let (mut stalled, mut before, mut done) = (Duration::ZERO, Instant::now(), 0);
         while next < schedule.end {
             let now = Instant::now();
+            if self.args.spin && next > schedule.first {
+                stalled += stall(now - before, done);
+            }
+            (before, done) = (now, 0);
             while next < schedule.end && schedule.due(next) <= now {
                 if next == schedule.first {
                     cpu_from = process::cpu_ns(self.args.server_pid);
@@ -193,13 +203,14 @@ impl Load {
             while !late.is_empty() && self.supervisors.has_idle() {
                 let key = self.random_key();
                 self.supervisors.dispatch(late.pop_front().expect("the front"), key)?;
+                done += 1;
             }
             let timeout = if self.args.spin {
                 Duration::ZERO
             } else {
                 schedule.due(next).saturating_duration_since(now)
             };
-            self.turn(timeout, &mut |event| note(&mut schedule, event))?;
+            done += self.turn(timeout, &mut |event| note(&mut schedule, event))?;
         }
         let waited = Instant::now();
         while !(late.is_empty() && schedule.is_settled()) && waited.elapsed() < Duration::from_secs(3) {
@@ -227,14 +238,17 @@ impl Load {
                 refused: self.runners.refused,
             },
             cpu_ns,
+            stalled_ns: stalled.as_nanos() as u64,
             rss_bytes: rss_before,
             to_runner: (&schedule.to_runner).into(),
             to_answer: (&schedule.to_answer).into(),
         })
     }
 
-    fn turn(&mut self, timeout: Duration, note: &mut impl FnMut(Event)) -> io::Result<()> {
+    /// Answers to how many events.
+    fn turn(&mut self, timeout: Duration, note: &mut impl FnMut(Event)) -> io::Result<u32> {
         let ready: Vec<_> = self.epoll.wait(timeout).collect();
+        let count = ready.len() as u32;
         for ready in ready {
             if self.supervisors.owns(ready.token) {
                 if let Some((run, verdict)) = self.supervisors.ready(&self.epoll, ready)? {
@@ -244,7 +258,7 @@ impl Load {
                 note(Event::Delivered(run));
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     fn random_key(&mut self) -> u32 {
@@ -266,6 +280,12 @@ fn cue() -> io::Result<SystemTime> {
     io::stdin().lock().read_line(&mut line)?;
     let nanos = line.trim().parse().map_err(|_| io::Error::other("no time to begin at"))?;
     Ok(UNIX_EPOCH + Duration::from_nanos(nanos))
+}
+
+/// How long a load that never sleeps did not run, of the time since it last came round.
+fn stall(since: Duration, done: u32) -> Duration {
+    let at_most = EVENT_MAX * done;
+    if since < STALL_MIN + at_most { Duration::ZERO } else { since - at_most }
 }
 
 fn take(wanted: &mut usize, fits: bool) -> bool {

@@ -106,7 +106,8 @@ pub fn all(pilotlight: &Path) -> Vec<Server> {
 /// changes within a round.
 pub fn side_by_side(servers: &[Server]) -> Vec<Server> {
     let mut order: Vec<Server> = Vec::new();
-    for server in servers.iter().filter(|server| server.floor.is_none()) {
+    let is_beside = |server: &Server| servers.iter().any(|floor| server.floor == Some(floor.name));
+    for server in servers.iter().filter(|server| !is_beside(server)) {
         order.push(server.clone());
         order.extend(servers.iter().filter(|beside| beside.floor == Some(server.name)).cloned());
     }

@@ -149,21 +149,17 @@ impl Measure {
         (Server { workers, ..server.clone() }, polls.min(self.per_process * workers))
     }
 
-    /// Runs something again while the rest of the machine disturbs it. If it is disturbed every time, the least
+    /// Runs something again while the rest of the machine disturbs it by more than is let pass (1). If it is disturbed every time, the least
     /// disturbed is kept, and the page says so.
-    fn quiet<T>(
-        &mut self,
-        foreign_percent: impl Fn(&T) -> f64,
-        run: impl Fn(&Self) -> Result<T>,
-    ) -> Result<T> {
+    fn quiet<T>(&mut self, disturbance: impl Fn(&T) -> f64, run: impl Fn(&Self) -> Result<T>) -> Result<T> {
         let mut best = run(self)?;
         for _ in 0..self.plan.repeats_max {
-            if foreign_percent(&best) <= self.results.foreign_percent_max || self.plan.repeats_left == 0 {
+            if disturbance(&best) <= 1.0 || self.plan.repeats_left == 0 {
                 break;
             }
             self.plan.repeats_left -= 1;
             let again = run(self)?;
-            if foreign_percent(&again) < foreign_percent(&best) {
+            if disturbance(&again) < disturbance(&best) {
                 best = again;
             }
         }

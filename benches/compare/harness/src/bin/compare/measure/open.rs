@@ -63,12 +63,13 @@ impl Measure {
         let server = server.with(server.echo_args);
         let report = self.quiet_open_loop(&server, rate, FEW)?;
         println!(
-            "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us  foreign {:.1} %",
+            "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us  foreign {:.1} %  stalled {:.1} %",
             server.name,
             report.to_runner_us.p50,
             report.to_runner_us.p99,
             report.to_answer_us.p99,
-            report.foreign_percent
+            report.foreign_percent,
+            report.stalled_percent
         );
         Ok(report)
     }
@@ -141,7 +142,9 @@ impl Measure {
     }
 
     fn quiet_open_loop(&mut self, server: &Server, rate: f64, crowd: Crowd) -> Result<OpenLoop> {
-        self.quiet(|report: &OpenLoop| report.foreign_percent, |m| m.open_loop(server, rate, crowd))
+        let foreign_percent_max = self.results.foreign_percent_max;
+        let disturbance = |report: &OpenLoop| report.disturbance(foreign_percent_max);
+        self.quiet(disturbance, |m| m.open_loop(server, rate, crowd))
     }
 
     /// The load has as many processes as the server has workers: either holds as many polls.
