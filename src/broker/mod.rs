@@ -93,7 +93,7 @@ pub struct Broker<S: Shared> {
     /// Held but not in the index: in their last moments, or cordoned.
     parked: usize,
     outputs: VecDeque<Output>,
-    /// Responses are put together here before they are shared.
+    /// What runs' responses are put together in.
     spares: Spares,
     connect_responses: http::response::ConnectResponses,
     drain: Option<lifecycle::Drain>,

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 /// the size that every host takes: 536 bytes (RFC 9293 section 3.7.1), 12 of them for timestamps.
 const FIRST_BYTES_MAX: usize = 8 * 524;
 
-/// What is known of a connection's acknowledgements. It stands in the connection's own line of the engine's table: an
+/// What is known of a connection's acknowledgements. Small enough to stand in the connection's own entry, as on epoll: an
 /// allocation of its own would be one more miss for a connection that nobody has used for long.
 #[derive(Default)]
 pub struct Stamps {

@@ -85,8 +85,12 @@ fn possible(results: &Results) -> String {
 }
 
 /// Marks figures of which some were measured while the rest of the machine was busy.
-fn disturbed(disturbances: impl Iterator<Item = f64>) -> String {
-    match disturbances.filter(|&disturbance| disturbance > 1.0).count() {
+fn disturbed<'a, T: 'a>(
+    results: &Results,
+    measured: impl Iterator<Item = &'a T>,
+    disturbance: fn(&T, f64) -> f64,
+) -> String {
+    match measured.filter(|&measured| disturbance(measured, results.foreign_percent_max) > 1.0).count() {
         0 => String::new(),
         count => format!(" ({count} disturbed)"),
     }
@@ -100,8 +104,7 @@ fn closed_loop(results: &Results) -> String {
         let of = |figure: fn(&Window) -> f64| results.window_median(&server.name, figure).unwrap_or(0.0);
         let misses: u64 = windows.iter().map(|window| window.dispatched.misses).sum();
         let hits: u64 = windows.iter().map(|window| window.dispatched.hits).sum();
-        let let_pass = results.foreign_percent_max;
-        let mark = disturbed(windows.iter().map(|window| window.foreign_percent / let_pass));
+        let mark = disturbed(results, windows.iter(), Window::disturbance);
         Some(vec![
             format!("`{}`", server.name),
             server.what.clone(),
@@ -161,8 +164,7 @@ fn open_loop(results: &Results) -> String {
                     .map_or("–".to_owned(), |value| format!("{value:.0}"))
             };
             let sum = |figure: fn(&OpenLoop) -> u64| reports.iter().map(|report| figure(report)).sum::<u64>();
-            let let_pass = results.foreign_percent_max;
-            let disturbed = disturbed(reports.iter().map(|report| report.disturbance(let_pass)));
+            let disturbed = disturbed(results, reports.iter().copied(), OpenLoop::disturbance);
             rows.push(vec![
                 format!("`{}`", server.name),
                 format!("{percent} %{disturbed}"),

@@ -48,6 +48,13 @@ pub struct Window {
     pub foreign_percent: f64,
 }
 
+impl Window {
+    /// How disturbed it was, in multiples of what is let pass.
+    pub fn disturbance(&self, foreign_percent_max: f64) -> f64 {
+        self.foreign_percent / foreign_percent_max
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Syscalls {
     pub per_match: f64,

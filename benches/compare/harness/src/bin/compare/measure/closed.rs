@@ -45,9 +45,7 @@ impl Measure {
     pub(super) fn windows(&mut self) -> Result<()> {
         for round in 1..=self.plan.rounds {
             for server in side_by_side(&self.servers) {
-                let foreign_percent_max = self.results.foreign_percent_max;
-                let disturbance = |window: &Window| window.foreign_percent / foreign_percent_max;
-                let window = self.quiet(disturbance, |m| m.window(&server))?;
+                let window = self.quiet(Window::disturbance, |m| m.window(&server))?;
                 println!(
                     "window {round}/{}  {:<24} {:8.2} us/match  {:7.0} hits/s  {} misses  foreign {:.1} %",
                     self.plan.rounds,

@@ -149,9 +149,11 @@ impl Measure {
         (Server { workers, ..server.clone() }, polls.min(self.per_process * workers))
     }
 
-    /// Runs something again while the rest of the machine disturbs it by more than is let pass (1). If it is disturbed every time, the least
-    /// disturbed is kept, and the page says so.
-    fn quiet<T>(&mut self, disturbance: impl Fn(&T) -> f64, run: impl Fn(&Self) -> Result<T>) -> Result<T> {
+    /// Runs something again while the rest of the machine disturbs it by more than is let pass (1). If it is
+    /// disturbed every time, the least disturbed is kept, and the page says so.
+    fn quiet<T>(&mut self, disturbance: fn(&T, f64) -> f64, run: impl Fn(&Self) -> Result<T>) -> Result<T> {
+        let foreign_percent_max = self.results.foreign_percent_max;
+        let disturbance = |measured: &T| disturbance(measured, foreign_percent_max);
         let mut best = run(self)?;
         for _ in 0..self.plan.repeats_max {
             if disturbance(&best) <= 1.0 || self.plan.repeats_left == 0 {

@@ -142,9 +142,7 @@ impl Measure {
     }
 
     fn quiet_open_loop(&mut self, server: &Server, rate: f64, crowd: Crowd) -> Result<OpenLoop> {
-        let foreign_percent_max = self.results.foreign_percent_max;
-        let disturbance = |report: &OpenLoop| report.disturbance(foreign_percent_max);
-        self.quiet(disturbance, |m| m.open_loop(server, rate, crowd))
+        self.quiet(OpenLoop::disturbance, |m| m.open_loop(server, rate, crowd))
     }
 
     /// The load has as many processes as the server has workers: either holds as many polls.
