@@ -6,7 +6,7 @@
 mod core;
 
 use pilotlight::broker::contract::{self, Route, Side};
-use pilotlight::broker::http::{HeadScanner, parse_head};
+use pilotlight::broker::http::{HeadScanner, read_head};
 use pilotlight::broker::json::parse_dispatch;
 use pilotlight::broker::settings::Confirm;
 use pilotlight::broker::time::Time;
@@ -66,8 +66,7 @@ fn dispatch_request() -> Vec<u8> {
 fn parse_polls(count: usize) {
     for _ in 0..count {
         let bytes = black_box(POLL);
-        let len = HeadScanner::default().advance(bytes, HEAD_BYTES_MAX).unwrap().unwrap();
-        let head = parse_head(&bytes[..len]).unwrap();
+        let (head, _) = read_head(&mut HeadScanner::default(), bytes, HEAD_BYTES_MAX).unwrap().unwrap();
         assert_eq!(contract::route(&head, Side::Runner, true), Ok(Route::Poll));
         black_box(contract::poll(&head).unwrap());
     }
@@ -77,8 +76,7 @@ fn parse_dispatch_heads(count: usize) {
     let request = dispatch_request();
     for _ in 0..count {
         let bytes = black_box(request.as_slice());
-        let len = HeadScanner::default().advance(bytes, HEAD_BYTES_MAX).unwrap().unwrap();
-        let head = parse_head(&bytes[..len]).unwrap();
+        let (head, _) = read_head(&mut HeadScanner::default(), bytes, HEAD_BYTES_MAX).unwrap().unwrap();
         assert_eq!(contract::route(&head, Side::Runner, true), Ok(Route::Dispatch));
         black_box(head.framing);
     }

@@ -8,7 +8,7 @@ use super::conn::{Body, State};
 use super::contract::{self, Route};
 use super::event::{self, Event};
 use super::http::response::{self, Persistence};
-use super::http::{ChunkedDecoder, Framing, Head, HeadScanner, Rejection, leading_crlf, parse_head};
+use super::http::{ChunkedDecoder, Framing, Head, HeadScanner, Rejection, leading_crlf, read_head};
 use super::io::{ConnId, Output, Payload, Shared};
 use super::json::JsonError;
 use super::time::Time;
@@ -114,11 +114,11 @@ impl<S: Shared> Broker<S> {
                 State::Writing { refused: true } | State::Lingering => return input.len(),
                 _ => break,
             };
-            match scanner.advance(rest, self.settings.head_bytes_max) {
-                Ok(Some(len)) => {
+            match read_head(&mut scanner, rest, self.settings.head_bytes_max) {
+                Ok(Some((head, len))) => {
                     conn.state = State::Idle;
                     conn.request = conn.request.wrapping_add(1);
-                    used += len + self.head_complete(now, id.slot, &rest[..len], &rest[len..]);
+                    used += len + self.head_complete(now, id.slot, &head, &rest[..len], &rest[len..]);
                 }
                 Ok(None) => {
                     conn.state = State::Head(scanner);
@@ -134,16 +134,7 @@ impl<S: Shared> Broker<S> {
     }
 
     /// A head is complete. Answers how many bytes of the body behind it are used.
-    fn head_complete(&mut self, now: Time, slot: u32, head: &[u8], behind: &[u8]) -> usize {
-        let bytes = head;
-        let parsed = parse_head(bytes);
-        let head = match &parsed {
-            Ok(head) => head,
-            Err(rejection) => {
-                self.reject(now, slot, rejection, is_head(bytes));
-                return 0;
-            }
-        };
+    fn head_complete(&mut self, now: Time, slot: u32, head: &Head<'_>, bytes: &[u8], behind: &[u8]) -> usize {
         let head_only = head.method == super::http::Method::Head;
         let conn = self.conns.at(slot);
         conn.persistence = head.persistence();

@@ -28,7 +28,7 @@ struct Coding {
 impl<'b> Fields<'b> {
     /// Takes one field. Its value has no white space around it.
     #[inline]
-    pub(super) fn take(&mut self, name: &'b str, value: &'b [u8]) -> Result<(), Rejection> {
+    pub(super) fn take(&mut self, name: &[u8], value: &'b [u8]) -> Result<(), Rejection> {
         let is = |lower: &str| is_field(name, lower);
         match name.len() {
             4 if is("host") => self.host(value),
@@ -178,8 +178,8 @@ impl Coding {
 /// Whether a field's name is this one, letter case aside (RFC 9110 section 5.1). Most clients write
 /// it in lower case, which is quicker to see.
 #[inline]
-pub(in crate::broker) fn is_field(name: &str, lower: &str) -> bool {
-    name == lower || name.eq_ignore_ascii_case(lower)
+pub(in crate::broker) fn is_field(name: &[u8], lower: &str) -> bool {
+    name == lower.as_bytes() || name.eq_ignore_ascii_case(lower.as_bytes())
 }
 
 /// The members of a comma-separated list (RFC 9110 section 5.6.1), without white space around them.

@@ -16,6 +16,11 @@ pub struct HeadScanner {
 }
 
 impl HeadScanner {
+    /// Whether it has looked at nothing yet.
+    pub(super) fn is_new(self) -> bool {
+        self.seen == 0
+    }
+
     /// Looks at what has arrived since the last call.
     ///
     /// `buf` holds all of the request so far and starts at its request line. `Ok(Some(n))`: the

@@ -5,7 +5,7 @@
 //! front of us is ever run as a request.
 //!
 //! ```text
-//! bytes -> HeadScanner (where does the head end?) -> parse_head -> Head -> ChunkedDecoder -> body
+//! bytes -> read_head -> Head -> ChunkedDecoder -> body
 //! ```
 
 use std::borrow::Cow;
@@ -13,6 +13,7 @@ use std::borrow::Cow;
 pub mod body;
 mod fields;
 pub mod head;
+mod plain;
 pub mod request;
 pub mod response;
 mod target;
@@ -20,7 +21,7 @@ mod target;
 pub use body::ChunkedDecoder;
 pub(in crate::broker) use fields::is_field;
 pub use head::{HeadScanner, leading_crlf};
-pub use request::{Framing, HEADER_FIELDS_MAX, Head, Method, Version, parse_head};
+pub use request::{Framing, HEADER_FIELDS_MAX, Head, Method, Version, parse_head, read_head};
 pub use response::Persistence;
 
 /// Why a request is refused. Every refusal closes the connection (RFC 9112 section 9.6).

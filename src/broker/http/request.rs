@@ -4,6 +4,8 @@ use std::mem::MaybeUninit;
 
 use super::Rejection;
 use super::fields::Fields;
+use super::head::HeadScanner;
+use super::plain;
 use super::response::Persistence;
 use super::target::Target;
 use crate::broker::contract::TriggerFields;
@@ -66,7 +68,28 @@ pub enum Framing {
     Chunked,
 }
 
-impl Head<'_> {
+impl<'b> Head<'b> {
+    /// The head of what its parts say together.
+    #[inline]
+    pub(super) fn of(
+        method: Method<'b>,
+        version: Version,
+        target: Target<'b>,
+        fields: &Fields<'b>,
+    ) -> Result<Self, Rejection> {
+        fields.check_host(version, target.authority)?;
+        let framing = fields.framing(version)?;
+        Ok(Head {
+            method,
+            target: target.path,
+            version,
+            keep_alive: fields.keep_alive(version),
+            framing,
+            expect_continue: fields.expect_continue(version, framing),
+            trigger: fields.trigger,
+        })
+    }
+
     /// What a response to this request says about the connection.
     pub fn persistence(&self) -> Persistence {
         match (self.keep_alive, self.version) {
@@ -77,7 +100,32 @@ impl Head<'_> {
     }
 }
 
-/// Parses a whole head: what [`HeadScanner`](super::HeadScanner) found to end in CRLF CRLF.
+/// Reads a head as soon as it is whole: it, and its length in bytes. `Ok(None)`: more are needed.
+///
+/// `buf` holds all of the request so far, as for [`HeadScanner::advance`]. Most heads come whole and
+/// are plain; they are read at once, any other first looked through for its end.
+///
+/// # Errors
+/// Those of [`HeadScanner::advance`] and of [`parse_head`].
+#[inline]
+pub fn read_head<'b>(
+    scanner: &mut HeadScanner,
+    buf: &'b [u8],
+    head_bytes_max: usize,
+) -> Result<Option<(Head<'b>, usize)>, Rejection> {
+    if scanner.is_new()
+        && let Some((head, len)) = plain::parse(buf)
+        && len <= head_bytes_max
+    {
+        return Ok(Some((head, len)));
+    }
+    match scanner.advance(buf, head_bytes_max)? {
+        Some(len) => Ok(Some((parse_any(&buf[..len])?, len))),
+        None => Ok(None),
+    }
+}
+
+/// Parses a whole head: what [`HeadScanner`] found to end in CRLF CRLF.
 ///
 /// Allocates nothing; everything in the [`Head`] borrows from `head`.
 ///
@@ -89,8 +137,16 @@ impl Head<'_> {
 /// - 431: more than [`HEADER_FIELDS_MAX`] fields (RFC 6585 section 5).
 /// - 501: CONNECT, or a transfer coding other than `chunked` (RFC 9112 section 6.1).
 /// - 505: an HTTP version other than 1.0 and 1.1 (RFC 9110 section 15.6.6).
-#[inline]
 pub fn parse_head(head: &[u8]) -> Result<Head<'_>, Rejection> {
+    match plain::parse(head) {
+        Some((parsed, len)) if len == head.len() => Ok(parsed),
+        _ => parse_any(head),
+    }
+}
+
+/// The same for whatever is no plain head: all that is refused, and the unusual.
+#[inline(never)]
+pub(super) fn parse_any(head: &[u8]) -> Result<Head<'_>, Rejection> {
     let mut slots = [const { MaybeUninit::uninit() }; HEADER_FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
     if starts_with_empty_line(head) {
@@ -112,19 +168,9 @@ pub fn parse_head(head: &[u8]) -> Result<Head<'_>, Rejection> {
     let target = Target::parse(target, method == Method::Options)?;
     let mut fields = Fields::default();
     for header in request.headers.iter() {
-        fields.take(header.name, header.value)?;
+        fields.take(header.name.as_bytes(), header.value)?;
     }
-    fields.check_host(version, target.authority)?;
-    let framing = fields.framing(version)?;
-    Ok(Head {
-        method,
-        target: target.path,
-        version,
-        keep_alive: fields.keep_alive(version),
-        framing,
-        expect_continue: fields.expect_continue(version, framing),
-        trigger: fields.trigger,
-    })
+    Head::of(method, version, target, &fields)
 }
 
 const MALFORMED_LINE: Rejection = Rejection::bad("the request line is malformed");

@@ -359,24 +359,26 @@ fn one_head_is_one_head() {
 }
 
 /// Heads that are nearly well-formed.
-fn heads() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn heads() -> impl Strategy<Value = Vec<u8>> {
     let line = prop::sample::select(vec![
         "GET / HTTP/1.1",
         "POST /warm-start HTTP/1.1",
         "GET http://a/ HTTP/1.0",
         "OPTIONS * HTTP/1.1",
     ]);
+    let known = prop::sample::select(vec![
+        ("Host", "a"),
+        ("Connection", "close"),
+        ("Content-Length", "5"),
+        ("Transfer-Encoding", "chunked"),
+        ("Expect", "100-continue"),
+        ("x-trigger-machine-cpu", "0.5"),
+        ("x-trigger-deployment-id", "d"),
+    ]);
+    let space = || prop_oneof![4 => Just(String::new()), 1 => "[ \t]{1,2}"];
     let field = prop_oneof![
-        prop::sample::select(vec![
-            "Host: a",
-            "Connection: close",
-            "Content-Length: 5",
-            "Transfer-Encoding: chunked",
-            "Expect: 100-continue",
-            "x-trigger-machine-cpu: 0.5",
-            "x-trigger-deployment-id: d",
-        ])
-        .prop_map(str::to_owned),
+        (known, space(), space())
+            .prop_map(|((name, value), before, behind)| format!("{name}: {before}{value}{behind}")),
         "[a-zA-Z-]{1,12}:[ \t]{0,2}[ -~]{0,20}",
     ];
     let damage = prop::option::weighted(0.7, (any::<u16>(), any::<u8>(), any::<bool>()));
