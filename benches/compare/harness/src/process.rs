@@ -38,8 +38,10 @@ pub fn wait_idle(pid: u32, at_most: Duration) -> bool {
     false
 }
 
-/// One line of /proc/PID/stat: its parent, and the CPU ticks of it and of its children that have ended.
+/// One line of /proc/PID/stat: its command's name, its parent, and the CPU ticks of it and of its children
+/// that have ended.
 struct Stat {
+    name: String,
     parent: u32,
     ticks: u64,
 }
@@ -47,9 +49,14 @@ struct Stat {
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name stands in parentheses and may hold anything.
-    let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
+    let (name, fields) = text.split_once('(')?.1.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    Some(Stat { parent: field(4)? as u32, ticks: field(14)? + field(15)? + field(16)? + field(17)? })
+    Some(Stat {
+        name: name.to_owned(),
+        parent: field(4)? as u32,
+        ticks: field(14)? + field(15)? + field(16)? + field(17)?,
+    })
 }
 
 /// CPU time of the rest of the machine.
@@ -67,6 +74,8 @@ impl Foreign {
         let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let foreign = pids.filter(|&pid| pid != own).filter_map(stat).filter(|stat| stat.parent != own);
+        // The kernel's threads for what its network code puts off do the server's and the load's own work.
+        let foreign = foreign.filter(|stat| !stat.name.starts_with("ksoftirqd/"));
         let ticks = foreign.map(|stat| stat.ticks as i64).sum();
         Foreign { ticks, stolen_ticks: stolen_ticks(), at: Instant::now() }
     }
