@@ -176,10 +176,12 @@ impl Coding {
 }
 
 /// Whether a field's name is this one, letter case aside (RFC 9110 section 5.1). Most clients write
-/// it in lower case, which is quicker to see.
-#[inline]
+/// it in lower case, and most others of this length begin with another letter: both are quick to see.
+#[inline(always)]
 pub(in crate::broker) fn is_field(name: &[u8], lower: &str) -> bool {
-    name == lower.as_bytes() || name.eq_ignore_ascii_case(lower.as_bytes())
+    let lower = lower.as_bytes();
+    let first = |text: &[u8]| text.first().map(u8::to_ascii_lowercase);
+    name == lower || (first(name) == first(lower) && name.eq_ignore_ascii_case(lower))
 }
 
 /// The members of a comma-separated list (RFC 9110 section 5.6.1), without white space around them.

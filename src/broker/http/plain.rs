@@ -17,7 +17,7 @@ const WARM_START: &str = "/warm-start";
 /// - its bytes are all visible ASCII characters, spaces and line ends;
 /// - its method is GET or POST, its target a path, its version 1.1;
 /// - its fields are `name: value`, without further white space around the value.
-#[inline]
+#[inline(always)]
 pub(super) fn parse(buf: &[u8]) -> Option<(Head<'_>, usize)> {
     let (method, rest) = match buf.strip_prefix(b"GET ") {
         Some(rest) => (Method::Get, rest),

@@ -70,7 +70,7 @@ pub enum Framing {
 
 impl<'b> Head<'b> {
     /// The head of what its parts say together.
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(
         method: Method<'b>,
         version: Version,

@@ -47,7 +47,7 @@ impl Plan {
     pub fn full() -> Self {
         Plan {
             quick: false,
-            rounds: 5,
+            rounds: 9,
             warms_up: true,
             window_secs: 3,
             repeats_max: 3,
