@@ -74,6 +74,7 @@ for_each_engine! {
     sending::a_probe_does_not_overlook_a_reset
     sending::acknowledgements_are_told_once_and_after_the_sending
     sending::acknowledgements_do_not_wait_for_the_peer_s_delay
+    sending::what_is_only_sent_is_not_acknowledged
     sending::an_acknowledgement_that_was_expected_at_once_may_come_late
     sending::an_acknowledgement_comes_behind_a_fin
     sending::a_shut_down_connection_still_reads
@@ -202,6 +203,19 @@ impl<E: Engine> Rig<E> {
 
     fn connect(&mut self) -> (TcpStream, ConnId) {
         let client = TcpStream::connect(self.addr).unwrap();
+        self.accepted(client)
+    }
+
+    /// The client has room for about so many bytes.
+    fn connect_with_room(&mut self, bytes: usize) -> (TcpStream, ConnId) {
+        use socket2::{Domain, Socket, Type};
+        let client = Socket::new(Domain::for_address(self.addr), Type::STREAM, None).unwrap();
+        client.set_recv_buffer_size(bytes).unwrap();
+        client.connect(&self.addr.into()).unwrap();
+        self.accepted(client.into())
+    }
+
+    fn accepted(&mut self, client: TcpStream) -> (TcpStream, ConnId) {
         client.set_nodelay(true).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         let before = self.seen.len();

@@ -161,6 +161,18 @@ pub fn an_acknowledgement_that_was_expected_at_once_may_come_late<E: Engine>(mak
     }
 }
 
+/// Taken by our kernel is not acknowledged: here what the peer's window has no room for.
+pub fn what_is_only_sent_is_not_acknowledged<E: Engine>(make: impl Fn(Listeners) -> E) {
+    const LEN: usize = 20_000;
+    let mut rig = Rig::new(make);
+    let (mut client, conn) = rig.connect_with_room(4_096);
+    rig.sent(conn, &pattern(LEN, 1), SendConfirm::Acked);
+    rig.settle();
+    assert_eq!(rig.count(&Seen::Acked(conn)), 0, "{:?}", rig.last_seen());
+    client.read_exact(&mut [0; LEN]).unwrap();
+    rig.until("acked", |seen| count(seen, &Seen::Acked(conn)) == 1);
+}
+
 pub fn acknowledgements_do_not_wait_for_the_peer_s_delay<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     const ROUNDS: usize = 40;
