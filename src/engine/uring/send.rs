@@ -12,10 +12,8 @@ pub struct Outgoing {
     pub under_way: u8,
     /// One of them failed; what follows it was cancelled with it.
     pub failed: bool,
-    /// For a response whose acknowledgement is to be announced.
+    /// For a response whose acknowledgement is awaited.
     pub stamped: Option<Stable<Message>>,
-    /// The acknowledgement is looked for behind its first send.
-    pub looked_for: bool,
     /// Our FIN goes with its last byte.
     pub last: bool,
 }
@@ -23,7 +21,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// A response of which nothing is sent yet.
     pub fn new(payload: Payload, stamped: Option<Stable<Message>>, last: bool) -> Outgoing {
-        Outgoing { payload, offset: 0, under_way: 0, failed: false, stamped, looked_for: false, last }
+        Outgoing { payload, offset: 0, under_way: 0, failed: false, stamped, last }
     }
 
     /// The bytes that the kernel has not taken.
