@@ -3,13 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use pilotlight_fuzz::broker::contract;
-use pilotlight_fuzz::broker::http::{HEADER_FIELDS_MAX, HeadScanner, parse_head};
+use pilotlight_fuzz::broker::http::{HEADER_FIELDS_MAX, HeadScanner, read_head};
 use pilotlight_fuzz::broker::key::{KeyRef, Number};
 
 fuzz_target!(|fields: &[u8]| {
     let bytes = [b"GET /warm-start HTTP/1.1\r\nHost: b\r\n", fields, b"\r\n\r\n"].concat();
-    let Ok(Some(len)) = HeadScanner::default().advance(&bytes, 4 << 10) else { return };
-    let Ok(head) = parse_head(&bytes[..len]) else { return };
+    let Ok(Some((head, len))) = read_head(&mut HeadScanner::default(), &bytes, 4 << 10) else { return };
     let mut slots = [httparse::EMPTY_HEADER; HEADER_FIELDS_MAX];
     let mut theirs = httparse::Request::new(&mut slots);
     theirs.parse(&bytes[..len]).expect("what we accept, httparse accepts");

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pilotlight_fuzz::alone::answer;
-use pilotlight_fuzz::broker::http::{Framing, HEADER_FIELDS_MAX, HeadScanner, Version, parse_head};
+use pilotlight_fuzz::broker::http::{Framing, HEADER_FIELDS_MAX, HeadScanner, Version, read_head};
 use pilotlight_fuzz::bytes::pieces;
 
 fuzz_target!(|data: &[u8]| {
@@ -26,7 +26,7 @@ fn head(request: &[u8]) {
     let mut slots = [httparse::EMPTY_HEADER; HEADER_FIELDS_MAX];
     let mut theirs = httparse::Request::new(&mut slots);
     let parsed = theirs.parse(bytes);
-    let ours = parse_head(bytes);
+    let ours = read_head(&mut HeadScanner::default(), request, 4 << 10).map(|head| head.expect("whole").0);
     let fields: Vec<(String, &[u8])> =
         theirs.headers.iter().map(|field| (field.name.to_ascii_lowercase(), field.value)).collect();
     let named = |name: &str| -> Vec<&[u8]> {

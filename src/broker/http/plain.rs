@@ -104,7 +104,7 @@ fn above(first: u8, last: u8) -> i8x16 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{parse_any, read_head};
+    use super::super::request::{parse_head, read_head};
     use super::super::tests::heads;
     use super::super::{HeadScanner, Rejection};
     use super::*;
@@ -115,7 +115,7 @@ mod tests {
     /// As it is read without this module.
     fn by_httparse(buf: &[u8]) -> Result<Option<(Head<'_>, usize)>, Rejection> {
         match HeadScanner::default().advance(buf, MAX)? {
-            Some(len) => Ok(Some((parse_any(&buf[..len])?, len))),
+            Some(len) => Ok(Some((parse_head(&buf[..len])?, len))),
             None => Ok(None),
         }
     }

@@ -120,12 +120,12 @@ pub fn read_head<'b>(
         return Ok(Some((head, len)));
     }
     match scanner.advance(buf, head_bytes_max)? {
-        Some(len) => Ok(Some((parse_any(&buf[..len])?, len))),
+        Some(len) => Ok(Some((parse_head(&buf[..len])?, len))),
         None => Ok(None),
     }
 }
 
-/// Parses a whole head: what [`HeadScanner`] found to end in CRLF CRLF.
+/// Parses a whole head, plain or not: what [`HeadScanner`] found to end in CRLF CRLF.
 ///
 /// Allocates nothing; everything in the [`Head`] borrows from `head`.
 ///
@@ -137,16 +137,8 @@ pub fn read_head<'b>(
 /// - 431: more than [`HEADER_FIELDS_MAX`] fields (RFC 6585 section 5).
 /// - 501: CONNECT, or a transfer coding other than `chunked` (RFC 9112 section 6.1).
 /// - 505: an HTTP version other than 1.0 and 1.1 (RFC 9110 section 15.6.6).
-pub fn parse_head(head: &[u8]) -> Result<Head<'_>, Rejection> {
-    match plain::parse(head) {
-        Some((parsed, len)) if len == head.len() => Ok(parsed),
-        _ => parse_any(head),
-    }
-}
-
-/// The same for whatever is no plain head: all that is refused, and the unusual.
 #[inline(never)]
-pub(super) fn parse_any(head: &[u8]) -> Result<Head<'_>, Rejection> {
+pub fn parse_head(head: &[u8]) -> Result<Head<'_>, Rejection> {
     let mut slots = [const { MaybeUninit::uninit() }; HEADER_FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
     if starts_with_empty_line(head) {

@@ -6,9 +6,8 @@ use super::*;
 
 /// Scans and parses, as a connection does; the status if it is refused.
 fn head(bytes: &[u8]) -> Result<Head<'_>, Rejection> {
-    let len = HeadScanner::default().advance(bytes, 16 * 1024)?;
-    let len = len.unwrap_or_else(|| panic!("no whole head: {}", bytes.escape_ascii()));
-    parse_head(&bytes[..len])
+    let head = read_head(&mut HeadScanner::default(), bytes, 16 * 1024)?;
+    Ok(head.unwrap_or_else(|| panic!("no whole head: {}", bytes.escape_ascii())).0)
 }
 
 fn refusal(text: &str) -> Rejection {
@@ -406,7 +405,7 @@ proptest! {
         let mut slots = [httparse::EMPTY_HEADER; HEADER_FIELDS_MAX];
         let mut request = httparse::Request::new(&mut slots);
         let theirs = request.parse(&bytes[..len]);
-        match parse_head(&bytes[..len]) {
+        match head(&bytes) {
             Ok(head) => {
                 prop_assert_eq!(theirs, Ok(httparse::Status::Complete(len)));
                 let named = |name: &str| {
