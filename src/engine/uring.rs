@@ -82,7 +82,7 @@ pub struct Uring {
     /// From as many completions in a turn on responses go through the ring.
     ring_from_completions: usize,
     looks: Looks,
-    /// The last acknowledgement that was asked for was there when the send was over.
+    /// The last acknowledgement that was looked for was there when the send was over, or it is the first.
     acks_at_once: bool,
 }
 
@@ -117,7 +117,7 @@ impl Uring {
             completions_of_turn: 0,
             ring_from_completions: sizes.ring_from_completions,
             looks: Looks::default(),
-            acks_at_once: false,
+            acks_at_once: true,
         })
     }
 

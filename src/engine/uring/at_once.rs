@@ -67,32 +67,40 @@ impl Uring {
         }
     }
 
-    /// Whether all of a response is acknowledged already: then that is told. What one peer does the next ones, and
-    /// itself with the next response, are taken to do.
+    /// Whether all of a response is acknowledged already: then that is told.
     fn look_behind_send(&mut self, conn: ConnId) -> bool {
         let Some(socket) = self.sockets.open_one(conn) else { return false };
         let is_acked = tcp::is_acknowledged(socket.fd());
-        if let Some(acks) = &mut socket.acks {
-            acks.at_once = Some(is_acked);
-        }
-        self.acks_at_once = is_acked;
+        self.expect_ack_at_once(conn, is_acked);
         if is_acked {
             self.acknowledged(conn);
         }
         is_acked
     }
 
-    fn look_later(&mut self, conn: ConnId, after: Duration) {
+    pub(super) fn look_later(&mut self, conn: ConnId, after: Duration) {
         let Some(acks) = self.sockets.open_one(conn).and_then(|socket| socket.acks.as_mut()) else { return };
         if !std::mem::replace(&mut acks.looked_for, true) {
             self.looks.add(conn, Instant::now() + after);
         }
     }
 
-    fn acknowledged(&mut self, conn: ConnId) {
-        if let Some(socket) = self.sockets.open_one(conn) {
-            socket.acknowledged();
-            self.facts.push_back(Fact::Acked(conn));
+    /// Whether the next response to `conn`, and the first ones to others, are taken to be acknowledged at once.
+    pub(super) fn expect_ack_at_once(&mut self, conn: ConnId, at_once: bool) {
+        self.acks_at_once = at_once;
+        if let Some(acks) = self.sockets.open_one(conn).and_then(|socket| socket.acks.as_mut()) {
+            acks.at_once = Some(at_once);
+        }
+    }
+
+    /// An acknowledgement that was looked for is there.
+    pub(super) fn acknowledged(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        socket.acknowledged();
+        self.facts.push_back(Fact::Acked(conn));
+        if !socket.reading {
+            // The watch was for the end of what was in question.
+            self.watch_anew(conn);
         }
     }
 }
@@ -109,12 +117,10 @@ impl Looking for Uring {
             return true;
         }
         let is_acked = socket.send == NO_SEND && tcp::is_acknowledged(socket.fd());
-        let is_paused = !socket.reading;
-        if is_acked {
-            self.acknowledged(conn);
-            if is_paused {
-                self.watch_anew(conn);
-            }
+        match is_acked {
+            true => self.acknowledged(conn),
+            // Not even a turn later.
+            false => self.expect_ack_at_once(conn, false),
         }
         is_acked
     }

@@ -11,6 +11,7 @@ use crate::engine::fact::Fact;
 use crate::engine::kernel_view;
 use crate::sys::tcp::{self, ErrorQueue};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
 
 impl Uring {
     /// Handles one completion. Bytes are for the core to look at; every other fact is queued.
@@ -20,6 +21,7 @@ impl Uring {
             Kind::Receive => return self.received(conn, &completion),
             Kind::Send | Kind::Piece => self.sent(conn, completion.result),
             Kind::Errors => self.error_came(conn, completion.result),
+            Kind::Look => self.looked(conn, completion.result),
             Kind::Accept => self.accepted(conn.slot as usize, &completion),
             Kind::Watch => self.watched(conn, completion.result),
             Kind::Wake if !completion.more => self.arm_waker(),
@@ -195,6 +197,26 @@ impl Uring {
         if socket.acks.as_mut().is_some_and(|acks| std::mem::take(&mut acks.early)) {
             self.facts.push_back(Fact::Acked(conn));
         }
+    }
+
+    /// How much was unacknowledged when a send was over, or a negated errno: the send has failed, or the kernel is
+    /// older than such looks. What it does not say is looked for without the ring.
+    fn looked(&mut self, conn: ConnId, unacked_bytes: i32) {
+        let Some(socket) = self.sockets.get(conn) else { return };
+        socket.looking = false;
+        socket.ended();
+        if socket.closing {
+            return self.finish_close(conn);
+        }
+        // Nothing of what is not sent yet.
+        if unacked_bytes == 0 && socket.send == NO_SEND {
+            self.expect_ack_at_once(conn, true);
+            return self.acknowledged(conn);
+        }
+        if unacked_bytes < 0 && unacked_bytes != -libc::ECANCELED {
+            self.expect_ack_at_once(conn, false);
+        }
+        self.look_later(conn, Duration::ZERO);
     }
 
     fn error_came(&mut self, conn: ConnId, result: i32) {

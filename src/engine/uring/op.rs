@@ -24,19 +24,22 @@ pub enum Kind {
     Send,
     /// Takes a message from the error queue.
     Errors,
+    /// Asks how much of what was sent is not acknowledged.
+    Look,
     /// Polls for the peer's end where no receive is there to see it.
     Watch,
     /// Nobody waits for it: a close or a cancellation.
     Silent,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Accept,
     Kind::Wake,
     Kind::Receive,
     Kind::Piece,
     Kind::Send,
     Kind::Errors,
+    Kind::Look,
     Kind::Watch,
     Kind::Silent,
 ];

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The group of receive buffers; there is one.
 pub const BUFFER_GROUP: u16 = 0;
 /// Operations that are submitted in one piece.
-pub const CHAIN_MAX: u32 = 3;
+pub const CHAIN_MAX: u32 = 4;
 /// How long the end of an engine waits for its operations to be cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -241,6 +241,36 @@ impl Ring {
         }
     }
 
+    /// Sends `len` bytes from `first`, or as many of them as fit, `pieces` of them as single bytes ahead of the
+    /// rest, and asks behind them how many bytes the peer has not acknowledged.
+    ///
+    /// # Safety
+    /// The bytes stay valid until the completions of the sends.
+    pub unsafe fn send_and_look(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        first: *const u8,
+        len: usize,
+        pieces: u8,
+        conn: crate::broker::io::ConnId,
+    ) {
+        let sends = |kind, at: u8, len| {
+            let sent =
+                send(socket, first.wrapping_add(at.into()), len, libc::MSG_NOSIGNAL, Op { kind, conn });
+            sent.flags(squeue::Flags::IO_LINK)
+        };
+        let piece = |index: u8| sends(Kind::Piece, index, 1);
+        let rest = sends(Kind::Send, pieces, len - usize::from(pieces));
+        let look = opcode::UringCmd16::new(fd(socket), SOCKET_URING_OP_SIOCOUTQ)
+            .build()
+            .user_data(Op { kind: Kind::Look, conn }.user_data());
+        match pieces {
+            0 => self.push_chain(&[rest, look]),
+            1 => self.push_chain(&[piece(0), rest, look]),
+            _ => self.push_chain(&[piece(0), piece(1), rest, look]),
+        }
+    }
+
     /// Takes a message from the socket's error queue, when there is one.
     ///
     /// # Safety
@@ -291,12 +321,16 @@ impl Ring {
     }
 }
 
+/// The bytes that are unacknowledged or unsent, as the ioctl SIOCOUTQ has them: enum io_uring_socket_op of
+/// linux/io_uring.h, from Linux 6.7 on.
+const SOCKET_URING_OP_SIOCOUTQ: u32 = 1;
+
 /// Cancelling a receive takes three steps.
 const CARRY_OUT_MAX: u32 = 8;
 
 /// What the ring does from its enabling on, and nothing else: a filter of system calls (`--seccomp`) does
 /// not see what goes through it.
-fn restrictions() -> [Restriction; 10] {
+fn restrictions() -> [Restriction; 11] {
     // enum io_uring_register_op of linux/io_uring.h
     const SYNC_CANCEL: u8 = 24;
     let flags = squeue::Flags::IO_LINK | squeue::Flags::SKIP_SUCCESS | squeue::Flags::BUFFER_SELECT;
@@ -306,6 +340,7 @@ fn restrictions() -> [Restriction; 10] {
         Restriction::sqe_op(opcode::Send::CODE),
         Restriction::sqe_op(opcode::SendMsg::CODE),
         Restriction::sqe_op(opcode::RecvMsg::CODE),
+        Restriction::sqe_op(opcode::UringCmd16::CODE),
         Restriction::sqe_op(opcode::PollAdd::CODE),
         Restriction::sqe_op(opcode::AsyncCancel::CODE),
         Restriction::sqe_op(opcode::Close::CODE),

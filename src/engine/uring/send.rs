@@ -12,8 +12,10 @@ pub struct Outgoing {
     pub under_way: u8,
     /// One of them failed; what follows it was cancelled with it.
     pub failed: bool,
-    /// For a response whose acknowledgement is awaited.
+    /// For a response whose acknowledgement is to be announced.
     pub stamped: Option<Stable<Message>>,
+    /// The acknowledgement is looked for behind its first send.
+    pub looked_for: bool,
     /// Our FIN goes with its last byte.
     pub last: bool,
 }
@@ -21,7 +23,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// A response of which nothing is sent yet.
     pub fn new(payload: Payload, stamped: Option<Stable<Message>>, last: bool) -> Outgoing {
-        Outgoing { payload, offset: 0, under_way: 0, failed: false, stamped, last }
+        Outgoing { payload, offset: 0, under_way: 0, failed: false, stamped, looked_for: false, last }
     }
 
     /// The bytes that the kernel has not taken.

@@ -19,7 +19,7 @@ impl Uring {
             SendConfirm::None if self.sends_at_once() => self.send_at_once(conn, payload),
             SendConfirm::Acked if self.sends_at_once() => self.send_acked_at_once(conn, payload),
             SendConfirm::None => self.send_behind(conn, Outgoing::new(payload, None, false), 0),
-            SendConfirm::Acked => self.send_stamped(conn, payload),
+            SendConfirm::Acked => self.send_acked_behind(conn, payload),
         }
     }
 
@@ -39,13 +39,17 @@ impl Uring {
         self.send_rest(conn, pieces);
     }
 
-    /// Sends a response whose acknowledgement is to be reported.
-    fn send_stamped(&mut self, conn: ConnId, payload: Payload) {
+    /// Sends a response whose acknowledgement is to be reported: looked for behind the send where the last one was
+    /// there at once, announced elsewhere.
+    fn send_acked_behind(&mut self, conn: ConnId, payload: Payload) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
-        // How many single bytes go ahead of the rest.
-        let Ok(pieces) = socket.begin_stamped(payload.bytes().len()) else {
-            return self.facts.push_back(Fact::Reset(conn));
-        };
+        let begun = socket.begin_acked(payload.bytes().len(), self.acks_at_once);
+        let Ok((looked_for, pieces)) = begun else { return self.facts.push_back(Fact::Reset(conn)) };
+        if looked_for {
+            let mut outgoing = Outgoing::new(payload, None, false);
+            outgoing.looked_for = true;
+            return self.send_behind(conn, outgoing, pieces);
+        }
         let message = self.messages.take(Message::new);
         self.send_behind(conn, Outgoing::new(payload, Some(message), false), pieces);
         self.arm_errors(conn);
@@ -71,10 +75,16 @@ impl Uring {
         let Some(outgoing) = self.sends.get_mut(socket.send as usize) else { return };
         outgoing.under_way = pieces + 1;
         socket.under_way += pieces + 1;
+        let looked_for = std::mem::take(&mut outgoing.looked_for);
         let rest = outgoing.rest();
         // SAFETY: the payload, and the message, stand in `sends` until the last completion.
         unsafe {
             match &outgoing.stamped {
+                None if looked_for => {
+                    socket.looking = true;
+                    socket.under_way += 1;
+                    self.ring.send_and_look(socket.fd(), rest.as_ptr(), rest.len(), pieces, conn);
+                }
                 None if outgoing.last => {
                     self.ring.send_held(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn));
                 }

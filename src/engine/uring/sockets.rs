@@ -15,8 +15,8 @@ pub const NO_SEND: u32 = u32::MAX;
 
 /// One connection. Its slot is given up when it is closing and nothing that names it is under way any
 /// more: so no completion can meet a later user of the slot. Its descriptor is given up as soon as
-/// nothing that is still to begin can name it, which only a response's operations can: they begin one
-/// after the other. So no operation meets a later user of the descriptor, and a reset does not wait.
+/// nothing that is still to begin can name it, which only a response's operations, the look behind them
+/// among them, can: they begin one after the other. So no operation meets a later user of the descriptor, and a reset does not wait.
 pub struct Socket {
     /// The slot is not free.
     in_use: bool,
@@ -35,6 +35,8 @@ pub struct Socket {
     pub receive_cancelled: bool,
     /// A watch is under way.
     pub watching: bool,
+    /// A look behind a send is under way.
+    pub looking: bool,
     /// The peer's FIN has been reported.
     pub fin: bool,
     /// A send's delivery is in question: report the kernel's view with the FIN.
@@ -70,16 +72,12 @@ impl Socket {
 
     /// Gives up the descriptor, unless what is still to begin names it.
     pub fn give_up_fd(&mut self) -> Option<OwnedFd> {
-        if self.send == NO_SEND { self.fd.take() } else { None }
+        if self.send == NO_SEND && !self.looking { self.fd.take() } else { None }
     }
 
-    /// A response of `len` bytes is next, whose acknowledgement is to be announced; see [`Stamps::begin`].
-    pub fn begin_stamped(&mut self, len: usize) -> io::Result<u8> {
-        self.begin(len, false)
-    }
-
-    /// The same, and it is looked for where that of the last response was there at once (`at_once`, if there was
-    /// none). Answers whether it is, and how many single bytes go ahead.
+    /// A response of `len` bytes is next, whose acknowledgement is to be reported: looked for where that of the last
+    /// response was there at once (`at_once`, if there was none), else announced; see [`Stamps::begin`]. Answers
+    /// whether it is looked for, and how many single bytes go ahead.
     pub fn begin_acked(&mut self, len: usize, at_once: bool) -> io::Result<(bool, u8)> {
         let looked_for = self.acks.as_ref().and_then(|acks| acks.at_once).unwrap_or(at_once);
         Ok((looked_for, self.begin(len, looked_for)?))
@@ -192,6 +190,7 @@ impl Socket {
             receiving: false,
             receive_cancelled: false,
             watching: false,
+            looking: false,
             fin: false,
             in_question: false,
             answered: false,
