@@ -8,6 +8,7 @@ mod accept;
 mod acks;
 mod outgoing;
 
+use super::accepting::ACCEPTS_PER_TURN;
 use super::fact::Fact;
 use super::looks::{FIRST_LOOK, Looking, Looks};
 use super::stamps::Stamps;
@@ -17,7 +18,7 @@ use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use crate::sys::calls;
 use crate::sys::listen::Listener;
 use crate::sys::tcp::{self, Remote};
-use accept::{ACCEPTS_PER_TURN, Accepted, Acceptor};
+use accept::{Accepted, Acceptor};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};

@@ -36,7 +36,7 @@ use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use crate::sys::listen::Listener;
 use crate::sys::tcp::{self, Remote};
-use accept::Acceptor;
+use accept::{Acceptor, Newcomers};
 use buffers::{Buffers, Received};
 use op::{Kind, Op};
 use ring::Ring;
@@ -62,9 +62,8 @@ pub struct Uring {
     messages: Pool<Message>,
     errors: Pool<Errors>,
     acceptors: Vec<Acceptor>,
-    /// Connections that the kernel has accepted and that are not taken in yet.
-    newcomers: VecDeque<(OwnedFd, Side)>,
-    /// The last of them; it is received from once it has been told of.
+    newcomers: Newcomers,
+    /// The last newcomer; it is received from once it has been told of.
     admitted: Option<ConnId>,
     waker: Arc<EventFd>,
     facts: VecDeque<Fact>,
@@ -105,7 +104,7 @@ impl Uring {
             messages: Pool::default(),
             errors: Pool::default(),
             acceptors: acceptors.collect(),
-            newcomers: VecDeque::new(),
+            newcomers: Newcomers::new(),
             admitted: None,
             waker: Arc::new(EventFd::new()?),
             facts: VecDeque::new(),
@@ -140,9 +139,21 @@ impl Uring {
         }
     }
 
+    /// Accepts while nobody waits to be taken in.
+    fn arm_or_pause_accepts(&mut self) {
+        if !self.newcomers.are_waiting() {
+            return self.arm_accepts();
+        }
+        for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
+            if acceptor.armed && !std::mem::replace(&mut acceptor.pausing, true) {
+                self.ring.cancel(Op::of_engine(Kind::Accept, index));
+            }
+        }
+    }
+
     /// There is something to tell, or to begin anew: the next turn is now.
     fn is_busy(&mut self) -> bool {
-        let to_tell = !self.facts.is_empty() || !self.probes.is_empty() || !self.newcomers.is_empty();
+        let to_tell = !self.facts.is_empty() || !self.probes.is_empty() || self.newcomers.are_waiting();
         to_tell || !self.starved.is_empty() || self.ring.completions() > 0
     }
 
@@ -150,10 +161,10 @@ impl Uring {
     /// have sent is heard before a newer one needs room. Those that the kernel has no room to tell of
     /// (overflow) are heard in the next turn, and newcomers behind them.
     fn take_in_newcomer(&mut self) -> Option<()> {
-        if self.newcomers.is_empty() || self.ring.has_overflown() {
+        if self.ring.has_overflown() {
             return None;
         }
-        let (fd, side) = self.newcomers.pop_front()?;
+        let (fd, side) = self.newcomers.take()?;
         self.admit(fd, side);
         Some(())
     }
@@ -353,6 +364,7 @@ impl Engine for Uring {
     }
 
     fn stop_accepting(&mut self) {
+        self.newcomers.are_last();
         for index in 0..self.acceptors.len() {
             let acceptor = &mut self.acceptors[index];
             acceptor.stopping = true;
@@ -376,6 +388,7 @@ impl Engine for Uring {
             let Some(conn) = self.starved.pop_front() else { break };
             self.go_on(conn);
         }
+        self.arm_or_pause_accepts();
         let until_look = self.look();
         let timeout = timeout.into_iter().chain(until_look).min();
         let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
@@ -389,12 +402,8 @@ impl Engine for Uring {
         };
         self.ring.enter(timeout)?;
         self.completions_of_turn = self.ring.completions();
+        self.newcomers.begin_turn(self.ring.has_more());
         self.resets_due = false;
-        if retry.is_some() {
-            let now = Instant::now();
-            self.acceptors.iter_mut().for_each(|acceptor| acceptor.end_patience(now));
-            self.arm_accepts();
-        }
         Ok(())
     }
 

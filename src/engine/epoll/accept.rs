@@ -1,4 +1,4 @@
-//! Accepting: a budget per turn, and patience when descriptors or memory run out.
+//! Accepting: patience when descriptors or memory run out.
 
 use crate::broker::contract::Side;
 use crate::engine::accepting::{RETRY_AFTER, next_may_be_well};
@@ -12,10 +12,6 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::time::Instant;
-
-/// Connections accepted per listener and turn. A herd of thousands is taken in over many turns, and
-/// dispatches are served between them.
-pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// One listener.
 pub struct Acceptor {

@@ -1,6 +1,7 @@
 //! Connections and the engine itself: slots, waits, wake-ups, many at once, the end.
 
 use super::*;
+use crate::engine::accepting::ACCEPTS_PER_TURN;
 use std::cell::RefCell;
 
 pub fn a_closed_connection_is_heard_of_no_more<E: Engine>(make: impl Fn(Listeners) -> E) {
@@ -155,6 +156,37 @@ pub fn a_thousand_connections_get_their_own_answers<E: Engine>(make: impl Fn(Lis
         .collect();
     closed.into_iter().for_each(|conn| rig.engine.close(conn));
     rig.settle();
+}
+
+/// And whoever is there already is heard in between.
+pub fn a_herd_is_taken_in_over_many_turns<E: Engine>(make: impl Fn(Listeners) -> E) {
+    const HERD: usize = 10 * ACCEPTS_PER_TURN;
+    let mut rig = Rig::new(make);
+    let (mut client, old) = rig.connect();
+    let is_accepted = |fact: &&Seen| matches!(fact, Seen::Accepted(_));
+    for herds in 1..=2 {
+        let herd: Vec<TcpStream> = (0..HERD).map(|_| TcpStream::connect(rig.addr).unwrap()).collect();
+        let before = rig.seen.len();
+        let mut taken_in = 0;
+        while taken_in < HERD {
+            let told = rig.seen.len();
+            rig.turn(PATIENCE);
+            let in_turn = rig.seen[told..].iter().filter(is_accepted).count();
+            // What was left of one turn may meet a new readiness in the next.
+            assert!(in_turn <= 2 * ACCEPTS_PER_TURN, "{in_turn} in one turn");
+            if taken_in == 0 && in_turn > 0 {
+                client.write_all(b"poll").unwrap();
+            }
+            taken_in += in_turn;
+        }
+        let heard_at = rig.seen.iter().rposition(|fact| matches!(fact, Seen::Received(of, _) if *of == old));
+        let heard_at = heard_at.filter(|at| *at >= before).expect("heard before the last of the herd");
+        let came_first = rig.seen[before..heard_at].iter().filter(is_accepted).count();
+        assert!(came_first <= 5 * ACCEPTS_PER_TURN, "{came_first} of the herd came first");
+        assert_eq!(rig.received(old).len(), 4 * herds);
+        drop(herd);
+    }
+    rig.connect();
 }
 
 pub fn queued_connections_are_served_after_the_end_of_accepting<E: Engine>(make: impl Fn(Listeners) -> E) {

@@ -84,6 +84,7 @@ for_each_engine! {
     lifetime::a_wait_ends_in_time
     lifetime::a_thousand_connections_get_their_own_answers
     lifetime::queued_connections_are_served_after_the_end_of_accepting
+    lifetime::a_herd_is_taken_in_over_many_turns
     lifetime::a_listener_that_somebody_shut_down_is_survived
     lifetime::whoever_drops_the_engine_closes_its_connections
 }

@@ -1,8 +1,9 @@
-//! Accepting: patience when descriptors or memory run out, and no connection lost at the end.
+//! Accepting: a budget per turn, patience when descriptors or memory run out, and no connection lost at the end.
 
 use crate::broker::contract::Side;
-use crate::engine::accepting::{RETRY_AFTER, next_may_be_well};
+use crate::engine::accepting::{ACCEPTS_PER_TURN, RETRY_AFTER, next_may_be_well};
 use crate::sys::listen::Listener;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
@@ -15,9 +16,60 @@ pub struct Acceptor {
     listener: Option<Listener>,
     /// An accept is under way.
     pub armed: bool,
+    /// ... and is being cancelled, until newcomers have been taken in.
+    pub pausing: bool,
     /// No new accept is wanted.
     pub stopping: bool,
     retry_at: Option<Instant>,
+}
+
+/// Connections taken in per turn while the kernel has more to tell of older ones: no more than it would tell of all
+/// their ends besides.
+const ACCEPTS_PER_BUSY_TURN: usize = 16;
+
+/// Connections that the kernel has accepted and that are not taken in yet. An accept takes all that is queued, and
+/// goes on for as long as more come: so it pauses while there are more than a turn takes in.
+pub struct Newcomers {
+    queue: VecDeque<(OwnedFd, Side)>,
+    left_in_turn: usize,
+    /// None is left for another turn.
+    are_last: bool,
+}
+
+impl Newcomers {
+    /// None.
+    pub fn new() -> Newcomers {
+        Newcomers { queue: VecDeque::new(), left_in_turn: ACCEPTS_PER_TURN, are_last: false }
+    }
+
+    /// One more.
+    pub fn push(&mut self, fd: OwnedFd, side: Side) {
+        self.queue.push_back((fd, side));
+    }
+
+    /// Some wait, perhaps for the next turn.
+    pub fn are_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The next one, if the turn has room for it.
+    pub fn take(&mut self) -> Option<(OwnedFd, Side)> {
+        if self.left_in_turn == 0 && !self.are_last {
+            return None;
+        }
+        self.left_in_turn = self.left_in_turn.saturating_sub(1);
+        self.queue.pop_front()
+    }
+
+    /// A turn has begun; the kernel has more to tell, or nothing.
+    pub fn begin_turn(&mut self, is_busy: bool) {
+        self.left_in_turn = if is_busy { ACCEPTS_PER_BUSY_TURN } else { ACCEPTS_PER_TURN };
+    }
+
+    /// No more are accepted: nobody is to wait for those that are there.
+    pub fn are_last(&mut self) {
+        self.are_last = true;
+    }
 }
 
 /// What became of an accept that failed.
@@ -32,11 +84,19 @@ pub enum Failure {
 impl Acceptor {
     /// `listener` is listening and non-blocking.
     pub fn new(side: Side, listener: Listener) -> Acceptor {
-        Acceptor { side, listener: Some(listener), armed: false, stopping: false, retry_at: None }
+        Acceptor {
+            side,
+            listener: Some(listener),
+            armed: false,
+            pausing: false,
+            stopping: false,
+            retry_at: None,
+        }
     }
 
     /// The listener to arm an accept on, unless one is under way, due later or not wanted.
     pub fn arm(&mut self) -> Option<BorrowedFd<'_>> {
+        self.retry_at.take_if(|at| *at <= Instant::now());
         if self.armed || self.stopping || self.retry_at.is_some() {
             return None;
         }
@@ -56,13 +116,6 @@ impl Acceptor {
     /// When an exhausted queue is to be tried again.
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
-    }
-
-    /// Forgets a retry that is due.
-    pub fn end_patience(&mut self, now: Instant) {
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.retry_at = None;
-        }
     }
 
     /// The next connection that the kernel has queued; closes the listener behind the last. Nothing

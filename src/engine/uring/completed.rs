@@ -35,17 +35,17 @@ impl Uring {
         let side = acceptor.side;
         if !completion.more {
             acceptor.armed = false;
+            acceptor.pausing = false;
         }
         if completion.result >= 0 {
             // SAFETY: the kernel has just opened it for us, and nobody else knows it.
             let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
-            self.newcomers.push_back((fd, side));
+            self.newcomers.push(fd, side);
         } else if acceptor.failed(-completion.result) == Failure::Exhausted {
             self.facts.push_back(Fact::AcceptFailed);
         }
         if !completion.more {
             self.drain_stopped(index);
-            self.arm_accepts();
         }
     }
 
@@ -58,7 +58,7 @@ impl Uring {
         let side = acceptor.side;
         while let Some(taken) = self.acceptors[index].drain_one() {
             if let Ok(fd) = taken {
-                self.newcomers.push_back((fd, side));
+                self.newcomers.push(fd, side);
             }
         }
     }

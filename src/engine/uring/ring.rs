@@ -133,6 +133,12 @@ impl Ring {
         }
     }
 
+    /// The kernel has more to tell, which the next enter does: one enter tells a few dozen completions and no more
+    /// (IO_LOCAL_TW_DEFAULT_MAX, io_uring/io_uring.c).
+    pub fn has_more(&mut self) -> bool {
+        self.ring.submission().taskrun()
+    }
+
     /// The next completion that the kernel has posted.
     pub fn next(&mut self) -> Option<Completion> {
         loop {
