@@ -201,7 +201,7 @@ impl Epoll {
         let socket = socket(&mut self.sockets, conn)?;
         socket.fin |= ready.fin;
         socket.unread |= ready.readable;
-        if ready.error && self.look_at_errors(conn) {
+        if ready.error && self.look_at_errors(conn, ready.fin) {
             return None;
         }
         if ready.readable && self.sockets[conn.slot as usize].watched {
@@ -269,7 +269,7 @@ impl Epoll {
                 None
             }
             Err(_) => {
-                self.facts.push_back(Fact::Reset(conn));
+                self.reset(conn);
                 None
             }
         }

@@ -48,35 +48,40 @@ impl Epoll {
         self.facts.push_back(Fact::Acked(conn));
     }
 
-    /// An acknowledgement or a failure? True if the connection is done for.
-    pub(super) fn look_at_errors(&mut self, conn: ConnId) -> bool {
+    /// An acknowledgement or a failure, or, where the peer's end was told with it (`is_over`), both? True if the
+    /// connection is done for.
+    pub(super) fn look_at_errors(&mut self, conn: ConnId, is_over: bool) -> bool {
         let Some(socket) = socket(&mut self.sockets, conn) else { return true };
-        if socket.stamps.are_announced() {
-            // To its end: there may be announcements in it that nobody waits for any more.
-            loop {
-                match tcp::next_error(socket.stream.as_fd()) {
-                    Ok(ErrorQueue::Acked(index)) if socket.stamps.awaited == Some(index) => {
-                        self.acknowledged(conn);
-                        return false;
-                    }
-                    Ok(ErrorQueue::Acked(_) | ErrorQueue::Other) => {}
-                    Ok(ErrorQueue::Empty) | Err(_) => break,
-                }
+        let mut is_acked = false;
+        // To its end: there may be announcements in it that nobody waits for any more.
+        while socket.stamps.are_announced() && !is_acked {
+            match tcp::next_error(socket.stream.as_fd()) {
+                Ok(ErrorQueue::Acked(index)) => is_acked = socket.stamps.awaited == Some(index),
+                Ok(ErrorQueue::Other) => {}
+                Ok(ErrorQueue::Empty) | Err(_) => break,
             }
         }
-        match socket.stream.take_error() {
-            Ok(None) => false,
-            Ok(Some(_)) | Err(_) => {
-                self.facts.push_back(Fact::Reset(conn));
-                true
-            }
+        let has_failed = (!is_acked || is_over) && !matches!(socket.stream.take_error(), Ok(None));
+        if is_acked {
+            self.acknowledged(conn);
         }
+        if has_failed {
+            self.reset(conn);
+        }
+        has_failed
     }
 
-    /// Looks for the acknowledgement of a watched response of which no error was announced.
+    /// Tells that `conn` was reset, and first that its response had been acknowledged, if so: between two looks
+    /// there is time for both.
+    pub(super) fn reset(&mut self, conn: ConnId) {
+        self.look_once(conn);
+        self.facts.push_back(Fact::Reset(conn));
+    }
+
+    /// Looks for the acknowledgement of a response, if it is looked for.
     pub(super) fn look_once(&mut self, conn: ConnId) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
-        if socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
+        if socket.watched && socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
             self.acknowledged(conn);
         }
     }
@@ -99,8 +104,7 @@ impl Looking for Epoll {
             Ok(TcpState { alive: true, unacked_bytes: 1.. }) => return false,
             Ok(TcpState { alive: true, unacked_bytes: 0 }) => self.acknowledged(conn),
             Ok(TcpState { alive: false, .. }) | Err(_) => {
-                socket.watched = false;
-                self.facts.push_back(Fact::Reset(conn));
+                self.reset(conn);
             }
         }
         true

@@ -77,14 +77,15 @@ for_each_engine! {
     sending::what_is_only_sent_is_not_acknowledged
     sending::an_acknowledgement_that_was_expected_at_once_may_come_late
     sending::an_acknowledgement_comes_behind_a_fin
+    sending::an_acknowledgement_comes_ahead_of_a_reset_behind_it
     sending::a_shut_down_connection_still_reads
     lifetime::a_closed_connection_is_heard_of_no_more
     lifetime::slots_are_used_again_under_another_generation
     lifetime::a_wake_up_ends_a_wait_before_and_during_it
     lifetime::a_wait_ends_in_time
     lifetime::a_thousand_connections_get_their_own_answers
-    lifetime::queued_connections_are_served_after_the_end_of_accepting
     lifetime::a_herd_is_taken_in_over_many_turns
+    lifetime::queued_connections_are_served_after_the_end_of_accepting
     lifetime::a_listener_that_somebody_shut_down_is_survived
     lifetime::whoever_drops_the_engine_closes_its_connections
 }

@@ -173,6 +173,32 @@ pub fn what_is_only_sent_is_not_acknowledged<E: Engine>(make: impl Fn(Listeners)
     rig.until("acked", |seen| count(seen, &Seen::Acked(conn)) == 1);
 }
 
+/// Both may come between two looks, the second of which is due only after the reset has been told.
+pub fn an_acknowledgement_comes_ahead_of_a_reset_behind_it<E: Engine>(make: impl Fn(Listeners) -> E) {
+    const LEN: usize = 20_000;
+    let mut rig = Rig::new(make);
+    for round in 0..10 {
+        let (mut client, conn) = rig.connect_with_room(4_096);
+        if round % 2 == 0 {
+            rig.engine.pause(conn);
+        }
+        rig.sent(conn, &pattern(LEN, 1), SendConfirm::Acked);
+        rig.settle();
+        assert_eq!(rig.count(&Seen::Acked(conn)), 0, "{:?}", rig.last_seen());
+        let reader = thread::spawn(move || {
+            socket2::SockRef::from(&client).set_tcp_quickack(true).unwrap();
+            client.read_exact(&mut [0; LEN]).unwrap();
+            reset(client);
+        });
+        rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
+        reader.join().unwrap();
+        let of_conn = |fact: &&Seen| matches!(fact, Seen::Acked(of) | Seen::Reset(of) if *of == conn);
+        let told: Vec<&Seen> = rig.seen.iter().filter(of_conn).collect();
+        assert_eq!(told, [&Seen::Acked(conn), &Seen::Reset(conn)], "round {round}");
+        rig.engine.close(conn);
+    }
+}
+
 pub fn acknowledgements_do_not_wait_for_the_peer_s_delay<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     const ROUNDS: usize = 40;

@@ -89,9 +89,20 @@ impl Uring {
                 self.starved.push_back(conn);
             }
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.go_on(conn),
-            _ => self.facts.push_back(Fact::Reset(conn)),
+            _ => self.reset(conn),
         }
         self.unused(completion.buffer)
+    }
+
+    /// Tells that `conn` was reset, and first that its response had been acknowledged, if so: between two looks there
+    /// is time for both, and what announces the one may come to its end behind what tells of the other.
+    fn reset(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.open_one(conn) else { return };
+        if socket.awaits_ack() && tcp::is_acknowledged(socket.fd()) {
+            socket.acknowledged();
+            self.facts.push_back(Fact::Acked(conn));
+        }
+        self.facts.push_back(Fact::Reset(conn));
     }
 
     /// A receive is over and its connection is not: the next one, or, where the core does not read now, a
@@ -134,7 +145,7 @@ impl Uring {
             return self.arm_watch(conn);
         }
         if !kernel_view::of(socket.fd(), 0).alive {
-            self.facts.push_back(Fact::Reset(conn));
+            self.reset(conn);
         } else if result & i32::from(libc::POLLRDHUP) != 0 && !socket.fin {
             self.peer_closed(conn);
         } else if result & i32::from(libc::POLLHUP) == 0 {
@@ -207,6 +218,9 @@ impl Uring {
         socket.ended();
         if socket.closing {
             return self.finish_close(conn);
+        }
+        if !socket.in_question {
+            return;
         }
         // Nothing of what is not sent yet.
         if unacked_bytes == 0 && socket.send == NO_SEND {

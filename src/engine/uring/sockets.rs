@@ -16,7 +16,8 @@ pub const NO_SEND: u32 = u32::MAX;
 /// One connection. Its slot is given up when it is closing and nothing that names it is under way any
 /// more: so no completion can meet a later user of the slot. Its descriptor is given up as soon as
 /// nothing that is still to begin can name it, which only a response's operations, the look behind them
-/// among them, can: they begin one after the other. So no operation meets a later user of the descriptor, and a reset does not wait.
+/// among them, can: they begin one after the other. So no operation meets a later user of the descriptor,
+/// and a reset does not wait.
 pub struct Socket {
     /// The slot is not free.
     in_use: bool,
@@ -88,6 +89,12 @@ impl Socket {
         let acks = self.acks.get_or_insert_default();
         acks.early = false;
         acks.stamps.begin(fd, len, looked_for, !self.answered)
+    }
+
+    /// The kernel has all of a response whose acknowledgement is awaited.
+    pub fn awaits_ack(&self) -> bool {
+        let is_awaited = |acks: &Acks| acks.looked_for || acks.stamps.awaited.is_some();
+        self.send == NO_SEND && (self.looking || self.acks.as_deref().is_some_and(is_awaited))
     }
 
     /// The kernel took `count` bytes.
