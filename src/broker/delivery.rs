@@ -114,12 +114,16 @@ impl<S: Shared> Broker<S> {
     fn weigh(&mut self, now: Time, slot: u32, facts: TcpFacts) {
         let confirm = self.settings.confirm;
         let State::Claimed(claim) = &mut self.conns.at(slot).state else { return };
+        let all_acked = claim.sent && facts.unacked_bytes == 0;
+        if all_acked && confirm == Confirm::Ack {
+            // A reset behind it takes nothing back.
+            return self.confirm(now, slot);
+        }
         if !facts.alive {
             return self.release(now, slot, AttemptEnd::Reset);
         }
         claim.closing |= claim.sent && facts.fin;
-        let all_acked = claim.sent && facts.unacked_bytes == 0;
-        if all_acked && (claim.closing || confirm == Confirm::Ack) {
+        if all_acked && claim.closing {
             return self.confirm(now, slot);
         }
         if facts.unacked_bytes < claim.unacked_bytes {

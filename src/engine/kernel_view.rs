@@ -8,7 +8,8 @@ use std::os::fd::BorrowedFd;
 pub fn of(socket: BorrowedFd<'_>, unsent: u64) -> TcpFacts {
     let (alive, unacked_bytes) = match tcp::tcp_state(socket) {
         Ok(state) => (state.alive, state.unacked_bytes + unsent),
-        Err(_) => (false, unsent),
+        // Nothing is known of it.
+        Err(_) => (false, u64::MAX),
     };
     TcpFacts { alive, unacked_bytes, rtt_us: 0, fin: false }
 }

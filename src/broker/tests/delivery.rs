@@ -122,6 +122,23 @@ fn ack_is_true_at_the_acknowledgement_and_keeps_the_connection() {
     assert_eq!(bench.broker.waiting(), 1);
 }
 
+/// The engine was asked, and both were there by then.
+#[test]
+fn ack_is_true_where_a_reset_followed_the_acknowledgement() {
+    for sent in [true, false] {
+        let mut bench = Bench::new(Settings { confirm: Confirm::Ack, ..settings() });
+        bench.poll(0);
+        bench.dispatch(1);
+        if sent {
+            bench.sent(0);
+        }
+        assert_eq!(bench.pass_ms(300), [Done::Probed(0)]);
+        let dead = TcpFacts { alive: false, ..CLEAN };
+        let done = bench.probed(0, dead);
+        assert!(done.contains(&answer(1, sent)), "{done:?}");
+    }
+}
+
 #[test]
 fn a_poll_that_comes_before_its_acknowledgement_is_seen_waits_its_turn() {
     let mut bench = Bench::new(Settings { confirm: Confirm::Ack, ..settings() });
