@@ -5,7 +5,7 @@ use super::io::Payload;
 use std::sync::Arc;
 
 /// So many are kept...
-const BUFFERS_MAX: usize = 32;
+const BUFFERS_MAX: usize = 64;
 /// ... each of up to so many bytes: most runs are shorter, and a large one must not stay for ever.
 const BUFFER_BYTES_MAX: usize = 4096;
 
