@@ -159,6 +159,13 @@ impl Case {
         self.noise.allowance()
     }
 
+    /// It took as long as the broker bounds it. The broker counts from the beginning of the turn that heard of it, which
+    /// on a busy machine may lie before what was sent in that turn.
+    fn took_about(&self, took: Duration, bound: Duration) {
+        const TURN: Duration = Duration::from_millis(5);
+        assert!(took >= bound - TURN && took < bound + self.noise(), "{took:?} for {bound:?}");
+    }
+
     /// Puts an outcome into the table. Every case of a fault records the same rows in the same order.
     fn row(&self, what: &str, told: impl ToString, got: impl ToString, took: impl ToString) {
         let row = self.rows.fetch_add(1, Ordering::Relaxed);

@@ -68,7 +68,7 @@ fn black_hole(case: &Case) {
         return assert_eq!(answer.told, Told::True, "told before anybody could know");
     }
     assert_eq!(answer.told, Told::False);
-    assert!(answer.took >= ACK_TIMEOUT && answer.took < ACK_TIMEOUT + case.noise(), "{:?}", answer.took);
+    case.took_about(answer.took, ACK_TIMEOUT);
     assert_eq!((got.bytes, late.bytes), (0, 0), "nothing is delivered late");
     let sent_late =
         wire.trace(poller.port()).iter().any(|seg| seg.to_runner && !seg.lost && seg.payload_bytes > 0);
@@ -98,7 +98,7 @@ fn link_down(case: &Case) {
         return assert_eq!(answer.told, Told::True);
     }
     assert_eq!(answer.told, Told::False);
-    assert!(answer.took >= ACK_TIMEOUT && answer.took < ACK_TIMEOUT + case.noise(), "{:?}", answer.took);
+    case.took_about(answer.took, ACK_TIMEOUT);
     assert_eq!(got.bytes, 0);
 }
 
@@ -173,7 +173,7 @@ fn three_dead(case: &Case) {
     case.row("three vanished runners before a live one", first.told, "nothing", time(first.took));
     case.row("… and the next dispatch", second.told, got.of(&run), time(second.took));
     assert_eq!((first.told, nothing), (Told::False, 0));
-    assert!(first.took >= 3 * ACK_TIMEOUT && first.took < 3 * ACK_TIMEOUT + case.noise(), "{:?}", first.took);
+    case.took_about(first.took, 3 * ACK_TIMEOUT);
     assert_eq!(second.told, Told::True);
     assert!(got.is(&run));
 }
@@ -209,7 +209,7 @@ fn acks_lost(case: &Case) {
     let what = "the run arrives, every word of the runner's kernel is lost (no proof of delivery is no proof of none)";
     case.row(what, answer.told, got.of(&run), time(answer.took));
     assert_eq!(answer.told, Told::False);
-    assert!(answer.took >= ACK_TIMEOUT && answer.took < ACK_TIMEOUT + case.noise(), "{:?}", answer.took);
+    case.took_about(answer.took, ACK_TIMEOUT);
 }
 
 /// Another machine has the runner's address now, and knows nothing of the connection.
