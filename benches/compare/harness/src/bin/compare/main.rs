@@ -57,8 +57,8 @@ struct Cli {
     /// Only these sections.
     #[arg(long, value_delimiter = ',')]
     sections: Vec<Section>,
-    /// The broker.
-    #[arg(long, default_value = "../../target/release/pilotlight")]
+    /// The broker; by default as it is released (scripts/build-static).
+    #[arg(long, default_value = "../../target/static/pilotlight")]
     pilotlight: PathBuf,
     /// Where the page goes. A run that is quick or partial writes it only where this is given.
     #[arg(long)]
