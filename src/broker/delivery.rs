@@ -84,7 +84,9 @@ impl<S: Shared> Broker<S> {
 
     pub(super) fn acked(&mut self, now: Time, id: super::io::ConnId) {
         let Some(conn) = self.conns.get(id) else { return };
-        if let State::Claimed(_) = conn.state
+        // What comes before its sending is of an earlier response.
+        if let State::Claimed(claim) = &conn.state
+            && claim.sent
             && self.settings.confirm == Confirm::Ack
         {
             self.confirm(now, id.slot);

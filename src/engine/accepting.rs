@@ -1,4 +1,4 @@
-//! What a failed accept means, for both engines.
+//! How many connections a turn takes in, and what a failed accept means, for both engines.
 
 use std::time::Duration;
 

@@ -83,6 +83,8 @@ pub struct Uring {
     looks: Looks,
     /// The last acknowledgement that was looked for was there when the send was over, or it is the first.
     acks_at_once: bool,
+    /// The kernel is too old for looks behind a send.
+    looks_refused: bool,
 }
 
 impl Uring {
@@ -117,6 +119,7 @@ impl Uring {
             ring_from_completions: sizes.ring_from_completions,
             looks: Looks::default(),
             acks_at_once: true,
+            looks_refused: false,
         })
     }
 
@@ -304,6 +307,7 @@ impl Engine for Uring {
             return self.facts.push_back(Fact::Reset(conn));
         }
         socket.in_question = confirm != SendConfirm::None;
+        socket.stale_looks = socket.looking;
         let paused = !socket.reading;
         self.begin_send(conn, payload, confirm);
         if paused {

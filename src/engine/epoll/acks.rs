@@ -72,16 +72,19 @@ impl Epoll {
     }
 
     /// Tells that `conn` was reset, and first that its response had been acknowledged, if so: between two looks
-    /// there is time for both.
+    /// there is time for both, and an announcement that found no room is lost.
     pub(super) fn reset(&mut self, conn: ConnId) {
-        self.look_once(conn);
+        let is_awaited = |socket: &mut super::Socket| socket.watched || socket.stamps.awaited.is_some();
+        if socket(&mut self.sockets, conn).is_some_and(is_awaited) {
+            self.look_once(conn);
+        }
         self.facts.push_back(Fact::Reset(conn));
     }
 
-    /// Looks for the acknowledgement of a response, if it is looked for.
+    /// Looks for the acknowledgement of a response that awaits one.
     pub(super) fn look_once(&mut self, conn: ConnId) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
-        if socket.watched && socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
+        if socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
             self.acknowledged(conn);
         }
     }

@@ -291,7 +291,7 @@ impl<E: Engine> Tls<E> {
     fn with_waiting(&mut self, conn: ConnId, facts: TcpFacts) -> TcpFacts {
         let waiting = secure(&mut self.slots, conn).and_then(|secure| secure.waiting.as_ref());
         let bytes = waiting.map_or(0, |(payload, _)| payload.bytes().len() as u64);
-        TcpFacts { unacked_bytes: facts.unacked_bytes + bytes, ..facts }
+        TcpFacts { unacked_bytes: facts.unacked_bytes.saturating_add(bytes), ..facts }
     }
 
     /// Tells a fact of the engine below, unless the core has given the connection up.

@@ -40,11 +40,11 @@ impl Uring {
     pub(super) fn send_acked_at_once(&mut self, conn: ConnId, payload: Payload) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
         let len = payload.bytes().len();
-        let sent = socket.begin_acked(len, self.acks_at_once).and_then(|(looked_for, pieces)| {
-            let count = transmit(socket.fd(), payload.bytes(), pieces.into(), looked_for)?;
-            Ok((looked_for, count))
-        });
-        let Ok((looked_for, count)) = sent else { return self.facts.push_back(Fact::Reset(conn)) };
+        let looked_for = socket.expects_ack_at_once(self.acks_at_once);
+        let sent = socket
+            .begin_acked(len, looked_for)
+            .and_then(|pieces| transmit(socket.fd(), payload.bytes(), pieces.into(), looked_for));
+        let Ok(count) = sent else { return self.facts.push_back(Fact::Reset(conn)) };
         socket.count_sent(count);
         let message = (!looked_for && count < len).then(|| self.messages.take(Message::new));
         self.go_on_behind(conn, Outgoing::new(payload, message, false), count);
@@ -116,11 +116,16 @@ impl Looking for Uring {
         if !socket.acks.as_ref().is_some_and(|acks| acks.looked_for) {
             return true;
         }
-        let is_acked = socket.send == NO_SEND && tcp::is_acknowledged(socket.fd());
+        if socket.send != NO_SEND {
+            return false;
+        }
+        let is_acked = tcp::is_acknowledged(socket.fd());
+        let was_expected = socket.expects_ack_at_once(true);
         match is_acked {
             true => self.acknowledged(conn),
-            // Not even a turn later.
-            false => self.expect_ack_at_once(conn, false),
+            // Not even a turn later. Once for each: a silent peer says nothing of others.
+            false if was_expected => self.expect_ack_at_once(conn, false),
+            false => {}
         }
         is_acked
     }

@@ -214,21 +214,23 @@ impl Uring {
     /// older than such looks. What it does not say is looked for without the ring.
     fn looked(&mut self, conn: ConnId, unacked_bytes: i32) {
         let Some(socket) = self.sockets.get(conn) else { return };
-        socket.looking = false;
+        socket.looking -= 1;
         socket.ended();
+        let is_stale = socket.stale_looks > 0;
+        socket.stale_looks -= u8::from(is_stale);
         if socket.closing {
             return self.finish_close(conn);
         }
-        if !socket.in_question {
+        if unacked_bytes < 0 && unacked_bytes != -libc::ECANCELED {
+            self.looks_refused = true;
+        }
+        if is_stale || !socket.in_question {
             return;
         }
         // Nothing of what is not sent yet.
         if unacked_bytes == 0 && socket.send == NO_SEND {
             self.expect_ack_at_once(conn, true);
             return self.acknowledged(conn);
-        }
-        if unacked_bytes < 0 && unacked_bytes != -libc::ECANCELED {
-            self.expect_ack_at_once(conn, false);
         }
         self.look_later(conn, Duration::ZERO);
     }

@@ -43,8 +43,9 @@ impl Uring {
     /// there at once, announced elsewhere.
     fn send_acked_behind(&mut self, conn: ConnId, payload: Payload) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
-        let begun = socket.begin_acked(payload.bytes().len(), self.acks_at_once);
-        let Ok((looked_for, pieces)) = begun else { return self.facts.push_back(Fact::Reset(conn)) };
+        let looked_for = !self.looks_refused && socket.expects_ack_at_once(self.acks_at_once);
+        let begun = socket.begin_acked(payload.bytes().len(), looked_for);
+        let Ok(pieces) = begun else { return self.facts.push_back(Fact::Reset(conn)) };
         if looked_for {
             let mut outgoing = Outgoing::new(payload, None, false);
             outgoing.looked_for = true;
@@ -81,7 +82,7 @@ impl Uring {
         unsafe {
             match &outgoing.stamped {
                 None if looked_for => {
-                    socket.looking = true;
+                    socket.looking += 1;
                     socket.under_way += 1;
                     self.ring.send_and_look(socket.fd(), rest.as_ptr(), rest.len(), pieces, conn);
                 }

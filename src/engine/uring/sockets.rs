@@ -36,8 +36,10 @@ pub struct Socket {
     pub receive_cancelled: bool,
     /// A watch is under way.
     pub watching: bool,
-    /// A look behind a send is under way.
-    pub looking: bool,
+    /// Looks behind a send that are under way...
+    pub looking: u8,
+    /// ... and how many of them, the first ones, were for earlier responses.
+    pub stale_looks: u8,
     /// The peer's FIN has been reported.
     pub fin: bool,
     /// A send's delivery is in question: report the kernel's view with the FIN.
@@ -73,18 +75,18 @@ impl Socket {
 
     /// Gives up the descriptor, unless what is still to begin names it.
     pub fn give_up_fd(&mut self) -> Option<OwnedFd> {
-        if self.send == NO_SEND && !self.looking { self.fd.take() } else { None }
+        if self.send == NO_SEND && self.looking == 0 { self.fd.take() } else { None }
     }
 
-    /// A response of `len` bytes is next, whose acknowledgement is to be reported: looked for where that of the last
-    /// response was there at once (`at_once`, if there was none), else announced; see [`Stamps::begin`]. Answers
-    /// whether it is looked for, and how many single bytes go ahead.
-    pub fn begin_acked(&mut self, len: usize, at_once: bool) -> io::Result<(bool, u8)> {
-        let looked_for = self.acks.as_ref().and_then(|acks| acks.at_once).unwrap_or(at_once);
-        Ok((looked_for, self.begin(len, looked_for)?))
+    /// Whether the acknowledgement of the next response is taken to be there at once: as that of the last one was, or
+    /// like `others` if there was none.
+    pub fn expects_ack_at_once(&self, others: bool) -> bool {
+        self.acks.as_ref().and_then(|acks| acks.at_once).unwrap_or(others)
     }
 
-    fn begin(&mut self, len: usize, looked_for: bool) -> io::Result<u8> {
+    /// A response of `len` bytes is next, whose acknowledgement is to be reported: looked for, or announced; see
+    /// [`Stamps::begin`]. Answers how many single bytes go ahead.
+    pub fn begin_acked(&mut self, len: usize, looked_for: bool) -> io::Result<u8> {
         let fd = self.fd.as_ref().expect("an open connection has a descriptor").as_fd();
         let acks = self.acks.get_or_insert_default();
         acks.early = false;
@@ -94,7 +96,8 @@ impl Socket {
     /// The kernel has all of a response whose acknowledgement is awaited.
     pub fn awaits_ack(&self) -> bool {
         let is_awaited = |acks: &Acks| acks.looked_for || acks.stamps.awaited.is_some();
-        self.send == NO_SEND && (self.looking || self.acks.as_deref().is_some_and(is_awaited))
+        self.send == NO_SEND
+            && (self.looking > self.stale_looks || self.acks.as_deref().is_some_and(is_awaited))
     }
 
     /// The kernel took `count` bytes.
@@ -197,7 +200,8 @@ impl Socket {
             receiving: false,
             receive_cancelled: false,
             watching: false,
-            looking: false,
+            looking: 0,
+            stale_looks: 0,
             fin: false,
             in_question: false,
             answered: false,
