@@ -266,8 +266,13 @@ impl World {
     fn weigh(&mut self, core: usize, slot: usize, facts: Option<TcpFacts>) {
         let peer = &self.peers[core][slot];
         let (Some((run, true)), Some(facts)) = (peer.run, facts) else { return };
-        let read = self.settings.confirm == Confirm::Ack || peer.fin || facts.fin;
-        if facts.alive && facts.unacked_bytes == 0 && read && self.settings.confirm != Confirm::Write {
+        let proves = match self.settings.confirm {
+            Confirm::Read => facts.alive && (peer.fin || facts.fin),
+            // A reset takes back what was read, not what was acknowledged.
+            Confirm::Ack => true,
+            Confirm::Write => false,
+        };
+        if proves && facts.unacked_bytes == 0 {
             self.prove(run);
         }
     }

@@ -150,8 +150,13 @@ impl Oracle {
             record.unacked = facts.unacked_bytes;
             record.progress_at = now;
         }
-        let all = facts.alive && record.sent && facts.unacked_bytes == 0 && !record.fin_before_sent;
-        if all && (told_fin || facts.fin || self.settings.confirm == Confirm::Ack) {
+        let all = record.sent && facts.unacked_bytes == 0 && !record.fin_before_sent;
+        let proves = match self.settings.confirm {
+            // A reset takes back what was read, not what was acknowledged.
+            Confirm::Ack => true,
+            _ => facts.alive && (told_fin || facts.fin),
+        };
+        if all && proves {
             self.proved(link, attempt, now, net);
         }
     }
