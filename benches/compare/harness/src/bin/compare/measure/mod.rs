@@ -47,7 +47,7 @@ impl Plan {
     pub fn full() -> Self {
         Plan {
             quick: false,
-            rounds: 9,
+            rounds: 7,
             warms_up: true,
             window_secs: 3,
             repeats_max: 3,
