@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Connections taken in per turn; with epoll, of each listener, for each of its readinesses. A herd of thousands is taken in over many turns, and
-/// what others ask for is served between them.
+/// Connections taken in per turn; with epoll, of each listener, for each of its readinesses. A herd of thousands is
+/// taken in over many turns, and what others ask for is served between them.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// After an error that is not one connection's: the queue is tried again then, not in a spin.

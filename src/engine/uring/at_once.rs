@@ -6,7 +6,7 @@
 //! too. Turns that bring much share all of this, and there the ring is cheaper.
 
 use super::Uring;
-use super::send::{Message, Outgoing};
+use super::send::{Message, Outgoing, Way};
 use super::sockets::NO_SEND;
 use crate::broker::io::{ConnId, Payload};
 use crate::engine::fact::Fact;
@@ -29,7 +29,7 @@ impl Uring {
         match taken(calls::transmit(socket.fd(), payload.bytes())) {
             Ok(count) => {
                 socket.count_sent(count);
-                self.go_on_behind(conn, Outgoing::new(payload, None, false), count);
+                self.go_on_behind(conn, Outgoing::new(payload, Way::Plain), count);
             }
             Err(_) => self.facts.push_back(Fact::Reset(conn)),
         }
@@ -46,8 +46,11 @@ impl Uring {
             .and_then(|pieces| transmit(socket.fd(), payload.bytes(), pieces.into(), looked_for));
         let Ok(count) = sent else { return self.facts.push_back(Fact::Reset(conn)) };
         socket.count_sent(count);
-        let message = (!looked_for && count < len).then(|| self.messages.take(Message::new));
-        self.go_on_behind(conn, Outgoing::new(payload, message, false), count);
+        let way = match looked_for || count == len {
+            true => Way::Plain,
+            false => Way::Stamped(self.messages.take(Message::new)),
+        };
+        self.go_on_behind(conn, Outgoing::new(payload, way), count);
         let is_acked = count == len && self.look_behind_send(conn);
         match looked_for {
             _ if is_acked => {}

@@ -5,6 +5,7 @@ use super::accept::Failure;
 use super::buffers::Received;
 use super::op::{Kind, Op};
 use super::ring::Completion;
+use super::send::Way;
 use super::sockets::{NO_SEND, op};
 use crate::broker::io::ConnId;
 use crate::engine::fact::Fact;
@@ -192,7 +193,8 @@ impl Uring {
         }
         let outgoing = self.sends.remove(socket.send as usize);
         socket.send = NO_SEND;
-        if let Some(message) = outgoing.stamped {
+        let is_last = matches!(outgoing.way, Way::Last);
+        if let Way::Stamped(message) = outgoing.way {
             self.messages.give_back(message);
         }
         if socket.closing {
@@ -201,7 +203,7 @@ impl Uring {
         if failed {
             return self.facts.push_back(Fact::Reset(conn));
         }
-        if outgoing.last {
+        if is_last {
             socket.shut_down();
         }
         self.facts.push_back(Fact::Sent(conn));

@@ -1,6 +1,7 @@
 //! The ring: operations in, completions out, one `io_uring_enter` per turn.
 
 use super::op::{Kind, Op};
+use crate::broker::io::ConnId;
 use io_uring::register::Restriction;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -229,17 +230,13 @@ impl Ring {
         first: *const u8,
         pieces: u8,
         message: *const libc::msghdr,
-        conn: crate::broker::io::ConnId,
+        conn: ConnId,
     ) {
         let rest = opcode::SendMsg::new(fd(socket), message)
             .flags(libc::MSG_NOSIGNAL as u32)
             .build()
             .user_data(Op { kind: Kind::Send, conn }.user_data());
-        let piece = |index: u8| {
-            let op = Op { kind: Kind::Piece, conn };
-            send(socket, first.wrapping_add(index.into()), 1, libc::MSG_NOSIGNAL, op)
-                .flags(squeue::Flags::IO_LINK)
-        };
+        let piece = |index| piece(socket, first, index, conn);
         match pieces {
             0 => self.push(rest),
             1 => self.push_chain(&[piece(0), rest]),
@@ -258,15 +255,13 @@ impl Ring {
         first: *const u8,
         len: usize,
         pieces: u8,
-        conn: crate::broker::io::ConnId,
+        conn: ConnId,
     ) {
-        let sends = |kind, at: u8, len| {
-            let sent =
-                send(socket, first.wrapping_add(at.into()), len, libc::MSG_NOSIGNAL, Op { kind, conn });
-            sent.flags(squeue::Flags::IO_LINK)
-        };
-        let piece = |index: u8| sends(Kind::Piece, index, 1);
-        let rest = sends(Kind::Send, pieces, len - usize::from(pieces));
+        let at = usize::from(pieces);
+        let op = Op { kind: Kind::Send, conn };
+        let rest = send(socket, first.wrapping_add(at), len - at, libc::MSG_NOSIGNAL, op)
+            .flags(squeue::Flags::IO_LINK);
+        let piece = |index| piece(socket, first, index, conn);
         let look = opcode::UringCmd16::new(fd(socket), SOCKET_URING_OP_SIOCOUTQ)
             .build()
             .user_data(Op { kind: Kind::Look, conn }.user_data());
@@ -359,6 +354,12 @@ fn send(socket: BorrowedFd<'_>, bytes: *const u8, len: usize, flags: i32, op: Op
     // What exceeds the field is a short send, and continued like any other.
     let len = len.min(i32::MAX as usize) as u32;
     opcode::Send::new(fd(socket), bytes, len).flags(flags).build().user_data(op.user_data())
+}
+
+/// The single byte number `index` from `first`, linked to what follows it.
+fn piece(socket: BorrowedFd<'_>, first: *const u8, index: u8, conn: ConnId) -> squeue::Entry {
+    let op = Op { kind: Kind::Piece, conn };
+    send(socket, first.wrapping_add(index.into()), 1, libc::MSG_NOSIGNAL, op).flags(squeue::Flags::IO_LINK)
 }
 
 fn fd(of: BorrowedFd<'_>) -> Fd {

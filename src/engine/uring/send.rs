@@ -12,18 +12,26 @@ pub struct Outgoing {
     pub under_way: u8,
     /// One of them failed; what follows it was cancelled with it.
     pub failed: bool,
-    /// For a response whose acknowledgement is to be announced.
-    pub stamped: Option<Stable<Message>>,
-    /// The acknowledgement is looked for behind its first send.
-    pub looked_for: bool,
+    /// How the rest goes.
+    pub way: Way,
+}
+
+/// How a response goes to the kernel.
+pub enum Way {
+    /// Its bytes alone.
+    Plain,
     /// Our FIN goes with its last byte.
-    pub last: bool,
+    Last,
+    /// Its acknowledgement is to be announced.
+    Stamped(Stable<Message>),
+    /// Its acknowledgement is looked for behind this send.
+    LookedFor,
 }
 
 impl Outgoing {
     /// A response of which nothing is sent yet.
-    pub fn new(payload: Payload, stamped: Option<Stable<Message>>, last: bool) -> Outgoing {
-        Outgoing { payload, offset: 0, under_way: 0, failed: false, stamped, looked_for: false, last }
+    pub fn new(payload: Payload, way: Way) -> Outgoing {
+        Outgoing { payload, offset: 0, under_way: 0, failed: false, way }
     }
 
     /// The bytes that the kernel has not taken.

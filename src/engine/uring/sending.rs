@@ -3,7 +3,7 @@
 
 use super::Uring;
 use super::op::Kind;
-use super::send::{Message, Outgoing};
+use super::send::{Message, Outgoing, Way};
 use super::sockets::op;
 use crate::broker::io::{ConnId, Payload, SendConfirm};
 use crate::engine::fact::Fact;
@@ -18,7 +18,7 @@ impl Uring {
             SendConfirm::Closed => self.send_last(conn, payload),
             SendConfirm::None if self.sends_at_once() => self.send_at_once(conn, payload),
             SendConfirm::Acked if self.sends_at_once() => self.send_acked_at_once(conn, payload),
-            SendConfirm::None => self.send_behind(conn, Outgoing::new(payload, None, false), 0),
+            SendConfirm::None => self.send_behind(conn, Outgoing::new(payload, Way::Plain), 0),
             SendConfirm::Acked => self.send_acked_behind(conn, payload),
         }
     }
@@ -46,14 +46,14 @@ impl Uring {
         let looked_for = !self.looks_refused && socket.expects_ack_at_once(self.acks_at_once);
         let begun = socket.begin_acked(payload.bytes().len(), looked_for);
         let Ok(pieces) = begun else { return self.facts.push_back(Fact::Reset(conn)) };
-        if looked_for {
-            let mut outgoing = Outgoing::new(payload, None, false);
-            outgoing.looked_for = true;
-            return self.send_behind(conn, outgoing, pieces);
+        let way = match looked_for {
+            true => Way::LookedFor,
+            false => Way::Stamped(self.messages.take(Message::new)),
+        };
+        self.send_behind(conn, Outgoing::new(payload, way), pieces);
+        if !looked_for {
+            self.arm_errors(conn);
         }
-        let message = self.messages.take(Message::new);
-        self.send_behind(conn, Outgoing::new(payload, Some(message), false), pieces);
-        self.arm_errors(conn);
     }
 
     /// Sends a connection's last response: at once as far as there is room for it, the rest when there is.
@@ -62,7 +62,7 @@ impl Uring {
         match socket.send_last(payload.bytes()) {
             Ok(count) if count == payload.bytes().len() => self.facts.push_back(Fact::Sent(conn)),
             Ok(count) => {
-                let mut outgoing = Outgoing::new(payload, None, true);
+                let mut outgoing = Outgoing::new(payload, Way::Last);
                 outgoing.advance(count);
                 self.send_behind(conn, outgoing, 0);
             }
@@ -76,23 +76,24 @@ impl Uring {
         let Some(outgoing) = self.sends.get_mut(socket.send as usize) else { return };
         outgoing.under_way = pieces + 1;
         socket.under_way += pieces + 1;
-        let looked_for = std::mem::take(&mut outgoing.looked_for);
         let rest = outgoing.rest();
         // SAFETY: the payload, and the message, stand in `sends` until the last completion.
         unsafe {
-            match &outgoing.stamped {
-                None if looked_for => {
+            match &outgoing.way {
+                Way::Plain => self.ring.send(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn)),
+                Way::Last => {
+                    self.ring.send_held(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn));
+                }
+                Way::Stamped(message) => {
+                    let header = message.of(&rest[pieces.into()..]);
+                    self.ring.send_message(socket.fd(), rest.as_ptr(), pieces, header, conn);
+                }
+                Way::LookedFor => {
                     socket.looking += 1;
                     socket.under_way += 1;
                     self.ring.send_and_look(socket.fd(), rest.as_ptr(), rest.len(), pieces, conn);
-                }
-                None if outgoing.last => {
-                    self.ring.send_held(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn));
-                }
-                None => self.ring.send(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn)),
-                Some(message) => {
-                    let header = message.of(&rest[pieces.into()..]);
-                    self.ring.send_message(socket.fd(), rest.as_ptr(), pieces, header, conn);
+                    // What does not fit now goes by itself: one look is enough to find that it is not acknowledged.
+                    outgoing.way = Way::Plain;
                 }
             }
         }
