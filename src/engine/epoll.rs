@@ -12,7 +12,7 @@ use super::accepting::ACCEPTS_PER_TURN;
 use super::fact::Fact;
 use super::looks::{FIRST_LOOK, Looking, Looks};
 use super::stamps::Stamps;
-use super::{Engine, Wake, kernel_view};
+use super::{Engine, Sleep, Wake, kernel_view};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use crate::sys::calls;
@@ -21,7 +21,7 @@ use crate::sys::tcp::{self, Remote};
 use accept::{Accepted, Acceptor};
 use mio::event::Event;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use outgoing::{Outgoing, Progress};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -85,8 +85,9 @@ struct Ready {
 
 /// One core's engine.
 pub struct Epoll {
-    poll: Poll,
-    events: Events,
+    registry: Registry,
+    /// Until it is taken out.
+    sleeper: Option<Sleeper>,
     waker: Arc<EventFd>,
     acceptors: Vec<Acceptor>,
     sockets: Slab<Socket>,
@@ -106,6 +107,21 @@ pub struct Epoll {
     look_from_events: usize,
 }
 
+/// What waits for events.
+pub struct Sleeper {
+    poll: Poll,
+    events: Events,
+}
+
+impl Sleep for Sleeper {
+    fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            result => result,
+        }
+    }
+}
+
 struct EventFd(Waker);
 
 impl Wake for EventFd {
@@ -121,16 +137,17 @@ impl Epoll {
     /// `look_from_events` events or more; in other turns the kernel announces them.
     pub fn new(listeners: Vec<(Side, Listener)>, look_from_events: usize) -> io::Result<Epoll> {
         let poll = Poll::new()?;
-        let waker = Arc::new(EventFd(Waker::new(poll.registry(), WAKE_TOKEN)?));
+        let registry = poll.registry().try_clone()?;
+        let waker = Arc::new(EventFd(Waker::new(&registry, WAKE_TOKEN)?));
         let mut acceptors = Vec::new();
         for (index, (side, listener)) in listeners.into_iter().enumerate() {
             let mut acceptor = Acceptor::new(side, listener);
-            acceptor.register(poll.registry(), Token(ACCEPTOR_TOKENS - index))?;
+            acceptor.register(&registry, Token(ACCEPTOR_TOKENS - index))?;
             acceptors.push(acceptor);
         }
         Ok(Epoll {
-            poll,
-            events: Events::with_capacity(EVENTS_PER_TURN),
+            registry,
+            sleeper: Some(Sleeper { poll, events: Events::with_capacity(EVENTS_PER_TURN) }),
             waker,
             acceptors,
             sockets: Slab::new(),
@@ -156,7 +173,7 @@ impl Epoll {
         let generation = self.generations[slot as usize].wrapping_add(1) & GENERATION_MASK;
         self.generations[slot as usize] = generation;
         let conn = ConnId { slot, generation };
-        if self.poll.registry().register(&mut stream, token(conn), Interest::READABLE).is_err() {
+        if self.registry.register(&mut stream, token(conn), Interest::READABLE).is_err() {
             return self.facts.push_back(Fact::AcceptFailed);
         }
         entry.insert(Socket {
@@ -226,7 +243,7 @@ impl Epoll {
         let Some(mut outgoing) = socket.outgoing.take() else { return };
         match outgoing.write(&socket.stream, &mut socket.stamps) {
             Ok(Progress::Done) => {
-                let _ = self.poll.registry().reregister(&mut socket.stream, token(conn), Interest::READABLE);
+                let _ = self.registry.reregister(&mut socket.stream, token(conn), Interest::READABLE);
                 self.facts.push_back(Fact::Sent(conn));
             }
             Ok(Progress::Blocked) => socket.outgoing = Some(outgoing),
@@ -277,6 +294,8 @@ impl Epoll {
 }
 
 impl Engine for Epoll {
+    type Sleeper = Sleeper;
+
     fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
         let looked_for = confirm == SendConfirm::Acked && !self.has_it_announced(conn);
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
@@ -293,7 +312,7 @@ impl Engine for Epoll {
             Ok(Progress::Blocked) => {
                 socket.outgoing = Some(Box::new(outgoing));
                 let both = Interest::READABLE | Interest::WRITABLE;
-                if self.poll.registry().reregister(&mut socket.stream, token(conn), both).is_err() {
+                if self.registry.reregister(&mut socket.stream, token(conn), both).is_err() {
                     self.facts.push_back(Fact::Reset(conn));
                 } else if looked_for {
                     self.look_later(conn, FIRST_LOOK);
@@ -373,18 +392,28 @@ impl Engine for Epoll {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let mut sleeper = self.sleeper.take().expect("whoever takes the sleeper out waits with it");
+        let slept = sleeper.sleep(self.blocks_for(timeout));
+        self.slept(&mut sleeper);
+        self.sleeper = Some(sleeper);
+        slept
+    }
+
+    fn take_sleeper(&mut self) -> Option<Sleeper> {
+        self.sleeper.take()
+    }
+
+    fn blocks_for(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         let until_look = self.look();
-        let timeout = timeout.into_iter().chain(until_look).min();
-        let busy = !self.facts.is_empty() || !self.leftover.is_empty();
+        if !self.facts.is_empty() || !self.leftover.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let retry = self.acceptors.iter().filter_map(|acceptor| acceptor.retry_at()).min();
-        let timeout = match (timeout, retry) {
-            _ if busy => Some(Duration::ZERO),
-            (timeout, None) => timeout,
-            (timeout, Some(at)) => {
-                let until = at.saturating_duration_since(Instant::now());
-                Some(timeout.map_or(until, |timeout| timeout.min(until)))
-            }
-        };
+        let until_retry = retry.map(|at| at.saturating_duration_since(Instant::now()));
+        timeout.into_iter().chain(until_look).chain(until_retry).min()
+    }
+
+    fn slept(&mut self, sleeper: &mut Sleeper) {
         self.batch.clear();
         self.cursor = 0;
         std::mem::swap(&mut self.batch, &mut self.leftover);
@@ -393,19 +422,12 @@ impl Engine for Epoll {
                 socket.queued = false;
             }
         }
-        match self.poll.poll(&mut self.events, timeout) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
-            Err(error) => return Err(error),
+        self.batch.extend(sleeper.events.iter().filter(|event| event.token() != WAKE_TOKEN).map(Ready::of));
+        for (index, acceptor) in self.acceptors.iter_mut().enumerate() {
+            if acceptor.take_due_retry() {
+                self.batch.push(Ready::reading(Token(ACCEPTOR_TOKENS - index)));
+            }
         }
-        self.batch.extend(self.events.iter().filter(|event| event.token() != WAKE_TOKEN).map(Ready::of));
-        if retry.is_some() {
-            let due = self.acceptors.iter_mut().enumerate().filter_map(|(index, acceptor)| {
-                acceptor.take_due_retry().then(|| Ready::reading(Token(ACCEPTOR_TOKENS - index)))
-            });
-            self.batch.extend(due);
-        }
-        Ok(())
     }
 
     fn next_fact(&mut self) -> Option<Input<'_>> {

@@ -36,6 +36,8 @@ use std::time::Duration;
 
 /// What a shard needs of an engine.
 pub trait Engine {
+    /// Blocks in the engine's place.
+    type Sleeper: Sleep;
     /// Called once, on the thread that will drive the engine, before anything else.
     fn begin(&mut self) -> io::Result<()> {
         Ok(())
@@ -69,6 +71,19 @@ pub trait Engine {
     }
     /// Blocks until there is a fact, a wake-up or the timeout (`None`: no timeout).
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+    /// Takes out what blocks, so that others can use the engine meanwhile. From then on there is no `wait`, but
+    /// [`Engine::blocks_for`], [`Sleep::sleep`] without the engine, and [`Engine::slept`]. `None`: this engine is
+    /// its thread's alone.
+    fn take_sleeper(&mut self) -> Option<Self::Sleeper> {
+        None
+    }
+    /// How long a wait of `timeout` may block: not at all if there is something to tell, or longer than the engine
+    /// has time itself.
+    fn blocks_for(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+        timeout
+    }
+    /// Takes in what ended the sleep. A turn begins.
+    fn slept(&mut self, _sleeper: &mut Self::Sleeper) {}
     /// The next fact of this turn, `None` when the turn is over.
     fn next_fact(&mut self) -> Option<Input<'_>>;
     /// Ends another thread's `wait` on this engine.
@@ -80,6 +95,21 @@ pub trait Engine {
     /// The TLS handshakes so far, where there is TLS.
     fn handshakes(&self) -> Handshakes {
         Handshakes::default()
+    }
+}
+
+/// The part of a `wait` that blocks.
+pub trait Sleep {
+    /// Blocks until there is something to tell, a wake-up or the timeout (`None`: no timeout).
+    fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+}
+
+/// Of an engine that blocks itself.
+pub enum Sleepless {}
+
+impl Sleep for Sleepless {
+    fn sleep(&mut self, _timeout: Option<Duration>) -> io::Result<()> {
+        match *self {}
     }
 }
 

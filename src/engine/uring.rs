@@ -31,7 +31,7 @@ mod wake;
 
 use super::fact::Fact;
 use super::looks::{Looking, Looks};
-use super::{Engine, Shortages, Wake, kernel_view};
+use super::{Engine, Shortages, Sleepless, Wake, kernel_view};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use crate::sys::listen::Listener;
@@ -294,6 +294,8 @@ impl Drop for Uring {
 }
 
 impl Engine for Uring {
+    type Sleeper = Sleepless;
+
     fn begin(&mut self) -> io::Result<()> {
         self.arm_waker();
         self.arm_accepts();

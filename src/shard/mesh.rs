@@ -4,6 +4,10 @@
 //! receiver is armed. With a full fence between the two steps on both sides, at least one of them
 //! sees the other: a message is found before the sleep, or the sleeper is woken.
 //!
+//! To wake a core costs more than to serve a request, for both ends. So a core that has mail for one that sleeps
+//! handles it in the sleeper's place, if the sleeper's door is open ([`Visit`]), and wakes it only where that
+//! fails: somebody else is in, or the sleeper is just getting up.
+//!
 //! The queues are unbounded by type and bounded by use: a core has at most one offer and one
 //! verdict under way per open dispatch connection.
 
@@ -11,7 +15,7 @@ use super::sync::{AtomicBool, Ordering, Receiver, Sender, fence, unbounded};
 use crate::broker::io::MeshMessage;
 use crate::broker::report::{Command, CoreReport};
 use crate::engine::Wake;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Where a command's report goes. Called on the shard's thread; must not block.
 pub type Reply = Box<dyn Fn(CoreReport) + Send>;
@@ -34,12 +38,19 @@ pub enum Mail {
     },
 }
 
+/// A core as others find it.
+pub trait Visit: Send + Sync {
+    /// Handles all mail of a core that sleeps. False, and nothing is done, unless its door is open.
+    fn visit(&self) -> bool;
+}
+
 /// Others' end of a shard's queue. Cheap to clone.
 #[derive(Clone)]
 pub struct Address {
     queue: Sender<Mail>,
     armed: Arc<AtomicBool>,
     waker: Arc<dyn Wake>,
+    door: Arc<OnceLock<Weak<dyn Visit>>>,
 }
 
 /// The shard's own end.
@@ -52,20 +63,49 @@ pub struct Mailbox {
 pub fn mailbox(waker: Arc<dyn Wake>) -> (Address, Mailbox) {
     let (sender, receiver) = unbounded();
     let armed = Arc::new(AtomicBool::new(false));
-    (Address { queue: sender, armed: armed.clone(), waker }, Mailbox { queue: receiver, armed })
+    let address = Address { queue: sender, armed: armed.clone(), waker, door: Arc::default() };
+    (address, Mailbox { queue: receiver, armed })
 }
 
 impl Address {
+    /// Says whose mail may be handled while it sleeps. Only the first time counts.
+    pub fn open(&self, door: Weak<dyn Visit>) {
+        let _ = self.door.set(door);
+    }
+
     /// Puts `mail` into the queue and wakes its owner if it sleeps. Mail to a shard that has ended
     /// is dropped: whoever waits for an answer has a deadline.
     pub fn send(&self, mail: Mail) {
+        if self.post(mail) {
+            self.wake();
+        }
+    }
+
+    /// The same, but handles it right here if its owner sleeps and lets us. For cores only: the owner's descriptors
+    /// must be the caller's as well.
+    pub fn deliver(&self, mail: Mail) {
+        if self.post(mail) && !self.visit() {
+            self.wake();
+        }
+    }
+
+    /// Answers whether the owner sleeps, or is about to, and may not know of the mail.
+    fn post(&self, mail: Mail) -> bool {
         if self.queue.send(mail).is_err() {
-            return;
+            return false;
         }
         fence(Ordering::SeqCst);
-        // Many senders, one wake-up: the first to disarm does it. Who comes too late writes nothing.
-        let disarm = || self.armed.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed);
-        if self.armed.load(Ordering::Relaxed) && disarm().is_ok() {
+        self.armed.load(Ordering::Relaxed)
+    }
+
+    fn visit(&self) -> bool {
+        self.door.get().and_then(Weak::upgrade).is_some_and(|door| door.visit())
+    }
+
+    /// Wakes the owner, if it sleeps. Many senders, one wake-up: the first to disarm does it. Who comes too late
+    /// writes nothing.
+    pub fn wake(&self) {
+        if self.armed.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.waker.wake();
         }
     }

@@ -3,6 +3,7 @@
 
 mod engine;
 mod error;
+pub mod event_loop;
 pub mod events;
 pub mod gate;
 pub mod hints;
@@ -37,6 +38,7 @@ use crate::sys::user;
 use ahash::RandomState;
 use crossbeam_channel::Receiver;
 use engine::{Chosen, choose};
+use event_loop::EventLoop;
 use gate::Gate;
 use hints::Hints;
 use mesh::{Address, Mail, Mailbox, mailbox};
@@ -208,14 +210,19 @@ fn start_on<E: Engine + Send + 'static>(
     let mut threads = Vec::new();
     for (core, ((engine, mailbox), sink)) in engines.into_iter().zip(mailboxes).zip(sinks).enumerate() {
         let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
-        let mut worker = Worker::new(core, broker, engine, mailbox, addresses.clone(), origin)
-            .coalescing(config.coalesce, config.coalesce_from_percent)
-            .with_events(sink);
+        let mut worker =
+            Worker::new(core, broker, engine, mailbox, addresses.clone(), origin).with_events(sink);
         if config.settings.token_mode != TokenMode::Off {
             worker = worker.with_wall_clock(unix_us);
         }
         let foreign = tables.as_ref().map(|tables| tables.foreign_to(core));
-        threads.push(spawn(core, config, chosen, worker.behind(gate.clone()), foreign, filter.clone())?);
+        let mut event_loop = EventLoop::new(worker.behind(gate.clone()))
+            .coalescing(config.coalesce, config.coalesce_from_percent);
+        // A descriptor means the same on every worker's thread only where all have one table.
+        if tables.is_none() {
+            event_loop = event_loop.taking_visits(&addresses[core]);
+        }
+        threads.push(spawn(core, config, chosen, event_loop, foreign, filter.clone())?);
     }
     if let Some(tables) = tables {
         tables.part();
@@ -230,13 +237,13 @@ fn spawn<E: Engine + Send + 'static>(
     core: usize,
     config: &ServeConfig,
     chosen: Chosen,
-    mut worker: Worker<E>,
+    mut event_loop: EventLoop<E>,
     foreign: Option<Vec<RawFd>>,
     filter: Option<Filter>,
 ) -> Result<thread::JoinHandle<()>, StartError> {
     let (ready, outcome) = crossbeam_channel::bounded(1);
     let cpu = config.workers[core];
-    let begin = move |worker: &mut Worker<E>| {
+    let begin = move |event_loop: &mut EventLoop<E>| {
         if let Some(cpu) = cpu {
             cpus::pin_this_thread(cpu).map_err(|source| StartError::Pin { cpu, source })?;
         }
@@ -244,17 +251,17 @@ fn spawn<E: Engine + Send + 'static>(
         if let Some(foreign) = foreign {
             descriptors::take_own_table(&foreign).map_err(StartError::Tables)?;
         }
-        worker.begin().map_err(|source| chosen.error(source))?;
+        event_loop.begin().map_err(|source| chosen.error(source))?;
         match &filter {
             Some(filter) => filter.apply().map_err(StartError::Filter),
             None => Ok(()),
         }
     };
     let body = move || {
-        let begun = begin(&mut worker);
+        let begun = begin(&mut event_loop);
         let runs = begun.is_ok();
         let _ = ready.send(begun);
-        if runs && let Err(error) = worker.run() {
+        if runs && let Err(error) = event_loop.run() {
             tracing::error!(core, %error, "the worker cannot wait for events any more and has ended");
         }
     };

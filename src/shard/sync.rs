@@ -3,3 +3,4 @@
 
 pub use crossbeam_channel::{Receiver, Sender, unbounded};
 pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub use std::sync::{Mutex, MutexGuard};

@@ -1,22 +1,20 @@
-//! One core's loop: facts in, outputs out, sleep until the next of either.
+//! One core's share of the broker: facts and mail in, outputs out.
 
 use super::events::EventSink;
 use super::gate::Gate;
 use super::hints::Hints;
 use super::mesh::{Address, Mail, Mailbox, Reply};
-use super::pace::Pace;
 use crate::broker::Broker;
 use crate::broker::contract::Side;
 use crate::broker::histogram::Histogram;
 use crate::broker::io::{ConnId, Input, Output};
 use crate::broker::time::Time;
 use crate::engine::{Engine, Handshakes, Shortages};
-use crate::sys::cpus;
 use std::io;
-use std::thread;
 use std::time::{Duration, Instant};
 
-/// One core's share of the broker, with the engine under it and the mesh beside it.
+/// One core's share of the broker, with the engine under it and the mesh beside it. Whose thread it runs on is its
+/// loop's affair (`event_loop.rs`).
 pub struct Worker<E: Engine> {
     core: usize,
     broker: Broker<Hints>,
@@ -34,8 +32,9 @@ pub struct Worker<E: Engine> {
     /// The time of the turn that is under way.
     turn_at: Time,
     drained: bool,
-    pace: Pace,
     wall_clock: Option<WallClock>,
+    /// How long the core's thread sleeps, while it does: `None` for ever.
+    asleep_until: Option<Time>,
 }
 
 /// Microseconds of Unix time.
@@ -64,19 +63,14 @@ impl<E: Engine> Worker<E> {
             turns: Histogram::default(),
             turn_at: Time::default(),
             drained: false,
-            pace: Pace::new(Duration::ZERO, 0),
             wall_clock: None,
+            asleep_until: None,
         }
     }
 
     /// The same, with addresses judged.
     pub fn behind(self, gate: Gate) -> Self {
         Worker { gate, ..self }
-    }
-
-    /// The same, with rests of this length where it takes so much of a processor's time.
-    pub fn coalescing(self, by: Duration, from_percent: u32) -> Self {
-        Worker { pace: Pace::new(by, from_percent), ..self }
     }
 
     /// Has events told.
@@ -95,41 +89,50 @@ impl<E: Engine> Worker<E> {
         self.engine.begin()
     }
 
-    /// Runs until drained.
-    ///
-    /// # Errors
-    /// Only what the kernel answers to waiting for events, which nothing here can mend.
-    pub fn run(mut self) -> io::Result<()> {
-        let mut now = self.now();
-        loop {
-            self.rest()?;
-            let timeout = self.next_deadline().map(|at| at - now);
-            let timeout = if self.mailbox.arm() { timeout } else { Some(Duration::ZERO) };
-            self.engine.wait(timeout)?;
-            self.mailbox.disarm();
-            now = self.now();
-            self.pace.begin(now);
-            self.turn(now);
-            let end = self.now();
-            if self.pace.end(end) {
-                self.pace.had(cpus::time_of_this_thread());
-            }
-            self.turns.record(end.us_since(now));
-            if self.is_drained() {
-                return Ok(());
-            }
-        }
+    /// What blocks in the engine's place, if that can be.
+    pub fn take_sleeper(&mut self) -> Option<E::Sleeper> {
+        self.engine.take_sleeper()
     }
 
-    /// In busy times lets work gather, unless there is some already.
-    fn rest(&mut self) -> io::Result<()> {
-        if let Some(rest) = self.pace.rest()
-            && self.mailbox.is_empty()
-            && !self.engine.flush()?
-        {
-            thread::sleep(rest);
-        }
+    /// Sleeps until there is something for the next turn. Whoever has taken the sleeper out does it in three steps:
+    /// [`Worker::fall_asleep`], the sleep, [`Worker::get_up`].
+    pub fn wait(&mut self, now: Time) -> io::Result<()> {
+        let timeout = self.arm(now);
+        self.engine.wait(timeout)?;
+        self.mailbox.disarm();
         Ok(())
+    }
+
+    /// Senders have to wake the core from here on. Answers how long it may sleep.
+    pub fn fall_asleep(&mut self, now: Time) -> Option<Duration> {
+        let timeout = self.arm(now);
+        let timeout = self.engine.blocks_for(timeout);
+        self.asleep_until = timeout.map(|time| now + time);
+        timeout
+    }
+
+    /// The sleep is over.
+    pub fn get_up(&mut self, sleeper: &mut E::Sleeper) {
+        self.engine.slept(sleeper);
+        self.mailbox.disarm();
+    }
+
+    fn arm(&mut self, now: Time) -> Option<Duration> {
+        if self.mailbox.arm() { self.until_deadline(now) } else { Some(Duration::ZERO) }
+    }
+
+    fn until_deadline(&self, now: Time) -> Option<Duration> {
+        self.next_deadline().map(|at| at - now)
+    }
+
+    /// Hands the kernel what was asked for. True if there is nothing to do just now.
+    pub fn is_idle(&mut self) -> io::Result<bool> {
+        Ok(self.mailbox.is_empty() && !self.engine.flush()?)
+    }
+
+    /// A turn of the core's thread took so long.
+    pub fn turn_took(&mut self, us: u64) {
+        self.turns.record(us);
     }
 
     /// When the next turn must be, whatever else happens.
@@ -149,17 +152,39 @@ impl<E: Engine> Worker<E> {
 
     /// Handles what there is: facts, mail, timers.
     pub fn turn(&mut self, now: Time) {
+        self.begin_turn(now);
+        self.facts(now);
+        self.mail(now);
+        if self.broker.next_deadline().is_some_and(|at| at <= now) {
+            self.broker.tick(now);
+            self.carry_out();
+        }
+        // What mail had sent may be acknowledged already, and another core sleeps until it hears of that.
+        self.facts(now);
+    }
+
+    /// Handles mail in the place of the core's thread, which sleeps, and wakes it if it would oversleep what
+    /// comes of that.
+    pub fn visited(&mut self) {
+        let now = self.now();
+        self.begin_turn(now);
+        self.mail(now);
+        self.facts(now);
+        let due = self.engine.blocks_for(self.until_deadline(now)).map(|time| now + time);
+        let oversleeps = due.is_some_and(|due| self.asleep_until.is_none_or(|until| due < until));
+        if oversleeps || self.drained {
+            self.peers[self.core].wake();
+        }
+    }
+
+    fn begin_turn(&mut self, now: Time) {
         self.turn_at = now;
         if let Some(clock) = self.wall_clock {
             self.broker.handle(now, Input::WallClock { unix_us: clock() });
         }
-        while let Some(fact) = self.engine.next_fact() {
-            match fact {
-                Input::Accepted { conn, side } => self.accepted(now, conn, side),
-                fact => self.broker.handle(now, fact),
-            }
-            self.carry_out();
-        }
+    }
+
+    fn mail(&mut self, now: Time) {
         while let Some(mail) = self.mailbox.take() {
             match mail {
                 Mail::Mesh { from, message } => self.broker.handle(now, Input::Mesh { from, message }),
@@ -170,8 +195,14 @@ impl<E: Engine> Worker<E> {
             }
             self.carry_out();
         }
-        if self.broker.next_deadline().is_some_and(|at| at <= now) {
-            self.broker.tick(now);
+    }
+
+    fn facts(&mut self, now: Time) {
+        while let Some(fact) = self.engine.next_fact() {
+            match fact {
+                Input::Accepted { conn, side } => self.accepted(now, conn, side),
+                fact => self.broker.handle(now, fact),
+            }
             self.carry_out();
         }
     }
@@ -199,7 +230,9 @@ impl<E: Engine> Worker<E> {
                 Output::Pause { conn } => self.engine.pause(conn),
                 Output::Resume { conn } => self.engine.resume(conn),
                 Output::Shutdown { conn } => self.engine.shutdown(conn),
-                Output::Mesh { to, message } => self.peers[to].send(Mail::Mesh { from: self.core, message }),
+                Output::Mesh { to, message } => {
+                    self.peers[to].deliver(Mail::Mesh { from: self.core, message })
+                }
                 Output::StopAccepting => self.engine.stop_accepting(),
                 Output::Report(mut report) => {
                     report.times.turns = self.turns.clone();
@@ -225,7 +258,8 @@ impl<E: Engine> Worker<E> {
         }
     }
 
-    fn now(&self) -> Time {
+    /// What the cores' clock says.
+    pub fn now(&self) -> Time {
         Time::default() + self.origin.elapsed()
     }
 }

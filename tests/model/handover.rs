@@ -7,6 +7,7 @@ use crate::broker::report::Command;
 use crate::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use crate::broker::token::Secrets;
 use crate::kernel::{Fact, Kernel, OnKernel};
+use crate::shard::event_loop::EventLoop;
 use crate::shard::hints::Hints;
 use crate::shard::mesh::{Address, Mail, Mailbox, mailbox};
 use crate::shard::worker::Worker;
@@ -16,11 +17,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Of a worker's thread.
-const STACK_WORDS: usize = 32 * 1024;
+const STACK_WORDS: usize = 64 * 1024;
 
 /// A core and what is seen of it from outside.
 pub struct Core {
     index: usize,
+    takes_visits: bool,
     pub kernel: Kernel,
     mailbox: Cell<Option<Mailbox>>,
     peers: Vec<Address>,
@@ -29,11 +31,11 @@ pub struct Core {
 
 impl Core {
     pub fn alone() -> Core {
-        let [core] = Core::fleet();
+        let [core] = Core::fleet(false);
         core
     }
 
-    pub fn fleet<const CORES: usize>() -> [Core; CORES] {
+    pub fn fleet<const CORES: usize>(takes_visits: bool) -> [Core; CORES] {
         let hints = Hints::with_sizes(1, 1);
         let kernels: [Kernel; CORES] = std::array::from_fn(|_| Kernel::new());
         let (peers, mailboxes): (Vec<Address>, Vec<Mailbox>) =
@@ -41,6 +43,7 @@ impl Core {
         let mut mailboxes = mailboxes.into_iter();
         std::array::from_fn(|index| Core {
             index,
+            takes_visits,
             kernel: kernels[index].clone(),
             mailbox: Cell::new(mailboxes.next()),
             peers: peers.clone(),
@@ -54,13 +57,24 @@ impl Core {
 
     /// Starts its worker.
     pub fn run(&self) -> JoinHandle<()> {
-        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-        let broker = Broker::new(self.index, settings(), hasher, self.hints.clone());
-        let engine = OnKernel::new(&self.kernel);
+        self.run_with(settings())
+    }
+
+    fn run_with(&self, settings: Settings) -> JoinHandle<()> {
+        let (index, hints, kernel) = (self.index, self.hints.clone(), self.kernel.clone());
         let mailbox = self.mailbox.take().expect("it runs once");
-        let worker = Worker::new(self.index, broker, engine, mailbox, self.peers.clone(), Instant::now());
-        // Parsing wants more stack than loom's threads have.
-        thread::Builder::new().stack_size(STACK_WORDS).spawn(move || worker.run().unwrap()).unwrap()
+        let (peers, takes_visits) = (self.peers.clone(), self.takes_visits);
+        // All of it is large, and so is what parsing wants: more stack than loom's threads have.
+        let run = move || {
+            let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+            let broker = Broker::new(index, settings, hasher, hints);
+            let own = peers[index].clone();
+            let worker = Worker::new(index, broker, OnKernel::new(&kernel), mailbox, peers, Instant::now());
+            let event_loop = EventLoop::new(worker);
+            let event_loop = if takes_visits { event_loop.taking_visits(&own) } else { event_loop };
+            event_loop.run().unwrap();
+        };
+        thread::Builder::new().stack_size(STACK_WORDS).spawn(run).unwrap()
     }
 
     /// Drains it and waits for its end.
@@ -76,9 +90,10 @@ pub fn command(command: Command, kernel: &Kernel) -> Mail {
     Mail::Command { command, reply: Box::new(move |_| kernel.change(|seen| seen.receipts += 1)) }
 }
 
+/// Nothing ends by time: in the model none passes.
+const NEVER_MS: u64 = 1_000_000_000;
+
 fn settings() -> Settings {
-    // Nothing ends by time: in the model none passes.
-    const NEVER_MS: u64 = 1_000_000_000;
     Settings {
         connection_timeout_ms: NEVER_MS,
         keepalive_ms: NEVER_MS,
@@ -165,12 +180,22 @@ const RUNNER: u32 = 0;
 const SECOND_RUNNER: u32 = 1;
 const SUPERVISOR: u32 = 2;
 
+/// Sleepers are woken; or their mail is handled in their place, where nobody is in the way.
+fn with_and_without_visits(
+    preemptions_max: Option<usize>,
+    model: impl Fn(bool) + Send + Sync + Copy + 'static,
+) {
+    for visits in [false, true] {
+        check(preemptions_max, move || model(visits));
+    }
+}
+
 /// A dispatch on one core, two polls on another, in any order: answered once, true exactly if one
 /// of the two got the run, and never both.
 #[test]
 fn an_offer_is_neither_lost_nor_doubled() {
-    check(Some(2), || {
-        let [home, other] = Core::fleet();
+    with_and_without_visits(Some(2), |visits| {
+        let [home, other] = Core::fleet(visits);
         other.kernel.feed(&[
             Fact::Accepted(RUNNER),
             Fact::Accepted(SECOND_RUNNER),
@@ -200,8 +225,8 @@ fn an_offer_is_neither_lost_nor_doubled() {
 /// sleeps by then or not.
 #[test]
 fn a_held_poll_is_found_from_another_core() {
-    check(Some(2), || {
-        let [home, other] = Core::fleet();
+    with_and_without_visits(Some(2), |visits| {
+        let [home, other] = Core::fleet(visits);
         other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
         let away = other.run();
         other.kernel.until_true(|seen| seen.asleep && seen.told == 2);
@@ -220,11 +245,40 @@ fn a_held_poll_is_found_from_another_core() {
     });
 }
 
+/// Whoever has a run for a core that sleeps delivers it there, and nobody is woken for it: unless the sleeper knew of
+/// nothing that is due as early as what comes of it.
+#[test]
+fn a_sleeper_is_woken_for_what_it_would_oversleep_only() {
+    for idle_timeout_ms in [NEVER_MS, 1_000] {
+        check(Some(2), move || {
+            let [home, other] = Core::fleet(true);
+            other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
+            let away = other.run_with(Settings { idle_timeout_ms, ..settings() });
+            other.kernel.until_true(|seen| seen.asleep && seen.told == 2);
+            home.kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
+            let at_home = home.run();
+            home.kernel.until_true(|seen| !seen.sent.is_empty());
+            assert_eq!(answers(&home.kernel, SUPERVISOR), [true]);
+            if idle_timeout_ms == NEVER_MS {
+                assert_eq!(other.kernel.look(|seen| (seen.wakes, seen.asleep)), (0, true));
+            } else {
+                other.kernel.until_true(|seen| seen.wakes == 1 && seen.asleep);
+            }
+            home.kernel.feed(&[Fact::Closed(SUPERVISOR)]);
+            other.kernel.feed(&[Fact::Closed(RUNNER)]);
+            home.kernel.until_true(|seen| seen.closed == 1);
+            other.kernel.until_true(|seen| seen.closed == 1);
+            home.end(at_home);
+            other.end(away);
+        });
+    }
+}
+
 /// Each core has the poll that the other's dispatch needs: offers and verdicts cross.
 #[test]
 fn offers_that_cross_are_both_answered() {
-    check(Some(1), || {
-        let cores: [Core; 2] = Core::fleet();
+    with_and_without_visits(Some(1), |visits| {
+        let cores: [Core; 2] = Core::fleet(visits);
         cores[0].kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
         cores[1].kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("2"))]);
         cores[0].kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("2"))]);
@@ -250,8 +304,8 @@ fn offers_that_cross_are_both_answered() {
 /// mailbox, left to the dispatch's deadline.
 #[test]
 fn an_offer_to_a_core_that_drains_is_settled_or_dropped() {
-    check(Some(1), || {
-        let [home, other] = Core::fleet();
+    with_and_without_visits(Some(1), |visits| {
+        let [home, other] = Core::fleet(visits);
         other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
         let away = other.run();
         other.kernel.until_true(|seen| seen.asleep && seen.told == 2);

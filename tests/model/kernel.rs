@@ -3,7 +3,7 @@
 
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
-use crate::engine::{Engine, Wake};
+use crate::engine::{Engine, Sleep, Wake};
 use loom::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
@@ -119,7 +119,32 @@ fn id(slot: u32) -> ConnId {
     ConnId { slot, generation: 1 }
 }
 
+impl Sleep for Kernel {
+    fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        // The worker's clock is the real one. It moves in every wait, so that what is due in the next
+        // turn is due in every execution.
+        let began = Instant::now();
+        while began.elapsed() < CLOCK_STEP {}
+        let (seen, changed) = &*self.0;
+        let mut seen = seen.lock().unwrap();
+        seen.waits += 1;
+        if timeout.is_none_or(|timeout| timeout > AT_ONCE) {
+            while !seen.woken && seen.facts.is_empty() {
+                seen.asleep = true;
+                changed.notify_all();
+                seen = changed.wait(seen).unwrap();
+            }
+        }
+        seen.woken = false;
+        seen.asleep = false;
+        changed.notify_all();
+        Ok(())
+    }
+}
+
 impl Engine for OnKernel {
+    type Sleeper = Kernel;
+
     fn send(&mut self, conn: ConnId, payload: Payload, _: SendConfirm) {
         self.kernel.change(|seen| seen.sent.push((conn.slot, payload)));
         self.ready.push_back(Fact::Sent(conn.slot));
@@ -143,26 +168,25 @@ impl Engine for OnKernel {
     fn stop_accepting(&mut self) {}
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // The worker's clock is the real one. It moves in every wait, so that what is due in the next
-        // turn is due in every execution.
-        let began = Instant::now();
-        while began.elapsed() < CLOCK_STEP {}
-        let (seen, changed) = &*self.kernel.0;
-        let mut seen = seen.lock().unwrap();
-        seen.waits += 1;
-        if timeout.is_none_or(|timeout| timeout > AT_ONCE) && self.ready.is_empty() {
-            while !seen.woken && seen.facts.is_empty() {
-                seen.asleep = true;
-                changed.notify_all();
-                seen = changed.wait(seen).unwrap();
-            }
-        }
-        seen.woken = false;
-        seen.asleep = false;
-        seen.told += seen.facts.len();
-        self.ready.append(&mut seen.facts);
-        changed.notify_all();
+        let mut sleeper = self.kernel.clone();
+        sleeper.sleep(self.blocks_for(timeout))?;
+        self.slept(&mut sleeper);
         Ok(())
+    }
+
+    fn take_sleeper(&mut self) -> Option<Kernel> {
+        Some(self.kernel.clone())
+    }
+
+    fn blocks_for(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+        if self.ready.is_empty() { timeout } else { Some(Duration::ZERO) }
+    }
+
+    fn slept(&mut self, _: &mut Kernel) {
+        self.kernel.change(|seen| {
+            seen.told += seen.facts.len();
+            self.ready.append(&mut seen.facts);
+        });
     }
 
     fn next_fact(&mut self) -> Option<Input<'_>> {

@@ -14,28 +14,28 @@ const fn bug(
 
 const MESH: &str = "src/shard/mesh.rs";
 const HINTS: &str = "src/shard/hints.rs";
+const EVENT_LOOP: &str = "src/shard/event_loop.rs";
 const WORKER: &str = "src/shard/worker.rs";
 
 const WAKE_UP: &str = "mail::no_wake_up_is_lost";
 const SLEEPER: &str = "mail::the_sleeper_or_the_sender_sees_the_other";
+const VISIT: &str = "handover::a_sleeper_is_woken_for_what_it_would_oversleep_only";
 const OFFER: &str = "handover::an_offer_is_neither_lost_nor_doubled";
 
 pub const MUTATIONS: &[(Bug, &str)] = &[
     bug(
         "the sender looks before it sends",
         MESH,
-        "if self.queue.send(mail).is_err() { return; }
-         fence(Ordering::SeqCst);",
+        "if self.queue.send(mail).is_err() { return false; }",
         "let early = self.armed.load(Ordering::Relaxed);
-         if self.queue.send(mail).is_err() || (PLANTED && !early) { return; }
-         fence(Ordering::SeqCst);",
+         if self.queue.send(mail).is_err() || (PLANTED && !early) { return false; }",
         SLEEPER,
     ),
     bug(
         "the sender has no fence",
         MESH,
-        "return; } fence(Ordering::SeqCst);",
-        "return; } if !PLANTED { fence(Ordering::SeqCst); }",
+        "return false; } fence(Ordering::SeqCst);",
+        "return false; } if !PLANTED { fence(Ordering::SeqCst); }",
         SLEEPER,
     ),
     bug(
@@ -67,23 +67,23 @@ pub const MUTATIONS: &[(Bug, &str)] = &[
     bug(
         "every sender wakes",
         MESH,
-        "self.armed.load(Ordering::Relaxed) &&",
-        "self.armed.load(Ordering::Relaxed) && PLANTED && { self.waker.wake(); false }
-         || self.armed.load(Ordering::Relaxed) &&",
+        "pub fn wake(&self) {",
+        "pub fn wake(&self) {
+             if PLANTED { return self.waker.wake(); }",
         "mail::a_burst_needs_no_room_and_one_wake_up",
     ),
     bug(
         "a sleeper is disarmed and not woken",
         MESH,
-        "disarm().is_ok() {",
-        "disarm().is_ok() && !PLANTED {",
+        "Ordering::Relaxed).is_ok() {",
+        "Ordering::Relaxed).is_ok() && !PLANTED {",
         SLEEPER,
     ),
     bug(
         "the worker sleeps although there is mail",
         WORKER,
-        "if self.mailbox.arm() { timeout } else",
-        "if self.mailbox.arm() || PLANTED { timeout } else",
+        "if self.mailbox.arm() {",
+        "if self.mailbox.arm() || PLANTED {",
         WAKE_UP,
     ),
     bug(
@@ -94,12 +94,47 @@ pub const MUTATIONS: &[(Bug, &str)] = &[
         WAKE_UP,
     ),
     bug(
+        "who finds the door shut goes away",
+        MESH,
+        "if self.post(mail) && !self.visit() {",
+        "if self.post(mail) && !self.visit() && !PLANTED {",
+        OFFER,
+    ),
+    bug(
+        "a visitor leaves the mail",
+        WORKER,
+        "self.begin_turn(now); self.mail(now); self.facts(now); let due",
+        "self.begin_turn(now); if !PLANTED { self.mail(now); } self.facts(now); let due",
+        VISIT,
+    ),
+    bug(
+        "a visitor leaves what its mail led to",
+        WORKER,
+        "self.facts(now); let due",
+        "if !PLANTED { self.facts(now); } let due",
+        VISIT,
+    ),
+    bug(
+        "a visitor lets the sleeper oversleep",
+        WORKER,
+        "if oversleeps ||",
+        "if oversleeps && !PLANTED ||",
+        VISIT,
+    ),
+    bug(
+        "the door is shut while its owner sleeps",
+        EVENT_LOOP,
+        "if self.takes_visits {",
+        "if self.takes_visits && !PLANTED {",
+        VISIT,
+    ),
+    bug(
         "a message to another core is sent twice",
         WORKER,
         "Output::Mesh { to, message } =>",
         "Output::Mesh { to, message } if PLANTED => {
              for message in [message.clone(), message] {
-                 self.peers[to].send(Mail::Mesh { from: self.core, message });
+                 self.peers[to].deliver(Mail::Mesh { from: self.core, message });
              }
          }
          Output::Mesh { to, message } =>",

@@ -1,6 +1,8 @@
 //! The product's own files, with a model checker's primitives beside them.
 #![allow(dead_code)]
 
+#[path = "../../src/shard/event_loop.rs"]
+pub mod event_loop;
 #[path = "../../src/shard/events.rs"]
 pub mod events;
 #[path = "../../src/shard/gate.rs"]

@@ -6,10 +6,11 @@
 //! would order more than the channel does, and hide that a fence is missing.
 
 pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub use loom::sync::{Mutex, MutexGuard};
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The receiver is gone.
 const GONE: usize = 1;
@@ -20,7 +21,7 @@ struct Queue<T> {
     /// Sends so far, and whether the receiver is gone.
     tail: AtomicUsize,
     /// Not seen by the model checker: what `tail` says is here is here.
-    mail: Mutex<VecDeque<T>>,
+    mail: std::sync::Mutex<VecDeque<T>>,
 }
 
 pub struct Sender<T>(Arc<Queue<T>>);
@@ -31,7 +32,7 @@ pub struct Receiver<T> {
 }
 
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
-    let queue = Arc::new(Queue { tail: AtomicUsize::new(0), mail: Mutex::default() });
+    let queue = Arc::new(Queue { tail: AtomicUsize::new(0), mail: std::sync::Mutex::default() });
     (Sender(queue.clone()), Receiver { queue, taken: Cell::new(0) })
 }
 

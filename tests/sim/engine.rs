@@ -10,7 +10,7 @@ use super::rng::Rng;
 use super::world::Shared;
 use pilotlight::broker::contract::Side;
 use pilotlight::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
-use pilotlight::engine::{Engine, Wake};
+use pilotlight::engine::{Engine, Sleepless, Wake};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -441,6 +441,8 @@ impl SimEngine {
 }
 
 impl Engine for SimEngine {
+    type Sleeper = Sleepless;
+
     fn send(&mut self, id: ConnId, payload: Payload, confirm: SendConfirm) {
         self.with(|sockets, net, plan, oracle, now| {
             let Some(conn) = sockets.get(id) else {

@@ -125,6 +125,11 @@ enum Told {
 }
 
 impl<E: Engine> Tls<E> {
+    /// A wait of `timeout` ends at once if there is something to tell.
+    fn at_most(&self, timeout: Option<Duration>) -> Option<Duration> {
+        if self.facts.is_empty() { timeout } else { Some(Duration::ZERO) }
+    }
+
     /// TLS over `inner` for the sides that have an identity. Incomplete records of all connections together own
     /// at most `incomplete_bytes_max` bytes.
     pub fn new(inner: E, identities: &Identities, incomplete_bytes_max: usize) -> Tls<E> {
@@ -330,6 +335,8 @@ impl Secure {
 }
 
 impl<E: Engine> Engine for Tls<E> {
+    type Sleeper = E::Sleeper;
+
     fn begin(&mut self) -> io::Result<()> {
         self.inner.begin()
     }
@@ -406,7 +413,21 @@ impl<E: Engine> Engine for Tls<E> {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.inner.wait(if self.facts.is_empty() { timeout } else { Some(Duration::ZERO) })
+        let timeout = self.at_most(timeout);
+        self.inner.wait(timeout)
+    }
+
+    fn take_sleeper(&mut self) -> Option<E::Sleeper> {
+        self.inner.take_sleeper()
+    }
+
+    fn blocks_for(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+        let timeout = self.at_most(timeout);
+        self.inner.blocks_for(timeout)
+    }
+
+    fn slept(&mut self, sleeper: &mut E::Sleeper) {
+        self.inner.slept(sleeper);
     }
 
     fn next_fact(&mut self) -> Option<Input<'_>> {

@@ -1,39 +1,48 @@
-//! Which of a server's workers owns which connection, told from outside: each worker has a table of descriptors of
-//! its own, which the kernel lists under its thread.
+//! Which of a server's workers owns which connection, told from outside: each worker on epoll has a poller of its own,
+//! and the kernel lists what is registered there (proc_pid_fdinfo(5)), whoever's table of descriptors it is in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::Path;
 
-const WORKER_THREAD: &str = "worker-";
-
 /// Of each connection, by its client's port, the worker's number.
 ///
 /// # Errors
-/// A connection is in two workers' tables: they share one, which tells nothing.
+/// A connection is with two workers, or none is with any: the server does not use epoll.
 pub fn workers_of(pid: u32, server_port: u16) -> io::Result<HashMap<u16, u32>> {
     let ports = client_ports(server_port)?;
     let mut owners = HashMap::new();
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
-        let name = fs::read_to_string(thread.path().join("comm"))?;
-        let number = name.trim().strip_prefix(WORKER_THREAD).and_then(|number| number.parse().ok());
-        let Some(worker) = number else { continue };
-        for port in sockets(&thread.path())?.into_iter().filter_map(|inode| ports.get(&inode)) {
+    for (inodes, worker) in pollers(Path::new(&format!("/proc/{pid}")))?.iter().zip(0..) {
+        for port in inodes.iter().filter_map(|inode| ports.get(inode)) {
             if owners.insert(*port, worker).is_some() {
-                return Err(io::Error::other("the server's workers have one table of descriptors"));
+                return Err(io::Error::other("two of the server's workers have one connection"));
             }
         }
     }
-    Ok(owners)
+    match owners.is_empty() {
+        true => Err(io::Error::other("no poller of the server's shows a connection: is it on epoll?")),
+        false => Ok(owners),
+    }
 }
 
-/// The inodes of the sockets in a thread's table.
-fn sockets(thread: &Path) -> io::Result<Vec<u64>> {
-    let links =
-        fs::read_dir(thread.join("fd"))?.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
-    let inode = |link: &Path| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
-    Ok(links.filter_map(|link| inode(&link)).collect())
+/// The inodes registered with each of a process's pollers. A poller may have several descriptors.
+fn pollers(process: &Path) -> io::Result<BTreeSet<Vec<u64>>> {
+    const POLLER: &str = "anon_inode:[eventpoll]";
+    let mut pollers = BTreeSet::new();
+    for descriptor in fs::read_dir(process.join("fd"))?.flatten() {
+        if fs::read_link(descriptor.path()).is_ok_and(|link| link == Path::new(POLLER)) {
+            let registered = fs::read_to_string(process.join("fdinfo").join(descriptor.file_name()))?;
+            pollers.insert(registered.lines().filter_map(inode).collect());
+        }
+    }
+    Ok(pollers)
+}
+
+/// `tfd:  9 events:  2019 data:  2 pos:0 ino:8f9c sdev:9`
+fn inode(line: &str) -> Option<u64> {
+    let field = line.strip_prefix("tfd:")?.split_whitespace().find_map(|field| field.strip_prefix("ino:"))?;
+    u64::from_str_radix(field, 16).ok()
 }
 
 /// The client's port of each connection on the server's side, by the socket's inode.
