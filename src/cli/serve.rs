@@ -122,7 +122,7 @@ pub struct ServeFlags {
 
     /// Whose table the descriptors of connections are in
     ///
-    /// With one for each worker the limit of open files counts for each of them, workers take no lock of each other's for a new connection, and a call on one takes less time. Then the connections are listed in /proc/PID/task/TID/fd of their worker, where most tools do not look.
+    /// With one for all, a worker on epoll that has a run for another that sleeps handles it in its place, which costs less than to wake it. With one for each worker the limit of open files counts for each of them, workers take no lock of each other's for a new connection, and a call on one takes less time; then the connections are listed in /proc/PID/task/TID/fd of their worker, where most tools do not look.
     #[arg(long, value_name = "WHOSE", env = "PILOTLIGHT_DESCRIPTOR_TABLES", default_value = "auto", help_heading = WORKERS)]
     pub descriptor_tables: DescriptorTables,
 

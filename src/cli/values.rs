@@ -174,7 +174,7 @@ impl FromStr for FileMode {
 /// Which engine moves the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineChoice {
-    /// The best that this build and this kernel have
+    /// The best that this build and this kernel have for so many workers
     Auto,
     /// epoll: every Linux
     Epoll,
@@ -185,11 +185,11 @@ pub enum EngineChoice {
 /// Whose descriptors connections are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DescriptorTables {
-    /// Each worker's own, where the kernel allows it
+    /// The process's for several workers, if it holds as many connections as asked for (or 100,000); else each worker's own, where the kernel allows it
     Auto,
-    /// Each worker's own: the limit of open files counts for each, and every call on one is cheaper
+    /// Each worker's own: the limit of open files counts for each
     Worker,
-    /// The process's: tools that list a process's descriptors (ss -p, lsof) know whose connection it is
+    /// The process's: workers on epoll handle each other's mail, and tools that list a process's descriptors (ss -p, lsof) know whose connection it is
     Process,
 }
 

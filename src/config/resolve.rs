@@ -71,7 +71,7 @@ impl ServeConfig {
         let look_from_events = bound(flags.look_from_events, usize::MAX);
         let ring_from_events = bound(flags.ring_from_events, usize::MAX);
         let workers = workers(&flags, &machine)?;
-        let own_tables = own_tables(flags.descriptor_tables, &machine)?;
+        let own_tables = own_tables(&flags, &machine, workers.len())?;
         let (connections_max, connections) = connections(&flags, &machine, workers.len(), own_tables)?;
         let log = log(&flags)?;
         let tcp = tcp(&flags)?;
@@ -195,16 +195,32 @@ fn pinned(list: &str, allowed: &[usize]) -> Result<Vec<Option<usize>>, String> {
     }
 }
 
-fn own_tables(choice: DescriptorTables, machine: &Machine) -> Result<bool, ConfigError> {
-    match choice {
+/// With so many connections in one table, whoever did not ask for a number is well served.
+const PLENTY_OF_CONNECTIONS: usize = 100_000;
+
+/// Workers that share a table of descriptors can handle each other's mail (`shard/event_loop.rs`), which is worth more
+/// to several than what a table of its own saves each call.
+fn own_tables(flags: &ServeFlags, machine: &Machine, workers: usize) -> Result<bool, ConfigError> {
+    let in_one_table = machine.descriptors.connections_max(reserved(workers));
+    let one_does = match flags.max_connections {
+        Auto::Auto => in_one_table >= PLENTY_OF_CONNECTIONS,
+        Auto::Set(Count(asked)) => in_one_table >= asked,
+    };
+    match flags.descriptor_tables {
         DescriptorTables::Process => Ok(false),
         DescriptorTables::Worker if !machine.own_tables => refuse(
             "--descriptor-tables",
             "worker",
             "the kernel refuses it: it takes Linux 5.9, and a sandbox that allows close_range(2); choose auto or process",
         ),
-        DescriptorTables::Auto | DescriptorTables::Worker => Ok(machine.own_tables),
+        DescriptorTables::Worker => Ok(true),
+        DescriptorTables::Auto => Ok(machine.own_tables && (workers == 1 || !one_does)),
     }
+}
+
+/// Descriptors that are not for connections.
+fn reserved(workers: usize) -> usize {
+    DESCRIPTORS_BASE + ADMIN_CONNECTIONS_MAX + DESCRIPTORS_PER_WORKER * workers
 }
 
 /// How many in all, and how they are divided.
@@ -214,7 +230,7 @@ fn connections(
     workers: usize,
     own_tables: bool,
 ) -> Result<(usize, ConnectionLimit), ConfigError> {
-    let reserved = DESCRIPTORS_BASE + ADMIN_CONNECTIONS_MAX + DESCRIPTORS_PER_WORKER * workers;
+    let reserved = reserved(workers);
     let limit = machine.descriptors.limit;
     let in_one_table = machine.descriptors.connections_max(reserved);
     let (fit, whose) = match own_tables {

@@ -124,6 +124,20 @@ fn tables_of_workers_are_what_the_kernel_allows() {
 }
 
 #[test]
+fn several_workers_share_a_table_that_holds_enough() {
+    let own = |limit: usize, typed: &[&str]| {
+        let descriptors = Descriptors { limit, ..machine().descriptors };
+        resolve_on(Machine { descriptors, ..machine() }, typed).unwrap().own_tables
+    };
+    assert!(!own(524_288, &["--workers", "2"]));
+    assert!(own(524_288, &["--workers", "1"]));
+    assert!(own(524_288, &["--workers", "2", "--max-connections", "600000"]));
+    assert!(own(524_288, &["--workers", "2", "--descriptor-tables", "worker"]));
+    assert!(own(20_000, &["--workers", "2"]));
+    assert!(!own(20_000, &["--workers", "2", "--max-connections", "19000"]));
+}
+
+#[test]
 fn cpus_are_one_worker_each() {
     let config = resolve(&["--cpus", "2,0-1"]).unwrap();
     assert_eq!(config.workers, [Some(2), Some(0), Some(1)]);

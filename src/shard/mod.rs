@@ -134,7 +134,7 @@ pub struct Started {
 /// Starts one thread per worker; returns when every listener is bound and serving. `control` are the control plane's
 /// descriptors that hold a listener open; it must not have accepted from one yet (see [`tables`]).
 pub fn start(config: &ServeConfig, control: &[BorrowedFd<'_>]) -> Result<Started, StartError> {
-    let (chosen, why) = choose(config.engine);
+    let (chosen, why) = choose(config.engine, config.workers.len() > 1 && !config.own_tables);
     if let Some(why) = why {
         tracing::info!(engine = %chosen.name(), "--engine auto: {why}");
     }

@@ -1,4 +1,5 @@
-//! Whose descriptors are whose, where each worker has a table of its own.
+//! Whose descriptors are whose, where each worker has a table of its own. (Where all have one, they can handle each
+//! other's mail: `event_loop.rs`.)
 //!
 //! A worker's table begins as a copy of the process's, and a copy keeps open what it shows. So a listener, which
 //! must end when its owner closes it, is closed in every table but its owner's as soon as the tables part. What else

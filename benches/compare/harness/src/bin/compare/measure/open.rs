@@ -99,11 +99,13 @@ impl Measure {
 
     pub(super) fn workers(&mut self) -> Result<()> {
         for server in self.servers.clone().into_iter().filter(|server| server.parts.workers) {
+            // As where one table holds enough: here that may not be the default.
+            let two = server.with(&["--descriptor-tables", "process"]);
             let mut found = Workers { one: Vec::new(), together: Vec::new(), apart: Vec::new() };
             for _ in 0..self.plan.open_rounds {
                 let one = self.arrangement(&server, Place::SERVER, &[])?;
-                let together = self.arrangement(&server, Place::BOTH, &["--split", "together"])?;
-                let apart = self.arrangement(&server, Place::BOTH, &["--split", "apart"])?;
+                let together = self.arrangement(&two, Place::BOTH, &["--split", "together"])?;
+                let apart = self.arrangement(&two, Place::BOTH, &["--split", "apart"])?;
                 println!(
                     "workers     {:<24} {:.2} us/match with one, {:.2} with two on the same core, {:.2} across",
                     server.name, one.cpu_us_per_match, together.cpu_us_per_match, apart.cpu_us_per_match
