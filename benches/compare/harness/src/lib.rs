@@ -7,6 +7,7 @@
 //! - `owners`: which of a server's workers owns which connection.
 //! - `process`: what a process costs, read from /proc.
 //! - `report`: what an open loop found, also where several processes shared it.
+//! - `watch`: whether the server's core was taken; `stalls`: what that, and as much of the load's core, decided.
 
 pub mod epoll;
 /// The product's own files: `pilotlight bench` reads and counts the same way.
@@ -20,4 +21,6 @@ pub mod runners;
 #[path = "../../../../src/clients/bench/schedule.rs"]
 pub mod schedule;
 pub mod socket;
+pub mod stalls;
 pub mod supervisors;
+pub mod watch;

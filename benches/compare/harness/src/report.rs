@@ -67,6 +67,19 @@ pub struct Report {
     pub rss_bytes: u64,
     pub to_runner: Latencies,
     pub to_answer: Latencies,
+    /// Where the server's core was watched too.
+    #[serde(default)]
+    pub calm: Option<Calm>,
+}
+
+/// What is left of a load without the dispatches that a stall of the machine decided; see `stalls`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Calm {
+    pub left_out: u64,
+    /// So long something had the server's core that the server cannot help.
+    pub server_stalled_ns: u64,
+    pub to_runner: Latencies,
+    pub to_answer: Latencies,
 }
 
 /// Each latency in nanoseconds, and how often it was.
@@ -77,6 +90,17 @@ impl From<&Histogram<u64>> for Latencies {
     fn from(histogram: &Histogram<u64>) -> Self {
         let recorded = histogram.iter_recorded();
         Latencies(recorded.map(|row| (row.value_iterated_to(), row.count_since_last_iteration())).collect())
+    }
+}
+
+impl Latencies {
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|(_, times)| times).sum()
+    }
+
+    #[cfg(test)]
+    pub fn max_ns(&self) -> u64 {
+        self.0.iter().map(|(nanos, _)| *nanos).max().unwrap_or(0)
     }
 }
 
@@ -99,15 +123,40 @@ pub struct OpenLoop {
     /// Of its time the load's core did not run the load, which never sleeps; zero where it does.
     #[serde(default)]
     pub stalled_percent: f64,
+    /// None where nothing watched the server's core: what stalls decided cannot be told there.
+    #[serde(default)]
+    pub calm: Option<CalmLoop>,
+}
+
+/// An open loop without the dispatches that a stall of the machine decided.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CalmLoop {
+    /// Of the dispatches.
+    pub left_out_percent: f64,
+    /// Of its time the server's core.
+    pub server_stalled_percent: f64,
+    pub to_runner_us: Percentiles,
+    pub to_answer_us: Percentiles,
 }
 
 /// A load that was stalled for more of its time was disturbed: a hundredth of the time decides a 99th percentile.
 const STALLED_PERCENT_MAX: f64 = 0.5;
+/// Where what stalls decided is left out: of what is left of fewer dispatches little is to be said.
+const LEFT_OUT_PERCENT_MAX: f64 = 20.0;
 
 impl OpenLoop {
     /// How disturbed it was, in multiples of what is let pass.
     pub fn disturbance(&self, foreign_percent_max: f64) -> f64 {
-        (self.foreign_percent / foreign_percent_max).max(self.stalled_percent / STALLED_PERCENT_MAX)
+        let by_stalls = match &self.calm {
+            Some(calm) => calm.left_out_percent / LEFT_OUT_PERCENT_MAX,
+            None => self.stalled_percent / STALLED_PERCENT_MAX,
+        };
+        by_stalls.max(self.foreign_percent / foreign_percent_max)
+    }
+
+    /// Without what stalls decided, where that is known.
+    pub fn calm_to_runner_us(&self) -> &Percentiles {
+        self.calm.as_ref().map_or(&self.to_runner_us, |calm| &calm.to_runner_us)
     }
 }
 
@@ -143,7 +192,20 @@ pub fn together(reports: &[Report]) -> OpenLoop {
         to_answer_us: percentiles(reports.iter().map(|report| &report.to_answer)),
         foreign_percent: 0.0,
         stalled_percent: sum(|report| report.stalled_ns as f64) / 1e9 / secs * 100.0,
+        calm: calm(reports, counts.dispatched, secs),
     }
+}
+
+/// None where one of them does not know, or where nothing is left.
+fn calm(reports: &[Report], dispatched: u64, secs: f64) -> Option<CalmLoop> {
+    let all = reports.iter().map(|report| report.calm.as_ref()).collect::<Option<Vec<_>>>()?;
+    let sum = |figure: fn(&Calm) -> u64| all.iter().map(|calm| figure(calm)).sum::<u64>() as f64;
+    (sum(|calm| calm.to_runner.count()) > 0.0).then(|| CalmLoop {
+        left_out_percent: sum(|calm| calm.left_out) / dispatched as f64 * 100.0,
+        server_stalled_percent: sum(|calm| calm.server_stalled_ns) / 1e9 / secs * 100.0,
+        to_runner_us: percentiles(all.iter().map(|calm| &calm.to_runner)),
+        to_answer_us: percentiles(all.iter().map(|calm| &calm.to_answer)),
+    })
 }
 
 /// Of all latencies: a mean of percentiles is no percentile.
@@ -170,7 +232,58 @@ mod tests {
             rss_bytes: 1,
             to_runner: latencies.clone(),
             to_answer: latencies,
+            calm: None,
         }
+    }
+
+    /// Of one whose server was stalled for a hundredth of its time.
+    fn calm(report: Report, left_out: u64, latencies: &[(u64, u64)]) -> Report {
+        let latencies = Latencies(latencies.to_vec());
+        let calm = Calm {
+            left_out,
+            server_stalled_ns: report.counts.dispatched * 1_000_000,
+            to_runner: latencies.clone(),
+            to_answer: latencies,
+        };
+        Report { calm: Some(calm), ..report }
+    }
+
+    #[test]
+    fn calm_is_put_together_where_all_know_it() {
+        let slow = report(10, 0, &[(1_000, 9), (500_000, 1)]);
+        let quick = report(90, 0, &[(1_000, 90)]);
+        let some = [calm(slow.clone(), 2, &[(1_000, 8)]), calm(quick.clone(), 3, &[(2_000, 87)])];
+        let whole = together(&some);
+        let found = whole.calm.clone().expect("both know it");
+        assert_eq!((found.left_out_percent, found.server_stalled_percent), (5.0, 1.0));
+        assert!(found.to_runner_us.max < 2.01, "{found:?}");
+        assert!(found.to_answer_us.p50 > 1.99, "{found:?}");
+        assert!(whole.to_runner_us.max >= 500.0, "all of them, as ever");
+        assert_eq!(whole.calm_to_runner_us().max, found.to_runner_us.max);
+        assert_eq!(
+            whole.disturbance(3.0),
+            0.25,
+            "a quarter of what may be left out, however long the stalls were"
+        );
+        assert_eq!(OpenLoop { foreign_percent: 6.0, ..whole }.disturbance(3.0), 2.0);
+
+        let one_knows = together(&[calm(slow.clone(), 2, &[(1_000, 8)]), quick]);
+        assert!(one_knows.calm.is_none());
+        assert_eq!(one_knows.calm_to_runner_us().max, one_knows.to_runner_us.max);
+        assert!(together(&[calm(slow, 10, &[])]).calm.is_none(), "nothing is left");
+    }
+
+    #[test]
+    fn what_was_written_before_there_was_calm_is_read() {
+        let mut told = serde_json::to_value(report(10, 0, &[(1_000, 10)])).unwrap();
+        told.as_object_mut().unwrap().remove("calm").expect("it is told");
+        let read: Report = serde_json::from_value(told).unwrap();
+        assert!(read.calm.is_none());
+        let mut told = serde_json::to_value(together(&[read])).unwrap();
+        told.as_object_mut().unwrap().remove("calm").expect("it is told");
+        let read: OpenLoop = serde_json::from_value(told).unwrap();
+        assert!(read.calm.is_none());
+        assert_eq!(read.disturbance(3.0), 20.0, "by the load's stalls");
     }
 
     #[test]

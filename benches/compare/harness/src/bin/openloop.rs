@@ -13,18 +13,15 @@ use harness::epoll::{Epoll, sharpen_timers};
 use harness::report::{Counts, Report, together};
 use harness::runners::Runners;
 use harness::schedule::{Schedule, Verdict};
+use harness::stalls::{Pace, Seen};
 use harness::supervisors::Supervisors;
+use harness::watch::Watch;
 use harness::{owners, process, socket};
 
 const SUPERVISORS_TOKEN: u64 = 1 << 40;
 /// Of connections that shall lie with one worker, this many times as many are tried.
 const CANDIDATES: usize = 3;
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
-/// A load that never sleeps and comes round this much later than what it did meanwhile takes did not run: something
-/// had its core.
-const STALL_MIN: Duration = Duration::from_micros(300);
-/// At most, for a dispatch or an event.
-const EVENT_MAX: Duration = Duration::from_micros(20);
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Split {
@@ -75,6 +72,12 @@ struct Args {
     /// Never sleep: for a core of its own.
     #[arg(long)]
     spin: bool,
+    /// The server's core: tells what stalls of it and of this one's decided, and latencies without that. Takes root.
+    #[arg(long, value_name = "N", requires = "spin", requires = "load_share")]
+    watch_cpu: Option<usize>,
+    /// Of what the server can do, so much is the rate: by it a backlog is worked off.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    load_share: Option<f64>,
     /// One of several processes: when its runners wait, writes a line; reads one, which says at which nanosecond since
     /// the epoch its first dispatch is due; and writes a report that can be put together with the others'.
     #[arg(long)]
@@ -181,21 +184,20 @@ impl Load {
         if let Some(due) = due {
             std::thread::sleep(due.duration_since(SystemTime::now()).unwrap_or_default());
         }
+        let watch = self.watch();
         let [warmup, time] = [self.args.warmup_secs, self.args.secs].map(Duration::from_secs_f64);
-        let mut schedule = Schedule::new(self.args.rate, warmup, time);
+        let mut book = Book::new(Schedule::new(self.args.rate, warmup, time), watch.is_some());
+        let (first, end) = (book.schedule.first, book.schedule.end);
         let mut late = VecDeque::new();
         let mut next = 0;
         let mut cpu_from = 0;
-        let (mut stalled, mut before, mut done) = (Duration::ZERO, Instant::now(), 0);
-        while next < schedule.end {
+        while next < end {
             let now = Instant::now();
-            if self.args.spin && next > schedule.first {
-                stalled += stall(now - before, done);
-            }
-            (before, done) = (now, 0);
-            while next < schedule.end && schedule.due(next) <= now {
-                if next == schedule.first {
+            book.came(now);
+            while next < end && book.schedule.due(next) <= now {
+                if next == first {
                     cpu_from = process::cpu_ns(self.args.server_pid);
+                    book.pace = self.args.spin.then(Pace::default);
                 }
                 late.push_back(next);
                 next += 1;
@@ -203,24 +205,32 @@ impl Load {
             while !late.is_empty() && self.supervisors.has_idle() {
                 let key = self.random_key();
                 self.supervisors.dispatch(late.pop_front().expect("the front"), key)?;
-                done += 1;
+                book.came(Instant::now());
             }
             let timeout = if self.args.spin {
                 Duration::ZERO
             } else {
-                schedule.due(next).saturating_duration_since(now)
+                book.schedule.due(next).saturating_duration_since(now)
             };
-            done += self.turn(timeout, &mut |event| note(&mut schedule, event))?;
+            self.turn(timeout, &mut |event| book.note(event))?;
         }
+        let stalls = book.pace.take().map(|pace| pace.stalls).unwrap_or_default();
         let waited = Instant::now();
-        while !(late.is_empty() && schedule.is_settled()) && waited.elapsed() < Duration::from_secs(3) {
+        while !(late.is_empty() && book.schedule.is_settled()) && waited.elapsed() < Duration::from_secs(3) {
             while !late.is_empty() && self.supervisors.has_idle() {
                 let key = self.random_key();
                 self.supervisors.dispatch(late.pop_front().expect("the front"), key)?;
             }
-            self.turn(Duration::from_millis(1), &mut |event| note(&mut schedule, event))?;
+            self.turn(Duration::from_millis(1), &mut |event| book.note(event))?;
         }
         let cpu_ns = process::cpu_ns(self.args.server_pid) - cpu_from;
+        let Book { schedule, seen, .. } = book;
+        let calm = match (watch, seen, self.args.load_share) {
+            (Some(watch), Some(seen), Some(share)) => {
+                Some(seen.calm(&schedule, &stalls, &watch.end()?, share))
+            }
+            _ => None,
+        };
         let tally = schedule.tally();
         Ok(Report {
             rate: self.args.rate,
@@ -238,27 +248,32 @@ impl Load {
                 refused: self.runners.refused,
             },
             cpu_ns,
-            stalled_ns: stalled.as_nanos() as u64,
+            stalled_ns: stalls.iter().map(|stall| stall.length().as_nanos() as u64).sum(),
             rss_bytes: rss_before,
             to_runner: (&schedule.to_runner).into(),
             to_answer: (&schedule.to_answer).into(),
+            calm,
         })
     }
 
-    /// Answers to how many events.
-    fn turn(&mut self, timeout: Duration, note: &mut impl FnMut(Event)) -> io::Result<u32> {
+    /// Without priority there is none, and no figure of it.
+    fn watch(&self) -> Option<Watch> {
+        let watch = Watch::begin(self.args.watch_cpu?);
+        watch.inspect_err(|error| eprintln!("the server's core is not watched: {error}")).ok()
+    }
+
+    /// Notes each event, also those of which no dispatch hears: whoever keeps the pace must know of all that was done.
+    fn turn(&mut self, timeout: Duration, note: &mut impl FnMut(Option<Event>)) -> io::Result<()> {
         let ready: Vec<_> = self.epoll.wait(timeout).collect();
-        let count = ready.len() as u32;
         for ready in ready {
-            if self.supervisors.owns(ready.token) {
-                if let Some((run, verdict)) = self.supervisors.ready(&self.epoll, ready)? {
-                    note(Event::Answered(run, verdict));
-                }
-            } else if let Some(run) = self.runners.ready(&self.epoll, ready)? {
-                note(Event::Delivered(run));
-            }
+            note(if self.supervisors.owns(ready.token) {
+                let answered = self.supervisors.ready(&self.epoll, ready)?;
+                answered.map(|(run, verdict)| Event::Answered(run, verdict))
+            } else {
+                self.runners.ready(&self.epoll, ready)?.map(Event::Delivered)
+            });
         }
-        Ok(count)
+        Ok(())
     }
 
     fn random_key(&mut self) -> u32 {
@@ -282,10 +297,13 @@ fn cue() -> io::Result<SystemTime> {
     Ok(UNIX_EPOCH + Duration::from_nanos(nanos))
 }
 
-/// How long a load that never sleeps did not run, of the time since it last came round.
-fn stall(since: Duration, done: u32) -> Duration {
-    let at_most = EVENT_MAX * done;
-    if since < STALL_MIN + at_most { Duration::ZERO } else { since - at_most }
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().map_err(|_| "no number")?;
+    if (0.0..1.0).contains(&share) {
+        Ok(share)
+    } else {
+        Err("less than all, and not less than nothing".to_owned())
+    }
 }
 
 fn take(wanted: &mut usize, fits: bool) -> bool {
@@ -299,10 +317,40 @@ enum Event {
     Answered(u64, Verdict),
 }
 
-fn note(schedule: &mut Schedule, event: Event) {
-    let now = Instant::now();
-    match event {
-        Event::Delivered(run) => schedule.note_delivered(run, now),
-        Event::Answered(run, verdict) => schedule.note_answered(run, verdict, now),
+/// What becomes of the dispatches, and whether the load keeps its pace meanwhile.
+struct Book {
+    schedule: Schedule,
+    /// Where the server's core is watched.
+    seen: Option<Seen>,
+    /// Of a load that never sleeps, once it is warm.
+    pace: Option<Pace>,
+}
+
+impl Book {
+    fn new(schedule: Schedule, is_watched: bool) -> Self {
+        let seen = is_watched.then(|| Seen::new(&schedule));
+        Book { schedule, seen, pace: None }
+    }
+
+    fn came(&mut self, now: Instant) {
+        if let Some(pace) = &mut self.pace {
+            pace.came(now);
+        }
+    }
+
+    fn note(&mut self, event: Option<Event>) {
+        let now = Instant::now();
+        self.came(now);
+        match event {
+            None => {}
+            Some(Event::Delivered(run)) => {
+                self.schedule.note_delivered(run, now);
+                self.seen.iter_mut().for_each(|seen| seen.note_delivered(run, now));
+            }
+            Some(Event::Answered(run, verdict)) => {
+                self.schedule.note_answered(run, verdict, now);
+                self.seen.iter_mut().for_each(|seen| seen.note_answered(run, now));
+            }
+        }
     }
 }

@@ -1,0 +1,299 @@
+//! When a core was taken from the load or the server, and which dispatches that decided.
+//!
+//! Those are left out of a second set of percentiles, beside the one of all: what a machine takes at random for
+//! milliseconds decides every 99th percentile otherwise, whoever serves.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::report::Calm;
+use crate::schedule::Schedule;
+
+/// Who never sleeps, or sleeps by a clock, and comes this much later than it should did not run: something had its core.
+pub const STALL_MIN: Duration = Duration::from_micros(300);
+/// A dispatch that a stall found on its way was due at most this long before. What a server has had for longer it is slow
+/// with itself, and some stall or other comes while it is.
+const ON_ITS_WAY_MAX: Duration = Duration::from_millis(1);
+
+/// In one run, before a list of them grows.
+pub const STALLS: usize = 4096;
+
+/// A core did not run what it should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    pub from: Instant,
+    pub to: Instant,
+}
+
+impl Stall {
+    pub fn ending(to: Instant, length: Duration) -> Self {
+        Stall { from: to - length, to }
+    }
+
+    pub fn length(&self) -> Duration {
+        self.to - self.from
+    }
+}
+
+/// How long of the time between two moments.
+pub fn stalled(stalls: &[Stall], from: Instant, to: Instant) -> Duration {
+    let within = stalls.iter().map(|stall| stall.to.min(to).saturating_duration_since(stall.from.max(from)));
+    within.sum()
+}
+
+/// The times in which a dispatch that is due waits for a stall of either core, or for what piled up in one: apart from
+/// each other, in order.
+pub struct Shadows(Vec<Stall>);
+
+impl Shadows {
+    /// A load that asks for the share `p` of what the server can do leaves `p` of the stall's length as work, which is
+    /// done in what the load leaves free: `p / (1 - p)` of the length. Work that was left when the next stall came is
+    /// done after that. A stall is a little longer than is seen of it: of what came before the watch was due, and of
+    /// shorter ones around it, nothing tells.
+    pub fn of(mut stalls: Vec<Stall>, load_share: f64) -> Self {
+        let worked_off = |length: Duration| (length + STALL_MIN).mul_f64(load_share / (1.0 - load_share));
+        stalls.sort_by_key(|stall| stall.from);
+        // At once, on both cores: one stall.
+        let mut apart: Vec<Stall> = Vec::with_capacity(stalls.len());
+        for stall in stalls {
+            match apart.last_mut().filter(|before| stall.from <= before.to) {
+                Some(before) => before.to = before.to.max(stall.to),
+                None => apart.push(stall),
+            }
+        }
+        let mut shadows: Vec<Stall> = Vec::with_capacity(apart.len());
+        for stall in apart {
+            let to = stall.to + worked_off(stall.length());
+            match shadows.last_mut().filter(|before| stall.from <= before.to) {
+                Some(before) => before.to = to + (before.to - stall.from),
+                None => shadows.push(Stall { from: stall.from, to }),
+            }
+        }
+        Shadows(shadows)
+    }
+
+    /// Whether a stall decided when a dispatch was done: it was due in its shadow, or was on its way when it began.
+    pub fn decided(&self, due: Instant, done: Option<Instant>) -> bool {
+        let ended = self.0.partition_point(|shadow| shadow.to <= due);
+        self.0.get(ended).is_some_and(|shadow| {
+            let was_on_its_way =
+                || shadow.from - due <= ON_ITS_WAY_MAX && done.is_none_or(|done| done > shadow.from);
+            shadow.from <= due || was_on_its_way()
+        })
+    }
+}
+
+/// Tells from moments that follow each other closely, while a load runs that never sleeps, when it did not run.
+pub struct Pace {
+    last: Instant,
+    pub stalls: Vec<Stall>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        // So that none is allocated for meanwhile.
+        Pace { last: Instant::now(), stalls: Vec::with_capacity(STALLS) }
+    }
+}
+
+impl Pace {
+    /// After everything that it does: each takes some microseconds.
+    pub fn came(&mut self, now: Instant) {
+        let since = now.saturating_duration_since(self.last);
+        if since >= STALL_MIN {
+            self.stalls.push(Stall::ending(now, since));
+        }
+        self.last = now;
+    }
+}
+
+/// When each dispatch that counts first reached both ends.
+pub struct Seen {
+    first: u64,
+    ends: Vec<Ends>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    delivered: Option<Instant>,
+    answered: Option<Instant>,
+}
+
+impl Ends {
+    /// It has reached both.
+    fn done(self) -> Option<Instant> {
+        Some(self.delivered?.max(self.answered?))
+    }
+}
+
+impl Seen {
+    pub fn new(schedule: &Schedule) -> Self {
+        let counted = (schedule.end - schedule.first) as usize;
+        Seen { first: schedule.first, ends: vec![Ends::default(); counted] }
+    }
+
+    pub fn note_delivered(&mut self, run: u64, now: Instant) {
+        if let Some(ends) = self.ends_of(run) {
+            ends.delivered.get_or_insert(now);
+        }
+    }
+
+    pub fn note_answered(&mut self, run: u64, now: Instant) {
+        if let Some(ends) = self.ends_of(run) {
+            ends.answered.get_or_insert(now);
+        }
+    }
+
+    fn ends_of(&mut self, run: u64) -> Option<&mut Ends> {
+        self.ends.get_mut(run.checked_sub(self.first)? as usize)
+    }
+
+    /// What the machine's stalls did not decide. Who got a run, and who did not, is counted elsewhere, of all of them.
+    pub fn calm(&self, schedule: &Schedule, load: &[Stall], server: &[Stall], load_share: f64) -> Calm {
+        let shadows = Shadows::of([load, server].concat(), load_share);
+        // The same bounds as those of all.
+        let empty = || {
+            let mut histogram = schedule.to_runner.clone();
+            histogram.reset();
+            histogram
+        };
+        let (mut to_runner, mut to_answer) = (empty(), empty());
+        let mut left_out = 0;
+        for (run, ends) in (self.first..).zip(&self.ends) {
+            if shadows.decided(schedule.due(run), ends.done()) {
+                left_out += 1;
+                continue;
+            }
+            let record = |histogram: &mut Histogram<u64>, at: Option<Instant>| {
+                at.into_iter().for_each(|at| histogram.saturating_record(schedule.late_ns(run, at)));
+            };
+            record(&mut to_runner, ends.delivered);
+            record(&mut to_answer, ends.answered);
+        }
+        let (from, to) = (schedule.due(schedule.first), schedule.due(schedule.end));
+        Calm {
+            left_out,
+            server_stalled_ns: stalled(server, from, to).as_nanos() as u64,
+            to_runner: (&to_runner).into(),
+            to_answer: (&to_answer).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Verdict;
+
+    /// Times in microseconds since some moment.
+    struct Clock(Instant);
+
+    impl Clock {
+        fn at(&self, us: u64) -> Instant {
+            self.0 + Duration::from_micros(us)
+        }
+
+        fn stall(&self, from_us: u64, to_us: u64) -> Stall {
+            Stall { from: self.at(from_us), to: self.at(to_us) }
+        }
+
+        fn shadows(&self, stalls: &[(u64, u64)], load_share: f64) -> Vec<(u64, u64)> {
+            let stalls = stalls.iter().map(|&(from_us, to_us)| self.stall(from_us, to_us)).collect();
+            let us = |at: Instant| (at - self.0).as_micros() as u64;
+            Shadows::of(stalls, load_share).0.iter().map(|shadow| (us(shadow.from), us(shadow.to))).collect()
+        }
+    }
+
+    #[test]
+    fn a_stall_decides_what_is_due_in_it_and_until_its_backlog_is_worked_off() {
+        let clock = Clock(Instant::now());
+        let shadows = Shadows::of(vec![clock.stall(10_000, 12_000)], 0.5);
+        let decided = |due_us, done_us| shadows.decided(clock.at(due_us), Some(clock.at(done_us)));
+        assert!(!decided(9_900, 9_950), "done before it");
+        assert!(decided(9_900, 12_050), "on its way when it began");
+        assert!(decided(10_000, 12_050) && decided(11_000, 12_100), "due within it");
+        assert!(decided(12_000, 13_000) && decided(14_299, 14_350), "due while the backlog is worked off");
+        assert!(!decided(14_300, 14_350), "due when that is done");
+        assert!(!decided(14_300, 60_000), "slow, and no stall");
+    }
+
+    #[test]
+    fn a_slow_server_is_not_excused() {
+        let clock = Clock(Instant::now());
+        let shadows = Shadows::of(vec![clock.stall(10_000, 12_000)], 0.5);
+        for done in [None, Some(clock.at(1_000_000))] {
+            assert!(!shadows.decided(clock.at(8_999), done), "it had it for more than a millisecond");
+            assert!(shadows.decided(clock.at(9_001), done));
+        }
+    }
+
+    #[test]
+    fn what_piles_up_depends_on_the_load_and_on_the_stall_before() {
+        let clock = Clock(Instant::now());
+        assert_eq!(clock.shadows(&[(1_000, 2_000)], 0.0), [(1_000, 2_000)]);
+        assert_eq!(clock.shadows(&[(1_000, 2_200)], 0.25), [(1_000, 2_700)]);
+        assert_eq!(clock.shadows(&[(1_000, 2_000)], 0.5), [(1_000, 3_300)]);
+        assert_eq!(clock.shadows(&[(1_000, 2_000)], 0.75), [(1_000, 5_900)]);
+        // The second comes when 0.8 ms of the first's are left.
+        assert_eq!(clock.shadows(&[(1_000, 2_000), (2_500, 3_000)], 0.5), [(1_000, 4_600)]);
+        assert_eq!(clock.shadows(&[(1_000, 2_000), (3_500, 4_000)], 0.5), [(1_000, 3_300), (3_500, 4_800)]);
+    }
+
+    #[test]
+    fn stalls_of_both_cores_at_once_count_once() {
+        let clock = Clock(Instant::now());
+        assert_eq!(clock.shadows(&[(1_500, 2_500), (1_000, 2_000)], 0.5), [(1_000, 4_300)]);
+        assert_eq!(clock.shadows(&[(1_000, 3_000), (1_500, 2_000)], 0.5), [(1_000, 5_300)], "one in another");
+    }
+
+    #[test]
+    fn a_load_that_keeps_its_pace_has_no_stalls() {
+        let mut pace = Pace::default();
+        let clock = Clock(pace.last);
+        [10, 20, 300, 599, 899, 1_100].into_iter().for_each(|us| pace.came(clock.at(us)));
+        assert_eq!(pace.stalls, [clock.stall(599, 899)]);
+    }
+
+    #[test]
+    fn calm_leaves_out_what_a_stall_decided_and_keeps_the_rest() {
+        // 0 warms up; 1 to 9 are due at 1 to 9 ms.
+        let mut schedule = Schedule::new(1_000.0, Duration::from_millis(1), Duration::from_millis(9));
+        let mut seen = Seen::new(&schedule);
+        let start = schedule.due(0);
+        // The server stalls from 3.5 to 4.5 ms and works off what piled up until 5.8; 8 it is slow with, 9 it loses.
+        for (run, late_us) in
+            [(0, 700), (1, 50), (2, 50), (3, 50), (4, 600), (5, 100), (6, 60), (7, 50), (8, 5_000)]
+        {
+            let now = schedule.due(run) + Duration::from_micros(late_us);
+            schedule.note_delivered(run, now);
+            schedule.note_answered(run, Verdict::Hit, now);
+            seen.note_delivered(run, now);
+            seen.note_answered(run, now);
+        }
+        // Nobody's.
+        seen.note_delivered(10, start);
+        // What comes again does not count, nor does it in the schedule.
+        seen.note_delivered(1, start + Duration::from_secs(1));
+        let server = [Stall::ending(start + Duration::from_micros(4_500), Duration::from_millis(1))];
+        let load = [Stall::ending(start + Duration::from_micros(4_200), Duration::from_micros(400))];
+        let calm = seen.calm(&schedule, &load, &server, 0.5);
+        assert_eq!((calm.left_out, calm.server_stalled_ns), (2, 1_000_000));
+        assert_eq!((calm.to_runner.count(), schedule.to_runner.len()), (6, 8));
+        assert_eq!(calm.to_answer.count(), 6);
+        assert!((5_000_000..5_100_000).contains(&calm.to_runner.max_ns()), "slow by itself");
+        assert_eq!(schedule.tally().failed, 1, "counted whatever is left out");
+    }
+
+    #[test]
+    fn what_lies_outside_is_not_of_that_time() {
+        let clock = Clock(Instant::now());
+        let stalls = [
+            clock.stall(0, 400),
+            clock.stall(900, 1_300),
+            clock.stall(1_900, 2_500),
+            clock.stall(9_000, 9_500),
+        ];
+        assert_eq!(stalled(&stalls, clock.at(1_000), clock.at(2_000)), Duration::from_micros(300 + 100));
+    }
+}
