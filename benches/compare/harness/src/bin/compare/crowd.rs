@@ -74,6 +74,16 @@ pub struct Shared {
     pub rate: f64,
     pub open_rate: u32,
     pub secs: f64,
+    pub watch: Option<Watch>,
+}
+
+/// What tells a server's latencies from those of a machine that stalls, of a load of one process.
+#[derive(Clone, Copy)]
+pub struct Watch {
+    /// The server's.
+    pub cpu: usize,
+    /// Of its capacity.
+    pub load_share: f64,
 }
 
 impl Shared {
@@ -115,9 +125,13 @@ impl Shared {
         let rate = ["--rate".to_owned(), (self.rate / self.processes as f64).to_string()];
         let secs = ["--secs".to_owned(), self.secs.to_string()];
         // The core is one process's, or all of them sleep until something is due.
-        let spin = (self.processes == 1).then(|| "--spin".to_owned());
+        let alone = self.processes == 1;
+        let spin = alone.then(|| "--spin".to_owned());
+        let watch = self.watch.filter(|_| alone).into_iter().flat_map(|Watch { cpu, load_share }| {
+            ["--watch-cpu".to_owned(), cpu.to_string(), "--load-share".to_owned(), load_share.to_string()]
+        });
         let args = args.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]);
-        args.chain(rate).chain(secs).chain(spin).collect()
+        args.chain(rate).chain(secs).chain(spin).chain(watch).collect()
     }
 }
 
@@ -138,6 +152,7 @@ mod tests {
             rate: 10_000.0,
             open_rate: 30_000,
             secs: 3.0,
+            watch: Some(Watch { cpu: 0, load_share: 0.25 }),
         };
         let value = |shared: &Shared, index, name: &str| {
             let args = shared.args_of(index);
@@ -157,7 +172,9 @@ mod tests {
                 next_key += value(&shared, index, "--keys");
                 assert_eq!(value(&shared, index, "--first-source"), 1.0 + index as f64);
             }
-            assert_eq!(shared.args_of(0).contains(&"--spin".to_owned()), processes == 1);
+            for spins in ["--spin", "--watch-cpu", "--load-share"] {
+                assert_eq!(shared.args_of(0).contains(&spins.to_owned()), processes == 1);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use harness::report::OpenLoop;
+use harness::report::{CalmLoop, OpenLoop};
 
 use crate::results::{Pair, Results, Window, cpu_us_per_match, median};
 use crate::targets::{crowding, targets};
@@ -159,9 +159,10 @@ fn open_loop(results: &Results) -> String {
             if reports.is_empty() {
                 continue;
             }
-            let of = |figure: fn(&OpenLoop) -> f64| {
-                median(reports.iter().map(|report| figure(report)))
-                    .map_or("–".to_owned(), |value| format!("{value:.0}"))
+            let of =
+                |figure: fn(&OpenLoop) -> f64| whole(median(reports.iter().map(|report| figure(report))));
+            let calm = |figure: fn(&CalmLoop) -> f64| {
+                median(reports.iter().filter_map(|report| report.calm.as_ref()).map(figure))
             };
             let sum = |figure: fn(&OpenLoop) -> u64| reports.iter().map(|report| figure(report)).sum::<u64>();
             let disturbed = disturbed(results, reports.iter().copied(), OpenLoop::disturbance);
@@ -173,10 +174,13 @@ fn open_loop(results: &Results) -> String {
                 of(|report| report.to_runner_us.p95),
                 of(|report| report.to_runner_us.p99),
                 of(|report| report.to_runner_us.max),
+                whole(calm(|calm| calm.to_runner_us.p99)),
                 of(|report| report.to_answer_us.p50),
                 of(|report| report.to_answer_us.p95),
                 of(|report| report.to_answer_us.p99),
                 of(|report| report.to_answer_us.max),
+                whole(calm(|calm| calm.to_answer_us.p99)),
+                tenth(calm(|calm| calm.left_out_percent)),
                 sum(|report| report.counts.misses + report.counts.failed).to_string(),
                 sum(|report| report.counts.true_but_not_delivered).to_string(),
             ]);
@@ -190,10 +194,13 @@ fn open_loop(results: &Results) -> String {
         "p95",
         "p99",
         "max",
+        "p99 without stalls",
         "to answer p50 us",
         "p95",
         "p99",
         "max",
+        "p99 without stalls",
+        "left out %",
         "not matched",
         "true, not delivered",
     ];
@@ -204,19 +211,26 @@ fn open_loop(results: &Results) -> String {
 fn pairs(results: &Results) -> String {
     let rows = results.servers.iter().filter_map(|server| {
         let pairs = results.pairs.get(&server.name)?;
-        let of = |figure: fn(&Pair) -> f64| {
-            median(pairs.iter().map(figure)).map_or("–".to_owned(), |value| format!("{value:.0}"))
+        let of = |figure: fn(&Pair) -> f64| whole(median(pairs.iter().map(figure)));
+        let calm = |side: fn(&Pair) -> &OpenLoop, figure: fn(&CalmLoop) -> f64| {
+            median(pairs.iter().filter_map(|pair| side(pair).calm.as_ref()).map(figure))
         };
+        let p99 = |side| whole(calm(side, |calm| calm.to_runner_us.p99));
+        let left_out = |side| tenth(calm(side, |calm| calm.left_out_percent));
         Some(vec![
             format!("`{}`", server.name),
             of(|pair| pair.ours.rate),
             of(|pair| pair.ours.to_runner_us.p50),
             of(|pair| pair.ours.to_runner_us.p95),
             of(|pair| pair.ours.to_runner_us.p99),
+            p99(|pair| &pair.ours),
+            left_out(|pair| &pair.ours),
             format!("`{}`", pairs.first()?.floor_name),
             of(|pair| pair.floor.to_runner_us.p50),
             of(|pair| pair.floor.to_runner_us.p95),
             of(|pair| pair.floor.to_runner_us.p99),
+            p99(|pair| &pair.floor),
+            left_out(|pair| &pair.floor),
         ])
     });
     let head = [
@@ -225,10 +239,14 @@ fn pairs(results: &Results) -> String {
         "to runner p50 us",
         "p95",
         "p99",
+        "p99 without stalls",
+        "left out %",
         "its floor, right after",
         "p50",
         "p95",
         "p99",
+        "p99 without stalls",
+        "left out %",
     ];
     table("The same, and the floor at the same rate", &head, rows.collect())
 }
@@ -338,6 +356,14 @@ fn scale(results: &Results) -> String {
     let head =
         ["held", "RSS MiB", "CPU us/match", "to runner p50 us", "p99", "not matched", "polls that broke off"];
     with_text(table("Scale", &head, rows), &extrapolated.unwrap_or_default())
+}
+
+fn whole(value: Option<f64>) -> String {
+    value.map_or("–".to_owned(), |value| format!("{value:.0}"))
+}
+
+fn tenth(value: Option<f64>) -> String {
+    value.map_or("–".to_owned(), |value| format!("{value:.1}"))
 }
 
 /// Nothing where there are no rows.

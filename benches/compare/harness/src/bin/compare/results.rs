@@ -133,16 +133,25 @@ impl Results {
         self.window_median(server, |w| w.dispatched.hits as f64 * 1e6 / w.dispatched.duration_us as f64)
     }
 
+    /// Without what stalls of the machine decided, where that is known.
     pub fn p99_to_runner_us(&self, server: &str, percent: u32) -> Option<f64> {
         let rows = self.latency.get(server)?.iter().filter(|row| row.percent == percent);
-        median(rows.map(|row| row.report.to_runner_us.p99))
+        median(rows.map(|row| row.report.calm_to_runner_us().p99))
     }
 
-    /// The p99 from dispatch to runner, over the floor's at the same rate.
+    /// The p99 from dispatch to runner, over the floor's at the same rate, without what stalls decided.
     pub fn p99_over_floor(&self, server: &str) -> Option<f64> {
         let pairs = self.pairs.get(server)?;
-        let p99 = |of: fn(&Pair) -> &OpenLoop| median(pairs.iter().map(|pair| of(pair).to_runner_us.p99));
+        let p99 =
+            |of: fn(&Pair) -> &OpenLoop| median(pairs.iter().map(|pair| of(pair).calm_to_runner_us().p99));
         Some(p99(|pair| &pair.ours)? / p99(|pair| &pair.floor)?)
+    }
+
+    /// What stalls of the machine decided is left out wherever the open loop ran.
+    pub fn is_calm(&self) -> bool {
+        let pairs = self.pairs.values().flatten().flat_map(|pair| [&pair.ours, &pair.floor]);
+        let mut reports = self.latency.values().flatten().map(|row| &row.report).chain(pairs);
+        reports.all(|report| report.calm.is_some())
     }
 
     /// User memory per poll at the largest number held, beside the same broker's that holds none.

@@ -5,7 +5,7 @@ use harness::process::Foreign;
 use harness::report::OpenLoop;
 
 use super::{Measure, up_to};
-use crate::crowd::{Crowd, Shared};
+use crate::crowd::{Crowd, Shared, Watch};
 use crate::kernel;
 use crate::load;
 use crate::results::{Keys, Latency, Pair, Workers};
@@ -61,9 +61,18 @@ impl Measure {
 
     fn latency_at(&mut self, server: &Server, percent: u32, rate: f64) -> Result<OpenLoop> {
         let server = server.with(server.echo_args);
-        let report = self.quiet_open_loop(&server, rate, FEW)?;
+        let watch = Watch { cpu: Place::SERVER.cpus[0], load_share: f64::from(percent) / 100.0 };
+        // At ordinary priority others than the hypervisor take the server's core, and a watch of it does not see them.
+        let watch = self.results.realtime.then_some(watch);
+        let report = self.quiet_open_loop(&server, rate, FEW, watch)?;
+        let calm = report.calm.as_ref().map_or(String::new(), |calm| {
+            format!(
+                ", the server's core {:.1} %, {:.1} % left out: p99 {:.0} us",
+                calm.server_stalled_percent, calm.left_out_percent, calm.to_runner_us.p99
+            )
+        });
         println!(
-            "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us  foreign {:.1} %  stalled {:.1} %",
+            "latency     {:<24} {percent} % ({rate:.0}/s)  to the runner p50 {:.0} p99 {:.0} us  to the answer p99 {:.0} us  foreign {:.1} %  stalled {:.1} %{calm}",
             server.name,
             report.to_runner_us.p50,
             report.to_runner_us.p99,
@@ -82,9 +91,9 @@ impl Measure {
             let mut found = Keys { one: Vec::new(), many: Vec::new() };
             for _ in 0..self.plan.open_rounds {
                 // A floor has no keys: a poll at random is what a key at random comes down to.
-                let one = self.quiet_open_loop(&server.with(server.echo_args), PAIR_RATE, FEW)?;
+                let one = self.quiet_open_loop(&server.with(server.echo_args), PAIR_RATE, FEW, None)?;
                 let crowd = Crowd { polls, keys };
-                let many = self.quiet_open_loop(&server.with(server.scatter_args), PAIR_RATE, crowd)?;
+                let many = self.quiet_open_loop(&server.with(server.scatter_args), PAIR_RATE, crowd, None)?;
                 println!(
                     "keys        {:<24} {:.2} us/match with few keys, {:.2} with {keys} keys of {polls} polls, {} misses",
                     server.name, one.cpu_us_per_match, many.cpu_us_per_match, many.counts.misses
@@ -129,7 +138,7 @@ impl Measure {
         for server in self.servers.clone().into_iter().filter(|server| server.parts.scale) {
             let (server, most) = self.reaching(&server, self.plan.scale_most());
             for polls in up_to(most, &self.plan.scale) {
-                let report = self.open_loop(&server, PAIR_RATE, Crowd { polls, keys: 1 })?;
+                let report = self.open_loop(&server, PAIR_RATE, Crowd { polls, keys: 1 }, None)?;
                 println!(
                     "scale       {:<24} {polls} held  {} KiB  {:.2} us/match  to the runner p99 {:.0} us",
                     server.name,
@@ -143,17 +152,23 @@ impl Measure {
         Ok(())
     }
 
-    fn quiet_open_loop(&mut self, server: &Server, rate: f64, crowd: Crowd) -> Result<OpenLoop> {
-        self.quiet(OpenLoop::disturbance, |m| m.open_loop(server, rate, crowd))
+    fn quiet_open_loop(
+        &mut self,
+        server: &Server,
+        rate: f64,
+        crowd: Crowd,
+        watch: Option<Watch>,
+    ) -> Result<OpenLoop> {
+        self.quiet(OpenLoop::disturbance, |m| m.open_loop(server, rate, crowd, watch))
     }
 
     /// The load has as many processes as the server has workers: either holds as many polls.
-    fn open_loop(&self, server: &Server, rate: f64, crowd: Crowd) -> Result<OpenLoop> {
+    fn open_loop(&self, server: &Server, rate: f64, crowd: Crowd, watch: Option<Watch>) -> Result<OpenLoop> {
         let preferred = |place| Place { realtime: self.results.realtime, ..place };
         let running = Running::start(server, preferred(Place::SERVER))?;
         let (processes, open_rate, secs) = (server.workers, server.open_rate, self.plan.open_secs);
         let foreign = Foreign::now();
-        let shared = Shared { crowd, processes, rate, open_rate, secs };
+        let shared = Shared { crowd, processes, rate, open_rate, secs, watch };
         let mut report = shared.run(running.addr, running.pid(), preferred(Place::LOAD))?;
         report.foreign_percent = Foreign::now().percent_since(foreign);
         Ok(report)
