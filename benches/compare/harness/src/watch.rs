@@ -24,7 +24,8 @@ use nix::unistd::Pid;
 
 use crate::stalls::{STALL_MIN, STALLS, Stall};
 
-/// Shorter than the shortest stall that counts, and a hundredth or two of the core at a few microseconds each.
+/// Shorter than the shortest stall that counts. Half as often would change as much of how the core idles, which is most of what
+/// a watch costs, and see less.
 const STEP: Duration = Duration::from_micros(250);
 /// The server's is 1.
 const PRIORITY: i32 = 2;
