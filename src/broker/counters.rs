@@ -229,6 +229,10 @@ counters! {
         /// Offers that another core had no poll for after all.
         offers_returned;
     }
+    "visits" Count "Times that another core handled this core's mail in its place while it slept (epoll, --descriptor-tables process)." {
+        /// Times that another core handled this one's mail while it slept.
+        visits;
+    }
     "dispatches_untraced" Count "Dispatches that were not looked at for a trace, or whose trace was left out, because --traced-dispatches were told of in that second already (--otlp-endpoint)." {
         /// Dispatches that may have a trace and were not told of for want of allowance.
         dispatches_untraced;

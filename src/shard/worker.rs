@@ -35,6 +35,7 @@ pub struct Worker<E: Engine> {
     wall_clock: Option<WallClock>,
     /// How long the core's thread sleeps, while it does: `None` for ever.
     asleep_until: Option<Time>,
+    visits: u64,
 }
 
 /// Microseconds of Unix time.
@@ -65,6 +66,7 @@ impl<E: Engine> Worker<E> {
             drained: false,
             wall_clock: None,
             asleep_until: None,
+            visits: 0,
         }
     }
 
@@ -167,6 +169,7 @@ impl<E: Engine> Worker<E> {
     /// comes of that.
     pub fn visited(&mut self) {
         let now = self.now();
+        self.visits += 1;
         self.begin_turn(now);
         self.mail(now);
         self.facts(now);
@@ -237,6 +240,7 @@ impl<E: Engine> Worker<E> {
                 Output::Report(mut report) => {
                     report.times.turns = self.turns.clone();
                     report.counters.events_dropped = self.events.as_ref().map_or(0, EventSink::dropped);
+                    report.counters.visits = self.visits;
                     let Shortages { buffers, completions, records } = self.engine.shortages();
                     report.counters.buffer_shortages = buffers;
                     report.counters.queue_overflows = completions;

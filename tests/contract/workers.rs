@@ -2,6 +2,7 @@
 
 use crate::support::broker::Broker;
 use crate::support::client::Client;
+use crate::support::judged::engine;
 use crate::support::trigger::{self, Key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -88,6 +89,27 @@ fn a_dispatch_on_any_core_finds_a_poll_on_any_core() {
             sent == offered + returned
         });
         assert!(returned <= COLLISIONS_MAX, "{mode}: {returned} of {sent} offers found nobody");
+    }
+}
+
+/// Where workers have one table of descriptors, a sleeper's mail is handled by its sender.
+#[test]
+fn a_run_that_crosses_need_not_wake_its_core() {
+    for tables in ["process", "worker"] {
+        let visits_are_paid = tables == "process" && engine() == "epoll";
+        let broker = Broker::start(&format!("--workers 2 --confirm write --descriptor-tables {tables}"));
+        let mut supervisors = supervisor_on_every_core(&broker, 2);
+        for (polls, supervisor) in
+            poll_on_every_core(&broker, 2, 8).into_iter().zip(supervisors.iter_mut().rev())
+        {
+            for (key, mut poll) in polls {
+                let message = key.message();
+                assert!(supervisor.ask(trigger::dispatch(&message)).did_warm_start(), "{tables}");
+                assert_eq!(poll.response().text(), message, "{tables}");
+            }
+        }
+        broker.wait_until("all runs cross", || broker.counter("offers_sent") >= 16);
+        assert_eq!(broker.counter("visits") > 0, visits_are_paid, "{tables}");
     }
 }
 
