@@ -87,7 +87,7 @@ pub fn targets(results: &Results) -> Vec<Target> {
             cpu("bun-serve-close", "pilotlight-epoll-read"),
         ),
         Target::at_least(
-            "the same: io_uring, which `auto` takes",
+            "the same: io_uring, which `auto` takes for one worker",
             2.0,
             2.5,
             cpu("bun-serve-close", "pilotlight-uring-read"),
