@@ -77,7 +77,7 @@ pub trait Engine {
     fn take_sleeper(&mut self) -> Option<Self::Sleeper> {
         None
     }
-    /// How long a wait of `timeout` may block: not at all if there is something to tell, or longer than the engine
+    /// How long a wait of `timeout` may block: not at all if there is something to tell, and no longer than the engine
     /// has time itself.
     fn blocks_for(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         timeout

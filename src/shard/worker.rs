@@ -33,7 +33,7 @@ pub struct Worker<E: Engine> {
     turn_at: Time,
     drained: bool,
     wall_clock: Option<WallClock>,
-    /// How long the core's thread sleeps, while it does: `None` for ever.
+    /// Until when the core's thread sleeps, while it does: `None` for ever.
     asleep_until: Option<Time>,
     visits: u64,
 }

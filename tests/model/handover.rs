@@ -190,6 +190,16 @@ fn with_and_without_visits(
     }
 }
 
+/// The one supervisor and the one runner leave, and both cores drain.
+fn all_leave((home, at_home): (&Core, JoinHandle<()>), (other, away): (&Core, JoinHandle<()>)) {
+    home.kernel.feed(&[Fact::Closed(SUPERVISOR)]);
+    other.kernel.feed(&[Fact::Closed(RUNNER)]);
+    home.kernel.until_true(|seen| seen.closed == 1);
+    other.kernel.until_true(|seen| seen.closed == 1);
+    home.end(at_home);
+    other.end(away);
+}
+
 /// A dispatch on one core, two polls on another, in any order: answered once, true exactly if one
 /// of the two got the run, and never both.
 #[test]
@@ -236,12 +246,7 @@ fn a_held_poll_is_found_from_another_core() {
         assert_eq!(answers(&home.kernel, SUPERVISOR), [true]);
         assert_eq!(runs(&other.kernel, &[RUNNER]), 1);
 
-        home.kernel.feed(&[Fact::Closed(SUPERVISOR)]);
-        other.kernel.feed(&[Fact::Closed(RUNNER)]);
-        home.kernel.until_true(|seen| seen.closed == 1);
-        other.kernel.until_true(|seen| seen.closed == 1);
-        home.end(at_home);
-        other.end(away);
+        all_leave((&home, at_home), (&other, away));
     });
 }
 
@@ -264,12 +269,7 @@ fn a_sleeper_is_woken_for_what_it_would_oversleep_only() {
             } else {
                 other.kernel.until_true(|seen| seen.wakes == 1 && seen.asleep);
             }
-            home.kernel.feed(&[Fact::Closed(SUPERVISOR)]);
-            other.kernel.feed(&[Fact::Closed(RUNNER)]);
-            home.kernel.until_true(|seen| seen.closed == 1);
-            other.kernel.until_true(|seen| seen.closed == 1);
-            home.end(at_home);
-            other.end(away);
+            all_leave((&home, at_home), (&other, away));
         });
     }
 }
