@@ -3,7 +3,6 @@
 use super::io::Ticket;
 use super::key::Key;
 use super::token::fault::Fault;
-use std::sync::Arc;
 
 /// Why a held poll ended without a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +145,7 @@ pub struct DispatchEvent {
     /// Which.
     pub id: DispatchId,
     /// Its key; `None` if there was no room to remember it, or nothing was looked up.
-    pub key: Option<Arc<Key>>,
+    pub key: Option<Key>,
     /// The answer.
     pub end: DispatchEnd,
     /// From its last byte to the answer.
@@ -165,7 +164,7 @@ pub struct AttemptEvent {
     /// The dispatch is traced.
     pub traced: bool,
     /// The poll's key.
-    pub key: Arc<Key>,
+    pub key: Key,
     /// The poll's `x-trigger-worker-instance-name`.
     pub instance: Box<str>,
     /// How.
@@ -182,14 +181,14 @@ pub enum Event {
     /// A poll is held.
     PollHeld {
         /// Its key.
-        key: Arc<Key>,
+        key: Key,
         /// Its `x-trigger-worker-instance-name`.
         instance: Box<str>,
     },
     /// A poll ended without a run.
     PollEnded {
         /// Its key.
-        key: Arc<Key>,
+        key: Key,
         /// Its `x-trigger-worker-instance-name`.
         instance: Box<str>,
         /// Why.

@@ -248,7 +248,7 @@ pub enum MeshMessage {
     /// Deliver this run if you have a poll for it.
     Offer {
         /// The run's key.
-        key: Arc<Key>,
+        key: Key,
         /// The run.
         offer: Offer,
     },

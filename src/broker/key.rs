@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use super::json::number_len;
 use super::token::shown;
@@ -135,25 +136,20 @@ impl<'a> KeyRef<'a> {
         [deployment, hasher.finish()]
     }
 
-    /// An owned copy. Allocates once.
+    /// An owned copy.
     pub fn to_key(&self) -> Key {
         let mut text = String::with_capacity(self.deployment.len() + self.version.len());
         text.push_str(self.deployment);
         text.push_str(self.version);
-        Key {
-            text: text.into_boxed_str(),
-            version_at: self.deployment.len(),
-            cpu: self.cpu,
-            memory: self.memory,
-        }
+        Key { text: text.into(), version_at: self.deployment.len(), cpu: self.cpu, memory: self.memory }
     }
 }
 
-/// A key, owned: 40 bytes and its text.
+/// A key, owned: 40 bytes and its text, which clones share.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     /// The deployment, then the version.
-    text: Box<str>,
+    text: Arc<str>,
     version_at: usize,
     cpu: Number,
     memory: Number,

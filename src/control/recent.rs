@@ -42,7 +42,7 @@ impl Dispatch {
     /// What a core told of, `age` ago.
     pub fn new(core: usize, age: Duration, event: &DispatchEvent) -> Dispatch {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let key = event.key.as_deref().map(|key| key.as_ref());
+        let key = event.key.as_ref().map(|key| key.as_ref());
         Dispatch {
             seq: 0,
             at_ms: now.saturating_sub(age).as_millis() as u64,

@@ -227,25 +227,25 @@ fn log(Observed { core, event, .. }: &Observed, age: Duration) {
     let ago_ms = age.as_millis() as u64;
     match event {
         Event::PollHeld { key, instance } => {
-            let key = key.as_ref().as_ref();
+            let key = key.as_ref();
             debug!(target: EVENTS, core, deployment = key.shown_deployment(), version = key.version, cpu = key.cpu.get(),
                 memory = key.memory.get(), node = &**instance, ago_ms, "poll held");
         }
         Event::PollEnded { key, instance, end, held_us } => {
-            let key = key.as_ref().as_ref();
+            let key = key.as_ref();
             debug!(target: EVENTS, core, end = end.name(), held_us, deployment = key.shown_deployment(),
                 version = key.version, cpu = key.cpu.get(), memory = key.memory.get(), node = &**instance, ago_ms,
                 "poll ended");
         }
         Event::Attempt(attempt) => {
-            let key = attempt.key.as_ref().as_ref();
+            let key = attempt.key.as_ref();
             debug!(target: EVENTS, core, end = attempt.end.name(), waited_us = attempt.waited_us,
                 took_us = attempt.took_us, deployment = key.shown_deployment(), version = key.version,
                 cpu = key.cpu.get(), memory = key.memory.get(), node = &*attempt.instance, ago_ms,
                 "delivery attempt ended");
         }
         Event::Dispatch(dispatch) => {
-            let key = dispatch.key.as_deref().map(|key| key.as_ref());
+            let key = dispatch.key.as_ref().map(|key| key.as_ref());
             debug!(target: EVENTS, core, outcome = dispatch.end.name(), reason = dispatch.end.reason(),
                 took_us = dispatch.took_us, attempts = dispatch.attempts,
                 deployment = key.map(|key| key.shown_deployment()), version = key.map(|key| key.version),

@@ -157,7 +157,7 @@ fn dispatches_are_told_of_as_many_as_are_wanted_with_their_trace() {
     for event in bench.events.drain(..) {
         let Event::Dispatch(event) = event else { panic!("{event:?}") };
         assert_eq!(event.origin.traceparent.as_deref(), Some(trace));
-        assert_eq!(event.key.unwrap().as_ref().as_ref().deployment, "d");
+        assert_eq!(event.key.unwrap().as_ref().deployment, "d");
     }
     // Polls are not told of: only the log wants them.
     bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 9, traced: 0 }) });

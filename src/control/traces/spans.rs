@@ -145,7 +145,7 @@ fn described(answered: &Answered) -> Vec<KeyValue> {
     ];
     attributes.extend(event.end.reason().map(|why| KeyValue::new("pilotlight.miss_reason", why)));
     attributes.extend(event.origin.run.as_deref().map(|run| KeyValue::new("trigger.run.id", run.to_owned())));
-    if let Some(key) = event.key.as_deref().map(|key| key.as_ref()) {
+    if let Some(key) = event.key.as_ref().map(|key| key.as_ref()) {
         attributes.extend([
             KeyValue::new("trigger.deployment.id", key.shown_deployment().to_owned()),
             KeyValue::new("trigger.deployment.version", key.version.to_owned()),

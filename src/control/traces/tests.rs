@@ -29,7 +29,7 @@ fn attempt(request: u32, end: AttemptEnd, took: Duration) -> Observed {
     let event = AttemptEvent {
         dispatch: id(request),
         traced: true,
-        key: Arc::new(key.to_key()),
+        key: key.to_key(),
         instance: "node-1".into(),
         end,
         waited_us: 5,
