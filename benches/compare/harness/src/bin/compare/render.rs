@@ -288,13 +288,18 @@ fn memory(results: &Results) -> String {
 }
 
 fn keys_and_workers(results: &Results) -> String {
-    let cpu =
-        |reports: &[OpenLoop]| cpu_us_per_match(reports).map_or("–".to_owned(), |cpu| format!("{cpu:.2}"));
+    let cpu = |reports: &[OpenLoop], what: &str| {
+        let rounds = || reports.iter().map(|report| report.cpu_us_per_match);
+        let (least, most) = (rounds().fold(f64::INFINITY, f64::min), rounds().fold(0.0, f64::max));
+        cpu_us_per_match(reports)
+            .map_or("–".to_owned(), |median| format!("{median:.2} ({least:.2} to {most:.2}; {what})"))
+    };
     let crowd = |reports: &[OpenLoop]| {
-        reports.first().map_or(String::new(), |r| {
+        let what = reports.first().map_or(String::new(), |r| {
             let workers = if r.processes > 1 { format!(", {} workers", r.processes) } else { String::new() };
             format!("{} held, {} keys{workers}", r.counts.runners, r.counts.keys)
-        })
+        });
+        cpu(reports, &what)
     };
     let mut rows: Vec<Vec<String>> = results
         .servers
@@ -302,22 +307,20 @@ fn keys_and_workers(results: &Results) -> String {
         .filter_map(|server| {
             let keys = results.keys.get(&server.name)?;
             let ratio = format!("{:.2}", crowding(results, &server.name)?);
-            let few = format!("{} ({})", cpu(&keys.one), crowd(&keys.one));
-            let many = format!("{} ({})", cpu(&keys.many), crowd(&keys.many));
-            Some(vec![format!("`{}`", server.name), few, many, ratio])
+            Some(vec![format!("`{}`", server.name), crowd(&keys.one), crowd(&keys.many), ratio])
         })
         .collect();
     if let Some(workers) = &results.workers {
-        let one = format!("{} (one worker)", cpu(&workers.one));
+        let one = cpu(&workers.one, "one worker");
         for (name, reports) in [("same core", &workers.together), ("other core", &workers.apart)] {
-            let two = format!("{} (two workers, dispatches on the {name})", cpu(reports));
+            let two = cpu(reports, &format!("two workers, dispatches on the {name}"));
             let ratio = cpu_us_per_match(reports)
                 .zip(cpu_us_per_match(&workers.one))
                 .map_or("–".to_owned(), |(two, one)| format!("{:.2}", two / one));
             rows.push(vec!["`pilotlight-epoll-ack`".to_owned(), one.clone(), two, ratio]);
         }
     }
-    let text = "Open loop at 10,000 dispatches a second. A floor has no keys: it takes a poll at random, which shows \
+    let text = "Open loop at 10,000 dispatches a second. Medians, and the least and the most of a round. A floor has no keys: it takes a poll at random, which shows \
                 what of the ratio is the kernel's own, since sockets that were used long ago are no longer in the \
                 caches. With several workers, the load has as many processes, each with a key at least, and the \
                 same workers hold the few.\n";

@@ -36,8 +36,11 @@ pub struct Plan {
     open_secs: f64,
     /// At 50 % of capacity, and of each side of a pair.
     latency_rounds: u32,
-    /// Of each arrangement of keys and of workers.
-    open_rounds: u32,
+    /// Of few and of many keys. More than of the others: what misses the caches costs, from one round to the next,
+    /// what other machines on the host leave of them.
+    keys_rounds: u32,
+    /// Of each arrangement of workers.
+    workers_rounds: u32,
     /// The crowded case.
     crowd: Crowd,
     scale: Vec<u64>,
@@ -57,7 +60,8 @@ impl Plan {
             aborts_secs_max: 130,
             open_secs: 3.0,
             latency_rounds: 5,
-            open_rounds: 5,
+            keys_rounds: 9,
+            workers_rounds: 5,
             crowd: Crowd { polls: 100_000, keys: 10_000 },
             scale: vec![500, 10_000, 50_000, 100_000, 200_000],
         }
@@ -76,7 +80,8 @@ impl Plan {
             aborts_secs_max: 1,
             open_secs: 0.3,
             latency_rounds: 1,
-            open_rounds: 1,
+            keys_rounds: 1,
+            workers_rounds: 1,
             crowd: Crowd { polls: 2_000, keys: 200 },
             scale: vec![500],
         }
@@ -182,7 +187,6 @@ impl Measure {
             START + (plan.aborts as f64 / f64::from(server.open_rate)).min(plan.aborts_secs_max as f64)
         };
         let filling = |server: &Server, polls: u64| self.reaching(server, polls).1 as f64 / 12_000.0;
-        let rounds = f64::from(plan.open_rounds);
         let secs = |section: &Section| match section {
             Section::Windows => windows * f64::from(plan.rounds),
             Section::Syscalls => windows,
@@ -198,9 +202,10 @@ impl Measure {
             }
             Section::Keys => {
                 let round = |server| 2.0 * open + filling(server, plan.crowd.polls);
-                self.servers.iter().filter(|s| s.parts.keys).map(round).sum::<f64>() * rounds
+                self.servers.iter().filter(|s| s.parts.keys).map(round).sum::<f64>()
+                    * f64::from(plan.keys_rounds)
             }
-            Section::Workers => count(|s| s.parts.workers) * rounds * 3.0 * open,
+            Section::Workers => count(|s| s.parts.workers) * f64::from(plan.workers_rounds) * 3.0 * open,
             Section::Scale => {
                 let row = |server, polls: &u64| open + filling(server, *polls);
                 let rows = |server| plan.scale.iter().map(|polls| row(server, polls)).sum::<f64>();

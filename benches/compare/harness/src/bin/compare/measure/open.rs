@@ -89,7 +89,7 @@ impl Measure {
             // Few are held by as many workers as many are.
             let (server, polls) = self.reaching(&server, self.plan.crowd.polls);
             let mut found = Keys { one: Vec::new(), many: Vec::new() };
-            for _ in 0..self.plan.open_rounds {
+            for _ in 0..self.plan.keys_rounds {
                 // A floor has no keys: a poll at random is what a key at random comes down to.
                 let one = self.quiet_open_loop(&server.with(server.echo_args), PAIR_RATE, FEW, None)?;
                 let crowd = Crowd { polls, keys };
@@ -111,7 +111,7 @@ impl Measure {
             // As where one table holds enough: here that may not be the default.
             let two = server.with(&["--descriptor-tables", "process"]);
             let mut found = Workers { one: Vec::new(), together: Vec::new(), apart: Vec::new() };
-            for _ in 0..self.plan.open_rounds {
+            for _ in 0..self.plan.workers_rounds {
                 let one = self.arrangement(&server, Place::SERVER, &[])?;
                 let together = self.arrangement(&two, Place::BOTH, &["--split", "together"])?;
                 let apart = self.arrangement(&two, Place::BOTH, &["--split", "apart"])?;
