@@ -100,7 +100,6 @@ fn closed_loop(results: &Results) -> String {
     let rows = results.servers.iter().filter_map(|server| {
         let windows = results.windows.get(&server.name)?;
         let cpu = windows.iter().map(|window| window.cpu_us_per_match);
-        let (least, most) = (cpu.clone().fold(f64::MAX, f64::min), cpu.fold(0.0, f64::max));
         let of = |figure: fn(&Window) -> f64| results.window_median(&server.name, figure).unwrap_or(0.0);
         let misses: u64 = windows.iter().map(|window| window.dispatched.misses).sum();
         let hits: u64 = windows.iter().map(|window| window.dispatched.hits).sum();
@@ -109,7 +108,7 @@ fn closed_loop(results: &Results) -> String {
             format!("`{}`", server.name),
             server.what.clone(),
             format!("**{:.2}**{mark}", results.cpu_us(&server.name)?),
-            format!("{least:.2} to {most:.2}"),
+            least_to_most(cpu),
             format!("{:.0}", results.hits_per_second(&server.name)?),
             format!("{:.2} %", misses as f64 * 100.0 / (hits + misses) as f64),
             format!("{:.0}", of(|window| window.dispatched.p50_us)),
@@ -289,10 +288,8 @@ fn memory(results: &Results) -> String {
 
 fn keys_and_workers(results: &Results) -> String {
     let cpu = |reports: &[OpenLoop], what: &str| {
-        let rounds = || reports.iter().map(|report| report.cpu_us_per_match);
-        let (least, most) = (rounds().fold(f64::INFINITY, f64::min), rounds().fold(0.0, f64::max));
-        cpu_us_per_match(reports)
-            .map_or("–".to_owned(), |median| format!("{median:.2} ({least:.2} to {most:.2}; {what})"))
+        let rounds = least_to_most(reports.iter().map(|report| report.cpu_us_per_match));
+        cpu_us_per_match(reports).map_or("–".to_owned(), |median| format!("{median:.2} ({rounds}; {what})"))
     };
     let crowd = |reports: &[OpenLoop]| {
         let what = reports.first().map_or(String::new(), |r| {
@@ -320,10 +317,10 @@ fn keys_and_workers(results: &Results) -> String {
             rows.push(vec!["`pilotlight-epoll-ack`".to_owned(), one.clone(), two, ratio]);
         }
     }
-    let text = "Open loop at 10,000 dispatches a second. Medians, and the least and the most of a round. A floor has no keys: it takes a poll at random, which shows \
-                what of the ratio is the kernel's own, since sockets that were used long ago are no longer in the \
-                caches. With several workers, the load has as many processes, each with a key at least, and the \
-                same workers hold the few.\n";
+    let text = "Open loop at 10,000 dispatches a second. Medians, and the least and the most of a round. A floor has \
+                no keys: it takes a poll at random, which shows what of the ratio is the kernel's own, since \
+                sockets that were used long ago are no longer in the caches. With several workers, the load has as \
+                many processes, each with a key at least, and the same workers hold the few.\n";
     with_text(table("Many keys, two workers", &["server", "CPU us/match", "against", "ratio"], rows), text)
 }
 
@@ -359,6 +356,11 @@ fn scale(results: &Results) -> String {
     let head =
         ["held", "RSS MiB", "CPU us/match", "to runner p50 us", "p99", "not matched", "polls that broke off"];
     with_text(table("Scale", &head, rows), &extrapolated.unwrap_or_default())
+}
+
+fn least_to_most(values: impl Iterator<Item = f64> + Clone) -> String {
+    let (least, most) = (values.clone().fold(f64::MAX, f64::min), values.fold(0.0, f64::max));
+    format!("{least:.2} to {most:.2}")
 }
 
 fn whole(value: Option<f64>) -> String {
