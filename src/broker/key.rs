@@ -138,10 +138,8 @@ impl<'a> KeyRef<'a> {
 
     /// An owned copy.
     pub fn to_key(&self) -> Key {
-        let mut text = String::with_capacity(self.deployment.len() + self.version.len());
-        text.push_str(self.deployment);
-        text.push_str(self.version);
-        Key { text: text.into(), version_at: self.deployment.len(), cpu: self.cpu, memory: self.memory }
+        let text = [self.deployment, self.version].concat().into();
+        Key { text, version_at: self.deployment.len(), cpu: self.cpu, memory: self.memory }
     }
 }
 

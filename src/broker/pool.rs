@@ -29,8 +29,8 @@ impl Relation {
     pub const ALL: [Relation; 2] = [Relation::Deployment, Relation::Version];
 }
 
-/// One key's polls and counts. Of a key that nobody has used for long each cache line is a miss: what a match
-/// reads comes first and fills one, and the key is in it but for its text.
+/// One key's polls and counts. Of a key that nobody has used for long each cache line is a miss: what it takes to find
+/// the key and its next poll comes first and fills one, but for the key's text.
 #[repr(C, align(64))]
 pub struct Pool {
     key: Key,
@@ -258,7 +258,7 @@ mod tests {
     const CACHE_LINE_BYTES: usize = 64;
 
     #[test]
-    fn what_a_match_reads_of_a_pool_is_one_cache_line() {
+    fn what_finds_a_key_and_its_next_poll_is_one_cache_line() {
         let end_of_pins = offset_of!(Pool, pins) + size_of::<u32>();
         assert!(offset_of!(Pool, key) == 0 && end_of_pins <= CACHE_LINE_BYTES, "{end_of_pins}");
         assert_eq!(size_of::<Pool>(), 2 * CACHE_LINE_BYTES);
