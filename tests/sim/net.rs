@@ -105,9 +105,9 @@ impl Socket {
         self.send_buffer.saturating_sub(queued)
     }
 
-    /// Written and not acknowledged.
+    /// Written and not acknowledged (SIOCOUTQ): a difference of sequence numbers, which outlive a reset.
     pub fn unacked(&self) -> u64 {
-        if self.dead { 0 } else { (self.out.len() as u64).saturating_sub(self.acked) }
+        (self.out.len() as u64).saturating_sub(self.acked)
     }
 
     /// TCP_INFO's state is one in which data may still be delivered.

@@ -16,8 +16,8 @@ enum Mishap {
     Reset,
     /// The process dies: its kernel closes.
     Kill,
-    /// It ends its own stream and reads on.
-    HalfClose,
+    /// It ends its own stream and reads on, or reads no more and closes: with a reset, where a run has come meanwhile.
+    HalfClose(Option<Us>),
     /// The machine is gone without a word.
     Vanish,
     /// Packets from it are lost for a while, acknowledgements too.
@@ -39,7 +39,7 @@ impl Mishap {
             Mishap::Close => "fault: a runner closes",
             Mishap::Reset => "fault: a runner resets",
             Mishap::Kill => "fault: a runner dies",
-            Mishap::HalfClose => "fault: a runner half-closes",
+            Mishap::HalfClose(_) => "fault: a runner half-closes",
             Mishap::Vanish => "fault: a runner's machine vanishes",
             Mishap::Mute(_) => "fault: a runner is not heard for a while",
             Mishap::Deaf(_) => "fault: a runner hears nothing for a while",
@@ -265,7 +265,13 @@ impl Runner {
                 self.finish(sim);
                 self.away(sim, 50_000);
             }
-            Mishap::HalfClose => sim.net.shutdown(link, End::Client),
+            Mishap::HalfClose(then_closes) => {
+                sim.net.shutdown(link, End::Client);
+                if let Some(us) = then_closes {
+                    let State::Polling { client, .. } = self.away(sim, 0) else { return };
+                    self.close_late(sim, client, us);
+                }
+            }
             Mishap::Vanish => {
                 for link in self.links() {
                     sim.net.cut(link, End::Client);
@@ -316,7 +322,7 @@ fn mishap(sim: &mut Sim) -> Mishap {
         2 => Mishap::Close,
         3 => Mishap::Reset,
         4 => Mishap::Kill,
-        5 => Mishap::HalfClose,
+        5 => Mishap::HalfClose(rng.chance(0.5).then(|| rng.magnitude(100_000))),
         6 => Mishap::Vanish,
         7 => Mishap::Mute(rng.magnitude(2_000_000)),
         8 => Mishap::Deaf(rng.magnitude(2_000_000)),
