@@ -24,6 +24,7 @@ use super::Broker;
 use super::budget::Part;
 use super::conn::{Claim, State};
 use super::event::{AttemptEnd, AttemptEvent, DispatchId, Event};
+use super::http::response::Persistence;
 use super::io::{Offer, Output, SendConfirm, Shared, TcpFacts};
 use super::settings::Confirm;
 use super::time::Time;
@@ -180,6 +181,10 @@ impl<S: Shared> Broker<S> {
         if self.settings.confirm == Confirm::Read {
             self.close(slot);
         } else {
+            if self.drain.is_some() {
+                // Not announced, but its runner has a run to do: the end is there before its next poll.
+                self.conns.at(slot).persistence = Persistence::Close;
+            }
             self.request_done(now, slot);
         }
     }

@@ -37,7 +37,6 @@ impl<S: Shared> Broker<S> {
             }
         };
         if self.drain.is_some() {
-            self.conns.at(slot).persistence = Persistence::Close;
             return self.answer_unplaced(now, slot, None, MissReason::Draining, origin);
         }
         let Some(pool) = self.pools.pin(dispatch.key()) else {
@@ -251,6 +250,10 @@ impl<S: Shared> Broker<S> {
             let pool = self.pools.get_mut(pool);
             pool.hits += u64::from(hit);
             pool.misses += u64::from(!hit);
+        }
+        if self.drain.is_some() {
+            // Asked before the drain, perhaps: its supervisor learns now that it must go elsewhere.
+            self.conns.at(slot).persistence = Persistence::Close;
         }
         let persistence = self.conns.peek(slot).persistence;
         let verdict = response::verdict(hit, persistence);

@@ -10,9 +10,11 @@ use super::time::Time;
 use super::token;
 use std::collections::BTreeSet;
 
-/// The way out: new dispatches get false, claimed polls finish, held polls are closed one by one.
+/// The way out: new dispatches get false, claimed polls finish, held polls are closed one by one. Whatever is
+/// answered from now on says that its connection ends with it.
 pub struct Drain {
-    /// Idle connections are kept until then, so that no supervisor's request meets our close.
+    /// Idle connections whose last response did not say that they end are kept until then, so that no
+    /// supervisor's request meets our close.
     ends_at: Time,
     /// Not in the turn in which it began: connections that the kernel had queued are told in the next.
     not_before: Time,

@@ -137,7 +137,7 @@ impl<S: Shared> Broker<S> {
     fn head_complete(&mut self, now: Time, slot: u32, head: &Head<'_>, bytes: &[u8], behind: &[u8]) -> usize {
         let head_only = head.method == super::http::Method::Head;
         let conn = self.conns.at(slot);
-        conn.persistence = head.persistence();
+        conn.persistence = if self.drain.is_some() { Persistence::Close } else { head.persistence() };
         let result = contract::route(head, conn.side, self.settings.dispatch_on_runner_side)
             .and_then(|route| self.run(now, slot, route, head, bytes, behind));
         match result {
@@ -178,12 +178,14 @@ impl<S: Shared> Broker<S> {
             Route::Connect => {
                 self.counters.connects += 1;
                 let head_only = head.method == super::http::Method::Head;
-                let response = self.connect_responses.get(head.persistence(), head_only);
+                let persistence = self.conns.peek(slot).persistence;
+                let response = self.connect_responses.get(persistence, head_only);
                 let payload = Payload::Shared(Arc::new(response.into()));
                 self.respond(now, slot, payload, false);
             }
             Route::Options(allow) => {
-                let payload = Payload::Shared(Arc::new(response::options(allow, head.persistence())));
+                let persistence = self.conns.peek(slot).persistence;
+                let payload = Payload::Shared(Arc::new(response::options(allow, persistence)));
                 self.respond(now, slot, payload, false);
             }
             Route::Dispatch => {}
@@ -303,7 +305,7 @@ impl<S: Shared> Broker<S> {
         self.bound_bytes(now, id);
         let Some(conn) = self.conns.get(id) else { return };
         let between = matches!(conn.state, State::Idle) || conn.state.is_incomplete_request();
-        if between && (conn.peer_closed || self.drain.is_some()) {
+        if between && conn.peer_closed {
             return self.close(slot);
         }
         if matches!(conn.state, State::Idle) {

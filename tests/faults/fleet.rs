@@ -149,10 +149,10 @@ impl Fleet {
         Ok((response, Some(poller.stream)))
     }
 
+    /// Asks again as soon as it is answered: whoever closes a connection without a word before meets a request.
     fn supervisor(&self, deployment: &str) {
         let mut kept: Option<(Supervisor, Instant)> = None;
         while !self.ended() {
-            thread::sleep(Duration::from_millis(4));
             let name = format!("run_{}", self.runs.fetch_add(1, Ordering::Relaxed));
             let run = Run::named(deployment, &name, 1_500);
             let reusable = kept.take().filter(|(_, since)| since.elapsed() < IDLE_MAX);
@@ -176,7 +176,7 @@ impl Fleet {
                 Told::False => _ = self.told_false.fetch_add(1, Ordering::Relaxed),
                 _ => _ = self.failed.fetch_add(1, Ordering::Relaxed),
             }
-            if matches!(answer.told, Told::True | Told::False) {
+            if matches!(answer.told, Told::True | Told::False) && !answer.close {
                 kept = Some((supervisor, Instant::now()));
             }
         }

@@ -295,6 +295,8 @@ impl std::fmt::Display for Told {
 pub struct Answer {
     pub told: Told,
     pub took: Duration,
+    /// It said that its connection ends with it.
+    pub close: bool,
 }
 
 /// A supervisor's connection.
@@ -313,7 +315,7 @@ impl Supervisor {
     pub fn dispatch(&mut self, run: &Run) -> Answer {
         match self.ask(run) {
             Ok(()) => self.answer(PATIENCE),
-            Err(_) => Answer { told: Told::NetworkError, took: self.asked.elapsed() },
+            Err(_) => Answer { told: Told::NetworkError, took: self.asked.elapsed(), close: true },
         }
     }
 
@@ -347,6 +349,6 @@ impl Supervisor {
             (End::Silent, ..) => Told::Nothing,
             _ => Told::NetworkError,
         };
-        Answer { told, took }
+        Answer { told, took, close: response.close }
     }
 }

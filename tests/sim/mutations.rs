@@ -347,6 +347,12 @@ pub const MUTATIONS: &[Bug] = &[
         "if PLANTED || !matches!(state, State::Claimed(_) | State::Verdict(_) | State::Writing { .. }) {",
     ),
     bug(
+        "a drain closes behind an answer that promised more",
+        REQUESTS,
+        "if between && conn.peer_closed {",
+        "if between && (conn.peer_closed || (PLANTED && self.drain.is_some())) {",
+    ),
+    bug(
         "a drain takes new polls",
         POLLS,
         "if self.drain.is_some() { self.counters.polls_closed += 1;",

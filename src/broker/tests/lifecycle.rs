@@ -39,14 +39,41 @@ fn a_drain_answers_false_finishes_claims_and_closes_polls_one_by_one() {
     bench.sent(2);
     assert_eq!(bench.command(Command::Drain), [Done::StopAccepting]);
     bench.accept(4);
-    let done = bench.receive(4, &dispatch("1"));
-    assert!(matches!(&done[..], [Done::Sent(4, text)] if text.contains("false") && text.contains("close")));
+    assert_eq!(bench.receive(4, &dispatch("1")), [last_answer(4, false)]);
     assert_eq!(bench.sent(4), [Done::Closed(4)]);
-    assert_eq!(bench.fin(2, Some(CLEAN)), [answer(3, true), Done::Closed(2)]);
+    assert_eq!(bench.fin(2, Some(CLEAN)), [last_answer(3, true), Done::Closed(2)]);
     assert_eq!(bench.sent(3), [Done::Closed(3)]);
     assert_eq!(bench.pass_ms(1), [Done::Closed(0)]);
     assert_eq!(bench.pass_ms(2_498), []);
     assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::Drained]);
+}
+
+/// It was told that it may ask again, and may be doing so.
+#[test]
+fn a_drain_keeps_who_was_not_told_that_the_connection_ends() {
+    let mut bench = Bench::new(settings());
+    bench.accept(0);
+    assert_eq!(bench.receive(0, &dispatch("1")), [answer(0, false)]);
+    bench.command(Command::Drain);
+    assert_eq!(bench.sent(0), [], "what was sent before the drain is told within it");
+    assert_eq!(bench.receive(0, &dispatch("1")), [last_answer(0, false)]);
+    assert_eq!(bench.sent(0), [Done::Closed(0)]);
+    bench.accept(1);
+    let done = bench.receive(1, b"GET /connect HTTP/1.1\r\nHost: b\r\n\r\n");
+    assert!(matches!(&done[..], [Done::Sent(1, text)] if text.contains("Connection: close")), "{done:?}");
+    assert_eq!(bench.sent(1), [Done::Closed(1)]);
+}
+
+/// It is in the middle of its run, and knows of the end before it polls again.
+#[test]
+fn a_drain_closes_behind_a_run() {
+    let mut bench = Bench::new(Settings { confirm: Confirm::Ack, ..settings() });
+    bench.poll(0);
+    bench.dispatch(1);
+    bench.sent(0);
+    bench.command(Command::Drain);
+    let conn = bench.id(0);
+    assert_eq!(bench.input(Input::Acked { conn }), [last_answer(1, true), Done::Closed(0)]);
 }
 
 #[test]
@@ -69,7 +96,7 @@ fn a_drain_ends_when_the_last_one_has_left() {
     bench.dispatch(1);
     bench.sent(0);
     bench.command(Command::Drain);
-    assert_eq!(bench.fin(0, Some(CLEAN)), [answer(1, true), Done::Closed(0)]);
+    assert_eq!(bench.fin(0, Some(CLEAN)), [last_answer(1, true), Done::Closed(0)]);
     assert_eq!(bench.sent(1), [Done::Closed(1)]);
     assert_eq!(bench.pass_ms(1), [Done::Drained], "not at the end of the drain time");
     assert_eq!(bench.broker.next_deadline(), None);
@@ -94,8 +121,7 @@ fn a_drain_waits_for_what_the_kernel_had_queued() {
     assert_eq!(bench.pass_ms(0), [], "not in this turn");
     bench.accept(0);
     assert_eq!(bench.pass_ms(1), []);
-    let done = bench.receive(0, &dispatch("1"));
-    assert!(matches!(&done[..], [Done::Sent(0, text)] if text.contains("false")), "{done:?}");
+    assert_eq!(bench.receive(0, &dispatch("1")), [last_answer(0, false)]);
     assert_eq!(bench.sent(0), [Done::Closed(0)]);
     assert_eq!(bench.pass_ms(0), [Done::Drained]);
 }

@@ -12,6 +12,7 @@ mod watching;
 
 use super::Broker;
 use super::contract::Side;
+use super::http::response::{self, Persistence};
 use super::io::{ConnId, CoreSet, HINT_KINDS, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};
 use super::report::{Command, CoreReport, KeyPage, Selector};
 use super::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
@@ -285,8 +286,15 @@ fn run_response(close: bool) -> String {
 }
 
 fn answer(slot: u32, did_warm_start: bool) -> Done {
-    let verdict =
-        super::http::response::verdict(did_warm_start, super::http::response::Persistence::KeepAlive);
+    verdict(slot, did_warm_start, Persistence::KeepAlive)
+}
+
+fn last_answer(slot: u32, did_warm_start: bool) -> Done {
+    verdict(slot, did_warm_start, Persistence::Close)
+}
+
+fn verdict(slot: u32, did_warm_start: bool, persistence: Persistence) -> Done {
+    let verdict = response::verdict(did_warm_start, persistence);
     Done::Sent(slot, String::from_utf8(verdict.to_vec()).unwrap())
 }
 

@@ -35,13 +35,12 @@ impl Oracle {
                             .fail(format!("run {run}'s dispatch is answered {status}, not a verdict"));
                     }
                 };
-                // A drain ends the connection behind its answer.
-                conn.last_close |= find(payload, b"\r\nConnection: close\r\n").is_some();
+                conn.last_close |= announces_close(payload);
                 conn.doing = Doing::Answering;
                 conn.since = now;
                 self.answers(run, answer, now, net);
             }
-            Doing::Answering if status == 200 => {}
+            Doing::Answering if status == 200 => conn.last_close |= announces_close(payload),
             // Half a dispatch for which there is no room; half a poll is closed.
             Doing::Nothing if status == 503 && bytes_scarce && conn.begun.is_some() && !conn.interim => {
                 conn.doing = Doing::Refused { sent: false };
@@ -317,7 +316,6 @@ impl Oracle {
                 true
             }
             Doing::Nothing if fresh => false,
-            Doing::Nothing if view.drain_asked => true,
             Doing::Nothing => match begun {
                 Some(begun) => past(begun, settings.request_timeout_ms),
                 None => past(since, settings.idle_timeout_ms),
@@ -385,6 +383,11 @@ impl Oracle {
         self.tally.count(why);
         self.trace.say(net.now, || format!("run {run} is taken back from link {link} ({why})"));
     }
+}
+
+/// A drain ends the connection behind whatever it answers, and says so.
+fn announces_close(response: &[u8]) -> bool {
+    find(response, b"\r\nConnection: close\r\n").is_some()
 }
 
 fn status_of(payload: &[u8]) -> u16 {

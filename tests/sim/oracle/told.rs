@@ -182,6 +182,10 @@ impl Oracle {
             ));
         }
         if self.settings.confirm != Confirm::Read {
+            // Unannounced, but its process has a run to do before it polls again.
+            let core = self.conn(link).core;
+            let drains = self.cores[core].drain_began.is_some();
+            self.conn(link).last_close |= drains;
             self.request_done(link, now, net);
         }
     }
