@@ -16,6 +16,10 @@ pub const STALL_MIN: Duration = Duration::from_micros(300);
 /// with itself, and some stall or other comes while it is.
 const ON_ITS_WAY_MAX: Duration = Duration::from_millis(1);
 
+/// So many dispatches in a row have a 99th percentile of their own: enough that ten are above it, few enough that most see
+/// none of the stalls that nobody noticed.
+const THOUSAND: usize = 1_000;
+
 /// In one run, before a list of them grows.
 pub const STALLS: usize = 4096;
 
@@ -160,6 +164,7 @@ impl Seen {
         };
         let (mut to_runner, mut to_answer) = (empty(), empty());
         let mut left_out = 0;
+        let mut in_order = Vec::with_capacity(self.ends.len());
         for (run, ends) in (self.first..).zip(&self.ends) {
             if shadows.decided(schedule.due(run), ends.done()) {
                 left_out += 1;
@@ -170,15 +175,31 @@ impl Seen {
             };
             record(&mut to_runner, ends.delivered);
             record(&mut to_answer, ends.answered);
+            in_order.extend(ends.delivered.map(|at| schedule.late_ns(run, at)));
         }
         let (from, to) = (schedule.due(schedule.first), schedule.due(schedule.end));
         Calm {
             left_out,
             server_stalled_ns: stalled(server, from, to).as_nanos() as u64,
+            p99s_to_runner_ns: p99_of_each_thousand(in_order),
             to_runner: (&to_runner).into(),
             to_answer: (&to_answer).into(),
         }
     }
+}
+
+/// The 99th percentile of each thousand latencies in a row: the 990th. What is left behind the last thousand does not
+/// count, but where there is no whole thousand all of them are one.
+fn p99_of_each_thousand(mut latencies_ns: Vec<u64>) -> Vec<u64> {
+    let whole = latencies_ns.len() / THOUSAND * THOUSAND;
+    if whole > 0 {
+        latencies_ns.truncate(whole);
+    }
+    let p99 = |thousand: &mut [u64]| {
+        let rank = (thousand.len() * 99).div_ceil(100) - 1;
+        *thousand.select_nth_unstable(rank).1
+    };
+    latencies_ns.chunks_mut(THOUSAND).map(p99).collect()
 }
 
 #[cfg(test)]
@@ -281,8 +302,19 @@ mod tests {
         assert_eq!((calm.left_out, calm.server_stalled_ns), (2, 1_000_000));
         assert_eq!((calm.to_runner.count(), schedule.to_runner.len()), (6, 8));
         assert_eq!(calm.to_answer.count(), 6);
+        assert_eq!(calm.p99s_to_runner_ns, [5_000_000], "of the same six, in one");
         assert!((5_000_000..5_100_000).contains(&calm.to_runner.max_ns()), "slow by itself");
         assert_eq!(schedule.tally().failed, 1, "counted whatever is left out");
+    }
+
+    #[test]
+    fn each_thousand_has_its_99th_percentile() {
+        let thousand = |slow: usize| (0..1_000).map(move |at| if at < slow { 9_000 } else { 50 });
+        let latencies: Vec<u64> =
+            thousand(10).chain(thousand(11)).chain(thousand(0)).chain([7_000; 999]).collect();
+        assert_eq!(p99_of_each_thousand(latencies), [50, 9_000, 50]);
+        assert_eq!(p99_of_each_thousand((1..=999).collect()), [990], "fewer are one");
+        assert_eq!(p99_of_each_thousand(Vec::new()), [0u64; 0]);
     }
 
     #[test]

@@ -174,6 +174,7 @@ fn open_loop(results: &Results) -> String {
                 of(|report| report.to_runner_us.p99),
                 of(|report| report.to_runner_us.max),
                 whole(calm(|calm| calm.to_runner_us.p99)),
+                whole(calm(|calm| calm.typical_p99_to_runner_us)),
                 of(|report| report.to_answer_us.p50),
                 of(|report| report.to_answer_us.p95),
                 of(|report| report.to_answer_us.p99),
@@ -194,6 +195,7 @@ fn open_loop(results: &Results) -> String {
         "p99",
         "max",
         "p99 without stalls",
+        "of the typical thousand",
         "to answer p50 us",
         "p95",
         "p99",
@@ -215,6 +217,7 @@ fn pairs(results: &Results) -> String {
             median(pairs.iter().filter_map(|pair| side(pair).calm.as_ref()).map(figure))
         };
         let p99 = |side| whole(calm(side, |calm| calm.to_runner_us.p99));
+        let typical_p99 = |side| whole(calm(side, |calm| calm.typical_p99_to_runner_us));
         let left_out = |side| tenth(calm(side, |calm| calm.left_out_percent));
         Some(vec![
             format!("`{}`", server.name),
@@ -223,12 +226,14 @@ fn pairs(results: &Results) -> String {
             of(|pair| pair.ours.to_runner_us.p95),
             of(|pair| pair.ours.to_runner_us.p99),
             p99(|pair| &pair.ours),
+            typical_p99(|pair| &pair.ours),
             left_out(|pair| &pair.ours),
             format!("`{}`", pairs.first()?.floor_name),
             of(|pair| pair.floor.to_runner_us.p50),
             of(|pair| pair.floor.to_runner_us.p95),
             of(|pair| pair.floor.to_runner_us.p99),
             p99(|pair| &pair.floor),
+            typical_p99(|pair| &pair.floor),
             left_out(|pair| &pair.floor),
         ])
     });
@@ -239,12 +244,14 @@ fn pairs(results: &Results) -> String {
         "p95",
         "p99",
         "p99 without stalls",
+        "of the typical thousand",
         "left out %",
         "its floor, right after",
         "p50",
         "p95",
         "p99",
         "p99 without stalls",
+        "of the typical thousand",
         "left out %",
     ];
     table("The same, and the floor at the same rate", &head, rows.collect())

@@ -133,17 +133,17 @@ impl Results {
         self.window_median(server, |w| w.dispatched.hits as f64 * 1e6 / w.dispatched.duration_us as f64)
     }
 
-    /// Without what stalls of the machine decided, where that is known.
+    /// Of the typical thousand without what stalls of the machine decided, where that is known.
     pub fn p99_to_runner_us(&self, server: &str, percent: u32) -> Option<f64> {
         let rows = self.latency.get(server)?.iter().filter(|row| row.percent == percent);
-        median(rows.map(|row| row.report.calm_to_runner_us().p99))
+        median(rows.map(|row| row.report.typical_p99_to_runner_us()))
     }
 
-    /// The p99 from dispatch to runner, over the floor's at the same rate, without what stalls decided.
+    /// The same p99, over the floor's at the same rate.
     pub fn p99_over_floor(&self, server: &str) -> Option<f64> {
         let pairs = self.pairs.get(server)?;
         let p99 =
-            |of: fn(&Pair) -> &OpenLoop| median(pairs.iter().map(|pair| of(pair).calm_to_runner_us().p99));
+            |of: fn(&Pair) -> &OpenLoop| median(pairs.iter().map(|pair| of(pair).typical_p99_to_runner_us()));
         Some(p99(|pair| &pair.ours)? / p99(|pair| &pair.floor)?)
     }
 

@@ -37,7 +37,7 @@ pub fn targets(results: &Results) -> Vec<Target> {
     let cpu = |of: &str, over: &str| Some(results.cpu_us(of)? / results.cpu_us(over)?);
     let p99 =
         |of: &str, over: &str| Some(results.p99_to_runner_us(of, 50)? / results.p99_to_runner_us(over, 50)?);
-    let calm = if results.is_calm() { ", without the machine's stalls" } else { "" };
+    let calm = if results.is_calm() { ", of the typical thousand" } else { "" };
     let p99_at_its_rate = |of: &str| results.p99_over_floor(of);
     let crowd = crowd(results);
     let syscalls = |of: &str| Some(results.syscalls.get(of)?.per_match);

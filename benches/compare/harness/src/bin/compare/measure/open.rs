@@ -67,8 +67,11 @@ impl Measure {
         let report = self.quiet_open_loop(&server, rate, FEW, watch)?;
         let calm = report.calm.as_ref().map_or(String::new(), |calm| {
             format!(
-                ", the server's core {:.1} %, {:.1} % left out: p99 {:.0} us",
-                calm.server_stalled_percent, calm.left_out_percent, calm.to_runner_us.p99
+                ", the server's core {:.1} %, {:.1} % left out: p99 {:.0} us, of the typical thousand {:.0} us",
+                calm.server_stalled_percent,
+                calm.left_out_percent,
+                calm.to_runner_us.p99,
+                calm.typical_p99_to_runner_us
             )
         });
         println!(
