@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use harness::report::{CalmLoop, OpenLoop};
+use harness::report::{CalmLoop, OpenLoop, median};
 
-use crate::results::{Pair, Results, Window, cpu_us_per_match, median};
+use crate::results::{Pair, Results, Window, cpu_us_per_match};
 use crate::targets::{crowding, targets};
 
 const METHOD: &str = include_str!("method.md");

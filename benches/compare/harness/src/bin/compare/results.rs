@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::report::{OpenLoop, one};
+use harness::report::{OpenLoop, median, one};
 use serde::{Deserialize, Serialize};
 
 use crate::load::{Aborted, Dispatched};
@@ -107,17 +107,6 @@ pub struct Workers {
 /// The server's CPU time per match, of the same load run several times.
 pub fn cpu_us_per_match(reports: &[OpenLoop]) -> Option<f64> {
     median(reports.iter().map(|report| report.cpu_us_per_match))
-}
-
-pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
-    }
 }
 
 impl Results {
