@@ -6,7 +6,7 @@
 //!
 //! - [`broker`]: the pure core. No I/O, clock, threads or unsafe; time is a parameter.
 //! - [`engine`]: the only code that knows a system call of the data plane.
-//! - [`shard`]: one core's loop, and the mesh between cores.
+//! - [`shard`]: one worker's loop, and the mesh between workers.
 //! - [`sys`]: affinity, descriptor limits, socket options.
 //! - [`clients`]: runners and supervisors of our own, for `demo`, `check` and `bench`.
 //! - [`top`]: the live view of a running broker in a terminal.
@@ -20,6 +20,6 @@ pub mod clients;
 pub mod config;
 pub mod control;
 pub mod engine;
-pub mod shard;
 pub mod sys;
 pub mod top;
+pub mod workers;

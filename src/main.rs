@@ -46,7 +46,7 @@ fn serve(flags: ServeFlags) -> Result<(), Failure> {
 
 fn drain(flags: DrainFlags) -> Result<(), Failure> {
     let selector = match (flags.node, flags.deployment) {
-        (Some(node), _) => Some(Selector::Instance(node)),
+        (Some(node), _) => Some(Selector::Node(node)),
         (_, Some(id)) => Some(Selector::Deployment(id)),
         (None, None) => None,
     };

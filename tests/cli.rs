@@ -382,12 +382,12 @@ fn descriptors_are_raised_and_counted() {
 fn sigterm_and_sigint_drain_and_exit_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut command = pilotlight(&ANYWHERE);
-        command.args(["--drain-time", "100ms"]);
+        command.args(["--shutdown-time", "100ms"]);
         let mut running = Running::start(command);
         running.line("serving");
         running.signal(signal);
         assert_eq!(running.ended().code(), Some(0), "{signal}");
-        running.line("draining");
+        running.line("shutting_down");
         running.line("drained");
     }
 }
@@ -396,7 +396,7 @@ fn sigterm_and_sigint_drain_and_exit_0() {
 fn a_second_signal_ends_a_drain_at_once() {
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
         let mut command = pilotlight(&ANYWHERE);
-        command.args(["--drain-time", "60s"]);
+        command.args(["--shutdown-time", "60s"]);
         let mut running = Running::start(command);
         let admin = running.listening("admin");
         let runner = running.listening("runner");
@@ -421,7 +421,7 @@ fn a_second_signal_ends_a_drain_at_once() {
 #[test]
 fn the_echo_of_a_signal_is_not_a_second_one() {
     let mut command = pilotlight(&ANYWHERE);
-    command.args(["--drain-time", "1s"]);
+    command.args(["--shutdown-time", "1s"]);
     let mut running = Running::start(command);
     let runner = running.listening("runner");
     running.line("serving");
@@ -520,7 +520,7 @@ fn the_service_manager_is_told() {
         String::from_utf8_lossy(&message[..length]).into_owned()
     };
     let mut command = pilotlight(&ANYWHERE);
-    command.args(["--drain-time", "0s"]);
+    command.args(["--shutdown-time", "0s"]);
     command.env("NOTIFY_SOCKET", &path);
     let mut running = Running::start(command);
     let admin = running.listening("admin");
@@ -555,7 +555,7 @@ fn a_running_broker_is_told_to_drain_a_node() {
     assert_eq!((code, stdout.as_str()), (0, "lifted the drain of node worker-3\n"));
     let (code, _, stderr) = drain(&["--node", "worker-3", "--lift"]);
     assert_eq!(code, 1);
-    assert!(stderr.contains("no drain of instance \"worker-3\" is in force"), "{stderr}");
+    assert!(stderr.contains("no drain of node \"worker-3\" is in force"), "{stderr}");
     let (code, _, stderr) = drain(&["--node", ""]);
     assert_eq!((code, stderr.contains("instance: empty")), (1, true), "{stderr}");
     assert_eq!(drain(&["--lift"]).0, 2);

@@ -8,7 +8,7 @@ use pilotlight::broker::io::{ConnId, Input, Output, SendConfirm, TcpFacts};
 use pilotlight::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use pilotlight::broker::time::Time;
 use pilotlight::broker::token::Secrets;
-use pilotlight::shard::hints::Hints;
+use pilotlight::workers::hints::Hints;
 use std::collections::VecDeque;
 
 /// Runners that hold a poll at any time.
@@ -30,7 +30,7 @@ pub fn matches(confirm: Confirm, count: usize) {
         runner.generation += u32::from(fresh);
         engine.poll(*runner, fresh);
     }
-    assert_eq!(engine.broker.counters().hits, count as u64);
+    assert_eq!(engine.broker.counters().warm, count as u64);
 }
 
 /// Dispatches that find nobody.
@@ -39,7 +39,7 @@ pub fn misses(count: usize) {
     engine.accept(SUPERVISOR);
     let dispatch = dispatch_request();
     (0..count).for_each(|_| engine.receive(SUPERVISOR, &dispatch));
-    assert_eq!(engine.broker.counters().misses(), count as u64);
+    assert_eq!(engine.broker.counters().answered_false(), count as u64);
 }
 
 /// The core with facts on their way to it.
@@ -121,7 +121,7 @@ fn settings(confirm: Confirm) -> Settings {
         dispatch_timeout_ms: 2_000,
         attempts_max: 3,
         guard_ms: 500,
-        drain_time_ms: 5_000,
+        shutdown_time_ms: 5_000,
         linger_ms: 1_000,
         pipeline_bytes_max: 64 << 10,
         events: false,

@@ -1,5 +1,5 @@
-//! Whole input sequences through two cores and the mesh between them, held to what a naive watcher
-//! knows; the core's own recount runs after every call.
+//! Whole input sequences through two workers and the mesh between them, held to what a naive watcher
+//! knows; the worker's own recount runs after every call.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

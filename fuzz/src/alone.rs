@@ -40,7 +40,7 @@ pub fn answer<'r>(pieces: impl Iterator<Item = &'r [u8]>) -> Answered {
                     }
                     broker.handle(now, Input::Sent { conn });
                 }
-                Output::Close { .. } | Output::Abort { .. } | Output::Shutdown { .. } => {
+                Output::Close { .. } | Output::Abort { .. } | Output::HalfClose { .. } => {
                     answered.ended = true
                 }
                 _ => {}

@@ -1,6 +1,6 @@
-//! What cores share, on one thread; and settings to draw from.
+//! What workers share, on one thread; and settings to draw from.
 
-use crate::broker::io::{CoreSet, HINT_KINDS, Shared};
+use crate::broker::io::{HINT_KINDS, Shared, WorkerSet};
 use crate::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use crate::broker::token::Secrets;
 use std::cell::{Cell, RefCell};
@@ -22,14 +22,14 @@ impl Shared for OneThread {
     fn buckets(&self) -> usize {
         BUCKETS
     }
-    fn announce(&self, bucket: usize, core: usize) {
-        self.0.0.borrow_mut()[bucket] |= 1 << core;
+    fn announce(&self, bucket: usize, worker: usize) {
+        self.0.0.borrow_mut()[bucket] |= 1 << worker;
     }
-    fn withdraw(&self, bucket: usize, core: usize) {
-        self.0.0.borrow_mut()[bucket] &= !(1 << core);
+    fn withdraw(&self, bucket: usize, worker: usize) {
+        self.0.0.borrow_mut()[bucket] &= !(1 << worker);
     }
-    fn holders(&self, bucket: usize) -> CoreSet {
-        CoreSet(self.0.0.borrow()[bucket])
+    fn holders(&self, bucket: usize) -> WorkerSet {
+        WorkerSet(self.0.0.borrow()[bucket])
     }
     fn open_connection(&self, connections_max: usize) -> bool {
         let open = self.0.1.get();
@@ -76,7 +76,7 @@ pub fn settings(confirm: Confirm) -> Settings {
         dispatch_timeout_ms: 2_000,
         attempts_max: 3,
         guard_ms: 500,
-        drain_time_ms: 5_000,
+        shutdown_time_ms: 5_000,
         linger_ms: 1_000,
         pipeline_bytes_max: 64 << 10,
         events: true,

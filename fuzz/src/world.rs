@@ -1,4 +1,4 @@
-//! Two cores, their peers and the mesh, driven by decisions; and what must hold for a naive watcher.
+//! Two workers, their peers and the mesh, driven by decisions; and what must hold for a naive watcher.
 
 use crate::broker::Broker;
 use crate::broker::contract::Side;
@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 
 const CORES: usize = 2;
 const SLOTS: usize = 6;
-/// Deadlines that one step may meet: a core that drains looks every 10 ms while somebody is served.
+/// Deadlines that one step may meet: a worker that drains looks every 10 ms while somebody is served.
 const TICKS_MAX: usize = 10_000;
 
 /// A connection as its peer and its kernel know it.
@@ -28,7 +28,7 @@ struct Peer {
     in_question: bool,
     fin: bool,
     fin_unacked: bool,
-    /// A probe saw the FIN, whose event may still be queued: no later one misses it.
+    /// A probe saw the FIN, whose event may still be queued: no later one cold it.
     fin_seen: bool,
     probes: usize,
     /// Sent nothing but whole, well-formed requests.
@@ -51,7 +51,7 @@ struct Run {
 }
 
 pub struct World {
-    cores: Vec<Broker<OneThread>>,
+    workers: Vec<Broker<OneThread>>,
     peers: Vec<Vec<Peer>>,
     shared: OneThread,
     settings: Settings,
@@ -59,7 +59,7 @@ pub struct World {
     mesh: [VecDeque<MeshMessage>; CORES],
     runs: HashMap<u32, Run>,
     next_run: u32,
-    draining: bool,
+    shutting_down: bool,
 }
 
 /// Plays all of `data`, then lets everybody leave: nothing may be left.
@@ -90,9 +90,9 @@ impl World {
         };
         let shared = OneThread::default();
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-        let core = |core| Broker::new(core, settings.clone(), hasher.clone(), shared.clone());
+        let worker = |worker| Broker::new(worker, settings.clone(), hasher.clone(), shared.clone());
         World {
-            cores: (0..CORES).map(core).collect(),
+            workers: (0..CORES).map(worker).collect(),
             peers: (0..CORES).map(|_| (0..SLOTS).map(|_| Peer::default()).collect()).collect(),
             settings: settings.clone(),
             shared: shared.clone(),
@@ -100,36 +100,36 @@ impl World {
             mesh: Default::default(),
             runs: HashMap::new(),
             next_run: 1,
-            draining: false,
+            shutting_down: false,
         }
     }
 
     fn step(&mut self, bytes: &mut Bytes<'_>) {
         let choice = bytes.byte();
-        let (core, slot) = (usize::from(choice >> 7), usize::from(choice >> 4 & 7) % SLOTS);
-        let peer = &mut self.peers[core][slot];
+        let (worker, slot) = (usize::from(choice >> 7), usize::from(choice >> 4 & 7) % SLOTS);
+        let peer = &mut self.peers[worker][slot];
         let conn = ConnId { slot: slot as u32, generation: peer.generation };
         let open = peer.open;
         match choice & 15 {
-            0 | 1 if !open && !self.draining => {
+            0 | 1 if !open && !self.shutting_down => {
                 let generation = peer.generation + 1;
                 *peer = Peer { generation, open: true, tame: true, ..Peer::default() };
                 let conn = ConnId { slot: slot as u32, generation };
                 let side = if bytes.below(8) == 7 { Side::Dispatch } else { Side::Runner };
                 peer.tame = side == Side::Runner && self.settings.buffered_bytes_max > 0;
-                let spoken = self.make_room(core, bytes);
-                self.input(core, Input::Accepted { conn, side });
+                let spoken = self.make_room(worker, bytes);
+                self.input(worker, Input::Accepted { conn, side });
                 for conn in spoken {
-                    let peer = &self.peers[core][conn.slot as usize];
+                    let peer = &self.peers[worker][conn.slot as usize];
                     assert!(peer.open && peer.generation == conn.generation, "who had spoken made room");
                 }
             }
-            0..=3 if open && !peer.fin => self.request(core, slot, 2 * (choice & 1) + bytes.byte() % 2),
+            0..=3 if open && !peer.fin => self.request(worker, slot, 2 * (choice & 1) + bytes.byte() % 2),
             4 if open && !peer.fin => {
                 peer.tame = false;
                 let len = bytes.below(64);
                 let piece = if len == 63 { EXPECTS } else { bytes.take(len) };
-                self.input(core, Input::Received { conn, bytes: piece });
+                self.input(worker, Input::Received { conn, bytes: piece });
             }
             5 | 6 if open && peer.writing.is_some() => {
                 let confirm = peer.writing.take();
@@ -142,76 +142,76 @@ impl World {
                         self.prove(run);
                     }
                 }
-                self.input(core, Input::Sent { conn });
+                self.input(worker, Input::Sent { conn });
             }
             7 if open && peer.acked_due => {
                 peer.acked_due = false;
                 if let Some((run, _)) = peer.run {
                     self.prove(run);
                 }
-                self.input(core, Input::Acked { conn });
+                self.input(worker, Input::Acked { conn });
             }
             8 if open && (!peer.fin || peer.fin_unacked) => {
                 // Told again while bytes are unacknowledged, with what is known by then.
                 peer.fin = true;
                 let facts = (peer.in_question || peer.writing.is_some()).then(|| facts(bytes, true));
                 peer.fin_unacked = facts.is_some_and(|facts| facts.unacked_bytes > 0);
-                self.weigh(core, slot, facts);
-                self.input(core, Input::PeerClosed { conn, facts });
+                self.weigh(worker, slot, facts);
+                self.input(worker, Input::PeerClosed { conn, facts });
             }
             9 if open => {
                 peer.open = false;
                 peer.asked.clear();
-                self.input(core, Input::Reset { conn });
+                self.input(worker, Input::Reset { conn });
                 // The core closes its end of it; nobody hears of it again.
             }
             10 if open && peer.probes > 0 => {
                 peer.probes -= 1;
                 let facts = facts(bytes, peer.fin || peer.fin_seen);
                 peer.fin_seen = facts.fin;
-                self.weigh(core, slot, Some(facts));
-                self.input(core, Input::Probed { conn, facts });
+                self.weigh(worker, slot, Some(facts));
+                self.input(worker, Input::Probed { conn, facts });
             }
             11 => {
                 let ms = 1u64 << bytes.below(17);
                 self.pass(self.now.plus_ms(ms - 1 + bytes.below(3) as u64));
             }
-            12 | 13 => self.deliver(core),
-            14 => self.command(core, bytes.byte()),
+            12 | 13 => self.deliver(worker),
+            14 => self.command(worker, bytes.byte()),
             15 if peer.generation > 1 || !open && peer.generation > 0 => {
                 // Facts about an earlier user of the slot are nobody's.
                 let generation = peer.generation - u32::from(open);
                 let old = ConnId { slot: slot as u32, generation };
-                let before = self.cores[core].counters().clone();
-                self.cores[core].handle(self.now, Input::Received { conn: old, bytes: b"GET" });
-                self.cores[core].handle(self.now, Input::Unread { conn: old });
-                self.cores[core].handle(self.now, Input::Sent { conn: old });
-                self.cores[core].handle(self.now, Input::PeerClosed { conn: old, facts: None });
-                self.cores[core].handle(self.now, Input::Reset { conn: old });
-                assert_eq!(self.cores[core].counters(), &before);
-                assert!(self.cores[core].poll_output().is_none());
+                let before = self.workers[worker].counters().clone();
+                self.workers[worker].handle(self.now, Input::Received { conn: old, bytes: b"GET" });
+                self.workers[worker].handle(self.now, Input::Unread { conn: old });
+                self.workers[worker].handle(self.now, Input::Sent { conn: old });
+                self.workers[worker].handle(self.now, Input::PeerClosed { conn: old, facts: None });
+                self.workers[worker].handle(self.now, Input::Reset { conn: old });
+                assert_eq!(self.workers[worker].counters(), &before);
+                assert!(self.workers[worker].poll_output().is_none());
             }
             _ => {}
         }
     }
 
     /// As a shard does before it takes a newcomer in: tells of those that have spoken.
-    fn make_room(&mut self, core: usize, bytes: &mut Bytes<'_>) -> Vec<ConnId> {
+    fn make_room(&mut self, worker: usize, bytes: &mut Bytes<'_>) -> Vec<ConnId> {
         let mut spoken = Vec::new();
-        while let Some(conn) = self.cores[core].next_to_make_room()
+        while let Some(conn) = self.workers[worker].next_to_make_room()
             && bytes.chance()
         {
             assert!(!spoken.contains(&conn), "told once, it is not asked for again");
-            self.input(core, Input::Unread { conn });
+            self.input(worker, Input::Unread { conn });
             spoken.push(conn);
         }
         spoken
     }
 
     /// A whole request: two keys to poll and to dispatch for.
-    fn request(&mut self, core: usize, slot: usize, which: u8) {
+    fn request(&mut self, worker: usize, slot: usize, which: u8) {
         let key = which & 1;
-        let peer = &mut self.peers[core][slot];
+        let peer = &mut self.peers[worker][slot];
         let conn = ConnId { slot: slot as u32, generation: peer.generation };
         let request = if which & 2 == 0 {
             peer.polled.push(key);
@@ -232,12 +232,12 @@ impl World {
             );
             format!("POST /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         };
-        self.input(core, Input::Received { conn, bytes: request.as_bytes() });
+        self.input(worker, Input::Received { conn, bytes: request.as_bytes() });
     }
 
-    fn command(&mut self, core: usize, which: u8) {
+    fn command(&mut self, worker: usize, which: u8) {
         let selector = match which & 1 {
-            0 => Selector::Instance(format!("node-{}", which >> 1 & 1)),
+            0 => Selector::Node(format!("node-{}", which >> 1 & 1)),
             _ => Selector::Deployment("d".into()),
         };
         let command = match which >> 2 {
@@ -248,23 +248,23 @@ impl World {
                 dispatch_events: Some(Allowance { any: u32::from(which), traced: u32::from(which >> 4) }),
             },
             _ => {
-                self.draining = true;
-                Command::Drain
+                self.shutting_down = true;
+                Command::ShutDown
             }
         };
-        self.input(core, Input::Command(command));
+        self.input(worker, Input::Command(command));
     }
 
     /// The next message to `core` arrives.
-    fn deliver(&mut self, core: usize) {
-        if let Some(message) = self.mesh[core].pop_front() {
-            self.input(core, Input::Mesh { from: 1 - core, message });
+    fn deliver(&mut self, worker: usize) {
+        if let Some(message) = self.mesh[worker].pop_front() {
+            self.input(worker, Input::Mesh { from: 1 - worker, message });
         }
     }
 
     /// Is the core about to be told that a run was delivered?
-    fn weigh(&mut self, core: usize, slot: usize, facts: Option<TcpFacts>) {
-        let peer = &self.peers[core][slot];
+    fn weigh(&mut self, worker: usize, slot: usize, facts: Option<TcpFacts>) {
+        let peer = &self.peers[worker][slot];
         let (Some((run, true)), Some(facts)) = (peer.run, facts) else { return };
         let proves = match self.settings.confirm {
             Confirm::Read => facts.alive && (peer.fin || facts.fin),
@@ -283,45 +283,45 @@ impl World {
         }
     }
 
-    fn input(&mut self, core: usize, input: Input<'_>) {
-        self.cores[core].handle(self.now, input);
-        self.outputs(core);
+    fn input(&mut self, worker: usize, input: Input<'_>) {
+        self.workers[worker].handle(self.now, input);
+        self.outputs(worker);
     }
 
-    fn outputs(&mut self, core: usize) {
-        while let Some(output) = self.cores[core].poll_output() {
+    fn outputs(&mut self, worker: usize) {
+        while let Some(output) = self.workers[worker].poll_output() {
             match output {
-                Output::Send { conn, payload, confirm } => self.sends(core, conn, &payload, confirm),
+                Output::Send { conn, payload, confirm } => self.sends(worker, conn, &payload, confirm),
                 Output::Close { conn } | Output::Abort { conn } => {
-                    let peer = self.peer(core, conn);
+                    let peer = self.peer(worker, conn);
                     peer.open = false;
                     peer.asked.clear();
                 }
-                Output::Probe { conn } => self.peer(core, conn).probes += 1,
-                Output::Pause { conn } | Output::Resume { conn } | Output::Shutdown { conn } => {
-                    assert!(self.peer(core, conn).open);
+                Output::Probe { conn } => self.peer(worker, conn).probes += 1,
+                Output::Pause { conn } | Output::Resume { conn } | Output::HalfClose { conn } => {
+                    assert!(self.peer(worker, conn).open);
                 }
                 Output::Mesh { to, message } => {
-                    assert_eq!(to, 1 - core);
+                    assert_eq!(to, 1 - worker);
                     self.mesh[to].push_back(message);
                 }
-                Output::StopAccepting => assert!(self.draining),
-                Output::Drained => assert_eq!(self.cores[core].connections(), 0),
+                Output::StopAccepting => assert!(self.shutting_down),
+                Output::ShutdownComplete => assert_eq!(self.workers[worker].connections(), 0),
                 Output::Report(report) => assert!(report.claimed <= report.waiting),
                 Output::Event(_) => {}
             }
         }
     }
 
-    fn peer(&mut self, core: usize, conn: ConnId) -> &mut Peer {
-        let peer = &mut self.peers[core][conn.slot as usize];
+    fn peer(&mut self, worker: usize, conn: ConnId) -> &mut Peer {
+        let peer = &mut self.peers[worker][conn.slot as usize];
         assert_eq!(peer.generation, conn.generation, "of nobody");
         peer
     }
 
-    fn sends(&mut self, core: usize, conn: ConnId, payload: &Payload, confirm: SendConfirm) {
+    fn sends(&mut self, worker: usize, conn: ConnId, payload: &Payload, confirm: SendConfirm) {
         let text = String::from_utf8_lossy(payload.bytes()).into_owned();
-        let peer = self.peer(core, conn);
+        let peer = self.peer(worker, conn);
         assert!(peer.open, "a response to nobody");
         assert!(peer.writing.is_none(), "two responses at once");
         peer.writing = Some(confirm);
@@ -331,7 +331,7 @@ impl World {
         assert!(!peer.tame || text.starts_with("HTTP/1.1 200 "), "a refusal of a good request: {text}");
         if let Some(at) = text.find("\"#").filter(|_| text.starts_with("HTTP/1.1 200 ")) {
             let Some(run) = text.get(at + 2..at + 10).and_then(|digits| digits.parse().ok()) else { return };
-            return self.run_sent(core, conn, run);
+            return self.run_sent(worker, conn, run);
         }
         if !peer.tame || !text.contains("didWarmStart") {
             return;
@@ -341,17 +341,17 @@ impl World {
         assert!(!text.contains("true") || self.runs[&run].proven, "true before it is proven");
     }
 
-    fn run_sent(&mut self, core: usize, conn: ConnId, id: u32) {
+    fn run_sent(&mut self, worker: usize, conn: ConnId, id: u32) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        for (core, slot, generation) in &run.holders {
-            let holder = &self.peers[*core][*slot as usize];
+        for (worker, slot, generation) in &run.holders {
+            let holder = &self.peers[*worker][*slot as usize];
             assert!(holder.generation != *generation || !holder.open, "with two runners at once");
         }
         assert!(!run.proven, "delivered again");
-        run.holders.push((core, conn.slot, conn.generation));
+        run.holders.push((worker, conn.slot, conn.generation));
         assert!(run.holders.len() <= usize::from(self.settings.attempts_max), "too many attempts");
         let key = run.key;
-        let peer = self.peer(core, conn);
+        let peer = self.peer(worker, conn);
         assert!(!peer.tame || peer.polled.contains(&key), "a run for another key");
         peer.run = Some((id, false));
     }
@@ -359,16 +359,17 @@ impl World {
     /// Goes to `until`, stopping at every deadline on the way.
     fn pass(&mut self, until: Time) {
         for _ in 0..TICKS_MAX {
-            let due = (0..CORES).filter_map(|core| Some((self.cores[core].next_deadline()?, core))).min();
-            let Some((at, core)) = due.filter(|(at, _)| *at <= until) else {
+            let due =
+                (0..CORES).filter_map(|worker| Some((self.workers[worker].next_deadline()?, worker))).min();
+            let Some((at, worker)) = due.filter(|(at, _)| *at <= until) else {
                 self.now = until;
                 return self.nobody_is_forgotten();
             };
             self.now = self.now.max(at);
-            self.cores[core].tick(self.now);
-            self.outputs(core);
+            self.workers[worker].tick(self.now);
+            self.outputs(worker);
         }
-        panic!("a core goes round for ever");
+        panic!("a worker goes round for ever");
     }
 
     fn nobody_is_forgotten(&self) {
@@ -381,22 +382,22 @@ impl World {
 
     /// Everybody leaves, every message arrives, and time passes.
     fn end(&mut self) {
-        for core in 0..CORES {
+        for worker in 0..CORES {
             for slot in 0..SLOTS {
-                let peer = &mut self.peers[core][slot];
+                let peer = &mut self.peers[worker][slot];
                 if std::mem::take(&mut peer.open) {
                     let conn = ConnId { slot: slot as u32, generation: peer.generation };
-                    self.input(core, Input::Reset { conn });
+                    self.input(worker, Input::Reset { conn });
                 }
             }
         }
         while self.mesh.iter().any(|queue| !queue.is_empty()) {
-            (0..CORES).for_each(|core| self.deliver(core));
+            (0..CORES).for_each(|worker| self.deliver(worker));
         }
         self.pass(self.now.plus_ms(600_000));
-        for core in &self.cores {
-            assert!(core.is_at_rest(), "something is left");
-            assert_eq!((core.waiting(), core.connections(), core.buffered_bytes()), (0, 0, 0));
+        for worker in &self.workers {
+            assert!(worker.is_at_rest(), "something is left");
+            assert_eq!((worker.waiting(), worker.connections(), worker.buffered_bytes()), (0, 0, 0));
         }
         assert_eq!(self.shared.connections(), 0);
     }

@@ -26,7 +26,7 @@ impl<S: Shared> Broker<S> {
         poll: &PollRequest<'_>,
     ) -> Result<(), Rejection> {
         if self.settings.token_mode == TokenMode::Off && !may_be_read(poll.key.deployment) {
-            self.hold_poll(now, slot, poll.key, poll.instance);
+            self.hold_poll(now, slot, poll.key, poll.node);
             return Ok(());
         }
         self.admit_token(now, slot, poll)
@@ -42,7 +42,7 @@ impl<S: Shared> Broker<S> {
                     // No run is offered past the token's end, as the clock stands now.
                     let expires = Time(verified.expires_unix_us.saturating_sub(self.unix_us_at_origin));
                     let key = KeyRef { deployment: &verified.deployment, ..key };
-                    self.hold_poll(now, slot, key, poll.instance);
+                    self.hold_poll(now, slot, key, poll.node);
                     self.limit_poll(slot, expires);
                     return Ok(());
                 }
@@ -52,7 +52,7 @@ impl<S: Shared> Broker<S> {
         // Read, not trusted: runners with a token and runners without one wait in the same pool.
         let claimed = claimed_deployment(key.deployment);
         let key = KeyRef { deployment: claimed.as_deref().unwrap_or(key.deployment), ..key };
-        self.hold_poll(now, slot, key, poll.instance);
+        self.hold_poll(now, slot, key, poll.node);
         Ok(())
     }
 
@@ -95,8 +95,8 @@ impl<S: Shared> Broker<S> {
         let shortened = |text: &str| text.chars().take(SAMPLE_CHARS_MAX).collect();
         let claimed = claimed_deployment(poll.key.deployment);
         let deployment = shortened(shown(claimed.as_deref().unwrap_or(poll.key.deployment)));
-        let instance = shortened(poll.instance);
-        self.token_fault = Some(Box::new(FaultSample { at: now, fault, deployment, instance }));
+        let node = shortened(poll.node);
+        self.token_fault = Some(Box::new(FaultSample { at: now, fault, deployment, node }));
     }
 }
 

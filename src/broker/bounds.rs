@@ -75,7 +75,7 @@ impl<S: Shared> Broker<S> {
             State::Waiting(_) => self.end_poll(now, slot, PollEnd::Closed),
             // What came behind a request that is being answered, or ahead of the 100 that is being
             // written; that takes seconds at most, and a second response must not overtake the first.
-            State::Claimed(_) | State::Verdict(_) | State::Writing { .. } | State::Continue(_) => {
+            State::Claimed(_) | State::Dispatch(_) | State::Writing { .. } | State::Continue(_) => {
                 if !conn.paused {
                     conn.paused = true;
                     self.outputs.push_back(Output::Pause { conn: id });
@@ -96,7 +96,7 @@ impl<S: Shared> Broker<S> {
             assert_eq!(conn.counted_bytes, conn.buffered_bytes(), "bytes of connection {slot}");
             bytes += conn.counted_bytes;
             bytes += match &conn.state {
-                State::Verdict(verdict) => verdict.payload.bytes().len(),
+                State::Dispatch(pending) => pending.payload.bytes().len(),
                 State::Claimed(claim) => claim.offer.payload.bytes().len(),
                 _ => 0,
             };

@@ -2,7 +2,7 @@
 //! delivered yet.
 //!
 //! It is the process's. Each core leases from it in steps, so that counting a request is an addition and
-//! a comparison of the core's own numbers, and the shared one is asked once in hundreds of them.
+//! a comparison of the worker's own numbers, and the shared one is asked once in hundreds of them.
 //!
 //! Incomplete requests get at most [`INCOMPLETE_OF_4`] quarters of it: whoever fills that with requests
 //! that never end does not stop those that arrive whole.
@@ -32,12 +32,12 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Of `bytes_max` bytes for all cores together.
+    /// Of `bytes_max` bytes for all workers together.
     pub fn new(bytes_max: usize) -> Budget {
         Budget { held: 0, leased: 0, bytes_max }
     }
 
-    /// Bytes counted on this core.
+    /// Bytes counted on this worker.
     pub fn held(&self) -> usize {
         self.held
     }
@@ -90,7 +90,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::io::CoreSet;
+    use crate::broker::io::WorkerSet;
     use std::cell::Cell;
 
     #[derive(Default)]
@@ -102,8 +102,8 @@ mod tests {
         }
         fn announce(&self, _: usize, _: usize) {}
         fn withdraw(&self, _: usize, _: usize) {}
-        fn holders(&self, _: usize) -> CoreSet {
-            CoreSet(0)
+        fn holders(&self, _: usize) -> WorkerSet {
+            WorkerSet(0)
         }
         fn open_connection(&self, _: usize) -> bool {
             true

@@ -18,7 +18,7 @@ use super::contract::Side;
 use super::event::Origin;
 use super::http::response::Persistence;
 use super::http::{ChunkedDecoder, HeadScanner};
-use super::io::{ConnId, CoreSet, Offer, Payload};
+use super::io::{ConnId, Offer, Payload, WorkerSet};
 use super::pool::PoolId;
 use super::time::Time;
 
@@ -33,7 +33,7 @@ pub struct Conn {
     pub buffer: Vec<u8>,
     /// The listener that it came in by.
     pub side: Side,
-    /// Requests begun; tells a late verdict from a current one.
+    /// Requests begun; tells a late reply from a current one.
     pub request: u32,
     /// Of the current request.
     pub persistence: Persistence,
@@ -86,8 +86,8 @@ pub enum State {
     Waiting(Poll),
     /// A poll to which a run has been written, not confirmed yet.
     Claimed(Box<Claim>),
-    /// A dispatch that waits for its verdict.
-    Verdict(Box<Verdict>),
+    /// A dispatch that waits for its pending.
+    Dispatch(Box<PendingDispatch>),
     /// A response is being written; a refusal is followed by a lingering close.
     Writing {
         /// The request was refused.
@@ -135,7 +135,7 @@ pub struct Poll {
     /// Where it waits; pinned.
     pub pool: PoolId,
     /// `x-trigger-worker-instance-name`, interned.
-    pub instance: u32,
+    pub node: u32,
     /// The deployment, interned where its polls are counted, or [`NO_NAME`].
     pub deployment: u32,
     /// When the request was complete.
@@ -143,7 +143,7 @@ pub struct Poll {
     /// It is not offered a run from here on.
     pub offer_until: Time,
     /// It is in the key index.
-    pub indexed: bool,
+    pub matchable: bool,
     /// A cordon keeps it out of the index.
     pub cordoned: bool,
     /// `offer_until` takes the measured round trip into account.
@@ -173,7 +173,7 @@ pub struct Claim {
 }
 
 /// A dispatch that waits.
-pub struct Verdict {
+pub struct PendingDispatch {
     /// The key's pool; pinned.
     pub pool: PoolId,
     /// The whole response for the runner.
@@ -185,7 +185,7 @@ pub struct Verdict {
     /// Polls that may still be tried.
     pub attempts_left: u8,
     /// Cores that were asked.
-    pub tried: CoreSet,
+    pub tried: WorkerSet,
     /// At least one poll was claimed for it.
     pub attempted: bool,
     /// Whose it is, if somebody wants to know.

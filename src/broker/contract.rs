@@ -95,7 +95,7 @@ pub struct PollRequest<'b> {
     /// What the runner can run. The deployment is as it was sent: a friendly id or a token.
     pub key: KeyRef<'b>,
     /// `x-trigger-worker-instance-name`, the node; empty if missing.
-    pub instance: &'b str,
+    pub node: &'b str,
     /// `x-trigger-workload-controller-id`; empty if missing. Never an identity.
     pub controller: &'b str,
 }
@@ -115,7 +115,7 @@ pub fn poll<'b>(head: &Head<'b>) -> Result<PollRequest<'b>, Rejection> {
             cpu: fields.key_number(Field::Cpu)?,
             memory: fields.key_number(Field::Memory)?,
         },
-        instance: fields.text(Field::Instance)?.unwrap_or_default(),
+        node: fields.text(Field::Node)?.unwrap_or_default(),
         controller: fields.text(Field::Controller)?.unwrap_or_default(),
     })
 }
@@ -134,7 +134,7 @@ enum Field {
     Version,
     Cpu,
     Memory,
-    Instance,
+    Node,
     Controller,
 }
 
@@ -162,7 +162,7 @@ impl Field {
             28 => is(Field::Version),
             21 => is(Field::Cpu),
             24 => is(Field::Memory),
-            30 => is(Field::Instance),
+            30 => is(Field::Node),
             32 => is(Field::Controller),
             _ => None,
         }
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(poll.key.version, "20260714.3");
         assert_eq!(Some(poll.key.cpu), Number::parse("0.5"));
         assert_eq!(Some(poll.key.memory), Number::parse("1"));
-        assert_eq!(poll.instance, "node-7");
+        assert_eq!(poll.node, "node-7");
         assert_eq!(poll.controller, "controller_1");
     }
 
@@ -355,7 +355,7 @@ mod tests {
                 let bytes = poll_head(&fields);
                 let head = parse_head(&bytes).unwrap();
                 let poll = poll(&head).unwrap();
-                assert_eq!([poll.instance, poll.controller][at - 4], "");
+                assert_eq!([poll.node, poll.controller][at - 4], "");
             }
             if required {
                 let mut fields = FIELDS.to_vec();

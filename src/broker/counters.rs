@@ -1,4 +1,4 @@
-//! What a core counts, each number declared once: field, `/status` name, metric, label and help.
+//! What a worker counts, each number declared once: field, `/status` name, metric, label and help.
 
 /// Numbers that belong together: one metric, its members told apart by a label.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ macro_rules! counters {
             $(+ $sum:literal $of:expr;)*
         }
     )*) => {
-        /// Counters of one core, from the start. Plain numbers: a core has one writer.
+        /// Counters of one worker, from the start. Plain numbers: a worker has one writer.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Counters {
             $($($(#[$doc])* pub $field: u64,)*)*
@@ -72,32 +72,32 @@ macro_rules! counters {
 }
 
 counters! {
-    "dispatches" Count "Dispatches by outcome: hit (answered true), miss (false: no runner could be offered the run; pilotlight_misses says why), unconfirmed (false: runners were offered the run and none was proved to have it), rejected (4xx: not a well-formed dispatch)." "outcome" {
+    "dispatches" Count "Dispatches by outcome: hit (answered true), miss (false: no runner could be offered the run; pilotlight_cold says why), unconfirmed (false: runners were offered the run and none was proved to have it), rejected (4xx: not a well-formed dispatch)." "outcome" {
         /// Dispatches answered true.
-        hits "hit";
+        warm "warm";
         /// Dispatches answered false: polls were offered the run, none confirmed it.
-        misses_unconfirmed "unconfirmed";
+        unconfirmed "unconfirmed";
         /// Dispatches refused with a 4xx.
         dispatches_rejected "rejected";
-        + "miss" |c| c.unplaced();
+        + "cold" |c| c.cold();
     }
-    "misses" Count "Dispatches answered false because no runner could be offered the run, by reason: nobody (no runner of the deployment waits), other_version and other_machine (one does, with another version or machine), ending (runners of the key wait, all in their last moments), cordoned (runs are kept away from it), draining, key_limit (--max-keys), bytes_limit (--max-buffered). Of other cores only a hash is known: among n waiting deployments, one in 4096/n misses may read other_version for nobody." "reason" {
+    "cold" Count "Dispatches answered false because no runner could be offered the run, by reason: nobody (no runner of the deployment waits), other_version and other_machine_size (one does, with another version or machine), ending (runners of the key wait, all in their last moments), cordoned (runs are kept away from it), shutting_down, key_limit (--max-keys), bytes_limit (--max-buffered). Of other workers only a hash is known: among n waiting deployments, one in 4096/n cold may read other_version for nobody." "reason" {
         /// Nobody waits for the deployment.
-        misses_nobody "nobody";
+        cold_no_runner "no_runner";
         /// Somebody waits for the deployment, in another version.
-        misses_other_version "other_version";
+        cold_other_version "other_version";
         /// Somebody waits for the deployment and the version, on another machine.
-        misses_other_machine "other_machine";
+        cold_other_machine_size "other_machine_size";
         /// Polls of the key are held, all in their last moments.
-        misses_ending "ending";
+        cold_parked "parked";
         /// Polls of the key are held under a cordon.
-        misses_cordoned "cordoned";
+        cold_cordoned "cordoned";
         /// The broker is on its way out.
-        misses_draining "draining";
+        cold_shutting_down "shutting_down";
         /// No room for one more key.
-        misses_key_limit "key_limit";
+        cold_key_limit "key_limit";
         /// No room for the bytes of one more.
-        misses_bytes_limit "bytes_limit";
+        cold_bytes_limit "bytes_limit";
     }
     "attempts" Count "Deliveries begun: a waiting poll was claimed for a run." {
         /// Delivery attempts begun (polls claimed).
@@ -221,16 +221,16 @@ counters! {
         /// Token signatures computed: one per distinct token, if it is good.
         token_verifications;
     }
-    "offers_sent" Count "Runs offered to another core." {
-        /// Runs offered to another core.
+    "offers_sent" Count "Runs offered to another worker." {
+        /// Runs offered to another worker.
         offers_sent;
     }
-    "offers_returned" Count "Offers that another core had no waiting poll for after all." {
-        /// Offers that another core had no poll for after all.
+    "offers_returned" Count "Offers that another worker had no waiting poll for after all." {
+        /// Offers that another worker had no poll for after all.
         offers_returned;
     }
-    "visits" Count "Times that another core handled this core's mail in its place while it slept (epoll, --descriptor-tables process)." {
-        /// Times that another core handled this one's mail while it slept.
+    "visits" Count "Times that another worker handled this worker's mail in its place while it slept (epoll, --descriptor-tables process)." {
+        /// Times that another worker handled this one's mail while it slept.
         visits;
     }
     "dispatches_untraced" Count "Dispatches that were not looked at for a trace, or whose trace was left out, because --traced-dispatches were told of in that second already (--otlp-endpoint)." {
@@ -245,8 +245,8 @@ counters! {
 
 impl Counters {
     /// Dispatches answered false.
-    pub fn misses(&self) -> u64 {
-        self.unplaced() + self.misses_unconfirmed
+    pub fn answered_false(&self) -> u64 {
+        self.cold() + self.unconfirmed
     }
 
     /// Connections refused at a limit, whichever.
@@ -259,15 +259,15 @@ impl Counters {
     }
 
     /// Dispatches answered false that no poll was offered to.
-    pub fn unplaced(&self) -> u64 {
-        self.misses_nobody
-            + self.misses_other_version
-            + self.misses_other_machine
-            + self.misses_ending
-            + self.misses_cordoned
-            + self.misses_draining
-            + self.misses_key_limit
-            + self.misses_bytes_limit
+    pub fn cold(&self) -> u64 {
+        self.cold_no_runner
+            + self.cold_other_version
+            + self.cold_other_machine_size
+            + self.cold_parked
+            + self.cold_cordoned
+            + self.cold_shutting_down
+            + self.cold_key_limit
+            + self.cold_bytes_limit
     }
 }
 
@@ -284,9 +284,9 @@ mod tests {
             let values: BTreeSet<&str> = family.members.iter().map(|member| member.value).collect();
             assert_eq!(values.len(), family.members.len(), "{}", family.name);
         }
-        let misses = FAMILIES.iter().find(|family| family.name == "misses").unwrap();
-        let sum: u64 = misses.members.iter().map(|member| (member.of)(&counters)).sum();
-        assert_eq!(counters.unplaced(), sum);
-        assert_eq!(counters.misses(), sum + counters.misses_unconfirmed);
+        let cold = FAMILIES.iter().find(|family| family.name == "cold").unwrap();
+        let sum: u64 = cold.members.iter().map(|member| (member.of)(&counters)).sum();
+        assert_eq!(counters.cold(), sum);
+        assert_eq!(counters.answered_false(), sum + counters.unconfirmed);
     }
 }

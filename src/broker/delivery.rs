@@ -35,9 +35,9 @@ const FIRST_PROBE_US: u64 = 1_000;
 impl<S: Shared> Broker<S> {
     /// Writes `offer`'s run to the indexed poll on `slot`.
     pub(super) fn claim(&mut self, now: Time, slot: u32, mut offer: Offer) {
-        self.park(slot);
+        self.unindex(slot);
         let State::Waiting(poll) = self.conns.peek(slot).state else { return };
-        self.parked -= 1;
+        self.unmatchable -= 1;
         self.claimed += 1;
         self.counters.attempts += 1;
         let match_us = now.us_since(offer.since);
@@ -181,7 +181,7 @@ impl<S: Shared> Broker<S> {
         if self.settings.confirm == Confirm::Read {
             self.close(slot);
         } else {
-            if self.drain.is_some() {
+            if self.shutdown.is_some() {
                 // Not announced, but its runner has a run to do: the end is there before its next poll.
                 self.conns.at(slot).persistence = Persistence::Close;
             }
@@ -205,10 +205,10 @@ impl<S: Shared> Broker<S> {
         self.drop_claim(*claim);
     }
 
-    /// A claim that ended unconfirmed passes its run on: to this core's next poll, or home.
+    /// A claim that ended unconfirmed passes its run on: to this worker's next poll, or home.
     fn offer_on(&mut self, now: Time, claim: &Claim) {
         let offer = &claim.offer;
-        let here = offer.home == self.core;
+        let here = offer.home == self.worker;
         if !here
             && offer.attempts_left > 0
             && now < offer.deadline
@@ -228,7 +228,7 @@ impl<S: Shared> Broker<S> {
             dispatch: DispatchId { home, ticket },
             traced,
             key: self.pools.get(claim.poll.pool).key().clone(),
-            instance: self.instances.text(claim.poll.instance).into(),
+            node: self.nodes.text(claim.poll.node).into(),
             end,
             waited_us: claim.since.us_since(claim.poll.since),
             took_us: now.us_since(claim.since),
@@ -242,6 +242,6 @@ impl<S: Shared> Broker<S> {
         self.pools.get_mut(claim.poll.pool).claimed -= 1;
         self.budget.release(&self.shared, claim.offer.payload.bytes().len());
         self.drop_held(&claim.poll);
-        self.spares.give(claim.offer.payload);
+        self.buffer_pool.give(claim.offer.payload);
     }
 }

@@ -26,69 +26,69 @@ impl PollEnd {
     }
 }
 
-/// Why no poll could be offered a run. What the answering core holds is known exactly, what others
+/// Why no poll could be offered a run. What the answering worker holds is known exactly, what others
 /// hold by a hash: see `why.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MissReason {
+pub enum ColdReason {
     /// Nobody waits for the deployment.
-    Nobody,
+    NoRunner,
     /// Somebody waits for the deployment, in another version.
     OtherVersion,
     /// Somebody waits for the deployment and the version, on another machine.
-    OtherMachine,
+    OtherMachineSize,
     /// Polls of the key are held, all in their last moments.
-    Ending,
+    Parked,
     /// Polls of the key are held, and a cordon keeps runs away from them.
     Cordoned,
     /// The broker is on its way out.
-    Draining,
+    ShuttingDown,
     /// No room for one more key.
     KeyLimit,
     /// No room for its bytes.
     BytesLimit,
 }
 
-impl MissReason {
+impl ColdReason {
     /// As logs and metrics write it.
     pub const fn name(self) -> &'static str {
         match self {
-            MissReason::Nobody => "nobody",
-            MissReason::OtherVersion => "other_version",
-            MissReason::OtherMachine => "other_machine",
-            MissReason::Ending => "ending",
-            MissReason::Cordoned => "cordoned",
-            MissReason::Draining => "draining",
-            MissReason::KeyLimit => "key_limit",
-            MissReason::BytesLimit => "bytes_limit",
+            ColdReason::NoRunner => "no_runner",
+            ColdReason::OtherVersion => "other_version",
+            ColdReason::OtherMachineSize => "other_machine_size",
+            ColdReason::Parked => "parked",
+            ColdReason::Cordoned => "cordoned",
+            ColdReason::ShuttingDown => "shutting_down",
+            ColdReason::KeyLimit => "key_limit",
+            ColdReason::BytesLimit => "bytes_limit",
         }
     }
 }
 
 /// How a dispatch was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DispatchEnd {
+pub enum Outcome {
     /// True: a runner confirmed it.
-    Hit,
+    Warm,
     /// False: no poll could be offered the run.
-    Missed(MissReason),
+    Cold(ColdReason),
     /// False: polls were offered the run, none confirmed it.
     Unconfirmed,
 }
 
-impl DispatchEnd {
+impl Outcome {
     /// The outcome, as logs and metrics write it.
     pub const fn name(self) -> &'static str {
         match self {
-            DispatchEnd::Hit => "hit",
-            DispatchEnd::Missed(_) => "miss",
-            DispatchEnd::Unconfirmed => "unconfirmed",
+            Outcome::Warm => "warm",
+            Outcome::Cold(_) => "cold",
+            Outcome::Unconfirmed => "unconfirmed",
         }
     }
 
     /// The reason of a miss.
     pub const fn reason(self) -> Option<&'static str> {
         match self {
-            DispatchEnd::Missed(reason) => Some(reason.name()),
+            Outcome::Cold(reason) => Some(reason.name()),
             _ => None,
         }
     }
@@ -147,7 +147,7 @@ pub struct DispatchEvent {
     /// Its key; `None` if there was no room to remember it, or nothing was looked up.
     pub key: Option<Key>,
     /// The answer.
-    pub end: DispatchEnd,
+    pub end: Outcome,
     /// From its last byte to the answer.
     pub took_us: u64,
     /// Polls that were claimed for it.
@@ -166,7 +166,7 @@ pub struct AttemptEvent {
     /// The poll's key.
     pub key: Key,
     /// The poll's `x-trigger-worker-instance-name`.
-    pub instance: Box<str>,
+    pub node: Box<str>,
     /// How.
     pub end: AttemptEnd,
     /// From the poll's last byte to the claim.
@@ -183,14 +183,14 @@ pub enum Event {
         /// Its key.
         key: Key,
         /// Its `x-trigger-worker-instance-name`.
-        instance: Box<str>,
+        node: Box<str>,
     },
     /// A poll ended without a run.
     PollEnded {
         /// Its key.
         key: Key,
         /// Its `x-trigger-worker-instance-name`.
-        instance: Box<str>,
+        node: Box<str>,
         /// Why.
         end: PollEnd,
         /// How long it was held.

@@ -12,7 +12,7 @@ pub const BUCKETS: usize = (LAST_POWER - SPLIT_BITS + 1) as usize * SPLIT;
 /// Durations in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// Not in place: cores and reports are moved and kept on small stacks.
+    /// Not in place: workers and reports are moved and kept on small stacks.
     counts: Box<[u64; BUCKETS]>,
     sum_us: u64,
 }
@@ -48,7 +48,7 @@ impl Histogram {
         self.sum_us
     }
 
-    /// Adds what another core counted.
+    /// Adds what another worker counted.
     pub fn add(&mut self, other: &Histogram) {
         self.counts.iter_mut().zip(other.counts.iter()).for_each(|(count, more)| *count += more);
         self.sum_us = self.sum_us.wrapping_add(other.sum_us);

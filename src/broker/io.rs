@@ -7,7 +7,7 @@
 use super::contract::Side;
 use super::event::Event;
 use super::key::Key;
-use super::report::{Command, CoreReport};
+use super::report::{Command, WorkerReport};
 use super::time::Time;
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct ConnId {
 pub enum Payload {
     /// Fixed at compile time.
     Static(&'static [u8]),
-    /// Made for one response; its buffer may serve another later (`spare.rs`).
+    /// Made for one response; its buffer may serve another later (`buffer_pool.rs`).
     Shared(Arc<Vec<u8>>),
 }
 
@@ -54,7 +54,7 @@ pub struct TcpFacts {
     pub fin: bool,
 }
 
-/// A fact, from the engine, another core or the control plane.
+/// A fact, from the engine, another worker or the control plane.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// A new connection.
@@ -116,7 +116,7 @@ pub enum Input<'a> {
         /// The kernel's view.
         facts: TcpFacts,
     },
-    /// A message from another core.
+    /// A message from another worker.
     Mesh {
         /// Index of the sending core.
         from: usize,
@@ -177,7 +177,7 @@ pub enum Output {
         conn: ConnId,
     },
     /// Send a FIN and go on reading (and discarding), so that the peer can read our last words.
-    Shutdown {
+    HalfClose {
         /// Whom.
         conn: ConnId,
     },
@@ -196,7 +196,7 @@ pub enum Output {
         /// Whom.
         conn: ConnId,
     },
-    /// Hand a message to another core.
+    /// Hand a message to another worker.
     Mesh {
         /// Its index.
         to: usize,
@@ -206,15 +206,15 @@ pub enum Output {
     /// Stop accepting, without dropping connections that the kernel has already queued.
     StopAccepting,
     /// Answer to [`Command::Report`] (and to every other command, as its receipt).
-    Report(Box<CoreReport>),
+    Report(Box<WorkerReport>),
     /// Something happened that a log may want.
     Event(Event),
     /// The drain is over; nothing is left.
-    Drained,
+    ShutdownComplete,
 }
 
 /// A dispatch, as its home core knows it: the supervisor's connection and that connection's
-/// request number, so that a late verdict can't answer the next request.
+/// request number, so that a late reply can't answer the next request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// The supervisor's connection.
@@ -228,7 +228,7 @@ pub struct Ticket {
 pub struct Offer {
     /// The core to which the supervisor is connected.
     pub home: usize,
-    /// The dispatch on that core.
+    /// The dispatch on that worker.
     pub ticket: Ticket,
     /// The whole response for the runner.
     pub payload: Payload,
@@ -242,7 +242,7 @@ pub struct Offer {
     pub traced: bool,
 }
 
-/// What cores say to each other.
+/// What workers say to each other.
 #[derive(Clone, Debug)]
 pub enum MeshMessage {
     /// Deliver this run if you have a poll for it.
@@ -253,7 +253,7 @@ pub enum MeshMessage {
         offer: Offer,
     },
     /// Answer to an offer.
-    Verdict {
+    Reply {
         /// The dispatch.
         ticket: Ticket,
         /// A poll confirmed it.
@@ -263,35 +263,35 @@ pub enum MeshMessage {
     },
 }
 
-/// A set of cores, by index below 64.
+/// A set of workers, by index below 64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CoreSet(pub u64);
+pub struct WorkerSet(pub u64);
 
-impl CoreSet {
-    /// The most cores that a set holds, and so the most workers of a broker.
-    pub const CORES_MAX: usize = 64;
+impl WorkerSet {
+    /// The most workers that a set holds, and so the most workers of a broker.
+    pub const WORKERS_MAX: usize = 64;
 
     /// Without `core`.
-    pub fn without(self, core: usize) -> CoreSet {
-        CoreSet(self.0 & !(1 << core))
+    pub fn without(self, worker: usize) -> WorkerSet {
+        WorkerSet(self.0 & !(1 << worker))
     }
 
     /// Without the members of `other`.
-    pub fn minus(self, other: CoreSet) -> CoreSet {
-        CoreSet(self.0 & !other.0)
+    pub fn minus(self, other: WorkerSet) -> WorkerSet {
+        WorkerSet(self.0 & !other.0)
     }
 
     /// With `core`.
-    pub fn with(self, core: usize) -> CoreSet {
-        CoreSet(self.0 | 1 << core)
+    pub fn with(self, worker: usize) -> WorkerSet {
+        WorkerSet(self.0 | 1 << worker)
     }
 
-    /// The first member after `core`, going round: spreads the offers of many cores.
-    pub fn next_after(self, core: usize) -> Option<usize> {
+    /// The first member after `core`, going round: spreads the offers of many workers.
+    pub fn next_after(self, worker: usize) -> Option<usize> {
         if self.0 == 0 {
             return None;
         }
-        let from = (core as u32 + 1) % 64;
+        let from = (worker as u32 + 1) % 64;
         Some((self.0.rotate_right(from).trailing_zeros() + from) as usize % 64)
     }
 }
@@ -299,7 +299,7 @@ impl CoreSet {
 /// Kinds of buckets in the hint table: of keys, of deployments, of deployments with a version.
 pub const HINT_KINDS: usize = 3;
 
-/// What all cores share: the hint table (a bucket of key hashes -> the cores that may have a poll
+/// What all workers share: the hint table (a bucket of key hashes -> the workers that may have a poll
 /// for it), the counts of open connections, and the budget for bytes in flight.
 ///
 /// A hint may say maybe where nobody waits; it never says no where a poll waits (to a reader that
@@ -310,11 +310,11 @@ pub trait Shared {
     /// them of deployments and of deployments with a version, which tell why a dispatch missed.
     fn buckets(&self) -> usize;
     /// `core` has at least one poll in `bucket` now.
-    fn announce(&self, bucket: usize, core: usize);
+    fn announce(&self, bucket: usize, worker: usize);
     /// `core` has no poll in `bucket` any more.
-    fn withdraw(&self, bucket: usize, core: usize);
-    /// The cores that may have one.
-    fn holders(&self, bucket: usize) -> CoreSet;
+    fn withdraw(&self, bucket: usize, worker: usize);
+    /// The workers that may have one.
+    fn holders(&self, bucket: usize) -> WorkerSet;
     /// Counts one more open connection if there are fewer than `connections_max`.
     fn open_connection(&self, connections_max: usize) -> bool;
     /// One connection less.

@@ -1,18 +1,18 @@
-//! Drain, cordon and report: what the control plane asks of a core.
+//! Drain, cordon and report: what the control plane asks of a worker.
 
 use super::Broker;
 use super::conn::{Poll, State};
 use super::event::PollEnd;
 use super::io::{Output, Shared};
 use super::pool::Pool;
-use super::report::{CoreReport, Counters, KeyPage, KeyReport, Selector};
+use super::report::{Counters, KeyPage, KeyReport, Selector, WorkerReport};
 use super::time::Time;
 use super::token;
 use std::collections::BTreeSet;
 
 /// The way out: new dispatches get false, claimed polls finish, held polls are closed one by one. Whatever is
 /// answered from now on says that its connection ends with it.
-pub struct Drain {
+pub struct Shutdown {
     /// Idle connections whose last response did not say that they end are kept until then, so that no
     /// supervisor's request meets our close.
     ends_at: Time,
@@ -21,7 +21,7 @@ pub struct Drain {
     finished: bool,
 }
 
-impl Drain {
+impl Shutdown {
     /// With nobody left there is nothing to wait for.
     pub(super) fn next_deadline(&self, open_count: usize) -> Option<Time> {
         let at = if open_count == 0 { self.not_before } else { self.ends_at };
@@ -35,9 +35,9 @@ pub struct Cordons(BTreeSet<Selector>);
 
 impl Cordons {
     /// A cordon is in force for this poll.
-    pub fn cover(&self, deployment: &str, instance: &str) -> bool {
+    pub fn cover(&self, deployment: &str, node: &str) -> bool {
         self.0.iter().any(|selector| match selector {
-            Selector::Instance(name) => name == instance,
+            Selector::Node(name) => name == node,
             Selector::Deployment(id) => id == deployment,
         })
     }
@@ -54,7 +54,7 @@ impl<S: Shared> Broker<S> {
     pub(super) fn cordon(&mut self, now: Time, selector: Selector) {
         self.cordons.0.insert(selector.clone());
         let only = Cordons(BTreeSet::from([selector]));
-        let covered: Vec<u32> = self.held_polls(|deployment, instance| only.cover(deployment, instance));
+        let covered: Vec<u32> = self.held_polls(|deployment, node| only.cover(deployment, node));
         for slot in covered {
             self.end_poll(now, slot, PollEnd::Closed);
         }
@@ -62,25 +62,25 @@ impl<S: Shared> Broker<S> {
 
     /// Lifts a cordon: what was held under it may match again, unless the core drains.
     pub(super) fn uncordon(&mut self, now: Time, selector: &Selector) {
-        if !self.cordons.0.remove(selector) || self.drain.is_some() {
+        if !self.cordons.0.remove(selector) || self.shutdown.is_some() {
             return;
         }
         let only = Cordons(BTreeSet::from([selector.clone()]));
-        let freed = self.held_polls(|deployment, instance| {
-            only.cover(deployment, instance) && !self.cordons.cover(deployment, instance)
+        let freed = self.held_polls(|deployment, node| {
+            only.cover(deployment, node) && !self.cordons.cover(deployment, node)
         });
         for slot in freed {
             let State::Waiting(poll) = &mut self.conns.at(slot).state else { continue };
-            if poll.indexed {
+            if poll.matchable {
                 continue;
             }
             let was_cordoned = std::mem::take(&mut poll.cordoned);
             let Poll { pool, offer_until, .. } = *poll;
             let pool = self.pools.get_mut(pool);
             pool.cordoned -= u32::from(was_cordoned);
-            pool.ending += u32::from(was_cordoned);
+            pool.parked += u32::from(was_cordoned);
             if now < offer_until {
-                pool.ending -= 1;
+                pool.parked -= 1;
                 self.index(slot);
                 self.arm_poll(slot);
             }
@@ -93,7 +93,7 @@ impl<S: Shared> Broker<S> {
             .filter(|(_, conn)| match &conn.state {
                 State::Waiting(poll) => {
                     let key = self.pools.get(poll.pool).key_ref();
-                    covered(key.deployment, self.instances.text(poll.instance))
+                    covered(key.deployment, self.nodes.text(poll.node))
                 }
                 _ => false,
             })
@@ -103,62 +103,62 @@ impl<S: Shared> Broker<S> {
 
     /// Begins the drain. Held polls get their ends spread over the drain time, so that their
     /// runners do not all come back in one instant.
-    pub(super) fn begin_drain(&mut self, now: Time) {
-        if self.drain.is_some() {
+    pub(super) fn begin_shutdown(&mut self, now: Time) {
+        if self.shutdown.is_some() {
             return;
         }
-        let drain_us = self.settings.drain_time_ms * 1_000;
+        let shutdown_us = self.settings.shutdown_time_ms * 1_000;
         let not_before = now.plus_us(1);
-        self.drain =
-            Some(Drain { ends_at: now.plus_us(drain_us).max(not_before), not_before, finished: false });
+        self.shutdown =
+            Some(Shutdown { ends_at: now.plus_us(shutdown_us).max(not_before), not_before, finished: false });
         self.outputs.push_back(Output::StopAccepting);
         let held = self.held_polls(|_, _| true);
         let count = held.len() as u64;
         for (index, slot) in held.into_iter().enumerate() {
             let State::Waiting(poll) = self.conns.peek(slot).state else { continue };
-            if poll.indexed {
-                self.retire(slot);
+            if poll.matchable {
+                self.park(slot);
             }
-            let in_turn = now.plus_us(drain_us * index as u64 / count);
+            let in_turn = now.plus_us(shutdown_us * index as u64 / count);
             self.timers.arm(slot, in_turn.min(self.expiry(&poll)));
         }
     }
 
     /// Says `Drained` once nobody waits for anything, and no later than the drain time allows.
-    pub(super) fn drain_progress(&mut self, now: Time) {
-        let Some(drain) = &self.drain else { return };
-        if drain.finished {
+    pub(super) fn shutdown_progress(&mut self, now: Time) {
+        let Some(shutdown) = &self.shutdown else { return };
+        if shutdown.finished {
             return;
         }
-        if now >= drain.ends_at {
+        if now >= shutdown.ends_at {
             let slots: Vec<u32> = self.conns.iter().map(|(slot, _)| slot).collect();
             for slot in slots {
                 let state = &self.conns.peek(slot).state;
-                if !matches!(state, State::Claimed(_) | State::Verdict(_) | State::Writing { .. }) {
+                if !matches!(state, State::Claimed(_) | State::Dispatch(_) | State::Writing { .. }) {
                     self.close(slot);
                 }
             }
         }
         // What is claimed or awaited ends within the dispatch timeout by its own timers.
-        let Some(drain) = &mut self.drain else { return };
+        let Some(shutdown) = &mut self.shutdown else { return };
         if self.conns.open_count() == 0 {
-            drain.finished = now >= drain.not_before;
+            shutdown.finished = now >= shutdown.not_before;
         }
-        if drain.finished {
-            self.outputs.push_back(Output::Drained);
-        } else if now >= drain.ends_at {
-            drain.ends_at = now.plus_ms(DRAIN_CHECK_MS);
+        if shutdown.finished {
+            self.outputs.push_back(Output::ShutdownComplete);
+        } else if now >= shutdown.ends_at {
+            shutdown.ends_at = now.plus_ms(SHUTDOWN_CHECK_MS);
         }
     }
 
-    /// What this core is holding and has counted.
-    pub fn report(&self, now: Time, keys: Option<KeyPage>) -> CoreReport {
+    /// What this worker is holding and has counted.
+    pub fn report(&self, now: Time, keys: Option<KeyPage>) -> WorkerReport {
         let (keys, next_page) = match keys {
             Some(page) => self.key_reports(now, page),
             None => (Vec::new(), None),
         };
-        CoreReport {
-            core: self.core,
+        WorkerReport {
+            worker: self.worker,
             connections: self.conns.open_count() as u64,
             waiting: self.waiting() as u64,
             claimed: self.claimed as u64,
@@ -168,7 +168,7 @@ impl<S: Shared> Broker<S> {
             keys,
             next_page,
             cordons: self.cordons.0.iter().cloned().collect(),
-            draining: self.drain.is_some(),
+            shutting_down: self.shutdown.is_some(),
             token_fault: self.token_fault.clone(),
         }
     }
@@ -191,10 +191,10 @@ impl<S: Shared> Broker<S> {
             memory: key.memory.get(),
             waiting: pool.held() as u64,
             claimed: u64::from(pool.claimed),
-            ending: u64::from(pool.ending),
+            parked: u64::from(pool.parked),
             cordoned: u64::from(pool.cordoned),
-            hits: pool.hits,
-            misses: pool.misses,
+            warm: pool.warm,
+            cold: pool.cold,
             oldest_wait_ms: oldest.unwrap_or(0),
         }
     }
@@ -212,21 +212,21 @@ impl<S: Shared> Broker<S> {
     /// Recounts every state from the table.
     #[cfg(debug_assertions)]
     fn check_states(&self) {
-        let (mut indexed, mut parked, mut claimed, mut verdicts, mut silent) = (0, 0, 0, 0, 0);
+        let (mut indexed, mut parked, mut claimed, mut pending_dispatches, mut silent) = (0, 0, 0, 0, 0);
         for (_, conn) in self.conns.iter() {
             match &conn.state {
-                State::Waiting(poll) if poll.indexed => indexed += 1,
+                State::Waiting(poll) if poll.matchable => indexed += 1,
                 State::Waiting(_) => parked += 1,
                 State::Claimed(_) => claimed += 1,
-                State::Verdict(_) => verdicts += 1,
+                State::Dispatch(_) => pending_dispatches += 1,
                 State::Fresh { spoke: false } => silent += 1,
                 _ => {}
             }
         }
         assert_eq!(
-            (indexed, parked, claimed, verdicts, silent),
-            (self.indexed, self.parked, self.claimed, self.verdicts, self.silent.len()),
-            "indexed, parked, claimed, verdicts, silent"
+            (indexed, parked, claimed, pending_dispatches, silent),
+            (self.matchable, self.unmatchable, self.claimed, self.pending_dispatches, self.silent.len()),
+            "indexed, parked, claimed, pending_dispatches, silent"
         );
         for bucket in self.pools.iter().map(|pool| self.bucket_of(pool)) {
             let here = self.pools.iter().filter(|pool| self.bucket_of(pool) == bucket);
@@ -234,7 +234,7 @@ impl<S: Shared> Broker<S> {
             assert_eq!(self.bucket_counts[bucket] as usize, waiting, "bucket counts");
         }
         let in_pools: usize = self.pools.iter().map(|pool| pool.waiting()).sum();
-        assert_eq!(in_pools, self.indexed, "pools");
+        assert_eq!(in_pools, self.matchable, "pools");
         self.check_bounds();
         let held: usize = self.pools.iter().map(Pool::held).sum();
         assert_eq!(held, self.waiting(), "held");
@@ -244,11 +244,11 @@ impl<S: Shared> Broker<S> {
     }
 }
 
-/// Rows that a core writes at one go; between two pages it goes on with its work.
+/// Rows that a worker writes at one go; between two pages it goes on with its work.
 const KEYS_PER_REPORT: usize = 1_024;
 
 /// Past the drain time: how soon to look again whether the last deliveries are settled.
-const DRAIN_CHECK_MS: u64 = 10;
+const SHUTDOWN_CHECK_MS: u64 = 10;
 
 /// Debug builds recount all states after every call while there are few enough of them.
 #[cfg(debug_assertions)]

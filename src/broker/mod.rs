@@ -4,13 +4,14 @@
 //! **call [`Broker::handle`] with a fact and the time, drain [`Broker::poll_output`] until `None`,
 //! and call [`Broker::tick`] no later than [`Broker::next_deadline`].**
 //!
-//! One `Broker` is one core's share. Cores talk through [`io::MeshMessage`]s and a shared
+//! One `Broker` is one worker's share. Cores talk through [`io::MeshMessage`]s and a shared
 //! [`io::Shared`], both carried by the shard that drives them.
 #![forbid(unsafe_code)]
 
 mod admission;
 mod bounds;
 pub mod budget;
+mod buffer_pool;
 pub mod conn;
 pub mod contract;
 pub mod counters;
@@ -30,7 +31,6 @@ pub mod pool;
 pub mod report;
 mod requests;
 pub mod settings;
-mod spare;
 #[cfg(test)]
 mod tests;
 pub mod time;
@@ -40,6 +40,7 @@ mod why;
 
 use ahash::RandomState;
 use budget::Budget;
+use buffer_pool::BufferPool;
 use conn::{Conns, State};
 use event::{AttemptEnd, PollEnd};
 use io::{ConnId, HINT_KINDS, Input, MeshMessage, Output, Shared};
@@ -49,20 +50,19 @@ use names::Names;
 use pool::Pools;
 use report::{Allowance, Command, Counters, Times};
 use settings::Settings;
-use spare::Spares;
 use std::collections::VecDeque;
 use time::Time;
 use timer::Wheel;
 use token::Tokens;
 
-/// Everything that one core decides with.
+/// Everything that one worker decides with.
 pub struct Broker<S: Shared> {
-    core: usize,
+    worker: usize,
     settings: Settings,
     conns: Conns,
     timers: Wheel,
     pools: Pools,
-    instances: Names,
+    nodes: Names,
     /// Deployments with held polls, where those are bounded.
     deployments: Names,
     /// This core's part of the bytes in flight.
@@ -87,31 +87,31 @@ pub struct Broker<S: Shared> {
     traces: bool,
     /// Of the dispatch that is being taken in, if it may be told of.
     traceparent: Option<Box<str>>,
-    indexed: usize,
+    matchable: usize,
     claimed: usize,
-    verdicts: usize,
+    pending_dispatches: usize,
     /// Held but not in the index: in their last moments, or cordoned.
-    parked: usize,
+    unmatchable: usize,
     outputs: VecDeque<Output>,
     /// What runs' responses are put together in.
-    spares: Spares,
+    buffer_pool: BufferPool,
     connect_responses: http::response::ConnectResponses,
-    drain: Option<lifecycle::Drain>,
+    shutdown: Option<lifecycle::Shutdown>,
 }
 
 impl<S: Shared> Broker<S> {
-    /// A core with nobody connected. `hasher` must be seeded alike on every core of the process.
-    pub fn new(core: usize, mut settings: Settings, hasher: RandomState, shared: S) -> Self {
+    /// A core with nobody connected. `hasher` must be seeded alike on every worker of the process.
+    pub fn new(worker: usize, mut settings: Settings, hasher: RandomState, shared: S) -> Self {
         let connect_responses =
             http::response::ConnectResponses::new(settings.connection_timeout_ms, settings.keepalive_ms);
         let tokens =
             Tokens::new(std::mem::take(&mut settings.token_secrets), hasher.clone(), settings.tokens_max);
         Broker {
-            core,
+            worker,
             conns: Conns::default(),
             timers: Wheel::default(),
             pools: Pools::new(hasher.clone(), settings.keys_max),
-            instances: Names::new(hasher.clone()),
+            nodes: Names::new(hasher.clone()),
             deployments: Names::new(hasher),
             budget: Budget::new(settings.buffered_bytes_max),
             silent: List::default(),
@@ -127,14 +127,14 @@ impl<S: Shared> Broker<S> {
             dispatch_events: Allowance { any: if settings.events { u32::MAX } else { 0 }, traced: 0 },
             traces: false,
             traceparent: None,
-            indexed: 0,
+            matchable: 0,
             claimed: 0,
-            verdicts: 0,
-            parked: 0,
+            pending_dispatches: 0,
+            unmatchable: 0,
             outputs: VecDeque::new(),
-            spares: Spares::default(),
+            buffer_pool: BufferPool::default(),
             connect_responses,
-            drain: None,
+            shutdown: None,
             settings,
         }
     }
@@ -155,8 +155,8 @@ impl<S: Shared> Broker<S> {
             Input::Mesh { from, message: MeshMessage::Offer { key, offer } } => {
                 self.offered(now, from, &key, offer);
             }
-            Input::Mesh { message: MeshMessage::Verdict { ticket, delivered, attempts_left }, from } => {
-                self.verdict_came(now, from, ticket, delivered, attempts_left);
+            Input::Mesh { message: MeshMessage::Reply { ticket, delivered, attempts_left }, from } => {
+                self.reply_received(now, from, ticket, delivered, attempts_left);
             }
             Input::WallClock { unix_us } => self.unix_us_at_origin = unix_us.saturating_sub(now.0),
             Input::Command(command) => self.command(now, command),
@@ -170,17 +170,18 @@ impl<S: Shared> Broker<S> {
         while let Some(slot) = self.timers.expired(now) {
             self.timer_fired(now, slot);
         }
-        self.drain_progress(now);
+        self.shutdown_progress(now);
         #[cfg(debug_assertions)]
         self.check_invariants();
     }
 
     /// When [`Broker::tick`] must be called at the latest.
     pub fn next_deadline(&self) -> Option<Time> {
-        let drain = self.drain.as_ref().and_then(|drain| drain.next_deadline(self.conns.open_count()));
-        match (self.timers.next_deadline(), drain) {
-            (Some(timer), Some(drain)) => Some(timer.min(drain)),
-            (timer, drain) => timer.or(drain),
+        let shutdown =
+            self.shutdown.as_ref().and_then(|shutdown| shutdown.next_deadline(self.conns.open_count()));
+        match (self.timers.next_deadline(), shutdown) {
+            (Some(timer), Some(shutdown)) => Some(timer.min(shutdown)),
+            (timer, shutdown) => timer.or(shutdown),
         }
     }
 
@@ -196,7 +197,7 @@ impl<S: Shared> Broker<S> {
 
     /// Held polls: indexed, parked and claimed.
     pub fn waiting(&self) -> usize {
-        self.indexed + self.parked + self.claimed
+        self.matchable + self.unmatchable + self.claimed
     }
 
     /// Memory that connections own for bytes of theirs that can't be used yet.
@@ -206,10 +207,10 @@ impl<S: Shared> Broker<S> {
 
     /// Nothing is held for anybody: no connection, poll, claim, name, timer or pin.
     pub fn is_at_rest(&self) -> bool {
-        let counts = self.conns.open_count() + self.waiting() + self.verdicts + self.timers.armed();
+        let counts = self.conns.open_count() + self.waiting() + self.pending_dispatches + self.timers.armed();
         let counts = counts + self.budget.held() + self.deployments.len();
         let hints = self.bucket_counts.iter().any(|count| *count > 0);
-        counts == 0 && !hints && self.silent.is_empty() && self.instances.is_empty() && self.pools.is_idle()
+        counts == 0 && !hints && self.silent.is_empty() && self.nodes.is_empty() && self.pools.is_idle()
     }
 
     /// Open connections.
@@ -234,7 +235,7 @@ impl<S: Shared> Broker<S> {
     pub fn next_to_make_room(&self) -> Option<ConnId> {
         let limit = self.settings.connections;
         // Others may take what is left before the next one is here.
-        let margin = limit.common / 8 + io::CoreSet::CORES_MAX;
+        let margin = limit.common / 8 + io::WorkerSet::WORKERS_MAX;
         let scarce =
             self.conns.open_count() >= limit.own && self.shared.open_connections() + margin >= limit.common;
         if scarce { self.silent.front().map(|slot| self.conns.id(slot)) } else { None }
@@ -253,7 +254,7 @@ impl<S: Shared> Broker<S> {
         true
     }
 
-    /// One of the core's own, or one of all cores' that is left.
+    /// One of the worker's own, or one of all workers' that is left.
     fn count_in(&mut self) -> bool {
         let limit = self.settings.connections;
         self.conns.open_count() < limit.own || self.shared.open_connection(limit.common)
@@ -287,7 +288,7 @@ impl<S: Shared> Broker<S> {
             State::Claimed(_) => self.claimed_peer_closed(now, id.slot, facts),
             State::Waiting(_) => self.end_poll(now, id.slot, PollEnd::Left),
             // A client may close its sending half behind a request; it still gets its answer.
-            State::Verdict(_) | State::Writing { .. } => {}
+            State::Dispatch(_) | State::Writing { .. } => {}
             _ => self.close(id.slot),
         }
     }
@@ -316,7 +317,7 @@ impl<S: Shared> Broker<S> {
         match &self.conns.peek(slot).state {
             State::Waiting(_) => self.poll_timer(now, slot),
             State::Claimed(_) => self.claim_timer(now, slot),
-            State::Verdict(_) => self.verdict_timer(now, slot),
+            State::Dispatch(_) => self.dispatch_timer(now, slot),
             State::Head(_) | State::Body(_) | State::Continue(_) => self.request_timed_out(slot),
             State::Writing { .. } => self.abort(slot),
             State::Fresh { .. } | State::Idle | State::Lingering => self.close(slot),
@@ -363,7 +364,7 @@ impl<S: Shared> Broker<S> {
         match state {
             State::Waiting(poll) => self.drop_poll(slot, &poll),
             State::Claimed(claim) => self.drop_claim(*claim),
-            State::Verdict(verdict) => self.drop_verdict(*verdict),
+            State::Dispatch(pending) => self.drop_dispatch(*pending),
             _ => {}
         }
     }
@@ -394,7 +395,7 @@ impl<S: Shared> Broker<S> {
             }
             Command::Cordon(selector) => self.cordon(now, selector),
             Command::Uncordon(selector) => self.uncordon(now, &selector),
-            Command::Drain => self.begin_drain(now),
+            Command::ShutDown => self.begin_shutdown(now),
             Command::TokenSecrets(secrets) => self.tokens.replace_secrets(secrets),
         }
         let report = self.report(now, keys);

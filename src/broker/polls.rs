@@ -10,13 +10,13 @@ use super::time::Time;
 impl<S: Shared> Broker<S> {
     /// Holds the poll that `slot` just asked for. Never answered with anything but its run: where
     /// there is no room its connection is closed, which its runner survives.
-    pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, instance: &str) {
+    pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, node: &str) {
         if self.conns.peek(slot).peer_closed {
             // It had hung up before its turn came, and no further event would say so.
             self.counters.polls_left += 1;
             return self.close(slot);
         }
-        if self.drain.is_some() {
+        if self.shutdown.is_some() {
             self.counters.polls_closed += 1;
             return self.close(slot);
         }
@@ -34,21 +34,21 @@ impl<S: Shared> Broker<S> {
             self.pools.unpin(pool);
             return self.refuse_poll(slot);
         };
-        let cordoned = self.cordons.cover(key.deployment, instance);
-        let instance = self.instances.hold(instance);
+        let cordoned = self.cordons.cover(key.deployment, node);
+        let node = self.nodes.hold(node);
         let settings = &self.settings;
         let poll = Poll {
             pool,
-            instance,
+            node,
             deployment,
             since: now,
             offer_until: now.plus_ms(settings.connection_timeout_ms - settings.guard_ms),
-            indexed: false,
+            matchable: false,
             cordoned,
             measured: settings.guard_ms == 0,
         };
         self.counters.polls += 1;
-        self.parked += 1;
+        self.unmatchable += 1;
         self.conns.at(slot).state = State::Waiting(poll);
         if !cordoned {
             self.index(slot);
@@ -58,7 +58,7 @@ impl<S: Shared> Broker<S> {
         self.arm_poll(slot);
         self.emit(|broker| Event::PollHeld {
             key: broker.pools.get(pool).key().clone(),
-            instance: broker.instances.text(instance).into(),
+            node: broker.nodes.text(node).into(),
         });
     }
 
@@ -86,7 +86,7 @@ impl<S: Shared> Broker<S> {
     /// Gives back what every held poll holds, claimed or not.
     pub(super) fn drop_held(&mut self, poll: &Poll) {
         self.pools.unpin(poll.pool);
-        self.instances.release(poll.instance);
+        self.nodes.release(poll.node);
         if poll.deployment != NO_NAME {
             self.deployments.release(poll.deployment);
         }
@@ -102,61 +102,61 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Puts a parked poll into the index and tells the other cores.
+    /// Puts a parked poll into the index and tells the other workers.
     pub(super) fn index(&mut self, slot: u32) {
         let State::Waiting(poll) = &mut self.conns.at(slot).state else { return };
-        poll.indexed = true;
+        poll.matchable = true;
         let pool = poll.pool;
-        self.parked -= 1;
-        self.indexed += 1;
+        self.unmatchable -= 1;
+        self.matchable += 1;
         if self.pools.wait(pool, slot) == 1 {
             self.announce_relations(pool);
         }
         let bucket = self.bucket(pool);
         self.bucket_counts[bucket] += 1;
         if self.bucket_counts[bucket] == 1 {
-            self.shared.announce(bucket, self.core);
+            self.shared.announce(bucket, self.worker);
         }
     }
 
     /// Takes an indexed poll out of the index; it stays held.
-    pub(super) fn park(&mut self, slot: u32) {
+    pub(super) fn unindex(&mut self, slot: u32) {
         let State::Waiting(poll) = &mut self.conns.at(slot).state else { return };
-        poll.indexed = false;
+        poll.matchable = false;
         let pool = poll.pool;
-        self.parked += 1;
+        self.unmatchable += 1;
         self.leave_index(slot, pool);
     }
 
     /// Parks a poll that will not be offered a run any more.
-    pub(super) fn retire(&mut self, slot: u32) {
-        self.park(slot);
+    pub(super) fn park(&mut self, slot: u32) {
+        self.unindex(slot);
         if let State::Waiting(poll) = &self.conns.peek(slot).state {
-            self.pools.get_mut(poll.pool).ending += 1;
+            self.pools.get_mut(poll.pool).parked += 1;
         }
     }
 
     /// The index's side of a poll's leaving it.
     fn leave_index(&mut self, slot: u32, pool: super::pool::PoolId) {
-        self.indexed -= 1;
+        self.matchable -= 1;
         if self.pools.leave(pool, slot) == 0 {
             self.withdraw_relations(pool);
         }
         let bucket = self.bucket(pool);
         self.bucket_counts[bucket] -= 1;
         if self.bucket_counts[bucket] == 0 {
-            self.shared.withdraw(bucket, self.core);
+            self.shared.withdraw(bucket, self.worker);
         }
     }
 
     /// Gives back what a held poll held, when its connection is gone.
     pub(super) fn drop_poll(&mut self, slot: u32, poll: &Poll) {
-        if poll.indexed {
+        if poll.matchable {
             self.leave_index(slot, poll.pool);
         } else {
-            self.parked -= 1;
+            self.unmatchable -= 1;
             let pool = self.pools.get_mut(poll.pool);
-            let parked = if poll.cordoned { &mut pool.cordoned } else { &mut pool.ending };
+            let parked = if poll.cordoned { &mut pool.cordoned } else { &mut pool.parked };
             *parked -= 1;
         }
         self.drop_held(poll);
@@ -175,11 +175,11 @@ impl<S: Shared> Broker<S> {
     pub(super) fn arm_poll(&mut self, slot: u32) {
         let settings = &self.settings;
         let State::Waiting(poll) = &self.conns.peek(slot).state else { return };
-        let at = if poll.indexed && !poll.measured {
+        let at = if poll.matchable && !poll.measured {
             // One guard earlier than the guard: in time for the largest correction.
             let early = settings.connection_timeout_ms.saturating_sub(2 * settings.guard_ms);
             poll.since.plus_ms(early).min(poll.offer_until)
-        } else if poll.indexed {
+        } else if poll.matchable {
             poll.offer_until
         } else {
             self.expiry(poll)
@@ -195,17 +195,17 @@ impl<S: Shared> Broker<S> {
 
     pub(super) fn poll_timer(&mut self, now: Time, slot: u32) {
         let conn = self.conns.id(slot);
-        if self.drain.is_some() {
+        if self.shutdown.is_some() {
             return self.end_poll(now, slot, PollEnd::Closed);
         }
         let State::Waiting(poll) = &self.conns.peek(slot).state else { return };
         if now >= self.expiry(poll) {
             return self.end_poll(now, slot, PollEnd::Expired);
         }
-        if poll.indexed && now >= poll.offer_until {
+        if poll.matchable && now >= poll.offer_until {
             self.counters.polls_guarded += 1;
-            self.retire(slot);
-        } else if poll.indexed && !poll.measured {
+            self.park(slot);
+        } else if poll.matchable && !poll.measured {
             self.outputs.push_back(Output::Probe { conn });
             // The answer re-arms; if none came, the guard holds without the correction.
             let offer_until = poll.offer_until;
@@ -232,7 +232,7 @@ impl<S: Shared> Broker<S> {
     /// Ends a held poll without a run, and says so.
     pub(super) fn end_poll(&mut self, now: Time, slot: u32, end: PollEnd) {
         let State::Waiting(poll) = &self.conns.peek(slot).state else { return };
-        let Poll { pool, since, instance, .. } = *poll;
+        let Poll { pool, since, node, .. } = *poll;
         match end {
             PollEnd::Left => self.counters.polls_left += 1,
             PollEnd::Expired => self.counters.polls_expired += 1,
@@ -240,7 +240,7 @@ impl<S: Shared> Broker<S> {
         }
         self.emit(|broker| Event::PollEnded {
             key: broker.pools.get(pool).key().clone(),
-            instance: broker.instances.text(instance).into(),
+            node: broker.nodes.text(node).into(),
             end,
             held_us: now.us_since(since),
         });

@@ -1,4 +1,4 @@
-//! The key index: which polls wait for which key on this core.
+//! The key index: which polls wait for which key on this worker.
 //!
 //! A pool is one key's waiting polls, in the order in which they came, and what was counted for
 //! the key. Pools outlive their polls so that the counts do; a pool that nobody waits in and that
@@ -42,13 +42,13 @@ pub struct Pool {
     /// Polls claimed by a dispatch and not yet confirmed.
     pub claimed: u32,
     /// Polls held in their last moments, out of the index.
-    pub ending: u32,
+    pub parked: u32,
     /// Polls held under a cordon, out of the index.
     pub cordoned: u32,
     /// Dispatches answered true.
-    pub hits: u64,
+    pub warm: u64,
     /// Dispatches answered false.
-    pub misses: u64,
+    pub cold: u64,
 }
 
 impl Pool {
@@ -62,19 +62,19 @@ impl Pool {
         Key::as_ref(&self.key)
     }
 
-    /// The key's hash: the same on every core.
+    /// The key's hash: the same on every worker.
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// The hash of what such a relative has in common with the key: the same on every core.
+    /// The hash of what such a relative has in common with the key: the same on every worker.
     pub fn relation_hash(&self, relation: Relation) -> u64 {
         self.relation_hashes[relation as usize]
     }
 
     /// Polls held: in the index, claimed or parked.
     pub fn held(&self) -> usize {
-        self.waiting() + (self.claimed + self.ending + self.cordoned) as usize
+        self.waiting() + (self.claimed + self.parked + self.cordoned) as usize
     }
 
     /// Polls in the index.
@@ -88,7 +88,7 @@ impl Pool {
     }
 }
 
-/// All pools of one core.
+/// All pools of one worker.
 pub struct Pools {
     hasher: RandomState,
     table: HashTable<PoolId>,
@@ -100,7 +100,7 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// An empty index for at most `keys_max` keys; `hasher` is seeded alike on every core.
+    /// An empty index for at most `keys_max` keys; `hasher` is seeded alike on every worker.
     pub fn new(hasher: RandomState, keys_max: usize) -> Self {
         Pools {
             hasher,
@@ -136,10 +136,10 @@ impl Pools {
             pins: 1,
             relation_hashes: key.relation_hashes(&self.hasher),
             claimed: 0,
-            ending: 0,
+            parked: 0,
             cordoned: 0,
-            hits: 0,
-            misses: 0,
+            warm: 0,
+            cold: 0,
         };
         let id = PoolId(self.pools.insert(pool) as u32);
         let pools = &self.pools;

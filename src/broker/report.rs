@@ -1,4 +1,4 @@
-//! What the control plane may ask of one core, and what that core answers.
+//! What the control plane may ask of one worker, and what that worker answers.
 
 pub use super::counters::Counters;
 use super::histogram::Histogram;
@@ -9,7 +9,7 @@ use super::token::fault::Fault;
 /// A command from the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Answer with a [`CoreReport`].
+    /// Answer with a [`WorkerReport`].
     Report {
         /// Include the rows of these keys; a page of them, so that other work is not held up.
         keys: Option<KeyPage>,
@@ -21,12 +21,12 @@ pub enum Command {
     /// Lift a cordon.
     Uncordon(Selector),
     /// Stop accepting, refuse dispatches, close held polls over the drain time.
-    Drain,
+    ShutDown,
     /// From here on tokens are verified with these secrets and no others.
     TokenSecrets(Secrets),
 }
 
-/// Dispatches that a core may tell of.
+/// Dispatches that a worker may tell of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
     /// Whichever come first.
@@ -38,7 +38,7 @@ pub struct Allowance {
 /// Which keys to report on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyPage {
-    /// The first place in the table of keys: 0, then what [`CoreReport::next_page`] said.
+    /// The first place in the table of keys: 0, then what [`WorkerReport::next_page`] said.
     pub from: usize,
 }
 
@@ -46,16 +46,16 @@ pub struct KeyPage {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Selector {
     /// `x-trigger-worker-instance-name`: a node.
-    Instance(String),
+    Node(String),
     /// The deployment's friendly id.
     Deployment(String),
 }
 
 /// One core's answer to [`Command::Report`]. Counters count from the start.
 #[derive(Clone, Debug, Default)]
-pub struct CoreReport {
+pub struct WorkerReport {
     /// Index of the core's shard, from 0.
-    pub core: usize,
+    pub worker: usize,
     /// Open connections.
     pub connections: u64,
     /// Held polls: those in the index and those claimed by a dispatch.
@@ -75,7 +75,7 @@ pub struct CoreReport {
     /// Cordons in force.
     pub cordons: Vec<Selector>,
     /// The drain has begun.
-    pub draining: bool,
+    pub shutting_down: bool,
     /// One of the polls whose token was at fault, at most a second older than the last of them.
     pub token_fault: Option<Box<FaultSample>>,
 }
@@ -90,10 +90,10 @@ pub struct FaultSample {
     /// The deployment that it names. Anybody's word.
     pub deployment: String,
     /// `x-trigger-worker-instance-name`, the node. Anybody's word.
-    pub instance: String,
+    pub node: String,
 }
 
-/// Times of one core, from the start, as far as its clock can tell: the core is told the time once a
+/// Times of one worker, from the start, as far as its clock can tell: the core is told the time once a
 /// turn, so what begins and ends in one turn took 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Times {
@@ -116,7 +116,7 @@ impl Times {
     }
 }
 
-/// One key on one core.
+/// One key on one worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyReport {
     /// Deployment friendly id.
@@ -132,13 +132,13 @@ pub struct KeyReport {
     /// Of these: claimed by a dispatch and not yet confirmed.
     pub claimed: u64,
     /// Of these: in their last moments, offered no run any more.
-    pub ending: u64,
+    pub parked: u64,
     /// Of these: under a cordon.
     pub cordoned: u64,
-    /// Dispatches that arrived on this core and were answered true.
-    pub hits: u64,
-    /// Dispatches that arrived on this core and were answered false.
-    pub misses: u64,
+    /// Dispatches that arrived on this worker and were answered true.
+    pub warm: u64,
+    /// Dispatches that arrived on this worker and were answered false.
+    pub cold: u64,
     /// How long the oldest poll that may be offered a run has waited, in milliseconds.
     pub oldest_wait_ms: u64,
 }

@@ -137,7 +137,7 @@ impl<S: Shared> Broker<S> {
     fn head_complete(&mut self, now: Time, slot: u32, head: &Head<'_>, bytes: &[u8], behind: &[u8]) -> usize {
         let head_only = head.method == super::http::Method::Head;
         let conn = self.conns.at(slot);
-        conn.persistence = if self.drain.is_some() { Persistence::Close } else { head.persistence() };
+        conn.persistence = if self.shutdown.is_some() { Persistence::Close } else { head.persistence() };
         let result = contract::route(head, conn.side, self.settings.dispatch_on_runner_side)
             .and_then(|route| self.run(now, slot, route, head, bytes, behind));
         match result {
@@ -346,7 +346,7 @@ impl<S: Shared> Broker<S> {
         conn.state = State::Lingering;
         conn.buffer = Vec::new();
         self.recount(id);
-        self.outputs.push_back(Output::Shutdown { conn: id });
+        self.outputs.push_back(Output::HalfClose { conn: id });
         self.resume(slot);
         self.timers.arm(slot, now.plus_ms(self.settings.linger_ms));
     }

@@ -33,33 +33,33 @@ pub enum TokenMode {
     Enforce,
 }
 
-/// How many connections may be open. A part is each core's own, so that a crowd that some cores have
-/// taken in leaves room on the others: a core makes room only of what is its own.
+/// How many connections may be open. A part is each worker's own, so that a crowd that some workers have
+/// taken in leaves room on the others: a worker makes room only of what is its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimit {
-    /// Each core's own.
+    /// Each worker's own.
     pub own: usize,
-    /// What is left, for all cores together.
+    /// What is left, for all workers together.
     pub common: usize,
 }
 
 impl ConnectionLimit {
-    /// `connections_max` in all, half of them divided among `cores`.
-    pub const fn of(connections_max: usize, cores: usize) -> ConnectionLimit {
-        let own = connections_max / 2 / cores;
-        ConnectionLimit { own, common: connections_max - own * cores }
+    /// `connections_max` in all, half of them divided among `workers`.
+    pub const fn of(connections_max: usize, workers: usize) -> ConnectionLimit {
+        let own = connections_max / 2 / workers;
+        ConnectionLimit { own, common: connections_max - own * workers }
     }
 
-    /// The same where no core may have more than `core_max`: of what is common, as much becomes the cores' own as
+    /// The same where no worker may have more than `core_max`: of what is common, as much becomes the workers' own as
     /// it takes. Up to a connection per core may be lost in the division.
-    pub const fn within(self, core_max: usize, cores: usize) -> ConnectionLimit {
-        let connections_max = self.own * cores + self.common;
-        if self.own + self.common <= core_max || cores < 2 {
+    pub const fn within(self, core_max: usize, workers: usize) -> ConnectionLimit {
+        let connections_max = self.own * workers + self.common;
+        if self.own + self.common <= core_max || workers < 2 {
             return self;
         }
-        // If a core takes all that is common, the others still have room for what is their own.
-        let common = (core_max * cores).saturating_sub(connections_max) / (cores - 1);
-        ConnectionLimit { own: (connections_max - common) / cores, common }
+        // If a worker takes all that is common, the others still have room for what is their own.
+        let common = (core_max * workers).saturating_sub(connections_max) / (workers - 1);
+        ConnectionLimit { own: (connections_max - common) / workers, common }
     }
 }
 
@@ -72,7 +72,7 @@ pub struct Settings {
     pub keepalive_ms: u64,
     /// Open connections.
     pub connections: ConnectionLimit,
-    /// Distinct keys (deployment, version, cpu, memory) remembered on this core.
+    /// Distinct keys (deployment, version, cpu, memory) remembered on this worker.
     pub keys_max: usize,
     /// A request's body.
     pub body_bytes_max: usize,
@@ -101,7 +101,7 @@ pub struct Settings {
     /// A poll is not offered a run in its last moments.
     pub guard_ms: u64,
     /// On shutdown the held polls are closed one by one over this time.
-    pub drain_time_ms: u64,
+    pub shutdown_time_ms: u64,
     /// After a refusal and its FIN: how long the peer may take to read it and close.
     pub linger_ms: u64,
     /// Bytes kept from a peer that sends on while its request is not answered; reading pauses there.
@@ -113,21 +113,21 @@ pub struct Settings {
     pub token_mode: TokenMode,
     /// What they are signed with.
     pub token_secrets: Secrets,
-    /// Verified tokens remembered on this core.
+    /// Verified tokens remembered on this worker.
     pub tokens_max: usize,
     /// `POST /warm-start` is served on the runner side too.
     pub dispatch_on_runner_side: bool,
     /// A dispatch is taken from whoever reaches a side that serves them; else only from those of whom
     /// [`super::io::Peer`] says so.
     pub dispatch_from_anyone: bool,
-    /// Open connections of one address on all cores together; `u32::MAX`: no bound of its own.
+    /// Open connections of one address on all workers together; `u32::MAX`: no bound of its own.
     pub connections_per_address_max: u32,
-    /// Held polls of one key on this core; `usize::MAX`: no bound of its own.
+    /// Held polls of one key on this worker; `usize::MAX`: no bound of its own.
     pub polls_per_key_max: usize,
-    /// Held polls of one deployment on this core, whatever their version and machine; `usize::MAX`: no
+    /// Held polls of one deployment on this worker, whatever their version and machine; `usize::MAX`: no
     /// bound of its own.
     pub polls_per_deployment_max: usize,
-    /// Bytes in flight on all cores together: incomplete requests, what is pipelined behind others, and
+    /// Bytes in flight on all workers together: incomplete requests, what is pipelined behind others, and
     /// runs that are not delivered yet.
     pub buffered_bytes_max: usize,
 }
@@ -138,15 +138,15 @@ mod tests {
 
     #[test]
     fn no_core_has_more_than_it_can_and_few_connections_are_lost() {
-        for cores in 1..=64 {
+        for workers in 1..=64 {
             for core_max in [1, 2, 7, 100, 19_888] {
-                for connections_max in (cores..=core_max * cores).step_by(1 + core_max * cores / 500) {
-                    let limit = ConnectionLimit::of(connections_max, cores).within(core_max, cores);
+                for connections_max in (workers..=core_max * workers).step_by(1 + core_max * workers / 500) {
+                    let limit = ConnectionLimit::of(connections_max, workers).within(core_max, workers);
                     let ConnectionLimit { own, common } = limit;
-                    let case = format!("{connections_max} of {cores} cores, {core_max} each: {limit:?}");
+                    let case = format!("{connections_max} of {workers} workers, {core_max} each: {limit:?}");
                     assert!(own + common <= core_max, "{case}");
-                    assert!(own * cores + common <= connections_max, "{case}");
-                    assert!(own * cores + common + cores > connections_max, "{case}");
+                    assert!(own * workers + common <= connections_max, "{case}");
+                    assert!(own * workers + common + workers > connections_max, "{case}");
                 }
             }
         }

@@ -1,49 +1,49 @@
 //! Why a dispatch found nobody. Asked when a miss is answered, and never else.
 //!
-//! Exact for what this core holds. What other cores hold shows in the hint table alone: a bucket of
+//! Exact for what this worker holds. What other workers hold shows in the hint table alone: a bucket of
 //! the deployment's hash and one of deployment and version, marked while a poll of theirs is in the
-//! index. So across cores a collision may say `other_version` or `other_machine` where nobody waits,
-//! and polls that another core holds in their last moments or under a node's cordon are not seen.
+//! index. So across workers a collision may say `other_version` or `other_machine_size` where nobody waits,
+//! and polls that another worker holds in their last moments or under a node's cordon are not seen.
 
 use super::Broker;
-use super::event::MissReason;
+use super::event::ColdReason;
 use super::io::Shared;
 use super::pool::{PoolId, Relation};
 
 impl<S: Shared> Broker<S> {
     /// Why no poll could be offered a run of this key.
     #[cold]
-    pub(super) fn miss_reason(&self, id: PoolId) -> MissReason {
+    pub(super) fn cold_reason(&self, id: PoolId) -> ColdReason {
         let pool = self.pools.get(id);
         if pool.cordoned > 0 || self.cordons.cover_deployment(pool.key_ref().deployment) {
-            return MissReason::Cordoned;
+            return ColdReason::Cordoned;
         }
         if pool.held() > pool.claimed as usize {
-            return MissReason::Ending;
+            return ColdReason::Parked;
         }
         let somebody = |relation| self.shared.holders(self.relation_bucket(id, relation)).0 != 0;
         if somebody(Relation::Version) {
-            MissReason::OtherMachine
+            ColdReason::OtherMachineSize
         } else if somebody(Relation::Deployment) {
-            MissReason::OtherVersion
+            ColdReason::OtherVersion
         } else {
-            MissReason::Nobody
+            ColdReason::NoRunner
         }
     }
 
-    /// Where misses of this reason are counted.
+    /// Where cold of this reason are counted.
     #[cold]
-    pub(super) fn missed(&mut self, reason: MissReason) -> &mut u64 {
+    pub(super) fn missed(&mut self, reason: ColdReason) -> &mut u64 {
         let counters = &mut self.counters;
         match reason {
-            MissReason::Nobody => &mut counters.misses_nobody,
-            MissReason::OtherVersion => &mut counters.misses_other_version,
-            MissReason::OtherMachine => &mut counters.misses_other_machine,
-            MissReason::Ending => &mut counters.misses_ending,
-            MissReason::Cordoned => &mut counters.misses_cordoned,
-            MissReason::Draining => &mut counters.misses_draining,
-            MissReason::KeyLimit => &mut counters.misses_key_limit,
-            MissReason::BytesLimit => &mut counters.misses_bytes_limit,
+            ColdReason::NoRunner => &mut counters.cold_no_runner,
+            ColdReason::OtherVersion => &mut counters.cold_other_version,
+            ColdReason::OtherMachineSize => &mut counters.cold_other_machine_size,
+            ColdReason::Parked => &mut counters.cold_parked,
+            ColdReason::Cordoned => &mut counters.cold_cordoned,
+            ColdReason::ShuttingDown => &mut counters.cold_shutting_down,
+            ColdReason::KeyLimit => &mut counters.cold_key_limit,
+            ColdReason::BytesLimit => &mut counters.cold_bytes_limit,
         }
     }
 
@@ -54,7 +54,7 @@ impl<S: Shared> Broker<S> {
             let bucket = self.relation_bucket(id, relation);
             self.bucket_counts[bucket] += 1;
             if self.bucket_counts[bucket] == 1 {
-                self.shared.announce(bucket, self.core);
+                self.shared.announce(bucket, self.worker);
             }
         }
     }
@@ -66,7 +66,7 @@ impl<S: Shared> Broker<S> {
             let bucket = self.relation_bucket(id, relation);
             self.bucket_counts[bucket] -= 1;
             if self.bucket_counts[bucket] == 0 {
-                self.shared.withdraw(bucket, self.core);
+                self.shared.withdraw(bucket, self.worker);
             }
         }
     }

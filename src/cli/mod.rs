@@ -39,7 +39,7 @@ Examples:
 
 Signals:
   SIGTERM, SIGINT  drain: /readyz turns 503, dispatches get false, held polls are closed
-                   over --drain-time; then exit 0
+                   over --shutdown-time; then exit 0
   a second one     exit at once (within 0.2s it is taken for an echo of the first)
   SIGHUP           read --token-secret-file again; a file that cannot be used changes nothing
 
@@ -118,10 +118,10 @@ Exit codes:
 #[command(group = ArgGroup::new("selector").args(["node", "deployment"]))]
 pub struct DrainFlags {
     /// Close the held polls of this node's runners (x-trigger-worker-instance-name)
-    #[arg(long, value_name = "NAME", env = "PILOTLIGHT_DRAIN_NODE")]
+    #[arg(long, value_name = "NAME", env = "PILOTLIGHT_CORDON_NODE")]
     pub node: Option<String>,
     /// Close the held polls of this deployment's runners (its friendly id)
-    #[arg(long, value_name = "ID", env = "PILOTLIGHT_DRAIN_DEPLOYMENT")]
+    #[arg(long, value_name = "ID", env = "PILOTLIGHT_CORDON_DEPLOYMENT")]
     pub deployment: Option<String>,
     /// Lift that drain
     #[arg(long, requires = "selector", env = "PILOTLIGHT_DRAIN_LIFT")]
@@ -291,7 +291,7 @@ pub fn write_man_pages(dir: &Path) -> io::Result<()> {
 pub fn demo_broker(runner: SocketAddr, dispatch: SocketAddr, admin: SocketAddr) -> ServeFlags {
     let [runner, dispatch, admin] = [runner, dispatch, admin].map(|addr| addr.to_string());
     let args = ["pilotlight", "--listen", &runner, "--dispatch-listen", &dispatch, "--admin-listen", &admin];
-    let quiet = ["--log-level", "error", "--drain-time", "200ms"];
+    let quiet = ["--log-level", "error", "--shutdown-time", "200ms"];
     let in_one_process = ["--descriptor-tables", "process"];
     let matches = Cli::command()
         .mut_args(|arg| arg.env(Resettable::Reset))

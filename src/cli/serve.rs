@@ -36,7 +36,7 @@ pub struct ServeFlags {
     #[arg(long, value_name = "IP:PORT|unix:PATH", env = "PILOTLIGHT_DISPATCH_LISTEN", help_heading = LISTENING)]
     pub dispatch_listen: Option<String>,
 
-    /// Operators' side: a page at its root; /healthz, /readyz, /metrics, /status, /drain, /api
+    /// Operators' side: a page at its root; /healthz, /readyz, /metrics, /status, /cordon, /api
     #[arg(long, value_name = "IP:PORT|unix:PATH", env = "PILOTLIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:8042", help_heading = LISTENING)]
     pub admin_listen: String,
 
@@ -180,9 +180,9 @@ pub struct ServeFlags {
 
     /// In a turn with so many events late acknowledgements are looked for, not announced (--confirm ack, epoll). Or off
     ///
-    /// A runner on the same machine has acknowledged by the time that the send is over, and nothing is announced. For others: to have the kernel announce an acknowledgement is prompt and costs an event; a busy core finds it cheaper by looking at the connection's send queue when it comes by again. Both are the same proof.
-    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_LOOK_FROM_EVENTS", default_value = "16", help_heading = DELIVERY)]
-    pub look_from_events: Limit,
+    /// A runner on the same machine has acknowledged by the time that the send is over, and nothing is announced. For others: to have the kernel announce an acknowledgement is prompt and costs an event; a busy worker finds it cheaper by looking at the connection's send queue when it comes by again. Both are the same proof.
+    #[arg(long, value_name = "COUNT", env = "PILOTLIGHT_ACK_CHECK_FROM_EVENTS", default_value = "16", help_heading = DELIVERY)]
+    pub ack_check_from_events: Limit,
 
     /// In a turn with so many events responses go through the ring, all in one call; in others each at once (io_uring). Or off: never through the ring
     ///
@@ -277,8 +277,8 @@ pub struct ServeFlags {
     pub write_timeout: Millis,
 
     /// On SIGTERM the held polls are closed one by one over this time
-    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_DRAIN_TIME", default_value = "5s", help_heading = TIMEOUTS)]
-    pub drain_time: Millis,
+    #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_SHUTDOWN_TIME", default_value = "5s", help_heading = TIMEOUTS)]
+    pub shutdown_time: Millis,
 
     /// TCP_USER_TIMEOUT: sent bytes that stay unacknowledged; 0s leaves the kernel's
     #[arg(long, value_name = "DURATION", env = "PILOTLIGHT_TCP_USER_TIMEOUT", default_value = "8s", help_heading = DEAD_PEERS)]

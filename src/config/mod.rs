@@ -46,12 +46,12 @@ pub struct ServeConfig {
     /// The share of a processor's time from which a worker is busy, in percent.
     pub coalesce_from_percent: u32,
     /// From as many events in a turn on the epoll engine looks for acknowledgements.
-    pub look_from_events: usize,
+    pub ack_check_from_events: usize,
     /// From as many events in a turn on the io_uring engine sends through the ring.
     pub ring_from_events: usize,
-    /// Every limit of one core. Its `connections_max` is this core's share.
+    /// Every limit of one worker. Its `connections_max` is this worker's share.
     pub settings: Settings,
-    /// Open connections on all cores together.
+    /// Open connections on all workers together.
     pub connections_max: usize,
     /// The limit of open files that allows them.
     pub descriptors: Descriptors,

@@ -68,7 +68,7 @@ impl ServeConfig {
         let engine = engine(flags.engine)?;
         let coalesce = coalesce(flags.coalesce, flags.confirm)?;
         let coalesce_from_percent = percent("--coalesce-from-percent", flags.coalesce_from_percent)?;
-        let look_from_events = bound(flags.look_from_events, usize::MAX);
+        let ack_check_from_events = bound(flags.ack_check_from_events, usize::MAX);
         let ring_from_events = bound(flags.ring_from_events, usize::MAX);
         let workers = workers(&flags, &machine)?;
         let own_tables = own_tables(&flags, &machine, workers.len())?;
@@ -85,7 +85,7 @@ impl ServeConfig {
         let process = boundary::process(&flags)?;
         let tls = tls::resolve(&flags, &listeners)?;
         let (tokens, token_secrets) = tokens::resolve(&flags, machine.token_variables)?;
-        let settings = core_settings(&flags)?;
+        let settings = broker_settings(&flags)?;
         let settings = Settings {
             connections,
             dispatch_on_runner_side: listeners.dispatch.is_none(),
@@ -104,7 +104,7 @@ impl ServeConfig {
             engine,
             coalesce,
             coalesce_from_percent,
-            look_from_events,
+            ack_check_from_events,
             ring_from_events,
             settings,
             connections_max,
@@ -365,7 +365,7 @@ fn tcp(flags: &ServeFlags) -> Result<TcpOptions, ConfigError> {
     })
 }
 
-fn core_settings(flags: &ServeFlags) -> Result<Settings, ConfigError> {
+fn broker_settings(flags: &ServeFlags) -> Result<Settings, ConfigError> {
     let connection_timeout = flags.connection_timeout;
     if connection_timeout.0 == 0 || connection_timeout.0 >= CONNECTION_TIMEOUT_LIMIT_MS {
         return refuse(
@@ -438,7 +438,7 @@ fn core_settings(flags: &ServeFlags) -> Result<Settings, ConfigError> {
         dispatch_timeout_ms,
         attempts_max: count("--max-attempts", flags.max_attempts, 255)? as u8,
         guard_ms,
-        drain_time_ms: within("--drain-time", flags.drain_time, 0)?,
+        shutdown_time_ms: within("--shutdown-time", flags.shutdown_time, 0)?,
         linger_ms: LINGER_MS,
         pipeline_bytes_max: size("--max-pipelined", flags.max_pipelined, 1 << 10, 16 << 20)?,
         events: false,

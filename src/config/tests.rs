@@ -73,7 +73,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(settings.dispatch_timeout_ms, 2_000);
     assert_eq!(settings.attempts_max, 3);
     assert_eq!(settings.guard_ms, 500);
-    assert_eq!(settings.drain_time_ms, 5_000);
+    assert_eq!(settings.shutdown_time_ms, 5_000);
     assert!(settings.dispatch_on_runner_side);
     assert_eq!(settings.token_mode, TokenMode::Off);
     assert_eq!(settings.tokens_max, 4_096);
@@ -104,7 +104,7 @@ fn connections_are_what_the_descriptors_leave() {
     let config = resolve(&["--workers", "3", "--descriptor-tables", "process"]).unwrap();
     assert_eq!((config.connections_max, config.own_tables), (in_one_table, false));
     let ConnectionLimit { own, common } = config.settings.connections;
-    assert_eq!(3 * own + common, config.connections_max, "a limit of all cores together");
+    assert_eq!(3 * own + common, config.connections_max, "a limit of all workers together");
     let config = resolve(&["--workers", "3"]).unwrap();
     assert_eq!((config.connections_max, config.own_tables), (3 * in_one_table, true));
     assert_eq!(config.settings.connections, ConnectionLimit { own: in_one_table, common: 0 });
@@ -205,7 +205,7 @@ fn the_limits_themselves_are_accepted() {
         &["--max-body", "1GiB"],
         &["--max-attempts", "255"],
         &["--ack-timeout", "1999ms"],
-        &["--drain-time", "0s"],
+        &["--shutdown-time", "0s"],
         &["--tcp-user-timeout", "0s"],
         &["--tcp-keepalive-count", "127"],
         &["--workers", "64"],
@@ -233,7 +233,7 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&["--preconnect-timeout", "0s"], &["--preconnect-timeout 0s"]),
     (&["--request-timeout", "0s"], &["--request-timeout 0s"]),
     (&["--write-timeout", "25h"], &["--write-timeout 1day 1h", "24h"]),
-    (&["--drain-time", "25h"], &["--drain-time 1day 1h"]),
+    (&["--shutdown-time", "25h"], &["--shutdown-time 1day 1h"]),
     (&["--max-head", "1023"], &["--max-head 1023 bytes", "1KiB"]),
     (&["--max-head", "2MiB"], &["--max-head", "1MiB"]),
     (&["--max-body", "1"], &["--max-body 1 bytes"]),

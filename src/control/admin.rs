@@ -1,10 +1,10 @@
 //! The routes of the admin side.
 
-use super::cores::Reporter;
 use super::status::{About, Status};
 use super::traces;
 use super::watch::Watch;
-use super::{api, drain, metrics, page};
+use super::workers::Reporter;
+use super::{api, cordon, metrics, page};
 use crate::broker::settings::Confirm;
 use crate::config::{AdminChanges, AdminToken};
 use crate::sys::process::Figures;
@@ -36,7 +36,7 @@ pub struct Admin {
     pub traces: Arc<traces::Figures>,
     /// Unset until every worker serves.
     reporter: OnceLock<Reporter>,
-    draining: AtomicBool,
+    shutting_down: AtomicBool,
     changes: AdminChanges,
 }
 
@@ -83,8 +83,15 @@ impl IntoResponse for Refusal {
 impl Admin {
     /// Before the workers have started.
     pub fn new(facts: Facts, watch: Watch) -> Self {
-        let (reporter, draining) = (OnceLock::new(), AtomicBool::new(false));
-        Admin { facts, watch, traces: Arc::default(), reporter, draining, changes: AdminChanges::ByAnyone }
+        let (reporter, shutting_down) = (OnceLock::new(), AtomicBool::new(false));
+        Admin {
+            facts,
+            watch,
+            traces: Arc::default(),
+            reporter,
+            shutting_down,
+            changes: AdminChanges::ByAnyone,
+        }
     }
 
     /// The same, where `changes` says who may change something.
@@ -98,8 +105,8 @@ impl Admin {
     }
 
     /// The process is on its way out.
-    pub fn draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    pub fn shutting_down(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
     }
 
     /// The workers, once they serve.
@@ -113,20 +120,20 @@ impl Admin {
         Ok(About {
             engine: reporter.engine_name(),
             uptime: reporter.uptime(),
-            draining: self.is_draining(),
+            shutting_down: self.is_shutting_down(),
             confirm: self.facts.confirm,
         })
     }
 
-    fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
     }
 
     /// Workers that serve and have answered nothing for longer than `silence`.
     pub fn stalled(&self, silence: Duration) -> Vec<usize> {
         match self.reporter() {
             // Workers end one by one when they drain.
-            Ok(reporter) if !self.is_draining() => reporter.silent(silence),
+            Ok(reporter) if !self.is_shutting_down() => reporter.silent(silence),
             _ => Vec::new(),
         }
     }
@@ -142,7 +149,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
         .route("/status", get(status))
-        .route("/drain", get(drain::list).post(drain::begin).delete(drain::lift))
+        .route("/cordon", get(cordon::list).post(cordon::begin).delete(cordon::lift))
         .route("/api/live", get(api::live))
         .route("/api/history", get(api::history))
         .route("/api/dispatches", get(api::dispatches))
@@ -162,15 +169,17 @@ async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
     let stalled = admin.stalled(SILENCE_MAX);
     match stalled.is_empty() {
         true => Json(json!({"healthy": true})).into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"healthy": false, "stalled_cores": stalled})))
-            .into_response(),
+        false => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"healthy": false, "stalled_workers": stalled})))
+                .into_response()
+        }
     }
 }
 
 /// Ready for runners and dispatches.
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let reason = match admin.reporter() {
-        _ if admin.is_draining() => "draining",
+        _ if admin.is_shutting_down() => "shutting_down",
         Err(_) => "starting",
         Ok(_) => return Json(json!({"ready": true})).into_response(),
     };
@@ -200,7 +209,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
 async fn no_such_route() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
-        "there are /, /healthz, /readyz, /metrics, /status, /drain and /api: see docs/admin-api.md",
+        "there are /, /healthz, /readyz, /metrics, /status, /cordon and /api: see docs/admin-api.md",
     )
 }
 
@@ -258,14 +267,14 @@ async fn in_time(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{FakeCores, Manner};
+    use super::super::testing::{FakeWorkers, Manner};
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn unhealthy_once_a_core_is_silent_for_seconds_and_healthy_again_after() {
-        let cores = Arc::new(FakeCores::new(&[Manner::Answers, Manner::Answers]));
+        let workers = Arc::new(FakeWorkers::new(&[Manner::Answers, Manner::Answers]));
         let admin = Arc::new(super::super::testing::admin());
-        admin.serving(Reporter::new(cores.clone()));
+        admin.serving(Reporter::new(workers.clone()));
         let beat = async || {
             admin.reporter().expect("serving").snapshot(false).await;
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -274,13 +283,13 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(beat().await, StatusCode::OK);
         }
-        cores.now(1, Manner::Silent);
+        workers.now(1, Manner::Silent);
         assert_eq!(beat().await, StatusCode::OK);
         for _ in 0..3 {
             beat().await;
         }
         assert_eq!(beat().await, StatusCode::SERVICE_UNAVAILABLE);
-        cores.now(1, Manner::Answers);
+        workers.now(1, Manner::Answers);
         assert_eq!(beat().await, StatusCode::OK);
     }
 }

@@ -1,12 +1,12 @@
 //! `/api`: what the page shows, as JSON, for the page and for programs. docs/admin-api.md says what is in it.
 
 use super::admin::{Admin, Refusal};
-use super::cores::{CoreState, Snapshot};
-use super::drain::{self, Target};
+use super::cordon::{self, Target};
 use super::explain::{self, Asked, Explanation};
 use super::history::{self, Sample};
 use super::recent::Dispatch;
 use super::status::{Key, confirm_name, merged};
+use super::workers::{Snapshot, WorkerState};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -34,48 +34,48 @@ pub struct Live {
     engine: &'static str,
     confirm: &'static str,
     uptime_seconds: u64,
-    draining: bool,
+    shutting_down: bool,
     connections_limit: usize,
     waiting: u64,
     connections: u64,
-    hits: u64,
-    misses: u64,
+    warm: u64,
+    cold: u64,
     unconfirmed: u64,
     rejected: u64,
     reasons: BTreeMap<&'static str, u64>,
     dispatches_seen: u64,
-    cores: Vec<Core>,
-    drains: Vec<Target>,
+    workers: Vec<Worker>,
+    cordons: Vec<Target>,
     pools: Vec<Key>,
     pools_total: usize,
 }
 
 #[derive(Clone, Debug, serde::Serialize)]
-struct Core {
-    core: usize,
+struct Worker {
+    worker: usize,
     stalled: bool,
     connections: u64,
     waiting: u64,
     claimed: u64,
-    hits: u64,
-    misses: u64,
+    warm: u64,
+    cold: u64,
     offers_sent: u64,
     events_dropped: u64,
     turn_p99_us: Option<u64>,
     delivery_p99_us: Option<u64>,
 }
 
-impl Core {
-    fn new(CoreState { report, stalled }: &CoreState) -> Core {
+impl Worker {
+    fn new(WorkerState { report, stalled }: &WorkerState) -> Worker {
         let counters = &report.counters;
-        Core {
-            core: report.core,
+        Worker {
+            worker: report.worker,
             stalled: *stalled,
             connections: report.connections,
             waiting: report.waiting,
             claimed: report.claimed,
-            hits: counters.hits,
-            misses: counters.misses(),
+            warm: counters.warm,
+            cold: counters.answered_false(),
             offers_sent: counters.offers_sent,
             events_dropped: counters.events_dropped,
             turn_p99_us: report.times.turns.quantile_us(0.99),
@@ -89,7 +89,7 @@ impl Live {
         let about = admin.about()?;
         let mut pools = merged(snapshot);
         let pools_total = pools.len();
-        pools.sort_by_key(|key| std::cmp::Reverse((key.waiting, key.hits + key.misses)));
+        pools.sort_by_key(|key| std::cmp::Reverse((key.waiting, key.warm + key.cold)));
         pools.truncate(POOLS_MAX);
         let total =
             |of: fn(&crate::broker::counters::Counters) -> u64| snapshot.total(|report| of(&report.counters));
@@ -99,18 +99,18 @@ impl Live {
             engine: about.engine,
             confirm: confirm_name(about.confirm),
             uptime_seconds: about.uptime.as_secs(),
-            draining: about.draining,
+            shutting_down: about.shutting_down,
             connections_limit: admin.facts.connections_max,
-            waiting: snapshot.total(|core| core.waiting),
-            connections: snapshot.total(|core| core.connections),
-            hits: total(|c| c.hits),
-            misses: total(|c| c.unplaced()),
-            unconfirmed: total(|c| c.misses_unconfirmed),
+            waiting: snapshot.total(|worker| worker.waiting),
+            connections: snapshot.total(|worker| worker.connections),
+            warm: total(|c| c.warm),
+            cold: total(|c| c.cold()),
+            unconfirmed: total(|c| c.unconfirmed),
             rejected: total(|c| c.dispatches_rejected),
             reasons: history::reasons().map(|(reason, of)| (reason, total(of))).collect(),
             dispatches_seen: admin.watch.recent().last(),
-            cores: snapshot.cores.iter().map(Core::new).collect(),
-            drains: drain::in_force(snapshot).into_iter().map(Target::from).collect(),
+            workers: snapshot.workers.iter().map(Worker::new).collect(),
+            cordons: cordon::in_force(snapshot).into_iter().map(Target::from).collect(),
             pools,
             pools_total,
         })
@@ -185,7 +185,7 @@ pub async fn explain(
 ) -> Result<Json<Explanation>, Refusal> {
     let Query(asked) = query.map_err(|error| Refusal::bad(error.body_text()))?;
     let snapshot = admin.reporter()?.snapshot(true).await;
-    Ok(Json(explain::explain(&snapshot, admin.about()?.draining, asked)))
+    Ok(Json(explain::explain(&snapshot, admin.about()?.shutting_down, asked)))
 }
 
 /// GET /api/events: `history` once, then `live` every second and `dispatches` as they are answered.

@@ -1,6 +1,6 @@
 //! A line of the log when a bound turns somebody away: at most one per bound and [`QUIET`].
 
-use super::cores::Snapshot;
+use super::workers::Snapshot;
 use crate::broker::counters::Counters;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -40,7 +40,7 @@ impl BoundsWatch {
     fn news(&mut self, snapshot: &Snapshot, now: Instant) -> Vec<(&Bound, u64)> {
         let mut news = Vec::new();
         for bound in &mut self.bounds {
-            let total = snapshot.total(|core| (bound.count)(&core.counters));
+            let total = snapshot.total(|worker| (bound.count)(&worker.counters));
             let new = total.saturating_sub(bound.seen);
             if new > 0 && bound.told_at.is_none_or(|told| now - told >= QUIET) {
                 bound.seen = total;
@@ -93,14 +93,14 @@ impl Default for BoundsWatch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cores::CoreState;
     use super::super::testing::report;
+    use super::super::workers::WorkerState;
     use super::*;
 
     fn snapshot(counters: Counters) -> Snapshot {
         let mut report = report(0, false);
         report.counters = counters;
-        Snapshot { cores: vec![CoreState { report, stalled: false }], with_keys: false }
+        Snapshot { workers: vec![WorkerState { report, stalled: false }], with_keys: false }
     }
 
     #[tokio::test(start_paused = true)]

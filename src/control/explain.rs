@@ -1,8 +1,8 @@
-//! Why would a run be cold now? What all cores hold for a deployment, held against what is asked for.
+//! Why would a run be cold now? What all workers hold for a deployment, held against what is asked for.
 
-use super::cores::Snapshot;
-use super::drain::{self, Target};
+use super::cordon::{self, Target};
 use super::status::{Key, merged};
+use super::workers::Snapshot;
 use crate::broker::report::Selector;
 
 /// Rows of an answer.
@@ -41,11 +41,11 @@ pub struct Explanation {
     /// Keys of the deployment in all.
     pub keys_total: usize,
     /// What keeps runs away, of the deployment and of nodes.
-    pub drains: Vec<Target>,
+    pub cordons: Vec<Target>,
     /// Other deployments that have runners waiting.
     pub other_deployments_waiting: usize,
-    /// Cores that did not answer: what they hold is not in here.
-    pub stalled_cores: Vec<usize>,
+    /// Workers that did not answer: what they hold is not in here.
+    pub stalled_workers: Vec<usize>,
 }
 
 impl Asked {
@@ -64,11 +64,11 @@ impl Asked {
 }
 
 fn ready(key: &Key) -> u64 {
-    key.waiting.saturating_sub(key.claimed + key.ending + key.cordoned)
+    key.waiting.saturating_sub(key.claimed + key.parked + key.cordoned)
 }
 
 /// Finds out.
-pub fn explain(snapshot: &Snapshot, draining: bool, asked: Asked) -> Explanation {
+pub fn explain(snapshot: &Snapshot, shutting_down: bool, asked: Asked) -> Explanation {
     let (mut keys, others): (Vec<Key>, Vec<Key>) =
         merged(snapshot).into_iter().partition(|key| key.deployment == asked.deployment);
     let mut others: Vec<&str> =
@@ -79,14 +79,14 @@ pub fn explain(snapshot: &Snapshot, draining: bool, asked: Asked) -> Explanation
     let fitting = || keys.iter().filter(|key| asked.distance(key) == 0);
     let ready_now: u64 = fitting().map(ready).sum();
     let cordoned_deployment =
-        drain::in_force(snapshot).contains(&Selector::Deployment(asked.deployment.clone()));
+        cordon::in_force(snapshot).contains(&Selector::Deployment(asked.deployment.clone()));
     let held: u64 = fitting().map(|key| key.waiting - key.claimed).sum();
     let waits = |fits: &dyn Fn(&Key) -> bool| {
         keys.iter().find(|key| key.waiting > key.claimed && asked.distance(key) > 0 && fits(key))
     };
-    let (verdict, advice) = if draining {
+    let (verdict, advice) = if shutting_down {
         (
-            "draining",
+            "shutting_down",
             "The broker is on its way out and answers every dispatch false: send runs to its successor."
                 .to_owned(),
         )
@@ -103,16 +103,16 @@ pub fn explain(snapshot: &Snapshot, draining: bool, asked: Asked) -> Explanation
     } else if fitting().any(|key| key.cordoned > 0) {
         ("cordoned", "Runners wait, on nodes that runs are kept away from: `pilotlight drain` lists these, `pilotlight drain --node NAME --lift` ends it.".to_owned())
     } else if held > 0 {
-        ("ending", "Runners wait, all in the last moments of their poll (--guard); each polls again in a moment. If this is frequent, raise --connection-timeout.".to_owned())
+        ("parked", "Runners wait, all in the last moments of their poll (--guard); each polls again in a moment. If this is frequent, raise --connection-timeout.".to_owned())
     } else if fitting().any(|key| key.claimed > 0) {
         (
-            "nobody",
+            "no_runner",
             "Every runner that waited for this is being handed a run right now: more runs than runners."
                 .to_owned(),
         )
     } else if let Some(key) = waits(&|key| asked.version_fits(key)) {
         (
-            "other_machine",
+            "other_machine_size",
             format!(
                 "Runners of this version wait on another machine: {} vCPU, {} GB. A run goes to its exact machine only: give the task the machine preset that is warm, or let runners of this one finish a run first.",
                 key.cpu, key.memory
@@ -127,10 +127,10 @@ pub fn explain(snapshot: &Snapshot, draining: bool, asked: Asked) -> Explanation
             ),
         )
     } else if others.is_empty() {
-        ("nobody", "No runner waits here at all. Runners poll after their first (cold) run: is TRIGGER_WARM_START_URL set in the supervisor, and can a runner's container reach that address?".to_owned())
+        ("no_runner", "No runner waits here at all. Runners poll after their first (cold) run: is TRIGGER_WARM_START_URL set in the supervisor, and can a runner's container reach that address?".to_owned())
     } else {
         (
-            "nobody",
+            "no_runner",
             format!(
                 "No runner of this deployment waits, but runners of {} others do, so runners reach this broker. This one's have all exited (--keepalive), are at work, or the name is not the deployment's friendly id.",
                 others.len()
@@ -146,9 +146,9 @@ pub fn explain(snapshot: &Snapshot, draining: bool, asked: Asked) -> Explanation
         ready: ready_now,
         keys,
         keys_total,
-        drains: drain::in_force(snapshot).into_iter().map(Target::from).collect(),
+        cordons: cordon::in_force(snapshot).into_iter().map(Target::from).collect(),
         other_deployments_waiting,
-        stalled_cores: snapshot.stalled(),
+        stalled_workers: snapshot.stalled(),
         asked,
     }
 }
@@ -166,9 +166,9 @@ pub fn closest(keys: &[Key], asked: &Asked) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cores::CoreState;
+    use super::super::workers::WorkerState;
     use super::*;
-    use crate::broker::report::{CoreReport, KeyReport};
+    use crate::broker::report::{KeyReport, WorkerReport};
 
     fn row(version: &str, cpu: f64, waiting: u64) -> KeyReport {
         KeyReport {
@@ -182,8 +182,8 @@ mod tests {
     }
 
     fn snapshot(keys: Vec<KeyReport>, cordons: Vec<Selector>) -> Snapshot {
-        let report = CoreReport { keys, cordons, ..CoreReport::default() };
-        Snapshot { cores: vec![CoreState { report, stalled: false }], with_keys: true }
+        let report = WorkerReport { keys, cordons, ..WorkerReport::default() };
+        Snapshot { workers: vec![WorkerState { report, stalled: false }], with_keys: true }
     }
 
     fn asked() -> Asked {
@@ -199,19 +199,19 @@ mod tests {
     fn every_reason_has_its_verdict_and_what_came_closest_comes_first() {
         let other = |waiting| KeyReport { deployment: "deployment_b".to_owned(), ..row("2", 0.5, waiting) };
         let cordon = || vec![Selector::Deployment("deployment_a".to_owned())];
-        for (keys, cordons, draining, verdict, in_advice) in [
+        for (keys, cordons, shutting_down, verdict, in_advice) in [
             (vec![row("2", 0.5, 1)], vec![], false, "warm", "compare"),
-            (vec![row("2", 0.5, 1)], vec![], true, "draining", "successor"),
+            (vec![row("2", 0.5, 1)], vec![], true, "shutting_down", "successor"),
             (vec![row("2", 0.5, 1)], cordon(), false, "cordoned", "--deployment deployment_a --lift"),
             (vec![KeyReport { cordoned: 1, ..row("2", 0.5, 1) }], vec![], false, "cordoned", "--node"),
-            (vec![KeyReport { ending: 2, ..row("2", 0.5, 2) }], vec![], false, "ending", "--guard"),
-            (vec![row("1", 0.5, 9), row("2", 4.0, 1)], vec![], false, "other_machine", "4 vCPU, 1 GB"),
+            (vec![KeyReport { parked: 2, ..row("2", 0.5, 2) }], vec![], false, "parked", "--guard"),
+            (vec![row("1", 0.5, 9), row("2", 4.0, 1)], vec![], false, "other_machine_size", "4 vCPU, 1 GB"),
             (vec![row("1", 0.5, 9), row("2", 0.5, 0)], vec![], false, "other_version", "\"1\""),
-            (vec![row("2", 0.5, 0), other(3)], vec![], false, "nobody", "1 others"),
-            (vec![KeyReport { claimed: 1, ..row("2", 0.5, 1) }], vec![], false, "nobody", "handed"),
-            (vec![], vec![], false, "nobody", "at all"),
+            (vec![row("2", 0.5, 0), other(3)], vec![], false, "no_runner", "1 others"),
+            (vec![KeyReport { claimed: 1, ..row("2", 0.5, 1) }], vec![], false, "no_runner", "handed"),
+            (vec![], vec![], false, "no_runner", "at all"),
         ] {
-            let explanation = explain(&snapshot(keys, cordons), draining, asked());
+            let explanation = explain(&snapshot(keys, cordons), shutting_down, asked());
             assert_eq!(explanation.verdict, verdict, "{explanation:?}");
             assert!(explanation.advice.contains(in_advice), "{explanation:?}");
         }

@@ -1,6 +1,6 @@
 //! The last hour, in samples of ten seconds each.
 
-use super::cores::Snapshot;
+use super::workers::Snapshot;
 use crate::broker::counters::{Counters, FAMILIES};
 use crate::broker::report::Times;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,14 +17,14 @@ pub struct Sample {
     /// Its end, in seconds since 1970.
     pub at: u64,
     /// Dispatches answered true.
-    pub hits: u64,
+    pub warm: u64,
     /// Dispatches that no runner could be offered.
-    pub misses: u64,
+    pub cold: u64,
     /// Dispatches that runners were offered, none of which confirmed.
     pub unconfirmed: u64,
     /// Dispatches refused with a 4xx.
     pub rejected: u64,
-    /// The misses by reason; those that there were none of are left out.
+    /// The cold by reason; those that there were none of are left out.
     pub reasons: BTreeMap<&'static str, u64>,
     /// Runners that waited at its end.
     pub waiting: u64,
@@ -36,36 +36,37 @@ pub struct Sample {
     pub delivery_p99_us: Option<u64>,
 }
 
-/// All cores' counters and times at one moment.
+/// All workers' counters and times at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
-    cores: Vec<(Counters, Times)>,
+    workers: Vec<(Counters, Times)>,
 }
 
 impl Totals {
     /// Those of a snapshot.
     pub fn of(snapshot: &Snapshot) -> Totals {
-        let report =
-            |core: &super::cores::CoreState| (core.report.counters.clone(), core.report.times.clone());
-        Totals { cores: snapshot.cores.iter().map(report).collect() }
+        let report = |worker: &super::workers::WorkerState| {
+            (worker.report.counters.clone(), worker.report.times.clone())
+        };
+        Totals { workers: snapshot.workers.iter().map(report).collect() }
     }
 
     /// What came since `earlier`, and what stands in `snapshot`.
     pub fn since(&self, earlier: &Totals, snapshot: &Snapshot) -> Sample {
         let mut sample = Sample {
             at: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-            waiting: snapshot.total(|core| core.waiting),
-            connections: snapshot.total(|core| core.connections),
+            waiting: snapshot.total(|worker| worker.waiting),
+            connections: snapshot.total(|worker| worker.connections),
             ..Sample::default()
         };
         let mut delivery = crate::broker::histogram::Histogram::default();
         let nothing = Default::default();
-        for (index, (counters, times)) in self.cores.iter().enumerate() {
-            let (before, times_before) = earlier.cores.get(index).unwrap_or(&nothing);
+        for (index, (counters, times)) in self.workers.iter().enumerate() {
+            let (before, times_before) = earlier.workers.get(index).unwrap_or(&nothing);
             let more = |of: fn(&Counters) -> u64| of(counters).saturating_sub(of(before));
-            sample.hits += more(|c| c.hits);
-            sample.misses += more(Counters::unplaced);
-            sample.unconfirmed += more(|c| c.misses_unconfirmed);
+            sample.warm += more(|c| c.warm);
+            sample.cold += more(Counters::cold);
+            sample.unconfirmed += more(|c| c.unconfirmed);
             sample.rejected += more(|c| c.dispatches_rejected);
             for (reason, count) in reasons().map(|(reason, of)| (reason, more(of))) {
                 if count > 0 {
@@ -82,10 +83,10 @@ impl Totals {
 
 type Count = fn(&Counters) -> u64;
 
-/// The reasons of misses, and where they are counted.
+/// The reasons of cold, and where they are counted.
 pub fn reasons() -> impl Iterator<Item = (&'static str, Count)> {
-    let misses = FAMILIES.iter().filter(|family| family.name == "misses");
-    misses.flat_map(|family| family.members).map(|member| (member.value, member.of))
+    let cold = FAMILIES.iter().filter(|family| family.name == "cold");
+    cold.flat_map(|family| family.members).map(|member| (member.value, member.of))
 }
 
 /// The last hour.
@@ -115,36 +116,36 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cores::CoreState;
     use super::super::testing::report;
+    use super::super::workers::WorkerState;
     use super::*;
 
     #[test]
     fn a_sample_is_what_came_since_the_last_and_old_ones_go() {
         let mut snapshot = Snapshot {
-            cores: vec![0, 1]
+            workers: vec![0, 1]
                 .into_iter()
-                .map(|core| CoreState { report: report(core, false), stalled: false })
+                .map(|worker| WorkerState { report: report(worker, false), stalled: false })
                 .collect(),
             with_keys: false,
         };
         let mut history = History::default();
         history.take(&snapshot);
         let first = history.samples().next().unwrap().clone();
-        assert_eq!((first.hits, first.misses, first.unconfirmed, first.waiting), (201, 90, 10, 21));
+        assert_eq!((first.warm, first.cold, first.unconfirmed, first.waiting), (201, 90, 10, 21));
         assert_eq!(first.delivery_p50_us, None);
-        snapshot.cores[1].report.counters.hits += 3;
-        snapshot.cores[0].report.counters.misses_ending += 2;
-        snapshot.cores[0].report.times.delivery.record(900);
+        snapshot.workers[1].report.counters.warm += 3;
+        snapshot.workers[0].report.counters.cold_parked += 2;
+        snapshot.workers[0].report.times.delivery.record(900);
         history.take(&snapshot);
         let second = history.samples().nth(1).unwrap().clone();
-        assert_eq!((second.hits, second.misses, second.unconfirmed), (3, 2, 0));
-        assert_eq!(second.reasons, BTreeMap::from([("ending", 2)]));
+        assert_eq!((second.warm, second.cold, second.unconfirmed), (3, 2, 0));
+        assert_eq!(second.reasons, BTreeMap::from([("parked", 2)]));
         assert_eq!((second.delivery_p50_us, second.delivery_p99_us), (Some(1_024), Some(1_024)));
         for _ in 0..SAMPLES_MAX {
             history.take(&snapshot);
         }
         assert_eq!(history.samples().count(), SAMPLES_MAX);
-        assert_eq!(history.samples().map(|sample| sample.hits).sum::<u64>(), 0);
+        assert_eq!(history.samples().map(|sample| sample.warm).sum::<u64>(), 0);
     }
 }

@@ -1,21 +1,21 @@
 //! Start, serve, drain, end.
 
 use super::admin::{self, Admin, Facts};
-use super::cores::Reporter;
 use super::reload;
 use super::server::{self, AdminListener, Bounds};
 use super::tokens;
 use super::traces::{self, Exporter};
 use super::watch::{self, Watch};
 use super::watchdog;
+use super::workers::Reporter;
 use super::{logging, settings};
 use crate::broker::report::Command;
 use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, ServeConfig};
-use crate::shard::{self, StartError, Started};
 use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{self, ListenError, Listener, Local, Side};
 use crate::sys::local::{self, LocalOptions, SocketFile};
 use crate::sys::{descriptors, kernel, notify, user};
+use crate::workers::{self, StartError, Started};
 use opentelemetry_otlp::ExporterBuildError;
 use std::fmt::Display;
 use std::io;
@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 /// What a drain may take beyond the times it is configured with.
-const DRAIN_GRACE: Duration = Duration::from_secs(5);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// A signal this soon after the first is its echo: timeout(1), terminals and wrappers signal a process and its group.
 const ECHO: Duration = Duration::from_millis(200);
 const ADMIN_BACKLOG: u32 = 128;
@@ -59,7 +59,7 @@ pub enum RunError {
     WorkersEnded,
     /// The drain took far longer than it may.
     #[error("the drain did not end within {}s: connections were cut", .0.as_secs())]
-    DrainStuck(Duration),
+    ShutdownStuck(Duration),
     /// A second signal.
     #[error("told twice to stop: connections were cut")]
     Impatient(Stop),
@@ -125,11 +125,11 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     }
     let routes = admin::router(admin.clone());
 
-    let drain_max = drain_time_max(&config);
+    let shutdown_max = shutdown_time_max(&config);
     let control = admin_group.iter().map(ListenGroup::as_fd).chain([listener.as_fd()]).collect::<Vec<_>>();
     let Started { fleet, workers, mut listen_groups, socket_files: _files } =
-        shard::start(&config, &control)?;
-    // Not before: see `shard::start`. Who came meanwhile is in the kernel's queue.
+        workers::start(&config, &control)?;
+    // Not before: see `workers::start`. Who came meanwhile is in the kernel's queue.
     let listener = AdminListener::new(listener)?;
     tokio::spawn(server::serve(listener, routes, Bounds::new(ADMIN_CONNECTIONS_MAX)));
     listen_groups.extend(admin_group);
@@ -157,17 +157,17 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
         stop = signals.stop() => stop,
         _ = &mut ended => return Err(RunError::WorkersEnded),
     };
-    info!(signal = %stop.name(), "draining");
-    admin.draining();
+    info!(signal = %stop.name(), "shutting_down");
+    admin.shutting_down();
     tell_manager(notify::stopping());
     hand_over(listen_groups).await;
     if let Ok(reporter) = admin.reporter() {
-        reporter.tell(Command::Drain);
+        reporter.tell(Command::ShutDown);
     }
     tokio::select! {
         _ = ended => info!("drained"),
         stop = signals.stop_again() => return Err(RunError::Impatient(stop)),
-        () = sleep(drain_max) => return Err(RunError::DrainStuck(drain_max)),
+        () = sleep(shutdown_max) => return Err(RunError::ShutdownStuck(shutdown_max)),
     }
     // The last events are taken and the last spans sent.
     drop(stop_watching);
@@ -223,7 +223,7 @@ fn report_limits(config: &ServeConfig) {
         warn!(
             backlog,
             somaxconn,
-            "the kernel caps --backlog: a fleet that comes back all at once may be slowed down; sysctl -w net.core.somaxconn={backlog} lifts it",
+            "the kernel caps --backlog: a fleet that comes back all at once may be slowed down; sysctl -w net.worker.somaxconn={backlog} lifts it",
         );
     }
 }
@@ -256,11 +256,11 @@ pub(super) fn tell_manager(told: io::Result<()>) {
     }
 }
 
-fn drain_time_max(config: &ServeConfig) -> Duration {
+fn shutdown_time_max(config: &ServeConfig) -> Duration {
     let settings = &config.settings;
-    DRAIN_GRACE
+    SHUTDOWN_GRACE
         + Duration::from_millis(
-            settings.drain_time_ms + settings.dispatch_timeout_ms + settings.write_timeout_ms,
+            settings.shutdown_time_ms + settings.dispatch_timeout_ms + settings.write_timeout_ms,
         )
 }
 

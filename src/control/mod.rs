@@ -4,7 +4,7 @@
 //! it, and it never waits long for them.
 //!
 //! - [`lifecycle`]: start, serve, drain, end.
-//! - [`cores`]: asking all workers at once, and noticing one that is silent.
+//! - [`workers`]: asking all workers at once, and noticing one that is silent.
 //! - [`watchdog`]: telling the service manager, or not, that all of them are well.
 //! - [`admin`]: the routes of the admin side; [`server`]: its connections and their bounds.
 //! - [`status`], [`metrics`], [`drain`], [`api`], [`page`]: what those routes say and do.
@@ -20,8 +20,7 @@ pub mod admin;
 pub mod api;
 pub mod bounds;
 pub mod client;
-pub mod cores;
-pub mod drain;
+pub mod cordon;
 pub mod explain;
 pub mod history;
 pub mod lifecycle;
@@ -37,6 +36,7 @@ pub mod tokens;
 pub mod traces;
 pub mod watch;
 pub mod watchdog;
+pub mod workers;
 
 #[cfg(test)]
 mod testing;

@@ -13,7 +13,7 @@ pub struct Dispatch {
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
     /// The core that its supervisor is connected to.
-    pub core: usize,
+    pub worker: usize,
     /// `hit`, `miss` or `unconfirmed`.
     pub outcome: &'static str,
     /// Why it missed.
@@ -39,14 +39,14 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// What a core told of, `age` ago.
-    pub fn new(core: usize, age: Duration, event: &DispatchEvent) -> Dispatch {
+    /// What a worker told of, `age` ago.
+    pub fn new(worker: usize, age: Duration, event: &DispatchEvent) -> Dispatch {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let key = event.key.as_ref().map(|key| key.as_ref());
         Dispatch {
             seq: 0,
             at_ms: now.saturating_sub(age).as_millis() as u64,
-            core,
+            worker,
             outcome: event.end.name(),
             reason: event.end.reason(),
             closest: None,
@@ -100,7 +100,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::event::{DispatchEnd, DispatchId, MissReason, Origin};
+    use crate::broker::event::{ColdReason, DispatchId, Origin, Outcome};
     use crate::broker::io::{ConnId, Ticket};
 
     #[test]
@@ -110,14 +110,14 @@ mod tests {
         let event = DispatchEvent {
             id,
             key: None,
-            end: DispatchEnd::Missed(MissReason::KeyLimit),
+            end: Outcome::Cold(ColdReason::KeyLimit),
             took_us: 7,
             attempts: 0,
             origin: Origin::default(),
         };
         let mut recent = Recent::new(3);
-        for core in 0..5 {
-            recent.push(Dispatch::new(core, Duration::from_secs(1), &event));
+        for worker in 0..5 {
+            recent.push(Dispatch::new(worker, Duration::from_secs(1), &event));
         }
         let seqs = |after| recent.after(after).iter().map(|one| one.seq).collect::<Vec<_>>();
         assert_eq!((seqs(0), seqs(4), seqs(9)), (vec![3, 4, 5], vec![5], vec![]));

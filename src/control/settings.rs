@@ -21,7 +21,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         engine,
         coalesce,
         coalesce_from_percent,
-        look_from_events,
+        ack_check_from_events,
         ring_from_events,
         settings,
         connections_max,
@@ -118,8 +118,8 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         ("--ack-timeout", ms(settings.ack_timeout_ms)),
         ("--read-timeout", ms(settings.read_timeout_ms)),
         (
-            "--look-from-events",
-            bound((*look_from_events != usize::MAX).then(|| look_from_events.to_string())),
+            "--ack-check-from-events",
+            bound((*ack_check_from_events != usize::MAX).then(|| ack_check_from_events.to_string())),
         ),
         (
             "--ring-from-events",
@@ -174,7 +174,7 @@ pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
         ("--idle-timeout", ms(settings.idle_timeout_ms)),
         ("--preconnect-timeout", ms(settings.preconnect_timeout_ms)),
         ("--write-timeout", ms(settings.write_timeout_ms)),
-        ("--drain-time", ms(settings.drain_time_ms)),
+        ("--shutdown-time", ms(settings.shutdown_time_ms)),
         ("--tcp-user-timeout", ms(u64::from(tcp.user_timeout_ms))),
         ("--tcp-keepalive-idle", ms(u64::from(tcp.keepalive_idle_s) * 1_000)),
         ("--tcp-keepalive-interval", ms(u64::from(tcp.keepalive_interval_s) * 1_000)),

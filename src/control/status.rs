@@ -1,6 +1,6 @@
 //! `/status`: what the workers know, merged, as JSON.
 
-use super::cores::{CoreState, Snapshot};
+use super::workers::{Snapshot, WorkerState};
 use crate::broker::counters::{Counters, FAMILIES};
 use crate::broker::report::KeyReport;
 use crate::broker::settings::Confirm;
@@ -16,7 +16,7 @@ pub struct About {
     /// How long the workers have served.
     pub uptime: Duration,
     /// A drain of the whole process has begun.
-    pub draining: bool,
+    pub shutting_down: bool,
     /// What a delivery's proof is.
     pub confirm: Confirm,
 }
@@ -27,18 +27,18 @@ pub struct Status {
     version: &'static str,
     engine: &'static str,
     waiting: u64,
-    hits: u64,
-    misses: u64,
+    warm: u64,
+    cold: u64,
     uptime_seconds: u64,
-    draining: bool,
+    shutting_down: bool,
     confirm: &'static str,
-    cores: Vec<Core>,
+    workers: Vec<Worker>,
     keys: Vec<Key>,
 }
 
 #[derive(Debug, serde::Serialize)]
-struct Core {
-    core: usize,
+struct Worker {
+    worker: usize,
     stalled: bool,
     connections: u64,
     waiting: u64,
@@ -48,7 +48,7 @@ struct Core {
     counters: Counted,
 }
 
-/// One key on all cores.
+/// One key on all workers.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Key {
     /// Its friendly id.
@@ -64,24 +64,24 @@ pub struct Key {
     /// Of these: claimed by a dispatch.
     pub claimed: u64,
     /// Of these: in their last moments.
-    pub ending: u64,
+    pub parked: u64,
     /// Of these: under a cordon.
     pub cordoned: u64,
     /// Dispatches answered true.
-    pub hits: u64,
+    pub warm: u64,
     /// Dispatches answered false.
-    pub misses: u64,
+    pub cold: u64,
     /// How long the oldest poll that may be offered a run has waited.
     pub oldest_wait_ms: u64,
-    cores: Vec<KeyOnCore>,
+    workers: Vec<KeyOnWorker>,
 }
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-struct KeyOnCore {
-    core: usize,
+struct KeyOnWorker {
+    worker: usize,
     waiting: u64,
-    hits: u64,
-    misses: u64,
+    warm: u64,
+    cold: u64,
 }
 
 /// The name of a proof, as `--confirm` takes it.
@@ -99,22 +99,22 @@ impl Status {
         Status {
             version: env!("CARGO_PKG_VERSION"),
             engine: about.engine,
-            waiting: snapshot.total(|core| core.waiting),
-            hits: snapshot.total(|core| core.counters.hits),
-            misses: snapshot.total(|core| core.counters.misses()),
+            waiting: snapshot.total(|worker| worker.waiting),
+            warm: snapshot.total(|worker| worker.counters.warm),
+            cold: snapshot.total(|worker| worker.counters.answered_false()),
             uptime_seconds: about.uptime.as_secs(),
-            draining: about.draining,
+            shutting_down: about.shutting_down,
             confirm: confirm_name(about.confirm),
-            cores: snapshot.cores.iter().map(Core::new).collect(),
+            workers: snapshot.workers.iter().map(Worker::new).collect(),
             keys: merged(snapshot),
         }
     }
 }
 
-impl Core {
-    fn new(state: &CoreState) -> Self {
-        Core {
-            core: state.report.core,
+impl Worker {
+    fn new(state: &WorkerState) -> Self {
+        Worker {
+            worker: state.report.worker,
             stalled: state.stalled,
             connections: state.report.connections,
             waiting: state.report.waiting,
@@ -128,8 +128,8 @@ impl Core {
 /// One row per key, by name; machines of one version by size.
 pub fn merged(snapshot: &Snapshot) -> Vec<Key> {
     let mut keys: BTreeMap<(&str, &str, u64, u64), Key> = BTreeMap::new();
-    for core in &snapshot.cores {
-        for row in &core.report.keys {
+    for worker in &snapshot.workers {
+        for row in &worker.report.keys {
             let name = (
                 row.deployment.as_str(),
                 row.version.as_str(),
@@ -140,16 +140,16 @@ pub fn merged(snapshot: &Snapshot) -> Vec<Key> {
             let key = keys.entry(name).or_insert_with(|| Key::new(row));
             key.waiting += row.waiting;
             key.claimed += row.claimed;
-            key.ending += row.ending;
+            key.parked += row.parked;
             key.cordoned += row.cordoned;
-            key.hits += row.hits;
-            key.misses += row.misses;
+            key.warm += row.warm;
+            key.cold += row.cold;
             key.oldest_wait_ms = key.oldest_wait_ms.max(row.oldest_wait_ms);
-            key.cores.push(KeyOnCore {
-                core: core.report.core,
+            key.workers.push(KeyOnWorker {
+                worker: worker.report.worker,
                 waiting: row.waiting,
-                hits: row.hits,
-                misses: row.misses,
+                warm: row.warm,
+                cold: row.cold,
             });
         }
     }
@@ -165,27 +165,27 @@ impl Key {
             memory: row.memory,
             waiting: 0,
             claimed: 0,
-            ending: 0,
+            parked: 0,
             cordoned: 0,
-            hits: 0,
-            misses: 0,
+            warm: 0,
+            cold: 0,
             oldest_wait_ms: 0,
-            cores: Vec::new(),
+            workers: Vec::new(),
         }
     }
 }
 
-/// Every counter under its own name, `hits` and `misses` first.
+/// Every counter under its own name, `warm` and `cold` first.
 #[derive(Debug)]
 struct Counted(Counters);
 
 impl Serialize for Counted {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("hits", &self.0.hits)?;
-        map.serialize_entry("misses", &self.0.misses())?;
+        map.serialize_entry("warm", &self.0.warm)?;
+        map.serialize_entry("cold", &self.0.cold())?;
         for member in FAMILIES.iter().flat_map(|family| family.members) {
-            if let Some(name) = member.field.filter(|name| *name != "hits") {
+            if let Some(name) = member.field.filter(|name| *name != "warm") {
                 map.serialize_entry(name, &(member.of)(&self.0))?;
             }
         }
@@ -201,12 +201,12 @@ mod tests {
     use serde_json::json;
 
     fn status() -> (serde_json::Value, String) {
-        let state = |core, stalled| CoreState { report: report(core, true), stalled };
-        let snapshot = Snapshot { cores: vec![state(0, false), state(1, true)], with_keys: true };
+        let state = |worker, stalled| WorkerState { report: report(worker, true), stalled };
+        let snapshot = Snapshot { workers: vec![state(0, false), state(1, true)], with_keys: true };
         let about = About {
             engine: "epoll",
             uptime: Duration::from_millis(61_900),
-            draining: false,
+            shutting_down: false,
             confirm: Confirm::Read,
         };
         let text = serde_json::to_string(&Status::new(about, &snapshot)).unwrap();
@@ -218,14 +218,14 @@ mod tests {
         let (status, text) = status();
         assert!(
             text.starts_with(&format!(
-                r#"{{"version":"{}","engine":"epoll","waiting":21,"hits":201,"misses":100,"uptime_seconds":61,"draining":false,"confirm":"read","cores":[{{"core":0,"stalled":false,"connections":30,"waiting":10,"claimed":0,"buffered_bytes":0,"hits":100,"misses":50,"#,
+                r#"{{"version":"{}","engine":"epoll","waiting":21,"warm":201,"cold":100,"uptime_seconds":61,"shutting_down":false,"confirm":"read","workers":[{{"worker":0,"stalled":false,"connections":30,"waiting":10,"claimed":0,"buffered_bytes":0,"warm":100,"cold":50,"#,
                 env!("CARGO_PKG_VERSION")
             )),
             "{text}"
         );
         assert_eq!(status.as_object().unwrap().len(), 10);
-        assert_eq!(status["cores"][1]["stalled"], json!(true));
-        assert_eq!(status["cores"][1]["misses_unconfirmed"], json!(5));
+        assert_eq!(status["workers"][1]["stalled"], json!(true));
+        assert_eq!(status["workers"][1]["unconfirmed"], json!(5));
     }
 
     #[test]
@@ -236,23 +236,23 @@ mod tests {
             json!([
                 {
                     "deployment": "deployment_a", "version": "20260101.1", "cpu": 0.5, "memory": 0.25,
-                    "waiting": 6, "claimed": 0, "ending": 1, "cordoned": 0,
-                    "hits": 3, "misses": 1, "oldest_wait_ms": 1_000,
-                    "cores": [{"core": 0, "waiting": 6, "hits": 3, "misses": 1}],
+                    "waiting": 6, "claimed": 0, "parked": 1, "cordoned": 0,
+                    "warm": 3, "cold": 1, "oldest_wait_ms": 1_000,
+                    "workers": [{"worker": 0, "waiting": 6, "warm": 3, "cold": 1}],
                 },
                 {
                     "deployment": "deployment_a", "version": "20260101.1", "cpu": 0.5, "memory": 0.5,
-                    "waiting": 7, "claimed": 0, "ending": 1, "cordoned": 0,
-                    "hits": 4, "misses": 1, "oldest_wait_ms": 1_000,
-                    "cores": [{"core": 1, "waiting": 7, "hits": 4, "misses": 1}],
+                    "waiting": 7, "claimed": 0, "parked": 1, "cordoned": 0,
+                    "warm": 4, "cold": 1, "oldest_wait_ms": 1_000,
+                    "workers": [{"worker": 1, "waiting": 7, "warm": 4, "cold": 1}],
                 },
                 {
                     "deployment": "deployment_b", "version": "20260101.1", "cpu": 0.5, "memory": 1.0,
-                    "waiting": 8, "claimed": 0, "ending": 2, "cordoned": 0,
-                    "hits": 7, "misses": 2, "oldest_wait_ms": 2_001,
-                    "cores": [
-                        {"core": 0, "waiting": 4, "hits": 3, "misses": 1},
-                        {"core": 1, "waiting": 4, "hits": 4, "misses": 1},
+                    "waiting": 8, "claimed": 0, "parked": 2, "cordoned": 0,
+                    "warm": 7, "cold": 2, "oldest_wait_ms": 2_001,
+                    "workers": [
+                        {"worker": 0, "waiting": 4, "warm": 3, "cold": 1},
+                        {"worker": 1, "waiting": 4, "warm": 4, "cold": 1},
                     ],
                 },
             ])

@@ -1,12 +1,12 @@
 //! Workers for tests: each answers, is silent, or has ended.
 
 use super::admin::{Admin, Facts};
-use super::cores::{Cores, Reply};
 use super::watch::Watch;
-use crate::broker::report::{Command, CoreReport, Counters, KeyReport, Selector};
+use super::workers::{Reply, Workers};
+use crate::broker::report::{Command, Counters, KeyReport, Selector, WorkerReport};
 use crate::broker::settings::Confirm;
 use crate::broker::token::Secrets;
-use crate::shard::Observed;
+use crate::workers::Observed;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -18,33 +18,33 @@ pub enum Manner {
     Ended,
 }
 
-pub struct FakeCores(Mutex<State>);
+pub struct FakeWorkers(Mutex<State>);
 
 struct State {
     manners: Vec<Manner>,
     asked: usize,
     cordons: Vec<Selector>,
-    draining: bool,
+    shutting_down: bool,
     secrets: Secrets,
-    unanswered: Vec<(CoreReport, Reply)>,
+    unanswered: Vec<(WorkerReport, Reply)>,
     events: VecDeque<Observed>,
 }
 
-impl FakeCores {
+impl FakeWorkers {
     pub fn new(manners: &[Manner]) -> Self {
-        FakeCores(Mutex::new(State {
+        FakeWorkers(Mutex::new(State {
             manners: manners.to_vec(),
             asked: 0,
             cordons: Vec::new(),
-            draining: false,
+            shutting_down: false,
             secrets: Secrets::default(),
             unanswered: Vec::new(),
             events: VecDeque::new(),
         }))
     }
 
-    pub fn now(&self, core: usize, manner: Manner) {
-        self.0.lock().unwrap().manners[core] = manner;
+    pub fn now(&self, worker: usize, manner: Manner) {
+        self.0.lock().unwrap().manners[worker] = manner;
     }
 
     /// How many questions were asked (of all workers at once).
@@ -80,7 +80,7 @@ pub fn admin() -> Admin {
     Admin::new(facts, Watch::new(100, 50, 0))
 }
 
-impl Cores for FakeCores {
+impl Workers for FakeWorkers {
     fn request(&self, command: Command, reply: Reply) {
         let mut state = self.0.lock().unwrap();
         state.asked += 1;
@@ -89,13 +89,16 @@ impl Cores for FakeCores {
             Command::Report { keys: asked, .. } => keys = asked.is_some(),
             Command::Cordon(selector) => state.cordons.push(selector),
             Command::Uncordon(selector) => state.cordons.retain(|other| *other != selector),
-            Command::Drain => state.draining = true,
+            Command::ShutDown => state.shutting_down = true,
             Command::TokenSecrets(secrets) => state.secrets = secrets,
         }
-        for core in 0..state.manners.len() {
-            let report =
-                CoreReport { cordons: state.cordons.clone(), draining: state.draining, ..report(core, keys) };
-            match state.manners[core] {
+        for worker in 0..state.manners.len() {
+            let report = WorkerReport {
+                cordons: state.cordons.clone(),
+                shutting_down: state.shutting_down,
+                ..report(worker, keys)
+            };
+            match state.manners[worker] {
                 Manner::Answers => reply(report),
                 Manner::Silent => state.unanswered.push((report, reply.clone())),
                 Manner::Ended => (),
@@ -118,8 +121,8 @@ impl Cores for FakeCores {
 }
 
 /// Worker `core`'s report: every number is its own, so that a mix-up shows.
-pub fn report(core: usize, keys: bool) -> CoreReport {
-    let n = core as u64;
+pub fn report(worker: usize, keys: bool) -> WorkerReport {
+    let n = worker as u64;
     let row = |deployment: &str, memory: f64, waiting: u64, oldest_wait_ms: u64| KeyReport {
         deployment: deployment.to_owned(),
         version: "20260101.1".to_owned(),
@@ -127,23 +130,23 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
         memory,
         waiting,
         claimed: 0,
-        ending: 1,
+        parked: 1,
         cordoned: 0,
-        hits: 3 + n,
-        misses: 1,
+        warm: 3 + n,
+        cold: 1,
         oldest_wait_ms,
     };
-    CoreReport {
-        core,
+    WorkerReport {
+        worker,
         connections: 30 + n,
         waiting: 10 + n,
         claimed: n,
         buffered_bytes: 0,
         counters: Counters {
-            hits: 100 + n,
-            misses_nobody: 40,
-            misses_other_version: 5,
-            misses_unconfirmed: 5,
+            warm: 100 + n,
+            cold_no_runner: 40,
+            cold_other_version: 5,
+            unconfirmed: 5,
             bytes_in: 1_000,
             ..Counters::default()
         },
@@ -155,7 +158,7 @@ pub fn report(core: usize, keys: bool) -> CoreReport {
             false => Vec::new(),
         },
         cordons: Vec::new(),
-        draining: false,
-        ..CoreReport::default()
+        shutting_down: false,
+        ..WorkerReport::default()
     }
 }

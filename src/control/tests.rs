@@ -3,9 +3,9 @@
 mod watching;
 
 use super::admin::{self, Admin};
-use super::cores::Reporter;
 use super::server::{self, AdminListener, Bounds};
-use super::testing::{FakeCores, Manner};
+use super::testing::{FakeWorkers, Manner};
+use super::workers::Reporter;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use tokio::time::timeout;
 struct Side {
     addr: SocketAddr,
     admin: Arc<Admin>,
-    cores: Arc<FakeCores>,
+    workers: Arc<FakeWorkers>,
 }
 
 async fn side(manners: &[Manner], bounds: Bounds) -> Side {
     let side = starting(manners, bounds).await;
-    side.admin.serving(Reporter::new(side.cores.clone()));
+    side.admin.serving(Reporter::new(side.workers.clone()));
     side
 }
 
@@ -31,8 +31,8 @@ async fn starting(manners: &[Manner], bounds: Bounds) -> Side {
     let addr = listener.local_addr().expect("bound");
     let admin = Arc::new(super::testing::admin());
     tokio::spawn(server::serve(AdminListener::Tcp(listener), admin::router(admin.clone()), bounds));
-    let cores = Arc::new(FakeCores::new(manners));
-    Side { addr, admin, cores }
+    let workers = Arc::new(FakeWorkers::new(manners));
+    Side { addr, admin, workers }
 }
 
 const TWO: &[Manner] = &[Manner::Answers, Manner::Answers];
@@ -55,7 +55,7 @@ impl Side {
     async fn drain(&self, method: &str, body: &str) -> (u16, Value) {
         let length = body.len();
         let (status, body) = self.exchange(format!(
-            "{method} /drain HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} /cordon HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         ))
         .await;
         (status, serde_json::from_str(&body).expect("JSON"))
@@ -66,19 +66,19 @@ impl Side {
 async fn ready_is_said_only_while_the_workers_serve() {
     let side = starting(TWO, Bounds::new(8)).await;
     assert_eq!(side.get("/healthz").await.0, 200);
-    for path in ["/readyz", "/status", "/metrics", "/drain"] {
+    for path in ["/readyz", "/status", "/metrics", "/cordon"] {
         let (status, body) = side.get(path).await;
         assert_eq!((status, body.contains("starting")), (503, true), "{path}");
     }
-    side.admin.serving(Reporter::new(side.cores.clone()));
-    for path in ["/readyz", "/healthz", "/status", "/metrics", "/drain"] {
+    side.admin.serving(Reporter::new(side.workers.clone()));
+    for path in ["/readyz", "/healthz", "/status", "/metrics", "/cordon"] {
         assert_eq!(side.get(path).await.0, 200, "{path}");
     }
-    side.admin.draining();
+    side.admin.shutting_down();
     let (status, body) = side.get("/readyz").await;
-    assert_eq!((status, body.contains("draining")), (503, true));
+    assert_eq!((status, body.contains("shutting_down")), (503, true));
     let (_, body) = side.get("/status").await;
-    assert!(body.contains(r#""draining":true"#), "{body}");
+    assert!(body.contains(r#""shutting_down":true"#), "{body}");
     assert_eq!(side.get("/healthz").await.0, 200);
 }
 
@@ -92,19 +92,19 @@ async fn a_stalled_core_is_marked_and_holds_nothing_up() {
     assert!(took < Duration::from_secs(3), "{took:?}");
     let body: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(body["waiting"], json!(10));
-    assert_eq!(body["cores"][0]["stalled"], json!(false));
-    assert_eq!(body["cores"][1]["stalled"], json!(true));
+    assert_eq!(body["workers"][0]["stalled"], json!(false));
+    assert_eq!(body["workers"][1]["stalled"], json!(true));
     let (status, body) = side.get("/metrics").await;
     assert_eq!(status, 200);
-    assert!(body.contains(r#"pilotlight_core_stalled{core="1"} 1"#), "{body}");
+    assert!(body.contains(r#"pilotlight_worker_stalled{worker="1"} 1"#), "{body}");
 }
 
 #[tokio::test]
 async fn a_drain_is_begun_listed_and_lifted() {
     let side = side(TWO, Bounds::new(8)).await;
-    let node = r#"{"instance":"worker-3"}"#;
-    let none = json!({"drains": [], "stalled_cores": []});
-    let one = json!({"drains": [{"instance": "worker-3"}], "stalled_cores": []});
+    let node = r#"{"node":"worker-3"}"#;
+    let none = json!({"cordons": [], "stalled_workers": []});
+    let one = json!({"cordons": [{"node": "worker-3"}], "stalled_workers": []});
     assert_eq!(side.drain("GET", "").await, (200, none.clone()));
     assert_eq!(side.drain("POST", node).await, (200, one.clone()));
     assert_eq!(side.drain("GET", "").await, (200, one.clone()));
@@ -119,25 +119,25 @@ async fn a_drain_that_a_core_has_not_heard_of_is_only_accepted() {
     let side = side(&[Manner::Answers, Manner::Silent], Bounds::new(8)).await;
     let (status, body) = side.drain("POST", r#"{"deployment":"deployment_a"}"#).await;
     assert_eq!(status, 202);
-    assert_eq!(body, json!({"drains": [{"deployment": "deployment_a"}], "stalled_cores": [1]}));
+    assert_eq!(body, json!({"cordons": [{"deployment": "deployment_a"}], "stalled_workers": [1]}));
 }
 
 #[tokio::test]
 async fn drains_that_cannot_be_meant_are_refused_with_the_reason() {
     let side = side(TWO, Bounds::new(8)).await;
-    let long = format!(r#"{{"instance":"{}"}}"#, "x".repeat(513));
-    let huge = format!(r#"{{"instance":"{}"}}"#, "x".repeat(20_000));
+    let long = format!(r#"{{"node":"{}"}}"#, "x".repeat(513));
+    let huge = format!(r#"{{"node":"{}"}}"#, "x".repeat(20_000));
     for (body, status, reason) in [
         ("", 400, "EOF"),
         ("{", 400, "EOF"),
         ("[]", 400, "one of the two"),
         ("{}", 400, "one of the two"),
-        (r#"{"instance":"a","deployment":"b"}"#, 400, "one of the two"),
-        (r#"{"node":"a"}"#, 400, "unknown field `node`, expected `instance` or `deployment`"),
-        (r#"{"instance":3}"#, 400, "expected a string"),
-        (r#"{"instance":""}"#, 400, "instance: empty"),
+        (r#"{"node":"a","deployment":"b"}"#, 400, "one of the two"),
+        (r#"{"node":"a"}"#, 400, "unknown field `node`, expected `node` or `deployment`"),
+        (r#"{"node":3}"#, 400, "expected a string"),
+        (r#"{"node":""}"#, 400, "instance: empty"),
         (r#"{"deployment":" a"}"#, 400, "deployment: empty, or with blanks"),
-        (r#"{"instance":"a\n"}"#, 400, "instance:"),
+        (r#"{"node":"a\n"}"#, 400, "instance:"),
         (&long, 400, "longer than 512 bytes"),
         (&huge, 413, "limit"),
     ] {
@@ -146,7 +146,7 @@ async fn drains_that_cannot_be_meant_are_refused_with_the_reason() {
         assert_eq!(got, status, "{body}: {error}");
         assert!(error.contains(reason), "{body}: {error}");
     }
-    assert_eq!(side.drain("GET", "").await.1["drains"], json!([]));
+    assert_eq!(side.drain("GET", "").await.1["cordons"], json!([]));
 }
 
 #[tokio::test]
@@ -154,31 +154,31 @@ async fn only_json_changes_anything() {
     let side = side(TWO, Bounds::new(8)).await;
     // What a form in a foreign page can send without asking.
     for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
-        let body = r#"{"instance":"a"}"#;
+        let body = r#"{"node":"a"}"#;
         let (status, _) = side
             .exchange(format!(
-                "POST /drain HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
+                "POST /cordon HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
                 body.len()
             ))
             .await;
         assert_eq!(status, 415, "{content_type}");
     }
-    assert_eq!(side.drain("GET", "").await.1["drains"], json!([]));
+    assert_eq!(side.drain("GET", "").await.1["cordons"], json!([]));
 }
 
 #[tokio::test]
 async fn drains_are_bounded() {
     let side = side(TWO, Bounds::new(8)).await;
     for index in 0..1_024 {
-        use super::cores::Cores;
+        use super::workers::Workers;
         use crate::broker::report::{Command, Selector};
-        let selector = Selector::Instance(format!("worker-{index}"));
-        side.cores.request(Command::Cordon(selector), Arc::new(|_| ()));
+        let selector = Selector::Node(format!("worker-{index}"));
+        side.workers.request(Command::Cordon(selector), Arc::new(|_| ()));
     }
-    let (status, body) = side.drain("POST", r#"{"instance":"one-more"}"#).await;
+    let (status, body) = side.drain("POST", r#"{"node":"one-more"}"#).await;
     assert_eq!(status, 409, "{body}");
     // One that is in force may be asked for again.
-    let (status, _) = side.drain("POST", r#"{"instance":"worker-7"}"#).await;
+    let (status, _) = side.drain("POST", r#"{"node":"worker-7"}"#).await;
     assert_eq!(status, 200);
 }
 

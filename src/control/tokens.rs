@@ -1,7 +1,7 @@
-//! Deployment tokens, as far as they are not the cores': secrets read again, and a word in the log on what is
+//! Deployment tokens, as far as they are not the workers': secrets read again, and a word in the log on what is
 //! refused or would be.
 
-use super::cores::{Reporter, Snapshot};
+use super::workers::{Reporter, Snapshot};
 use crate::broker::report::{Command, Counters, FaultSample};
 use crate::broker::settings::TokenMode;
 use crate::config::{TokenConfig, load_secrets};
@@ -87,14 +87,12 @@ impl Summary {
                 TokenMode::Enforce => "polls refused",
                 _ => "polls held that --token-mode enforce would refuse",
             };
-            let sample = snapshot.cores.iter().filter_map(|core| core.report.token_fault.as_deref());
+            let sample = snapshot.workers.iter().filter_map(|worker| worker.report.token_fault.as_deref());
             match sample.max_by_key(|sample| sample.at) {
                 // What it says of itself may be anything: escaped.
-                Some(FaultSample { deployment, instance, fault, .. }) => warn!(
-                    ?deployment,
-                    ?instance,
-                    "deployment tokens at fault: {done}: {faults}; lately: {fault}"
-                ),
+                Some(FaultSample { deployment, node, fault, .. }) => {
+                    warn!(?deployment, ?node, "deployment tokens at fault: {done}: {faults}; lately: {fault}")
+                }
                 None => warn!("deployment tokens at fault: {done}: {faults}"),
             }
         }
@@ -104,7 +102,7 @@ impl Summary {
     fn take(&mut self, snapshot: &Snapshot) -> Option<String> {
         let mut words = Vec::new();
         for ((reason, count), said) in REASONS.iter().zip(&mut self.said) {
-            let total = snapshot.total(|core| count(&core.counters));
+            let total = snapshot.total(|worker| count(&worker.counters));
             let new = total.saturating_sub(std::mem::replace(said, total));
             if new > 0 {
                 words.push(format!("{new} {reason}"));
@@ -116,8 +114,8 @@ impl Summary {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cores::CoreState;
-    use super::super::testing::{FakeCores, Manner, report};
+    use super::super::testing::{FakeWorkers, Manner, report};
+    use super::super::workers::WorkerState;
     use super::*;
     use std::fs;
     use std::sync::Arc;
@@ -125,7 +123,7 @@ mod tests {
     fn snapshot(counters: Counters) -> Snapshot {
         let mut report = report(0, false);
         report.counters = counters;
-        Snapshot { cores: vec![CoreState { report, stalled: false }], with_keys: false }
+        Snapshot { workers: vec![WorkerState { report, stalled: false }], with_keys: false }
     }
 
     #[test]
@@ -142,18 +140,18 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_cannot_be_used_changes_nothing() {
         let path = std::env::temp_dir().join(format!("pilotlight-secrets-{}", std::process::id()));
-        let cores = Arc::new(FakeCores::new(&[Manner::Answers]));
-        let reporter = Reporter::new(cores.clone());
+        let workers = Arc::new(FakeWorkers::new(&[Manner::Answers]));
+        let reporter = Reporter::new(workers.clone());
         for bad in [&b""[..], b"\n\r\n", b" a secret with a blank before it\n"] {
             fs::write(&path, bad).unwrap();
             reload(&path, &reporter).await;
-            assert_eq!(cores.secrets().len(), 0, "{}", bad.escape_ascii());
+            assert_eq!(workers.secrets().len(), 0, "{}", bad.escape_ascii());
         }
         fs::write(&path, "0123456789abcdef0123456789abcdef\r\n\nanother\n").unwrap();
         reload(&path, &reporter).await;
-        assert_eq!(cores.secrets().len(), 2);
+        assert_eq!(workers.secrets().len(), 2);
         fs::remove_file(&path).unwrap();
         reload(&path, &reporter).await;
-        assert_eq!(cores.secrets().len(), 2);
+        assert_eq!(workers.secrets().len(), 2);
     }
 }

@@ -5,16 +5,16 @@
 
 use super::admin::Admin;
 use super::bounds::BoundsWatch;
-use super::cores::{REPORT_AGE_MAX, Reporter, Snapshot};
 use super::explain::{self, Asked};
 use super::history::{History, INTERVAL_SECONDS, Sample, Totals};
 use super::recent::{Dispatch, Recent};
 use super::status::{Key, merged};
 use super::tokens::Summary;
 use super::traces::Traces;
+use super::workers::{REPORT_AGE_MAX, Reporter, Snapshot};
 use crate::broker::event::Event;
 use crate::broker::report::Allowance;
-use crate::shard::Observed;
+use crate::workers::Observed;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -145,16 +145,16 @@ pub async fn run(
 /// One line about what came since the last one.
 fn tell_traffic(told: &mut Totals, snapshot: &Snapshot) {
     let totals = Totals::of(snapshot);
-    let Sample { hits, misses, unconfirmed, rejected, reasons, waiting, .. } = totals.since(told, snapshot);
+    let Sample { warm, cold, unconfirmed, rejected, reasons, waiting, .. } = totals.since(told, snapshot);
     let sample = totals.since(told, snapshot);
     *told = totals;
-    if hits + misses + unconfirmed + rejected == 0 {
+    if warm + cold + unconfirmed + rejected == 0 {
         return;
     }
     let reasons: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason}={count}")).collect();
     info!(
-        hits,
-        misses,
+        warm,
+        cold,
         unconfirmed,
         rejected,
         why = reasons.join(" "),
@@ -172,7 +172,7 @@ async fn take_events(watch: &Watch, reporter: &Reporter, near: &mut Near, mut tr
         let Some((observed, age)) = reporter.next_event() else { break };
         log(&observed, age);
         if let Event::Dispatch(event) = &observed.event {
-            answered.push(Dispatch::new(observed.core, age, event));
+            answered.push(Dispatch::new(observed.worker, age, event));
         }
         if let Some(traces) = &mut traces {
             traces.take(observed, age);
@@ -181,7 +181,8 @@ async fn take_events(watch: &Watch, reporter: &Reporter, near: &mut Near, mut tr
     if let Some(traces) = traces {
         traces.looked();
     }
-    let is_near = |dispatch: &Dispatch| matches!(dispatch.reason, Some("other_version" | "other_machine"));
+    let is_near =
+        |dispatch: &Dispatch| matches!(dispatch.reason, Some("other_version" | "other_machine_size"));
     if answered.iter().any(is_near) {
         near.refresh(reporter).await;
     }
@@ -192,8 +193,8 @@ async fn take_events(watch: &Watch, reporter: &Reporter, near: &mut Near, mut tr
     }
 }
 
-/// Who waits, for misses that somebody near waited for. Asked at most once a second, however many
-/// misses there are.
+/// Who waits, for cold that somebody near waited for. Asked at most once a second, however many
+/// cold there are.
 #[derive(Default)]
 struct Near {
     asked: Option<Instant>,
@@ -219,44 +220,44 @@ fn closest(keys: &[Key], dispatch: &Dispatch) -> Option<String> {
     explain::closest(keys, &asked)
 }
 
-fn log(Observed { core, event, .. }: &Observed, age: Duration) {
+fn log(Observed { worker, event, .. }: &Observed, age: Duration) {
     if !logs_events() {
         return;
     }
-    let core = *core;
+    let worker = *worker;
     let ago_ms = age.as_millis() as u64;
     match event {
-        Event::PollHeld { key, instance } => {
+        Event::PollHeld { key, node } => {
             let key = key.as_ref();
-            debug!(target: EVENTS, core, deployment = key.shown_deployment(), version = key.version, cpu = key.cpu.get(),
-                memory = key.memory.get(), node = &**instance, ago_ms, "poll held");
+            debug!(target: EVENTS, worker, deployment = key.shown_deployment(), version = key.version, cpu = key.cpu.get(),
+                memory = key.memory.get(), node = &**node, ago_ms, "poll held");
         }
-        Event::PollEnded { key, instance, end, held_us } => {
+        Event::PollEnded { key, node, end, held_us } => {
             let key = key.as_ref();
-            debug!(target: EVENTS, core, end = end.name(), held_us, deployment = key.shown_deployment(),
-                version = key.version, cpu = key.cpu.get(), memory = key.memory.get(), node = &**instance, ago_ms,
+            debug!(target: EVENTS, worker, end = end.name(), held_us, deployment = key.shown_deployment(),
+                version = key.version, cpu = key.cpu.get(), memory = key.memory.get(), node = &**node, ago_ms,
                 "poll ended");
         }
         Event::Attempt(attempt) => {
             let key = attempt.key.as_ref();
-            debug!(target: EVENTS, core, end = attempt.end.name(), waited_us = attempt.waited_us,
+            debug!(target: EVENTS, worker, end = attempt.end.name(), waited_us = attempt.waited_us,
                 took_us = attempt.took_us, deployment = key.shown_deployment(), version = key.version,
-                cpu = key.cpu.get(), memory = key.memory.get(), node = &*attempt.instance, ago_ms,
+                cpu = key.cpu.get(), memory = key.memory.get(), node = &*attempt.node, ago_ms,
                 "delivery attempt ended");
         }
         Event::Dispatch(dispatch) => {
             let key = dispatch.key.as_ref().map(|key| key.as_ref());
-            debug!(target: EVENTS, core, outcome = dispatch.end.name(), reason = dispatch.end.reason(),
+            debug!(target: EVENTS, worker, outcome = dispatch.end.name(), reason = dispatch.end.reason(),
                 took_us = dispatch.took_us, attempts = dispatch.attempts,
                 deployment = key.map(|key| key.shown_deployment()), version = key.map(|key| key.version),
                 cpu = key.map(|key| key.cpu.get()), memory = key.map(|key| key.memory.get()),
                 run = dispatch.origin.run.as_deref(), traceparent = dispatch.origin.traceparent.as_deref(), ago_ms, "dispatch answered");
         }
         Event::TokenAtFault { fault } => {
-            debug!(target: EVENTS, core, %fault, ago_ms, "poll held though its token is at fault");
+            debug!(target: EVENTS, worker, %fault, ago_ms, "poll held though its token is at fault");
         }
         Event::Rejected { status, error } => {
-            debug!(target: EVENTS, core, status, error, ago_ms, "request refused");
+            debug!(target: EVENTS, worker, status, error, ago_ms, "request refused");
         }
     }
 }

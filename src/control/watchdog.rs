@@ -1,6 +1,6 @@
 //! The service manager's watchdog (WatchdogSec= in a systemd unit).
 //!
-//! A control thread that is well proves nothing about the cores: one that hangs keeps its runners'
+//! A control thread that is well proves nothing about the workers: one that hangs keeps its runners'
 //! connections and matches none of them. So the ping is withheld as soon as one of them is silent, and
 //! the service manager restarts the process.
 
@@ -34,7 +34,7 @@ async fn ping_while_well(admin: &Admin, timeout: Duration, mut ping: impl FnMut(
         if stalled.is_empty() {
             ping();
         } else if stalled != said {
-            error!(cores = ?stalled, "silent: the watchdog is not pinged while they are");
+            error!(workers = ?stalled, "silent: the watchdog is not pinged while they are");
         }
         said = stalled;
     }
@@ -42,8 +42,8 @@ async fn ping_while_well(admin: &Admin, timeout: Duration, mut ping: impl FnMut(
 
 #[cfg(test)]
 mod tests {
-    use super::super::cores::Reporter;
-    use super::super::testing::{FakeCores, Manner};
+    use super::super::testing::{FakeWorkers, Manner};
+    use super::super::workers::Reporter;
     use super::*;
     use crate::broker::report::Command;
     use std::cell::Cell;
@@ -51,9 +51,9 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(20);
 
-    fn admin(cores: &Arc<FakeCores>) -> Admin {
+    fn admin(workers: &Arc<FakeWorkers>) -> Admin {
         let admin = super::super::testing::admin();
-        admin.serving(Reporter::new(cores.clone()));
+        admin.serving(Reporter::new(workers.clone()));
         admin
     }
 
@@ -86,7 +86,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn well_workers_are_pinged_for_in_time() {
-        let admin = admin(&Arc::new(FakeCores::new(&[Manner::Answers, Manner::Answers])));
+        let admin = admin(&Arc::new(FakeWorkers::new(&[Manner::Answers, Manner::Answers])));
         let (last, longest) = pinged(&admin, TIMEOUT * 10).await;
         assert!(last > TIMEOUT * 9, "{last:?}");
         // systemd.service(5): every half of the timeout.
@@ -95,24 +95,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_silent_worker_among_well_ones_is_not_pinged_for() {
-        let cores = Arc::new(FakeCores::new(&[Manner::Answers, Manner::Answers]));
-        let admin = admin(&cores);
+        let workers = Arc::new(FakeWorkers::new(&[Manner::Answers, Manner::Answers]));
+        let admin = admin(&workers);
         pinged(&admin, TIMEOUT).await;
-        cores.now(1, Manner::Silent);
+        workers.now(1, Manner::Silent);
         let (last, _) = pinged(&admin, TIMEOUT * 10).await;
         assert!(last <= TIMEOUT / 2, "{last:?}");
         // It was slow, not dead.
-        cores.now(1, Manner::Answers);
+        workers.now(1, Manner::Answers);
         let (last, _) = pinged(&admin, TIMEOUT * 2).await;
         assert!(last > TIMEOUT, "{last:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn workers_that_end_in_a_drain_are_not_missed() {
-        let cores = Arc::new(FakeCores::new(&[Manner::Answers]));
-        let admin = admin(&cores);
-        admin.draining();
-        cores.now(0, Manner::Ended);
+        let workers = Arc::new(FakeWorkers::new(&[Manner::Answers]));
+        let admin = admin(&workers);
+        admin.shutting_down();
+        workers.now(0, Manner::Ended);
         let (last, _) = pinged(&admin, TIMEOUT * 10).await;
         assert!(last > TIMEOUT * 9, "{last:?}");
     }

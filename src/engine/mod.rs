@@ -17,11 +17,11 @@
 //! - a fact that is ready is reported before `wait` blocks.
 
 mod accepting;
+mod ack_checks;
+mod ack_timestamps;
 pub mod epoll;
 mod fact;
 mod kernel_view;
-mod looks;
-mod stamps;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -74,7 +74,7 @@ pub trait Engine {
     /// Takes out what blocks, so that others can use the engine meanwhile. From then on there is no `wait`, but
     /// [`Engine::blocks_for`], [`Sleep::sleep`] without the engine, and [`Engine::slept`]. `None`: this engine is
     /// its thread's alone.
-    fn take_sleeper(&mut self) -> Option<Self::Sleeper> {
+    fn take_blocker(&mut self) -> Option<Self::Sleeper> {
         None
     }
     /// How long a wait of `timeout` may block: not at all if there is something to tell, and no longer than the engine
@@ -105,9 +105,9 @@ pub trait Sleep {
 }
 
 /// Of an engine that blocks itself.
-pub enum Sleepless {}
+pub enum NeverBlocks {}
 
-impl Sleep for Sleepless {
+impl Sleep for NeverBlocks {
     fn sleep(&mut self, _timeout: Option<Duration>) -> io::Result<()> {
         match *self {}
     }

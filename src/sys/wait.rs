@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// True once `waited` can be read (an epoll instance: has events), false after `timeout`. A signal ends it early.
+/// True once `waited` can be read (an epoll node: has events), false after `timeout`. A signal ends it early.
 pub fn readable(waited: &impl AsRawFd, timeout: Duration) -> io::Result<bool> {
     // SAFETY: `waited` owns the descriptor and is borrowed for longer than this call.
     let fd = unsafe { BorrowedFd::borrow_raw(waited.as_raw_fd()) };

@@ -13,17 +13,17 @@ pub struct Live {
     pub engine: String,
     pub confirm: String,
     pub uptime_seconds: u64,
-    pub draining: bool,
+    pub shutting_down: bool,
     pub connections_limit: u64,
     pub waiting: u64,
     pub connections: u64,
-    pub hits: u64,
-    pub misses: u64,
+    pub warm: u64,
+    pub cold: u64,
     pub unconfirmed: u64,
     pub rejected: u64,
     pub reasons: BTreeMap<String, u64>,
-    pub cores: Vec<Core>,
-    pub drains: Vec<Drain>,
+    pub workers: Vec<Worker>,
+    pub cordons: Vec<Cordon>,
     pub pools: Vec<Pool>,
     pub pools_total: usize,
 }
@@ -31,13 +31,13 @@ pub struct Live {
 /// One worker.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Core {
-    pub core: usize,
+pub struct Worker {
+    pub worker: usize,
     pub stalled: bool,
     pub connections: u64,
     pub waiting: u64,
-    pub hits: u64,
-    pub misses: u64,
+    pub warm: u64,
+    pub cold: u64,
     pub offers_sent: u64,
     pub turn_p99_us: Option<u64>,
     pub delivery_p99_us: Option<u64>,
@@ -46,12 +46,12 @@ pub struct Core {
 /// What runs are kept away from.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Drain {
-    pub instance: Option<String>,
+pub struct Cordon {
+    pub node: Option<String>,
     pub deployment: Option<String>,
 }
 
-/// One key on all cores.
+/// One key on all workers.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Pool {
@@ -61,8 +61,8 @@ pub struct Pool {
     pub memory: f64,
     pub waiting: u64,
     pub cordoned: u64,
-    pub hits: u64,
-    pub misses: u64,
+    pub warm: u64,
+    pub cold: u64,
     pub oldest_wait_ms: u64,
 }
 
@@ -77,8 +77,8 @@ pub struct Hour {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Sample {
-    pub hits: u64,
-    pub misses: u64,
+    pub warm: u64,
+    pub cold: u64,
     pub unconfirmed: u64,
     pub delivery_p50_us: Option<u64>,
     pub delivery_p99_us: Option<u64>,

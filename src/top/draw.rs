@@ -1,6 +1,6 @@
 //! One frame. Names come from clients: what a terminal would obey is not passed on.
 
-use super::answers::{Core, Dispatch, Pool};
+use super::answers::{Dispatch, Pool, Worker};
 use super::view::{List, View};
 use crate::cli::PoolOrder;
 use ratatui::Frame;
@@ -13,13 +13,13 @@ use std::time::Duration;
 const KEYS: &str = "q leave  space hold  / search  s sort  r reverse  tab, arrows scroll";
 /// What stands above the lists.
 const ABOVE: u16 = 4;
-/// Heading and footer; of a frame's height the cores get an eighth.
+/// Heading and footer; of a frame's height the workers get an eighth.
 const CORES_SHARE: u16 = 8;
 
 /// How many rows a frame needs that shows everything, at most `rows_max` of each list.
 pub fn rows_wanted(view: &View, rows_max: usize) -> u16 {
     let rows = |count: usize| count.clamp(1, rows_max) as u16 + 1;
-    ABOVE + rows(view.live().cores.len()) + rows(view.pools().len()) + rows(view.runs().len())
+    ABOVE + rows(view.live().workers.len()) + rows(view.pools().len()) + rows(view.runs().len())
 }
 
 /// Draws all of it; the keys only where there is somebody to press them.
@@ -27,18 +27,18 @@ pub fn draw(frame: &mut Frame, view: &View, with_keys: bool) {
     let area = frame.area();
     let keys = u16::from(with_keys);
     let lists = area.height.saturating_sub(ABOVE + keys);
-    let cores = match with_keys {
-        true => (view.live().cores.len() as u16).min((area.height / CORES_SHARE).max(1)) + 1,
-        false => (view.live().cores.len().clamp(1, u16::MAX as usize - 1) as u16 + 1).min(lists),
+    let workers = match with_keys {
+        true => (view.live().workers.len() as u16).min((area.height / CORES_SHARE).max(1)) + 1,
+        false => (view.live().workers.len().clamp(1, u16::MAX as usize - 1) as u16 + 1).min(lists),
     };
-    let left = lists.saturating_sub(cores);
+    let left = lists.saturating_sub(workers);
     let (pool_rows, run_rows) = (view.pools().len().max(1) as u16 + 1, view.runs().len().max(1) as u16 + 1);
     // Half for each, and what one does not need for the other.
     let pools = pool_rows.min((left / 2).max(left.saturating_sub(run_rows)));
-    let parts = [ABOVE, cores, pools, left.saturating_sub(pools), keys].map(Constraint::Length);
-    let [above, cores, pools, runs, footer] = Layout::vertical(parts).areas(area);
+    let parts = [ABOVE, workers, pools, left.saturating_sub(pools), keys].map(Constraint::Length);
+    let [above, workers, pools, runs, footer] = Layout::vertical(parts).areas(area);
     draw_above(frame, above, view);
-    draw_cores(frame, cores, view);
+    draw_workers(frame, workers, view);
     draw_pools(frame, pools, view, with_keys);
     draw_runs(frame, runs, view, with_keys);
     if with_keys {
@@ -73,7 +73,7 @@ fn draw_above(frame: &mut Frame, area: Rect, view: &View) {
     let (state, style) = match () {
         () if view.gone.is_some() => ("NO ANSWER", bad()),
         () if !view.known => ("asking", quiet()),
-        () if live.draining => ("DRAINING", bad()),
+        () if live.shutting_down => ("DRAINING", bad()),
         () if view.paused => ("HELD", doubtful()),
         () => ("live", good()),
     };
@@ -109,8 +109,7 @@ fn numbers(view: &View) -> Line<'static> {
     match view.rates() {
         None => spans.push(Span::raw("counting  ")),
         Some(rates) => {
-            spans
-                .push(Span::raw(format!("{} runs/s  ", rate(rates.hits + rates.misses + rates.unconfirmed))));
+            spans.push(Span::raw(format!("{} runs/s  ", rate(rates.warm + rates.cold + rates.unconfirmed))));
             if let Some(percent) = rates.warm_percent() {
                 let style = if percent >= 50.0 { good() } else { doubtful() };
                 spans.push(Span::styled(format!("{percent:.1} % warm  "), style));
@@ -138,17 +137,17 @@ fn delivery(view: &View) -> Line<'static> {
         Some((half, most)) => format!("delivery p50 {}, p99 {}  ", micros(half), micros(most)),
         None => "no delivery yet  ".to_owned(),
     })];
-    spans.push(Span::raw(format!("{} warm, {} cold so far", live.hits, live.misses + live.unconfirmed)));
+    spans.push(Span::raw(format!("{} warm, {} cold so far", live.warm, live.cold + live.unconfirmed)));
     if live.rejected > 0 {
         spans.push(Span::styled(format!(", {} rejected", live.rejected), bad()));
     }
-    if !live.drains.is_empty() {
-        let name = |drain: &super::answers::Drain| match (&drain.instance, &drain.deployment) {
+    if !live.cordons.is_empty() {
+        let name = |cordon: &super::answers::Cordon| match (&cordon.node, &cordon.deployment) {
             (Some(node), _) => format!("node {node}"),
             (None, deployment) => format!("deployment {}", deployment.as_deref().unwrap_or_default()),
         };
-        let names: Vec<String> = live.drains.iter().map(name).collect();
-        spans.push(Span::styled(format!("  drained: {}", printable(&names.join(", "))), doubtful()));
+        let names: Vec<String> = live.cordons.iter().map(name).collect();
+        spans.push(Span::styled(format!("  cordoned: {}", printable(&names.join(", "))), doubtful()));
     }
     Line::from(spans)
 }
@@ -161,11 +160,11 @@ fn last_hour(view: &View, width: u16) -> Line<'static> {
     let columns = (width as usize).saturating_sub(NAME.len()).max(1);
     let per_column = samples.len().div_ceil(columns).max(1);
     let level = |samples: &[super::answers::Sample]| {
-        let hits: u64 = samples.iter().map(|sample| sample.hits).sum();
-        let all: u64 = hits + samples.iter().map(|sample| sample.misses + sample.unconfirmed).sum::<u64>();
+        let warm: u64 = samples.iter().map(|sample| sample.warm).sum();
+        let all: u64 = warm + samples.iter().map(|sample| sample.cold + sample.unconfirmed).sum::<u64>();
         match all {
             0 => ' ',
-            all => LEVELS[(hits * (LEVELS.len() as u64 - 1) / all) as usize],
+            all => LEVELS[(warm * (LEVELS.len() as u64 - 1) / all) as usize],
         }
     };
     let bars: String = samples.chunks(per_column).map(level).collect();
@@ -188,36 +187,36 @@ fn right(text: impl std::fmt::Display, width: usize) -> String {
     format!("{text:>width$}")
 }
 
-fn draw_cores(frame: &mut Frame, area: Rect, view: &View) {
-    let cores = &view.live().cores;
+fn draw_workers(frame: &mut Frame, area: Rect, view: &View) {
+    let workers = &view.live().workers;
     let room = area.height.saturating_sub(1) as usize;
-    let mut shown: Vec<&Core> = cores.iter().collect();
+    let mut shown: Vec<&Worker> = workers.iter().collect();
     // Those in trouble first, where not all can be seen.
-    if cores.len() > room {
-        shown.sort_by_key(|core| std::cmp::Reverse((core.stalled, core.waiting)));
+    if workers.len() > room {
+        shown.sort_by_key(|worker| std::cmp::Reverse((worker.stalled, worker.waiting)));
     }
-    let row = |core: &Core| {
-        let rate_of = view.core_rate(core.core).map_or("-".to_owned(), rate);
-        let times = [core.turn_p99_us, core.delivery_p99_us];
+    let row = |worker: &Worker| {
+        let rate_of = view.worker_rate(worker.worker).map_or("-".to_owned(), rate);
+        let times = [worker.turn_p99_us, worker.delivery_p99_us];
         let [turn, delivery] = times.map(|time| time.map_or("-".to_owned(), micros));
-        let state = if core.stalled { "STALLED" } else { "" };
+        let state = if worker.stalled { "STALLED" } else { "" };
         let row = Row::new([
-            right(core.core, 4),
-            right(core.connections, 11),
-            right(core.waiting, 8),
+            right(worker.worker, 4),
+            right(worker.connections, 11),
+            right(worker.waiting, 8),
             right(rate_of, 8),
-            right(core.offers_sent, 9),
+            right(worker.offers_sent, 9),
             right(turn, 9),
             right(delivery, 12),
             state.to_owned(),
         ]);
-        if core.stalled { row.style(bad()) } else { row }
+        if worker.stalled { row.style(bad()) } else { row }
     };
-    let rows = shown.iter().take(room).map(|core| row(core)).collect();
-    let more = cores.len().saturating_sub(room);
+    let rows = shown.iter().take(room).map(|worker| row(worker)).collect();
+    let more = workers.len().saturating_sub(room);
     let more = if more > 0 { format!("and {more} more") } else { String::new() };
     let heading = Row::new([
-        right("core", 4),
+        right("worker", 4),
         right("connections", 11),
         right("waiting", 8),
         right("runs/s", 8),
@@ -247,8 +246,8 @@ fn draw_pools(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
             end_of(&pool.version, columns[1]),
             right(format!("{}/{}", pool.cpu, pool.memory), 9),
             right(pool.waiting, 8),
-            right(pool.hits, 8),
-            right(pool.misses, 8),
+            right(pool.warm, 8),
+            right(pool.cold, 8),
             right(seconds(pool.oldest_wait_ms / 1_000), 7),
         ])
         .style(style)
@@ -262,8 +261,8 @@ fn draw_pools(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
         "version".to_owned(),
         right("vCPU/GB", 9),
         right(mark(PoolOrder::Waiting, "waiting"), 8),
-        right(mark(PoolOrder::Hits, "hits"), 8),
-        right(mark(PoolOrder::Misses, "misses"), 8),
+        right(mark(PoolOrder::Hits, "warm"), 8),
+        right(mark(PoolOrder::Misses, "cold"), 8),
         right(mark(PoolOrder::Oldest, "oldest"), 7),
     ]);
     table(frame, area, heading, rows, widths);
@@ -281,13 +280,13 @@ fn draw_runs(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
     let columns = widths_of(area, &widths);
     let row = |run: &&Dispatch| {
         let (outcome, style) = match run.outcome.as_str() {
-            "hit" => ("warm", good()),
-            "miss" => ("cold", doubtful()),
+            "warm" => ("warm", good()),
+            "cold" => ("cold", doubtful()),
             other => (other, bad()),
         };
         let reason = run.reason.as_deref().map(reason_in_words);
         let why = match (run.outcome.as_str(), reason, &run.closest) {
-            ("hit", ..) => micros(run.took_us),
+            ("warm", ..) => micros(run.took_us),
             ("unconfirmed", ..) => "offered, and no runner was proved to have it".to_owned(),
             (_, Some(reason), Some(closest)) => format!("{reason}: {closest}"),
             (_, reason, closest) => reason.or_else(|| closest.clone()).unwrap_or_default(),
@@ -311,7 +310,7 @@ fn draw_runs(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
 
 fn reason_in_words(reason: &str) -> String {
     match reason {
-        "nobody" => "nobody waits".to_owned(),
+        "no_runner" => "nobody waits".to_owned(),
         other => printable(&other.replace('_', " ")),
     }
 }
@@ -392,7 +391,7 @@ mod tests {
             for needle in [
                 "live  http://127.0.0.1:8042  pilotlight 0.1.0  up 30s  epoll",
                 "30.0 runs/s  66.7 % warm  12 waiting  25 of 1000 connections",
-                "delivery p50 320 us, p99 1280 us  60 warm, 30 cold so far  drained: node",
+                "delivery p50 320 us, p99 1280 us  60 warm, 30 cold so far  cordoned: node",
                 "% warm, last hour ",
                 ">pools 2 of 2",
                 "waiting↓",

@@ -1,18 +1,18 @@
 //! A broker's answers, made up.
 
-use super::answers::{Core, Dispatch, Dispatches, Drain, Hour, Live, Pool, Sample};
+use super::answers::{Cordon, Dispatch, Dispatches, Hour, Live, Pool, Sample, Worker};
 use super::view::{Answers, Update};
 
-/// At `at_ms`, after `second` seconds and twice as many hits.
+/// At `at_ms`, after `second` seconds and twice as many warm.
 pub fn answers(at_ms: u64, second: u64) -> Update {
-    let pool = |deployment: &str, waiting, hits| Pool {
+    let pool = |deployment: &str, waiting, warm| Pool {
         deployment: deployment.to_owned(),
         version: "20260801.1".to_owned(),
         cpu: 0.5,
         memory: 0.5,
         waiting,
-        hits,
-        misses: 3,
+        warm,
+        cold: 3,
         oldest_wait_ms: 61_000,
         ..Pool::default()
     };
@@ -25,24 +25,24 @@ pub fn answers(at_ms: u64, second: u64) -> Update {
         connections_limit: 1_000,
         waiting: 12,
         connections: 25,
-        hits: second * 2,
-        misses: second,
+        warm: second * 2,
+        cold: second,
         reasons: [("other_version".to_owned(), second)].into(),
-        cores: vec![Core {
-            hits: second * 2,
-            misses: second,
+        workers: vec![Worker {
+            warm: second * 2,
+            cold: second,
             waiting: 12,
             turn_p99_us: Some(80),
-            ..Core::default()
+            ..Worker::default()
         }],
-        drains: vec![Drain { instance: Some("worker-3".to_owned()), deployment: None }],
+        cordons: vec![Cordon { node: Some("worker-3".to_owned()), deployment: None }],
         pools: vec![pool("deployment_a", 2, 70), pool("deployment_b", 10, 7)],
         pools_total: 2,
         ..Live::default()
     };
-    let sample = |hits| Sample {
-        hits,
-        misses: 2,
+    let sample = |warm| Sample {
+        warm,
+        cold: 2,
         delivery_p50_us: Some(320),
         delivery_p99_us: Some(1_280),
         ..Sample::default()
@@ -52,13 +52,13 @@ pub fn answers(at_ms: u64, second: u64) -> Update {
     Update::Answered(Box::new(Answers { live, hour, dispatches }))
 }
 
-/// The odd ones are hits.
+/// The odd ones are warm.
 pub fn dispatch(seq: u64) -> Dispatch {
     let hit = seq % 2 == 1;
     Dispatch {
         seq,
         at_ms: 1_785_000_000_000 + seq * 1_000,
-        outcome: if hit { "hit" } else { "miss" }.to_owned(),
+        outcome: if hit { "warm" } else { "cold" }.to_owned(),
         reason: (!hit).then(|| "other_version".to_owned()),
         closest: (!hit).then(|| "3 wait for 20260731.4".to_owned()),
         run: Some(format!("run_{seq}")),

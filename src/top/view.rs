@@ -52,16 +52,16 @@ pub enum List {
 /// Per second, between the last two looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
-    pub hits: f64,
-    pub misses: f64,
+    pub warm: f64,
+    pub cold: f64,
     pub unconfirmed: f64,
 }
 
 impl Rates {
     /// Of a hundred dispatches; `None` where there were none.
     pub fn warm_percent(&self) -> Option<f64> {
-        let all = self.hits + self.misses + self.unconfirmed;
-        (all > 0.0).then(|| 100.0 * self.hits / all)
+        let all = self.warm + self.cold + self.unconfirmed;
+        (all > 0.0).then(|| 100.0 * self.warm / all)
     }
 }
 
@@ -189,23 +189,23 @@ impl View {
         let per_second = self.per_second()?;
         let before = self.before.as_ref()?;
         Some(Rates {
-            hits: per_second(self.live.hits, before.hits),
-            misses: per_second(self.live.misses, before.misses),
+            warm: per_second(self.live.warm, before.warm),
+            cold: per_second(self.live.cold, before.cold),
             unconfirmed: per_second(self.live.unconfirmed, before.unconfirmed),
         })
     }
 
-    /// Dispatches per second that a core answered.
-    pub fn core_rate(&self, core: usize) -> Option<f64> {
+    /// Dispatches per second that a worker answered.
+    pub fn worker_rate(&self, worker: usize) -> Option<f64> {
         let per_second = self.per_second()?;
         let answered = |live: &Live| {
-            let found = live.cores.iter().find(|row| row.core == core)?;
-            Some(found.hits + found.misses)
+            let found = live.workers.iter().find(|row| row.worker == worker)?;
+            Some(found.warm + found.cold)
         };
         Some(per_second(answered(&self.live)?, answered(self.before.as_ref()?)?))
     }
 
-    /// The reason that most misses since the last look had, and of the whole time if there were none.
+    /// The reason that most cold since the last look had, and of the whole time if there were none.
     pub fn main_reason(&self) -> Option<(&str, u64)> {
         let before = |reason: &str| self.before.as_ref().and_then(|live| live.reasons.get(reason)).copied();
         let lately = |reason: &str, count: u64| count.saturating_sub(before(reason).unwrap_or(count));
@@ -229,9 +229,9 @@ impl View {
         let fits = |pool: &&Pool| self.fits(&[&pool.deployment, &pool.version]);
         let mut pools: Vec<&Pool> = self.live.pools.iter().filter(fits).collect();
         match self.order {
-            PoolOrder::Waiting => pools.sort_by_key(|pool| Reverse((pool.waiting, pool.hits + pool.misses))),
-            PoolOrder::Hits => pools.sort_by_key(|pool| Reverse(pool.hits)),
-            PoolOrder::Misses => pools.sort_by_key(|pool| Reverse(pool.misses)),
+            PoolOrder::Waiting => pools.sort_by_key(|pool| Reverse((pool.waiting, pool.warm + pool.cold))),
+            PoolOrder::Hits => pools.sort_by_key(|pool| Reverse(pool.warm)),
+            PoolOrder::Misses => pools.sort_by_key(|pool| Reverse(pool.cold)),
             PoolOrder::Oldest => pools.sort_by_key(|pool| Reverse(pool.oldest_wait_ms)),
             PoolOrder::Name => {
                 pools.sort_by(|a, b| (&a.deployment, &a.version).cmp(&(&b.deployment, &b.version)))
@@ -268,14 +268,14 @@ mod tests {
     fn rates_are_between_two_looks_and_not_across_a_restart() {
         let mut view = View::new("http://a", PoolOrder::Waiting, None);
         view.take(answers(1_000, 10));
-        assert_eq!((view.rates(), view.core_rate(0)), (None, None));
+        assert_eq!((view.rates(), view.worker_rate(0)), (None, None));
         view.take(answers(3_000, 30));
         let rates = view.rates().unwrap();
-        assert_eq!((rates.hits, rates.misses), (20.0, 10.0));
-        assert_eq!(view.core_rate(0), Some(30.0));
+        assert_eq!((rates.warm, rates.cold), (20.0, 10.0));
+        assert_eq!(view.worker_rate(0), Some(30.0));
         assert!((rates.warm_percent().unwrap() - 66.67).abs() < 0.01);
-        view.take(Update::Gone("nobody".to_owned()));
-        assert_eq!((view.gone.as_deref(), view.live().waiting), (Some("nobody"), 12));
+        view.take(Update::Gone("no_runner".to_owned()));
+        assert_eq!((view.gone.as_deref(), view.live().waiting), (Some("no_runner"), 12));
         assert!(view.take(answers(9_000, 2)), "it is another process");
         assert_eq!((view.gone.as_ref(), view.rates()), (None, None));
     }
@@ -320,17 +320,17 @@ mod tests {
     fn the_main_reason_is_the_latest() {
         let mut view = View::new("http://a", PoolOrder::Waiting, None);
         let with = |at_ms, nobody, version| {
-            let reasons = [("nobody".to_owned(), nobody), ("other_version".to_owned(), version)].into();
+            let reasons = [("no_runner".to_owned(), nobody), ("other_version".to_owned(), version)].into();
             let live = Live { at_ms, uptime_seconds: at_ms, reasons, ..Live::default() };
             Update::Answered(Box::new(Answers { live, ..Answers::default() }))
         };
         view.take(with(1, 0, 0));
         assert_eq!(view.main_reason(), None);
         view.take(with(2, 90, 1));
-        assert_eq!(view.main_reason(), Some(("nobody", 90)));
+        assert_eq!(view.main_reason(), Some(("no_runner", 90)));
         view.take(with(3, 90, 5));
         assert_eq!(view.main_reason(), Some(("other_version", 4)));
         view.take(with(4, 90, 5));
-        assert_eq!(view.main_reason(), Some(("nobody", 90)));
+        assert_eq!(view.main_reason(), Some(("no_runner", 90)));
     }
 }

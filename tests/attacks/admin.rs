@@ -6,7 +6,7 @@ use crate::{ATTACKER, Attack, Scene};
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "admin_from_the_runner_side",
-        what: "status, metrics and drains asked for on the runner side and on the dispatch side",
+        what: "status, metrics and cordons asked for on the runner side and on the dispatch side",
         flags: "--dispatch-listen 127.0.0.1:0",
         run: from_the_other_sides,
     },
@@ -27,9 +27,9 @@ pub const ATTACKS: &[Attack] = &[
 fn from_the_other_sides(scene: &Scene) -> String {
     for addr in [scene.broker.runner, scene.broker.dispatch] {
         for path in
-            ["/status", "/metrics", "/drain", "/healthz", "/readyz", "/", "/admin", "/warm-start/../status"]
+            ["/status", "/metrics", "/cordon", "/healthz", "/readyz", "/", "/admin", "/warm-start/../status"]
         {
-            for (method, body) in [("GET", ""), ("POST", r#"{"instance":"node-1"}"#), ("DELETE", "")] {
+            for (method, body) in [("GET", ""), ("POST", r#"{"node":"node-1"}"#), ("DELETE", "")] {
                 let mut client = Client::connect_from(ATTACKER, addr).expect("connected");
                 let answer = client.ask(format!(
                     "{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -39,17 +39,17 @@ fn from_the_other_sides(scene: &Scene) -> String {
             }
         }
     }
-    assert_eq!(scene.broker.admin("/drain").json()["drains"].as_array().map(Vec::len), Some(0));
+    assert_eq!(scene.broker.admin("/cordon").json()["cordons"].as_array().map(Vec::len), Some(0));
     "404 each time; nothing was drained".to_owned()
 }
 
 fn drain(scene: &Scene, method: &str, authorization: Option<&str>) -> Response {
-    let body = r#"{"instance":"node-1"}"#;
+    let body = r#"{"node":"node-1"}"#;
     let mut addr = scene.broker.admin;
     addr.set_ip([127, 0, 0, 1].into());
     let authorization = authorization.map_or(String::new(), |value| format!("authorization: {value}\r\n"));
     Client::connect_from(ATTACKER, addr).expect("connected").ask(format!(
-        "{method} /drain HTTP/1.1\r\nhost: a\r\n{authorization}content-type: application/json\r\n\
+        "{method} /cordon HTTP/1.1\r\nhost: a\r\n{authorization}content-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     ))
@@ -84,12 +84,12 @@ fn with_a_guess(scene: &Scene) -> String {
         let refusal = drain(scene, "POST", guess.as_deref());
         assert!(matches!(refusal.status, 400 | 401), "{guess:?}: {refusal:?}");
     }
-    assert_eq!(scene.broker.admin("/drain").json()["drains"].as_array().map(Vec::len), Some(0));
+    assert_eq!(scene.broker.admin("/cordon").json()["cordons"].as_array().map(Vec::len), Some(0));
     assert!(!scene.broker.log().contains(&token), "the log does not tell");
-    // The operator has it. What he drains is not the honest runners' node.
-    let body = r#"{"instance":"node-2"}"#;
+    // The operator has it. What he cordons is not the honest runners' node.
+    let body = r#"{"node":"node-2"}"#;
     let answer = Client::connect(scene.broker.admin).ask(format!(
-        "POST /drain HTTP/1.1\r\nhost: a\r\nauthorization: bearer {token}\r\ncontent-type: application/json\r\n\
+        "POST /cordon HTTP/1.1\r\nhost: a\r\nauthorization: bearer {token}\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     ));

@@ -127,7 +127,7 @@ fn polls(scene: &Scene) -> String {
 fn silent(scene: &Scene) -> String {
     let crowd: Vec<Client> = (0..4_000).map(|_| scene.attacker()).collect();
     scene.broker.wait_until("all are taken in", || scene.broker.counter("evicted") >= 2_000);
-    // The cores are not asked at the same moment, and the honest come and go: the simulation counts exactly.
+    // The workers are not asked at the same moment, and the honest come and go: the simulation counts exactly.
     let connections = || scene.broker.counter("connections");
     assert!(connections() <= 2_000 + 100, "{}", connections());
     scene.broker.wait_until("no more than the limit are open", || connections() <= 2_000);

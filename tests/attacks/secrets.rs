@@ -24,7 +24,7 @@ fn everything_said(broker: &Broker) -> String {
     let total = polls.len() as u64;
     broker.wait_until("all seen", || broker.counter("polls") + broker.counter("rejected") == total);
     broker.signal(Signal::SIGHUP);
-    let pages = ["/status", "/metrics", "/drain", "/healthz"];
+    let pages = ["/status", "/metrics", "/cordon", "/healthz"];
     let mut said: String = pages.iter().map(|page| broker.admin(page).text().to_owned()).collect();
     drop(polls);
     broker.wait_until_quiet();
@@ -64,8 +64,8 @@ fn not_in_logs_pages_or_the_command_line() {
 fn no_core_dump_once_there_is_a_secret() {
     let limit = |broker: &Broker| {
         let limits = fs::read_to_string(format!("/proc/{}/limits", broker.pid())).expect("/proc");
-        let line = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
-        line["Max core file size".len()..].split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
+        let line = limits.lines().find(|line| line.starts_with("Max worker file size")).expect("a limit");
+        line["Max worker file size".len()..].split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
     };
     let variables = [("WORKLOAD_TOKEN_SECRET", SECRET), ("WORKLOAD_TOKEN_ENFORCEMENT", "enforce")];
     let broker = Broker::with_variables(&variables, "--workers 1");

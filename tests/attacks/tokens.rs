@@ -96,7 +96,7 @@ fn log_warns_and_says_whose_the_last_one_was() {
     broker.wait_until("a warning", || broker.log().contains(line));
     let log = broker.log();
     let warning = log.lines().find(|log_line| log_line.contains(line)).expect("just seen");
-    assert!(warning.contains(&format!("deployment={VICTIM:?} instance=\"node-1\"")), "{warning}");
+    assert!(warning.contains(&format!("deployment={VICTIM:?} node=\"node-1\"")), "{warning}");
     drop(poll);
 }
 

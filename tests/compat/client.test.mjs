@@ -13,7 +13,7 @@ const asReceived = (message) => JSON.parse(JSON.stringify(DequeuedMessage.parse(
 
 // A process that gets no CPU for longer than --read-timeout is frozen, and its run goes to the next runner, too:
 // on a loaded machine that would be a finding about the machine.
-const PATIENT = ["--dispatch-timeout", "15s", "--read-timeout", "10s", "--ack-timeout", "5s", "--drain-time", "200ms"];
+const PATIENT = ["--dispatch-timeout", "15s", "--read-timeout", "10s", "--ack-timeout", "5s", "--shutdown-time", "200ms"];
 
 describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000 }, () => {
   let broker;
@@ -65,12 +65,12 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     assert.deepEqual(event.message, asReceived(message));
     const after = await broker.status();
     assert.deepEqual(
-      { waiting: after.waiting, hits: after.hits - before.hits, misses: after.misses - before.misses },
-      { waiting: 0, hits: 1, misses: 0 },
+      { waiting: after.waiting, warm: after.warm - before.warm, cold: after.cold - before.cold },
+      { waiting: 0, warm: 1, cold: 0 },
     );
     // The runner has it and is gone: the next run must start cold.
     assert.equal(await broker.dispatch(makeMessage(key)), false);
-    assert.equal((await broker.status()).misses - after.misses, 1);
+    assert.equal((await broker.status()).cold - after.cold, 1);
   });
 
   test("a run is not given to a runner that differs in any one field of the key", async () => {
@@ -179,7 +179,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     await broker.waiting(500);
     for (const process of processes) await process.drain();
 
-    const hits = [...told].filter(([, warm]) => warm).length;
+    const warm = [...told].filter(([, warm]) => warm).length;
     assert.deepEqual(strange, []);
     const wrong = {
       "told true, never received": [...told].filter(([run, warm]) => warm && !received.has(run)),
@@ -189,7 +189,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     };
     assert.deepEqual(Object.entries(wrong).filter(([, runs]) => runs.length), []);
     // 500 runners that are back within milliseconds: only the keys without runners may miss.
-    assert.ok(hits >= 3_500, `${hits} of 4,000 were hits`);
+    assert.ok(warm >= 3_500, `${warm} of 4,000 were warm`);
     assert.deepEqual(processes.flatMap((process) => process.errors), []);
   });
 
@@ -248,7 +248,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     test("a runner process that is stopped does not swallow a run that another can take", async (t) => {
       const key = makeKey();
       // One worker: then the newest poll of all is offered the run first.
-      const single = await startBroker({ flags: ["--workers", "1", "--read-timeout", "700ms", "--drain-time", "200ms"] });
+      const single = await startBroker({ flags: ["--workers", "1", "--read-timeout", "700ms", "--shutdown-time", "200ms"] });
       ending.push(() => single.stop());
       const live = await runners(single);
       live.runner(key);
@@ -302,13 +302,13 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
   test("runners outlive their broker", async () => {
     const key = makeKey();
     let second;
-    const first = await startBroker({ flags: ["--connection-timeout", "20s", "--drain-time", "200ms"] });
+    const first = await startBroker({ flags: ["--connection-timeout", "20s", "--shutdown-time", "200ms"] });
     const orphans = await runners(first);
     for (let i = 0; i < 10; i++) orphans.runner(key);
     await first.waiting(10);
     await first.stop("SIGKILL");
     ending.push(() => second?.stop());
-    second = await startBroker({ listen: first.addr, flags: ["--connection-timeout", "20s", "--drain-time", "200ms"] });
+    second = await startBroker({ listen: first.addr, flags: ["--connection-timeout", "20s", "--shutdown-time", "200ms"] });
     // Their back-off is random and may begin with seconds.
     await until("all have come back", async () => (await second.status()).waiting === 10, { timeout: 30_000 });
     assert.deepEqual(orphans.events.filter((e) => e.ev === "crash" || e.ev === "none"), []);

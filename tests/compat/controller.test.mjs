@@ -35,7 +35,7 @@ describe(`run controller on ${runtime}, confirm ${confirm}`, { timeout: 120_000 
         runtime: runtime === "bun" ? "bun-1.4" : { node20: "node", node22: "node-22", node24: "node-24" }[runtime],
       }),
     );
-    broker = await startBroker({ flags: ["--connection-timeout", "20s", "--keepalive", "2m", "--drain-time", "200ms"] });
+    broker = await startBroker({ flags: ["--connection-timeout", "20s", "--keepalive", "2m", "--shutdown-time", "200ms"] });
     supervisor = await MockSupervisor.start();
   });
   after(async () => {

@@ -112,7 +112,7 @@ async function moments({ runtime, confirm, keys: sharing, delay, guard, dispatch
     listen,
     confirm,
     flags: [
-      "--connection-timeout", `${POLL_TIMEOUT_MS}ms`, "--keepalive", "5m", "--drain-time", "200ms", "--guard", guard,
+      "--connection-timeout", `${POLL_TIMEOUT_MS}ms`, "--keepalive", "5m", "--shutdown-time", "200ms", "--guard", guard,
       "--match-order", sharing === "shared-oldest" ? "oldest" : "newest",
       // A namespace of its own, where nobody else is.
       ...(runnersNetns ? ["--insecure-shared-dispatch"] : []),
@@ -152,7 +152,7 @@ async function race({ runtime, confirm, dispatches, listen }) {
   const broker = await startBroker({
     listen,
     confirm,
-    flags: ["--connection-timeout", "30s", "--guard", "0s", "--drain-time", "200ms"],
+    flags: ["--connection-timeout", "30s", "--guard", "0s", "--shutdown-time", "200ms"],
   });
   const ledger = new Ledger();
   const process = await RunnerProcess.start(broker, { runtime });

@@ -8,7 +8,7 @@ import { RUNTIMES, RawPoll, RunnerProcess, settings, sleep, startBroker } from "
 const HELD_MS = 33_000;
 
 test(`polls held for ${HELD_MS / 1000} s, confirm ${settings.confirm}`, { timeout: 90_000 }, async (t) => {
-  const broker = await startBroker({ flags: ["--connection-timeout", "45s", "--drain-time", "200ms"] });
+  const broker = await startBroker({ flags: ["--connection-timeout", "45s", "--shutdown-time", "200ms"] });
   const held = [];
   for (const runtime of Object.keys(RUNTIMES)) {
     const process = await RunnerProcess.start(broker, { runtime });

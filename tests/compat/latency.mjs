@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // What confirming costs the supervisor: dispatches, one at a time, to real clients that wait; from the request's
 // last byte to the answer's first. Measured by one process on a bare socket, on loopback, with a broker for each mode;
-// which one a dispatch goes to is drawn, so that what else the machine does hits all modes alike.
+// which one a dispatch goes to is drawn, so that what else the machine does warm all modes alike.
 //
 //   node tests/compat/latency.mjs --write        all of it, and into docs/guarantees.md: three minutes
 //   node tests/compat/latency.mjs [--dispatches 2000] [--runtime node22,bun] [--confirm write,ack,read] [--runners 8]
@@ -121,10 +121,10 @@ async function main() {
     }
   }
   console.log("\nWhat is to be reached, microseconds:\n");
-  const verdicts = new Table([["figure", 44], ["at most", 7], ["measured", 8], ["", 10]]);
-  for (const { what, measured, most } of goals) verdicts.row([what, most, measured, measured <= most ? "met" : "**missed**"]);
+  const pending_dispatches = new Table([["figure", 44], ["at most", 7], ["measured", 8], ["", 10]]);
+  for (const { what, measured, most } of goals) pending_dispatches.row([what, most, measured, measured <= most ? "met" : "**missed**"]);
   if (options.write) {
-    const text = [provenance(began, runtimes), `Microseconds, ${options.dispatches} dispatches per line on average, ${options.runners} runners:`, table.markdown(), verdicts.markdown()];
+    const text = [provenance(began, runtimes), `Microseconds, ${options.dispatches} dispatches per line on average, ${options.runners} runners:`, table.markdown(), pending_dispatches.markdown()];
     writeBetweenMarks("guarantees.md", "latency.mjs", text.join("\n\n"));
   }
   process.exit(goals.every(({ measured, most }) => measured <= most) ? 0 : 1);

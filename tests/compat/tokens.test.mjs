@@ -14,7 +14,7 @@ const SECRET = "what the supervisor has as WORKLOAD_TOKEN_SECRET, ünïcödé an
 const OTHER = "what somebody else has, and the broker has never heard of";
 const EXP = Math.floor(Date.UTC(2032, 0, 1) / 1000);
 const folder = mkdtempSync(join(tmpdir(), "pilotlight-tokens-"));
-const PATIENT = ["--dispatch-timeout", "15s", "--read-timeout", "10s", "--ack-timeout", "5s", "--drain-time", "200ms"];
+const PATIENT = ["--dispatch-timeout", "15s", "--read-timeout", "10s", "--ack-timeout", "5s", "--shutdown-time", "200ms"];
 const REASONS = ["bare", "malformed", "algorithm", "signature", "claims", "expired", "version"];
 
 const claimsOf = (key) => ({
@@ -161,19 +161,19 @@ describe(`deployment tokens on ${settings.runtime}, confirm ${settings.confirm}`
         cases[`no ${name}`] = await sign({ [name]: undefined });
         if (name !== "ver") cases[`${name} null`] = await sign({ [name]: null });
       }
-      const verdicts = {};
+      const pending_dispatches = {};
       for (const [what, token] of Object.entries(cases)) {
         const { outcome } = await classify(token, SECRET);
         const poll = new RawPoll(broker, { ...key, token });
         const answer = poll.response();
         if (outcome === "jwt_valid") await until(`${what} gets a run`, () => broker.dispatch(makeMessage(key)));
         const { status, headers } = await answer;
-        verdicts[what] = [outcome === "jwt_valid" ? 200 : 401, status];
+        pending_dispatches[what] = [outcome === "jwt_valid" ? 200 : 401, status];
         if (status === 401) assert.ok(headers["www-authenticate"], what);
       }
-      assert.deepEqual(Object.entries(verdicts).filter(([, [theirs, ours]]) => theirs !== ours), []);
-      const taken = Object.values(verdicts).filter(([, ours]) => ours === 200).length;
-      assert.deepEqual([taken, Object.keys(verdicts).length], [8, 34]);
+      assert.deepEqual(Object.entries(pending_dispatches).filter(([, [theirs, ours]]) => theirs !== ours), []);
+      const taken = Object.values(pending_dispatches).filter(([, ours]) => ours === 200).length;
+      assert.deepEqual([taken, Object.keys(pending_dispatches).length], [8, 34]);
     });
   });
 });

@@ -80,7 +80,7 @@ fn every_case_has_its_answer_and_its_end() {
     let held = cases.iter().filter(|case| case.then == Then::Hold).count() * ARRIVALS.len();
     let refused = cases.iter().filter(|case| case.then.refuses()).count() * ARRIVALS.len();
     broker.wait_for("rejected", refused as u64);
-    broker.wait_for("hits", held as u64);
+    broker.wait_for("warm", held as u64);
     for (trap, runner) in &mut runners {
         broker.deliver(trap, runner);
     }

@@ -43,21 +43,21 @@ fn status() {
     let status = page.json();
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert!(["epoll", "io-uring"].contains(&status["engine"].as_str().expect("a name")));
-    assert_eq!((&status["waiting"], &status["hits"], &status["misses"]), (&json!(2), &json!(1), &json!(1)));
-    assert_eq!((&status["confirm"], &status["draining"]), (&json!("ack"), &json!(false)));
-    let cores = status["cores"].as_array().expect("cores");
-    assert_eq!(cores.len(), 2);
-    for (index, core) in cores.iter().enumerate() {
-        assert_eq!((&core["core"], &core["stalled"]), (&json!(index), &json!(false)));
-        assert!(core.as_object().expect("an object").len() > 20, "{core}");
+    assert_eq!((&status["waiting"], &status["warm"], &status["cold"]), (&json!(2), &json!(1), &json!(1)));
+    assert_eq!((&status["confirm"], &status["shutting_down"]), (&json!("ack"), &json!(false)));
+    let workers = status["workers"].as_array().expect("workers");
+    assert_eq!(workers.len(), 2);
+    for (index, worker) in workers.iter().enumerate() {
+        assert_eq!((&worker["worker"], &worker["stalled"]), (&json!(index), &json!(false)));
+        assert!(worker.as_object().expect("an object").len() > 20, "{worker}");
     }
     for (name, count) in [
         ("connections", 2),
         ("waiting", 2),
         ("claimed", 0),
-        ("hits", 1),
-        ("misses", 1),
-        ("misses_unconfirmed", 0),
+        ("warm", 1),
+        ("cold", 1),
+        ("unconfirmed", 0),
         ("polls", 3),
         ("connects", 1),
         ("rejected", 1),
@@ -76,13 +76,13 @@ fn status() {
         rows.iter().find(same).expect("a row")
     };
     assert_eq!(rows.len(), 3);
-    for (key, waiting, hits, misses) in [(&keys[0], 1, 1, 0), (&keys[1], 1, 0, 0), (&keys[2], 0, 0, 1)] {
+    for (key, waiting, warm, cold) in [(&keys[0], 1, 1, 0), (&keys[1], 1, 0, 0), (&keys[2], 0, 0, 1)] {
         let row = row(key);
         assert_eq!(row["version"], key.version);
         assert_eq!(row["memory"], 0.25);
         assert_eq!(
-            (&row["waiting"], &row["hits"], &row["misses"]),
-            (&json!(waiting), &json!(hits), &json!(misses))
+            (&row["waiting"], &row["warm"], &row["cold"]),
+            (&json!(waiting), &json!(warm), &json!(cold))
         );
         assert!(row["oldest_wait_ms"].as_u64().is_some());
     }
@@ -110,7 +110,7 @@ fn metrics() {
         samples.iter().filter(|(name, _)| of(name)).map(|(_, value)| value).sum()
     };
     for (family, label, value) in [
-        ("pilotlight_dispatches_total", "outcome=\"hit\"", 1.0),
+        ("pilotlight_dispatches_total", "outcome=\"warm\"", 1.0),
         ("pilotlight_dispatches_total", "outcome=\"miss\"", 1.0),
         ("pilotlight_dispatches_total", "outcome=\"unconfirmed\"", 0.0),
         ("pilotlight_misses_total", "reason=\"nobody\"", 1.0),
@@ -119,12 +119,12 @@ fn metrics() {
         ("pilotlight_waiting_polls", "", 2.0),
         ("pilotlight_connections", "", 2.0),
         ("pilotlight_requests_rejected_total", "", 1.0),
-        ("pilotlight_core_stalled", "core=\"1\"", 0.0),
+        ("pilotlight_worker_stalled", "core=\"1\"", 0.0),
     ] {
         assert_eq!(sum(family, label), value, "{family} {label}");
     }
     assert_eq!(samples["pilotlight_connections_limit"], 1_000.0);
-    assert_eq!(samples["pilotlight_draining"], 0.0);
+    assert_eq!(samples["pilotlight_shutting_down"], 0.0);
     // Every family says what it is and of which type.
     for name in samples.keys() {
         let name = name.split('{').next().expect("a name");

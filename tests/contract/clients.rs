@@ -52,7 +52,7 @@ fn a_check_finds_a_good_broker_good_and_leaves_nothing_behind() {
     marks(&said, ["ok", "ok", "ok", "ok", "ok"]);
     assert_eq!(code, 0);
     assert!(said.contains("received by a runner and confirmed"), "{said}");
-    assert_eq!(broker.counter("hits"), 1, "it was really dispatched");
+    assert_eq!(broker.counter("warm"), 1, "it was really dispatched");
     broker.wait_for("waiting", 0);
 }
 
@@ -144,9 +144,9 @@ fn a_bench_counts_every_run_and_leaves_nothing_behind() {
         assert!(said.contains(needle), "{needle:?} is not in {said}");
     }
     // Its own first question found nobody; the rest is the load, the warm-up included.
-    let (hits, misses) = (broker.counter("hits"), broker.counter("misses"));
-    assert_eq!(hits + misses, 1 + 110, "{said}");
-    assert!(hits > 55, "most of them warm: {said}");
+    let (warm, cold) = (broker.counter("warm"), broker.counter("cold"));
+    assert_eq!(warm + cold, 1 + 110, "{said}");
+    assert!(warm > 55, "most of them warm: {said}");
     broker.wait_for("waiting", 0);
 }
 

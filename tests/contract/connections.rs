@@ -23,7 +23,7 @@ fn a_supervisor_keeps_its_connection() {
         }
         assert_eq!(supervisor.response().did_warm_start(), round < 10);
     }
-    broker.wait_for("misses", 40);
+    broker.wait_for("cold", 40);
     assert_eq!(broker.counter("accepted"), accepted);
 }
 

@@ -95,7 +95,7 @@ fn what_is_wrong_is_named() {
         client.expect_closed();
     }
     broker.wait_for("rejected", cases.len() as u64);
-    assert_eq!(broker.counter("misses"), 0);
+    assert_eq!(broker.counter("cold"), 0);
 }
 
 /// Wherever it ends, and whatever stands in it where it must not.

@@ -153,28 +153,28 @@ fn a_node_that_is_drained() {
     let mut other = broker.client();
     broker.hold(&mut other, elsewhere);
     let drain = |method: &str| {
-        let body = r#"{"instance":"node-1"}"#;
+        let body = r#"{"node":"node-1"}"#;
         let length = body.len();
         Client::connect(broker.admin).ask(format!(
-            "{method} /drain HTTP/1.1\r\nhost: broker\r\ncontent-type: application/json\r\n\
+            "{method} /cordon HTTP/1.1\r\nhost: broker\r\ncontent-type: application/json\r\n\
              content-length: {length}\r\n\r\n{body}"
         ))
     };
-    assert_eq!(drain("POST").json()["drains"][0]["instance"], "node-1");
+    assert_eq!(drain("POST").json()["cordons"][0]["node"], "node-1");
     polls.iter_mut().for_each(Client::expect_closed);
     // Its runners come back at once; they are held, and get nothing.
     let mut held = broker.poll(&key);
     broker.deliver(&key, &mut other);
     assert!(!broker.dispatch(&key.message()));
     held.expect_silence(MOMENT);
-    assert_eq!(drain("DELETE").json()["drains"].as_array().map(Vec::len), Some(0));
+    assert_eq!(drain("DELETE").json()["cordons"].as_array().map(Vec::len), Some(0));
     broker.deliver(&key, &mut held);
     broker.wait_for("polls_closed", 4);
 }
 
 #[test]
 fn on_shutdown_polls_are_closed_one_by_one() {
-    let mut broker = Broker::start("--workers 2 --drain-time 3s");
+    let mut broker = Broker::start("--workers 2 --shutdown-time 3s");
     let key = Key::fresh();
     let (pending, missing) = (Key::fresh(), Key::fresh());
     let polls = broker.polls(&key, 40);
@@ -197,7 +197,7 @@ fn on_shutdown_polls_are_closed_one_by_one() {
         })
         .collect();
     broker.signal(Signal::SIGTERM);
-    broker.wait_until("draining", || broker.admin("/readyz").status == 503);
+    broker.wait_until("shutting_down", || broker.admin("/readyz").status == 503);
     // What is under way is finished; what is new is refused, and safely so.
     let mut refused = supervisor.ask(missing.dispatch());
     while !refused.says_close() {
@@ -220,13 +220,13 @@ fn on_shutdown_polls_are_closed_one_by_one() {
 
 #[test]
 fn a_poll_that_comes_during_shutdown_is_closed() {
-    let mut broker = Broker::start("--workers 1 --drain-time 1s");
+    let mut broker = Broker::start("--workers 1 --shutdown-time 1s");
     let key = Key::fresh();
     // It is there before the listener goes.
     let mut late = broker.client();
     assert_eq!(late.ask(trigger::CONNECT).status, 200);
     broker.signal(Signal::SIGTERM);
-    broker.wait_until("draining", || broker.admin("/readyz").status == 503);
+    broker.wait_until("shutting_down", || broker.admin("/readyz").status == 503);
     thread::sleep(MOMENT);
     let _ = late.try_send(key.poll());
     assert!(matches!(late.end(crate::support::PATIENCE), End::Closed | End::Reset));
@@ -236,7 +236,7 @@ fn a_poll_that_comes_during_shutdown_is_closed() {
 /// Not even the runners' own connections hold it up for longer than it was given.
 #[test]
 fn shutdown_does_not_wait_for_those_who_stay() {
-    let mut broker = Broker::start("--workers 1 --drain-time 300ms");
+    let mut broker = Broker::start("--workers 1 --shutdown-time 300ms");
     let key = Key::fresh();
     let mut stay: Vec<Client> = vec![broker.client(), broker.poll(&key)];
     let mut half = broker.client();

@@ -109,8 +109,8 @@ fn every_field_of_the_key_must_match() {
     for (other, poll) in others.iter().zip(&mut polls) {
         broker.deliver(other, poll);
     }
-    broker.wait_for("misses", others.len() as u64 + 1);
-    broker.wait_for("hits", others.len() as u64 + 1);
+    broker.wait_for("cold", others.len() as u64 + 1);
+    broker.wait_for("warm", others.len() as u64 + 1);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn the_limit_of_open_files_counts_for_each_worker() {
 fn a_listener_that_was_closed_is_open_in_no_table() {
     for tables in ["worker", "process"] {
         let mut broker = Broker::start(&format!(
-            "--workers {WORKERS} --dispatch-listen 127.0.0.1:0 --drain-time 60s --descriptor-tables {tables}"
+            "--workers {WORKERS} --dispatch-listen 127.0.0.1:0 --shutdown-time 60s --descriptor-tables {tables}"
         ));
         let key = Key::fresh();
         let polls = broker.polls(&key, 20);

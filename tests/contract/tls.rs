@@ -73,7 +73,7 @@ fn a_run_reaches_its_runner_in_every_mode_and_version() {
                 deliver(&broker, &config, &key.message_with(&output), held);
             }
         }
-        broker.wait_for("hits", 6);
+        broker.wait_for("warm", 6);
         assert_eq!(broker.counter("tls_failures"), 0);
     }
 }
@@ -184,7 +184,7 @@ fn who_does_not_speak_tls_gets_an_alert_and_harms_nobody() {
     let stranger = pki::client(&Authority::new("another").pem, None, &[&TLS13]);
     assert!(TlsClient::new(broker.runner, &stranger).try_send(key.dispatch()).is_err());
     broker.wait_for("tls_failures", garbage.len() as u64 + 1);
-    assert_eq!(broker.counter("misses"), 0);
+    assert_eq!(broker.counter("cold"), 0);
     deliver(&broker, &config, &key.message(), held);
 }
 
@@ -261,7 +261,7 @@ fn only_who_shows_a_certificate_may_dispatch() {
         }
     }
     broker.wait_for("tls_failures", 2 * impostors.len() as u64);
-    assert_eq!(broker.counter("misses"), 0);
+    assert_eq!(broker.counter("cold"), 0);
 
     let config = identity.trust_with(Some(&clients.client()));
     let mut supervisor = TlsClient::new(broker.dispatch, &config);
@@ -352,6 +352,6 @@ fn a_key_keeps_core_dumps_off() {
     let identity = Identity::new("dumps");
     let broker = serve(&identity, "");
     let limits = fs::read_to_string(format!("/proc/{}/limits", broker.pid())).expect("readable");
-    let line = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
+    let line = limits.lines().find(|line| line.starts_with("Max worker file size")).expect("a line");
     assert_eq!(line.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{line}");
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-/// The misses by reason, all cores together, that there were any of.
+/// The cold by reason, all workers together, that there were any of.
 fn reasons(broker: &Broker) -> BTreeMap<String, u64> {
     let page = broker.admin("/metrics");
     let mut reasons = BTreeMap::new();
@@ -29,7 +29,7 @@ fn dispatches(broker: &Broker) -> Vec<Value> {
 fn a_miss_says_why_on_every_core() {
     for workers in [1, 4] {
         // Two of these keys share a bucket of the hint table in about one broker of 800, which then takes
-        // the one for the other in all its misses; which keys do is drawn at every start.
+        // the one for the other in all its cold; which keys do is drawn at every start.
         if let Err(said) = misses_say_why(workers) {
             assert!(said.values().all(|count| count % 8 == 0), "{said:?}");
             misses_say_why(workers).expect("the reasons as they are");
@@ -47,28 +47,28 @@ fn misses_say_why(workers: usize) -> Result<(), BTreeMap<String, u64>> {
         assert!(!broker.dispatch(&near.clone().version("3").message()));
         assert!(!broker.dispatch(&near.clone().version("2").message()));
     }
-    let expected = [("nobody", 8), ("other_machine", 8), ("other_version", 8)];
+    let expected = [("no_runner", 8), ("other_machine_size", 8), ("other_version", 8)];
     let expected = BTreeMap::from(expected.map(|(reason, count)| (reason.to_owned(), count)));
     let mut said = BTreeMap::new();
     broker.wait_until("all reasons", || {
         said = reasons(&broker);
         said.values().sum::<u64>() == 24
     });
-    assert_eq!(broker.counter("misses"), 24);
+    assert_eq!(broker.counter("cold"), 24);
     if said != expected {
         return Err(said);
     }
     // And one by one, with what came closest.
     broker.wait_until("24 dispatches", || dispatches(&broker).len() == 24);
     for one in dispatches(&broker) {
-        assert_eq!(one["outcome"], "miss");
+        assert_eq!(one["outcome"], "cold");
         assert!(one["run"].as_str().is_some_and(|run| run.starts_with("run_")), "{one}");
         assert_eq!(one["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         let closest = one["closest"].as_str().unwrap_or_default();
         match one["reason"].as_str().expect("a reason") {
             "other_version" => assert!(closest.contains("wait for version"), "{one}"),
-            "other_machine" => assert_eq!(closest, "1 wait with 8 vCPU, 0.25 GB"),
-            "nobody" => assert_eq!(closest, ""),
+            "other_machine_size" => assert_eq!(closest, "1 wait with 8 vCPU, 0.25 GB"),
+            "no_runner" => assert_eq!(closest, ""),
             other => panic!("{other}"),
         }
     }
@@ -99,7 +99,7 @@ fn explain_answers_in_the_terminal() {
     assert!(explain(&["deployment_x"]).contains("20260801.1, 0.5 vCPU, 0.25 GB"));
     let drained = r#"{"deployment":"deployment_x"}"#;
     let request = format!(
-        "POST /drain HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{drained}",
+        "POST /cordon HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{drained}",
         drained.len()
     );
     assert_eq!(crate::support::client::Client::connect(broker.admin).ask(request).status, 200);
@@ -138,7 +138,7 @@ fn events_are_wide_lines_at_debug() {
         found.map(str::to_owned)
     };
     broker.wait_until("a miss in the log", || line("dispatch answered", "reason=\"nobody\"").is_some());
-    let hit = line("dispatch answered", "outcome=\"hit\"").expect("a line");
+    let hit = line("dispatch answered", "outcome=\"warm\"").expect("a line");
     let deployment = format!("deployment=\"{}\"", key.deployment);
     for field in [
         &*deployment,

@@ -19,11 +19,11 @@ fn poll_on_every_core(broker: &Broker, workers: usize, each: usize) -> Vec<Vec<(
             (0..4 * workers).map(|_| (Key::fresh(), broker.client())).collect();
         batch.iter_mut().for_each(|(key, client)| client.send(key.poll()));
         broker.expect_polls(batch.len());
-        let cores = cores_of(broker, "waiting");
+        let workers = cores_of(broker, "waiting");
         for (key, client) in batch {
-            let on_core = &mut polls[cores[&key.deployment]];
-            if on_core.len() < each {
-                on_core.push((key, client));
+            let on_worker = &mut polls[workers[&key.deployment]];
+            if on_worker.len() < each {
+                on_worker.push((key, client));
             }
         }
     }
@@ -34,15 +34,17 @@ fn poll_on_every_core(broker: &Broker, workers: usize, each: usize) -> Vec<Vec<(
 fn cores_of(broker: &Broker, number: &str) -> BTreeMap<String, usize> {
     let status = broker.status();
     let keys = status["keys"].as_array().expect("keys");
-    let core = |row: &serde_json::Value| {
-        let mut cores = row["cores"].as_array().expect("cores").iter();
-        cores.find(|core| core[number] != 0).map(|core| core["core"].as_u64().expect("a core") as usize)
+    let worker = |row: &serde_json::Value| {
+        let mut workers = row["workers"].as_array().expect("workers").iter();
+        workers
+            .find(|worker| worker[number] != 0)
+            .map(|worker| worker["worker"].as_u64().expect("a worker") as usize)
     };
     let deployment = |row: &serde_json::Value| row["deployment"].as_str().expect("a string").to_owned();
-    keys.iter().filter_map(|row| Some((deployment(row), core(row)?))).collect()
+    keys.iter().filter_map(|row| Some((deployment(row), worker(row)?))).collect()
 }
 
-/// One supervisor's connection on every worker: a worker counts the misses of its own connections.
+/// One supervisor's connection on every worker: a worker counts the cold of its own connections.
 fn supervisor_on_every_core(broker: &Broker, workers: usize) -> Vec<Client> {
     let mut supervisors: Vec<Option<Client>> = (0..workers).map(|_| None).collect();
     while supervisors.iter().any(Option::is_none) {
@@ -51,13 +53,13 @@ fn supervisor_on_every_core(broker: &Broker, workers: usize) -> Vec<Client> {
         for (key, client) in &mut batch {
             assert!(!client.ask(key.dispatch()).did_warm_start());
         }
-        let mut cores = BTreeMap::new();
-        broker.wait_until("all misses on a core", || {
-            cores = cores_of(broker, "misses");
-            batch.iter().all(|(key, _)| cores.contains_key(&key.deployment))
+        let mut workers = BTreeMap::new();
+        broker.wait_until("all cold on a worker", || {
+            workers = cores_of(broker, "cold");
+            batch.iter().all(|(key, _)| workers.contains_key(&key.deployment))
         });
         for (key, client) in batch {
-            supervisors[cores[&key.deployment]].get_or_insert(client);
+            supervisors[workers[&key.deployment]].get_or_insert(client);
         }
     }
     supervisors.into_iter().flatten().collect()
@@ -79,7 +81,7 @@ fn a_dispatch_on_any_core_finds_a_poll_on_any_core() {
                 assert!(!supervisor.ask(trigger::dispatch(&message)).did_warm_start(), "{mode}");
             }
         }
-        broker.wait_for("hits", (WORKERS * WORKERS) as u64);
+        broker.wait_for("warm", (WORKERS * WORKERS) as u64);
         // Which keys share a bucket of the hint table is drawn at every start: a collision costs one
         // offer that comes back. Only where a poll waits is a run offered otherwise, once.
         let offered = (WORKERS * (WORKERS - 1)) as u64;

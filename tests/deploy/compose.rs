@@ -20,7 +20,7 @@ pub fn check(_: &str) {
 
     let product = product();
     assert!(seconds(text(&pilotlight["stop_grace_period"])) > product.drain_max_s());
-    assert_eq!(pilotlight["sysctls"]["net.core.somaxconn"], product.default("PILOTLIGHT_BACKLOG"));
+    assert_eq!(pilotlight["sysctls"]["net.worker.somaxconn"], product.default("PILOTLIGHT_BACKLOG"));
     assert_eq!(pilotlight["read_only"], true);
     assert_eq!(pilotlight["cap_drop"][0], "ALL");
     // The image says so already.

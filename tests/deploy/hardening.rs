@@ -12,7 +12,7 @@ pub fn leaves_what_is_done() {
     let log = std::env::temp_dir().join(format!("pilotlight-strace-{}", std::process::id()));
     let mut command = clean("strace");
     command.args(["-f", "-qq", "-s", "0", "-o"]).arg(&log);
-    command.args([BINARY, "serve", "--cpus", &first_cpu(), "--drain-time", "0s"]);
+    command.args([BINARY, "serve", "--cpus", &first_cpu(), "--shutdown-time", "0s"]);
     for side in ["LISTEN", "DISPATCH_LISTEN", "ADMIN_LISTEN"] {
         command.env(format!("PILOTLIGHT_{side}"), "127.0.0.1:0");
     }

@@ -50,7 +50,7 @@ const BEHAVIOUR: &[(&str, fn())] = &[
     ("units: systemd verifies them and finds little exposed", units::verified_by_systemd),
     ("units: the sides are served from their sockets", units::served_from_sockets),
     ("units: the hardening leaves what the broker does", hardening::leaves_what_is_done),
-    ("units: a core that hangs is not pinged for", watchdog::silent_while_a_core_hangs),
+    ("units: a worker that hangs is not pinged for", watchdog::silent_while_a_core_hangs),
 ];
 
 fn main() -> ExitCode {

@@ -65,7 +65,7 @@ impl Product {
 
     /// When Pilotlight itself gives up on a drain, in seconds: the times that it is configured with, and 5 s.
     pub fn drain_max_s(&self) -> u64 {
-        let times = ["PILOTLIGHT_DRAIN_TIME", "PILOTLIGHT_DISPATCH_TIMEOUT", "PILOTLIGHT_WRITE_TIMEOUT"];
+        let times = ["PILOTLIGHT_SHUTDOWN_TIME", "PILOTLIGHT_DISPATCH_TIMEOUT", "PILOTLIGHT_WRITE_TIMEOUT"];
         5 + times.iter().map(|name| seconds(self.default(name))).sum::<u64>()
     }
 

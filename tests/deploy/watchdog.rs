@@ -1,4 +1,4 @@
-//! The service manager's watchdog, with a core that really hangs: its thread is stopped by ptrace(2).
+//! The service manager's watchdog, with a worker that really hangs: its thread is stopped by ptrace(2).
 
 use super::launch::{Serving, clean};
 use super::product::BINARY;
@@ -29,18 +29,18 @@ pub fn silent_while_a_core_hangs() {
     for _ in 0..4 {
         assert_eq!(hear(&manager, TIMEOUT).as_deref(), Some("WATCHDOG=1\n"));
     }
-    let core = thread_of(serving.pid(), "worker-1");
-    ptrace::seize(core, ptrace::Options::empty()).expect("seized");
-    ptrace::interrupt(core).expect("interrupted");
-    waitpid(core, Some(WaitPidFlag::__WALL)).expect("stopped");
-    // The other core and the control thread are well: /healthz answers. The pings end all the same.
+    let worker = thread_of(serving.pid(), "worker-1");
+    ptrace::seize(worker, ptrace::Options::empty()).expect("seized");
+    ptrace::interrupt(worker).expect("interrupted");
+    waitpid(worker, Some(WaitPidFlag::__WALL)).expect("stopped");
+    // The other worker and the control thread are well: /healthz answers. The pings end all the same.
     let stopped = Instant::now();
     while hear(&manager, TIMEOUT).is_some() {
-        assert!(stopped.elapsed() < PATIENCE, "a core hangs, and the watchdog is pinged");
+        assert!(stopped.elapsed() < PATIENCE, "a worker hangs, and the watchdog is pinged");
     }
     assert_eq!(hear(&manager, TIMEOUT), None);
     assert!([200, 503].contains(&serving.get("/healthz")));
-    ptrace::detach(core, None).expect("continued");
+    ptrace::detach(worker, None).expect("continued");
     assert_eq!(hear(&manager, PATIENCE).as_deref(), Some("WATCHDOG=1\n"));
     fs::remove_file(&path).expect("removed");
 }

@@ -23,7 +23,7 @@ const STATUS_AGE_MAX: Duration = Duration::from_millis(101);
 
 /// Acknowledgements are looked for: a reset behind one may be found first.
 pub fn looks() -> bool {
-    std::env::var_os("PILOTLIGHT_LOOK_FROM_EVENTS").is_some()
+    std::env::var_os("PILOTLIGHT_ACK_CHECK_FROM_EVENTS").is_some()
 }
 
 /// Everything is sent through a ring, which finds an acknowledgement's announcement before a reset behind it.
@@ -171,7 +171,7 @@ impl Builder {
         }
         command.args(["--workers", &self.workers.to_string()]).args(&self.args);
         for (variable, flag) in [
-            ("PILOTLIGHT_LOOK_FROM_EVENTS", "--look-from-events"),
+            ("PILOTLIGHT_ACK_CHECK_FROM_EVENTS", "--ack-check-from-events"),
             ("PILOTLIGHT_RING_FROM_EVENTS", "--ring-from-events"),
         ] {
             if let Ok(events) = std::env::var(variable) {
@@ -272,8 +272,8 @@ impl Broker {
         supervisor.dispatch(&Run::new(&probe));
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            if let Some(core) = self.per_core(&probe, "misses").iter().position(|&count| count > 0) {
-                return core;
+            if let Some(worker) = self.per_core(&probe, "cold").iter().position(|&count| count > 0) {
+                return worker;
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -321,9 +321,9 @@ impl Broker {
         let mut counts = vec![0; self.workers];
         for key in status["keys"].as_array().expect("keys") {
             if key["deployment"] == deployment && key["version"] == VERSION {
-                for core in key["cores"].as_array().expect("cores") {
-                    counts[core["core"].as_u64().expect("a core") as usize] +=
-                        core[number].as_u64().expect("a number");
+                for worker in key["workers"].as_array().expect("workers") {
+                    counts[worker["worker"].as_u64().expect("a worker") as usize] +=
+                        worker[number].as_u64().expect("a number");
                 }
             }
         }
@@ -333,8 +333,11 @@ impl Broker {
     /// One counter, summed over the workers.
     pub fn counter(&self, name: &str) -> u64 {
         let status = self.status();
-        let cores = status["cores"].as_array().expect("cores");
-        cores.iter().map(|core| core[name].as_u64().unwrap_or_else(|| panic!("{name} in {core}"))).sum()
+        let workers = status["workers"].as_array().expect("workers");
+        workers
+            .iter()
+            .map(|worker| worker[name].as_u64().unwrap_or_else(|| panic!("{name} in {worker}")))
+            .sum()
     }
 
     /// Waits until exactly `count` polls of `deployment` are held.

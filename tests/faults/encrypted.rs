@@ -1,5 +1,5 @@
 //! The same faults with TLS on the runner side: what is proved is that the records' bytes arrived, and the
-//! verdicts are those of the plain path.
+//! pending_dispatches are those of the plain path.
 
 use super::broker::{Broker, Builder};
 use super::folder::Folder;
@@ -105,7 +105,7 @@ impl Scene {
 
     fn over(case: &Case, name: &str, change: impl FnOnce(Builder) -> Builder) -> Scene {
         let authority = Authority::new(name);
-        let folder = Folder::new(&format!("{name}-{:?}-{:?}", case.mode, case.cores));
+        let folder = Folder::new(&format!("{name}-{:?}-{:?}", case.mode, case.workers));
         let (cert, key) = authority.server().write(folder.as_ref(), "server");
         std::fs::write(folder.path("ca.crt"), &authority.pem).expect("written");
         let flags = format!(

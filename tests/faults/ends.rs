@@ -57,7 +57,8 @@ fn supervisor_gone(case: &Case, reset: bool, what: &str) {
     let said = runner.said();
     case.row(what, "nothing (it is gone)", said.of(&run), "");
     assert!(said.whole(&run), "what was begun is finished: {said:?}");
-    broker.wait_until("no claim is left", || broker.status()["cores"].to_string().contains("\"claimed\":0"));
+    broker
+        .wait_until("no claim is left", || broker.status()["workers"].to_string().contains("\"claimed\":0"));
     assert_eq!(broker.waiting(DEPLOYMENT), 0);
     let again = broker.poll(DEPLOYMENT);
     let next = std::thread::spawn(move || again.receive(PATIENCE));

@@ -72,7 +72,8 @@ fn descriptors() -> usize {
 
 fn accepted_and_waiting(broker: &super::broker::Broker) -> (u64, u64) {
     let status = broker.status();
-    let accepted = status["cores"].as_array().expect("cores").iter().map(|core| core["accepted"].as_u64());
+    let accepted =
+        status["workers"].as_array().expect("workers").iter().map(|worker| worker["accepted"].as_u64());
     let accepted = accepted.sum::<Option<u64>>().expect("numbers");
     (accepted, status["waiting"].as_u64().expect("a number"))
 }

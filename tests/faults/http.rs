@@ -12,14 +12,14 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const VERSION: &str = "20261122.1";
 
 /// A `GET /warm-start`.
-pub fn poll_request(deployment: &str, controller: &str, instance: &str) -> Vec<u8> {
+pub fn poll_request(deployment: &str, controller: &str, node: &str) -> Vec<u8> {
     format!(
         "GET /warm-start HTTP/1.1\r\nhost: broker\r\nconnection: keep-alive\r\naccept: */*\r\n\
          x-trigger-workload-controller-id: {controller}\r\n\
          x-trigger-deployment-id: {deployment}\r\n\
          x-trigger-deployment-version: {VERSION}\r\n\
          x-trigger-machine-cpu: 0.5\r\nx-trigger-machine-memory: 0.5\r\n\
-         x-trigger-worker-instance-name: {instance}\r\n\r\n"
+         x-trigger-worker-instance-name: {node}\r\n\r\n"
     )
     .into_bytes()
 }

@@ -10,7 +10,7 @@
 //! cargo test --test faults black_hole           those with this in their name
 //! PILOTLIGHT_BIN=target/release/pilotlight ...  of another binary
 //! PILOTLIGHT_ENGINE=io-uring ...                of another engine
-//! PILOTLIGHT_LOOK_FROM_EVENTS=1 ... ack         with acknowledgements looked for, as a busy broker does
+//! PILOTLIGHT_ACK_CHECK_FROM_EVENTS=1 ... ack         with acknowledgements looked for, as a busy broker does
 //! PILOTLIGHT_RING_FROM_EVENTS=1 ... ack         with everything through the ring, as a busy broker does
 //! PILOTLIGHT_WRITE_GUARANTEES=1 ...             and write the table to docs/guarantees.md
 //! ```
@@ -36,7 +36,6 @@ mod table;
 mod wire;
 
 mod delays;
-mod drain;
 mod encrypted;
 mod ends;
 mod fleet;
@@ -46,6 +45,7 @@ mod processes;
 mod races;
 mod readers;
 mod restart;
+mod shutdown;
 mod silence;
 
 use broker::{Broker, Builder};
@@ -89,15 +89,15 @@ enum Cores {
 /// What a fault means something for.
 #[derive(Clone, Copy)]
 enum Scope {
-    /// `read`, `ack` and, for contrast, `write`; the first two across cores as well.
+    /// `read`, `ack` and, for contrast, `write`; the first two across workers as well.
     Everything,
-    /// `read` and `ack`, each across cores as well.
+    /// `read` and `ack`, each across workers as well.
     Proofs,
-    /// Each mode, on one core.
+    /// Each mode, on one worker.
     Modes,
-    /// `read` and `ack`, on one core.
+    /// `read` and `ack`, on one worker.
     ProofsOnOneCore,
-    /// Only this mode, on one core.
+    /// Only this mode, on one worker.
     Only(Mode),
 }
 
@@ -137,19 +137,19 @@ struct Case {
     rows: AtomicUsize,
     noise: Noise,
     mode: Mode,
-    cores: Cores,
+    workers: Cores,
 }
 
 impl Case {
     /// A broker in this case's mode, with as many workers as it takes.
     fn broker(&self) -> Builder {
-        Builder::new(self.mode).workers(match self.cores {
+        Builder::new(self.mode).workers(match self.workers {
             Cores::One => 1,
             Cores::Two => 2,
         })
     }
 
-    /// A supervisor, on the other core if there are two.
+    /// A supervisor, on the other worker if there are two.
     fn supervisor(&self, broker: &Broker, deployment: &str) -> Supervisor {
         broker.supervisor_elsewhere(deployment)
     }
@@ -173,7 +173,7 @@ impl Case {
             place: (self.place, row),
             what: what.to_owned(),
             mode: self.mode,
-            cores: self.cores,
+            workers: self.workers,
             told: told.to_string(),
             got: got.to_string(),
             took: took.to_string(),
@@ -184,11 +184,11 @@ impl Case {
 /// Held for reading by tests that bear company, for writing by those that don't.
 static COMPANY: RwLock<()> = RwLock::new(());
 
-fn trial(place: usize, fault: Fault, mode: Mode, cores: Cores) -> Trial {
-    let suffix = if cores == Cores::Two { "::two_cores" } else { "" };
+fn trial(place: usize, fault: Fault, mode: Mode, workers: Cores) -> Trial {
+    let suffix = if workers == Cores::Two { "::two_workers" } else { "" };
     let name = format!("{}::{}{suffix}", fault.name, mode.name());
     Trial::test(name, move || {
-        let case = Case { place, rows: AtomicUsize::new(0), noise: Noise::listen(), mode, cores };
+        let case = Case { place, rows: AtomicUsize::new(0), noise: Noise::listen(), mode, workers };
         match fault.beside {
             Beside::Others => {
                 let _company = COMPANY.read();
@@ -214,7 +214,7 @@ fn faults() -> Vec<Fault> {
         delays::FAULTS,
         ends::FAULTS,
         limits::FAULTS,
-        drain::FAULTS,
+        shutdown::FAULTS,
         restart::FAULTS,
         herd::FAULTS,
     ]
@@ -232,7 +232,7 @@ fn main() -> ExitCode {
     for beside in [Beside::Others, Beside::Nobody] {
         for (place, fault) in faults().into_iter().enumerate().filter(|(_, fault)| fault.beside == beside) {
             trials.extend(
-                fault.scope.cases().into_iter().map(|(mode, cores)| trial(place, fault, mode, cores)),
+                fault.scope.cases().into_iter().map(|(mode, workers)| trial(place, fault, mode, workers)),
             );
         }
     }

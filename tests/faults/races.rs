@@ -37,7 +37,7 @@ fn fin_before(case: &Case) {
     let (answer, took) = answer_after_thaw(&broker, &mut supervisor);
     case.row("the runner's FIN is queued, then a dispatch", answer.told, "nothing", time(took));
     // With two workers the dispatch may be ahead all the same: then it is the next test's case.
-    assert!(answer.told == Told::False || case.mode == Mode::Write && case.cores == Cores::Two);
+    assert!(answer.told == Told::False || case.mode == Mode::Write && case.workers == Cores::Two);
 }
 
 /// The dispatch is in the broker's kernel before the FIN is: the broker writes to a closed socket,
@@ -83,7 +83,7 @@ struct Tally {
 
 /// Over a wire that remembers, or over loopback, where the ends are nearer to each other.
 fn race(case: &Case, reset: bool) -> Tally {
-    let wire = (case.cores == Cores::One).then(Wire::new);
+    let wire = (case.workers == Cores::One).then(Wire::new);
     let (broker, runner_net) = match &wire {
         Some(wire) => (case.broker().on(&wire.broker, BROKER).start(), wire.runner.clone()),
         None => (case.broker().start(), Net::host()),

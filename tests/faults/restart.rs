@@ -22,7 +22,7 @@ pub const FAULTS: &[Fault] = &[
 
 const RUNNERS: usize = 40;
 const SUPERVISORS: usize = 4;
-const ARGS: &str = "--connection-timeout 1s --drain-time 700ms";
+const ARGS: &str = "--connection-timeout 1s --shutdown-time 700ms";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Each broker has two workers.

@@ -13,7 +13,7 @@ pub struct Row {
     pub place: (usize, usize),
     pub what: String,
     pub mode: Mode,
-    pub cores: Cores,
+    pub workers: Cores,
     /// What the supervisor was told.
     pub told: String,
     /// What the runner got.
@@ -40,7 +40,7 @@ pub fn time(took: Duration) -> String {
 
 fn sorted() -> Vec<Row> {
     let mut rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    rows.sort_by_key(|row| (row.place, row.mode, row.cores));
+    rows.sort_by_key(|row| (row.place, row.mode, row.workers));
     rows
 }
 
@@ -53,8 +53,8 @@ pub fn plain() -> String {
             let _ = writeln!(out, "\n{}", row.what);
             last = row.what.clone();
         }
-        let cores = if row.cores == Cores::Two { " 2 cores" } else { "" };
-        let mode = format!("{}{cores}", row.mode.name());
+        let workers = if row.workers == Cores::Two { " 2 workers" } else { "" };
+        let mode = format!("{}{workers}", row.mode.name());
         let _ = writeln!(out, "  {mode:14} {:24} {:40} {}", row.told, row.got, row.took);
     }
     out
@@ -69,7 +69,7 @@ pub fn first_column(markdown: &str) -> Vec<&str> {
 /// The table for people who read documents: a fault a line, a mode a column.
 pub fn markdown() -> String {
     let mut lines: BTreeMap<(usize, usize), (String, BTreeMap<Mode, String>)> = BTreeMap::new();
-    for row in sorted().into_iter().filter(|row| row.cores == Cores::One) {
+    for row in sorted().into_iter().filter(|row| row.workers == Cores::One) {
         let line = lines.entry(row.place).or_insert_with(|| (row.what.clone(), BTreeMap::new()));
         let took = if row.took.is_empty() { String::new() } else { format!(", {}", row.took) };
         line.1.insert(row.mode, format!("**{}**{took}; {}", row.told, row.got));

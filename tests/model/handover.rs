@@ -1,4 +1,4 @@
-//! Runs that go from one core to another: real workers, real brokers, real hints.
+//! Runs that go from one worker to another: real workers, real brokers, real hints.
 
 use super::check;
 use crate::broker::Broker;
@@ -7,10 +7,10 @@ use crate::broker::report::Command;
 use crate::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use crate::broker::token::Secrets;
 use crate::kernel::{Fact, Kernel, OnKernel};
-use crate::shard::event_loop::EventLoop;
-use crate::shard::hints::Hints;
-use crate::shard::mesh::{Address, Mail, Mailbox, mailbox};
-use crate::shard::worker::Worker;
+use crate::workers::event_loop::EventLoop;
+use crate::workers::hints::Hints;
+use crate::workers::mesh::{Address, Mail, Mailbox, mailbox};
+use crate::workers::worker::Worker;
 use loom::thread::{self, JoinHandle};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -19,31 +19,31 @@ use std::time::Instant;
 /// Of a worker's thread.
 const STACK_WORDS: usize = 64 * 1024;
 
-/// A core and what is seen of it from outside.
-pub struct Core {
+/// A worker and what is seen of it from outside.
+pub struct ModelledWorker {
     index: usize,
-    takes_visits: bool,
+    handled_inline: bool,
     pub kernel: Kernel,
     mailbox: Cell<Option<Mailbox>>,
     peers: Vec<Address>,
     hints: Hints,
 }
 
-impl Core {
-    pub fn alone() -> Core {
-        let [core] = Core::fleet(false);
-        core
+impl ModelledWorker {
+    pub fn alone() -> ModelledWorker {
+        let [peer] = ModelledWorker::fleet(false);
+        peer
     }
 
-    pub fn fleet<const CORES: usize>(takes_visits: bool) -> [Core; CORES] {
+    pub fn fleet<const CORES: usize>(handled_inline: bool) -> [ModelledWorker; CORES] {
         let hints = Hints::with_sizes(1, 1);
         let kernels: [Kernel; CORES] = std::array::from_fn(|_| Kernel::new());
         let (peers, mailboxes): (Vec<Address>, Vec<Mailbox>) =
             kernels.iter().map(|kernel| mailbox(Arc::new(kernel.clone()))).unzip();
         let mut mailboxes = mailboxes.into_iter();
-        std::array::from_fn(|index| Core {
+        std::array::from_fn(|index| ModelledWorker {
             index,
-            takes_visits,
+            handled_inline,
             kernel: kernels[index].clone(),
             mailbox: Cell::new(mailboxes.next()),
             peers: peers.clone(),
@@ -63,7 +63,7 @@ impl Core {
     fn run_with(&self, settings: Settings) -> JoinHandle<()> {
         let (index, hints, kernel) = (self.index, self.hints.clone(), self.kernel.clone());
         let mailbox = self.mailbox.take().expect("it runs once");
-        let (peers, takes_visits) = (self.peers.clone(), self.takes_visits);
+        let (peers, handled_inline) = (self.peers.clone(), self.handled_inline);
         // All of it is large, and so is what parsing wants: more stack than loom's threads have.
         let run = move || {
             let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
@@ -71,7 +71,7 @@ impl Core {
             let own = peers[index].clone();
             let worker = Worker::new(index, broker, OnKernel::new(&kernel), mailbox, peers, Instant::now());
             let event_loop = EventLoop::new(worker);
-            let event_loop = if takes_visits { event_loop.taking_visits(&own) } else { event_loop };
+            let event_loop = if handled_inline { event_loop.with_inline_handling(&own) } else { event_loop };
             event_loop.run().unwrap();
         };
         thread::Builder::new().stack_size(STACK_WORDS).spawn(run).unwrap()
@@ -79,7 +79,7 @@ impl Core {
 
     /// Drains it and waits for its end.
     fn end(&self, worker: JoinHandle<()>) {
-        self.address().send(command(Command::Drain, &self.kernel));
+        self.address().send(command(Command::ShutDown, &self.kernel));
         worker.join().unwrap();
     }
 }
@@ -112,7 +112,7 @@ fn settings() -> Settings {
         dispatch_timeout_ms: NEVER_MS,
         attempts_max: 3,
         guard_ms: 1,
-        drain_time_ms: NEVER_MS,
+        shutdown_time_ms: NEVER_MS,
         linger_ms: NEVER_MS,
         pipeline_bytes_max: 64 << 10,
         events: false,
@@ -190,8 +190,11 @@ fn with_and_without_visits(
     }
 }
 
-/// The one supervisor and the one runner leave, and both cores drain.
-fn all_leave((home, at_home): (&Core, JoinHandle<()>), (other, away): (&Core, JoinHandle<()>)) {
+/// The one supervisor and the one runner leave, and both workers drain.
+fn all_leave(
+    (home, at_home): (&ModelledWorker, JoinHandle<()>),
+    (other, away): (&ModelledWorker, JoinHandle<()>),
+) {
     home.kernel.feed(&[Fact::Closed(SUPERVISOR)]);
     other.kernel.feed(&[Fact::Closed(RUNNER)]);
     home.kernel.until_true(|seen| seen.closed == 1);
@@ -200,12 +203,12 @@ fn all_leave((home, at_home): (&Core, JoinHandle<()>), (other, away): (&Core, Jo
     other.end(away);
 }
 
-/// A dispatch on one core, two polls on another, in any order: answered once, true exactly if one
+/// A dispatch on one worker, two polls on another, in any order: answered once, true exactly if one
 /// of the two got the run, and never both.
 #[test]
 fn an_offer_is_neither_lost_nor_doubled() {
     with_and_without_visits(Some(2), |visits| {
-        let [home, other] = Core::fleet(visits);
+        let [home, other] = ModelledWorker::fleet(visits);
         other.kernel.feed(&[
             Fact::Accepted(RUNNER),
             Fact::Accepted(SECOND_RUNNER),
@@ -231,12 +234,12 @@ fn an_offer_is_neither_lost_nor_doubled() {
     });
 }
 
-/// Once a poll can be known to be held, a dispatch on another core finds it, whether that core
+/// Once a poll can be known to be held, a dispatch on another worker finds it, whether that worker
 /// sleeps by then or not.
 #[test]
 fn a_held_poll_is_found_from_another_core() {
     with_and_without_visits(Some(2), |visits| {
-        let [home, other] = Core::fleet(visits);
+        let [home, other] = ModelledWorker::fleet(visits);
         other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
         let away = other.run();
         other.kernel.until_true(|seen| seen.asleep && seen.told == 2);
@@ -250,13 +253,13 @@ fn a_held_poll_is_found_from_another_core() {
     });
 }
 
-/// Whoever has a run for a core that sleeps delivers it there, and nobody is woken for it: unless the sleeper knew of
+/// Whoever has a run for a worker that sleeps delivers it there, and nobody is woken for it: unless the sleeper knew of
 /// nothing that is due as early as what comes of it.
 #[test]
 fn a_sleeper_is_woken_for_what_it_would_oversleep_only() {
     for idle_timeout_ms in [NEVER_MS, 1_000] {
         check(Some(2), move || {
-            let [home, other] = Core::fleet(true);
+            let [home, other] = ModelledWorker::fleet(true);
             other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
             let away = other.run_with(Settings { idle_timeout_ms, ..settings() });
             other.kernel.until_true(|seen| seen.asleep && seen.told == 2);
@@ -274,38 +277,38 @@ fn a_sleeper_is_woken_for_what_it_would_oversleep_only() {
     }
 }
 
-/// Each core has the poll that the other's dispatch needs: offers and verdicts cross.
+/// Each worker has the poll that the other's dispatch needs: offers and pending_dispatches cross.
 #[test]
 fn offers_that_cross_are_both_answered() {
     with_and_without_visits(Some(1), |visits| {
-        let cores: [Core; 2] = Core::fleet(visits);
-        cores[0].kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
-        cores[1].kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("2"))]);
-        cores[0].kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("2"))]);
-        cores[1].kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
-        let workers = [cores[0].run(), cores[1].run()];
-        for (core, other) in [(&cores[0], &cores[1]), (&cores[1], &cores[0])] {
-            core.kernel.until_true(|seen| seen.sent.iter().any(|(slot, _)| *slot == SUPERVISOR));
+        let peers: [ModelledWorker; 2] = ModelledWorker::fleet(visits);
+        peers[0].kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
+        peers[1].kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("2"))]);
+        peers[0].kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("2"))]);
+        peers[1].kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
+        let workers = [peers[0].run(), peers[1].run()];
+        for (peer, other) in [(&peers[0], &peers[1]), (&peers[1], &peers[0])] {
+            peer.kernel.until_true(|seen| seen.sent.iter().any(|(slot, _)| *slot == SUPERVISOR));
             let delivered = runs(&other.kernel, &[RUNNER]);
-            assert_eq!(answers(&core.kernel, SUPERVISOR), [delivered == 1]);
+            assert_eq!(answers(&peer.kernel, SUPERVISOR), [delivered == 1]);
         }
-        for core in &cores {
-            core.kernel.feed(&[Fact::Closed(SUPERVISOR), Fact::Closed(RUNNER)]);
-            core.kernel.until_true(|seen| seen.closed == 2);
+        for peer in &peers {
+            peer.kernel.feed(&[Fact::Closed(SUPERVISOR), Fact::Closed(RUNNER)]);
+            peer.kernel.until_true(|seen| seen.closed == 2);
         }
-        for (core, worker) in cores.iter().zip(workers) {
-            core.end(worker);
+        for (peer, worker) in peers.iter().zip(workers) {
+            peer.end(worker);
         }
     });
 }
 
-/// A core drains while an offer is on its way to it. The worker ends; the run is delivered and
-/// answered true, or not delivered and answered false or, where the offer died with the core's
+/// A worker drains while an offer is on its way to it. The worker ends; the run is delivered and
+/// answered true, or not delivered and answered false or, where the offer died with the worker's
 /// mailbox, left to the dispatch's deadline.
 #[test]
 fn an_offer_to_a_core_that_drains_is_settled_or_dropped() {
     with_and_without_visits(Some(1), |visits| {
-        let [home, other] = Core::fleet(visits);
+        let [home, other] = ModelledWorker::fleet(visits);
         other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
         let away = other.run();
         other.kernel.until_true(|seen| seen.asleep && seen.told == 2);

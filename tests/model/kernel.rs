@@ -20,7 +20,7 @@ pub enum Fact {
     Reset(u32),
 }
 
-/// What a test can see of one core's kernel.
+/// What a test can see of one worker's kernel.
 #[derive(Default)]
 pub struct Seen {
     facts: VecDeque<Fact>,
@@ -46,7 +46,7 @@ const AT_ONCE: Duration = Duration::from_micros(1);
 /// More than the microsecond that times are counted in.
 const CLOCK_STEP: Duration = Duration::from_micros(2);
 
-/// One core's kernel.
+/// One worker's kernel.
 #[derive(Clone)]
 pub struct Kernel(Arc<(Mutex<Seen>, Condvar)>);
 
@@ -174,7 +174,7 @@ impl Engine for OnKernel {
         Ok(())
     }
 
-    fn take_sleeper(&mut self) -> Option<Kernel> {
+    fn take_blocker(&mut self) -> Option<Kernel> {
         Some(self.kernel.clone())
     }
 

@@ -2,8 +2,8 @@
 
 use super::check;
 use crate::broker::report::Command;
-use crate::handover::{Core, command};
-use crate::shard::mesh::{Address, Mail, Mailbox, mailbox};
+use crate::handover::{ModelledWorker, command};
+use crate::workers::mesh::{Address, Mail, Mailbox, mailbox};
 use loom::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,19 +12,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[test]
 fn no_wake_up_is_lost() {
     check(Some(2), || {
-        let core = Core::alone();
-        let worker = core.run();
+        let peer = ModelledWorker::alone();
+        let worker = peer.run();
         let sender = thread::spawn({
-            let (address, kernel) = (core.address(), core.kernel.clone());
+            let (address, kernel) = (peer.address(), peer.kernel.clone());
             move || address.send(command(Command::Report { keys: None, dispatch_events: None }, &kernel))
         });
-        core.address().send(command(Command::Report { keys: None, dispatch_events: None }, &core.kernel));
-        core.kernel.until_true(|seen| seen.receipts == 2);
+        peer.address().send(command(Command::Report { keys: None, dispatch_events: None }, &peer.kernel));
+        peer.kernel.until_true(|seen| seen.receipts == 2);
         sender.join().unwrap();
-        core.kernel.until_true(|seen| seen.asleep);
-        core.address().send(command(Command::Drain, &core.kernel));
+        peer.kernel.until_true(|seen| seen.asleep);
+        peer.address().send(command(Command::ShutDown, &peer.kernel));
         worker.join().unwrap();
-        assert_eq!(core.kernel.look(|seen| seen.receipts), 3, "each mail was handled once");
+        assert_eq!(peer.kernel.look(|seen| seen.receipts), 3, "each mail was handled once");
     });
 }
 
@@ -33,13 +33,13 @@ fn no_wake_up_is_lost() {
 #[test]
 fn a_burst_needs_no_room_and_one_wake_up() {
     check(Some(2), || {
-        let core = Core::alone();
-        let worker = core.run();
+        let peer = ModelledWorker::alone();
+        let worker = peer.run();
         for _ in 0..4 {
-            core.address().send(command(Command::Report { keys: None, dispatch_events: None }, &core.kernel));
+            peer.address().send(command(Command::Report { keys: None, dispatch_events: None }, &peer.kernel));
         }
-        core.kernel.until_true(|seen| seen.receipts == 4);
-        core.address().send(command(Command::Drain, &core.kernel));
+        peer.kernel.until_true(|seen| seen.receipts == 4);
+        peer.address().send(command(Command::ShutDown, &peer.kernel));
         worker.join().unwrap();
     });
 }
@@ -53,12 +53,12 @@ impl Drop for Slip {
     }
 }
 
-/// A shard that ends while others send: nobody blocks, and no mail is left over or handled twice.
+/// A workers that ends while others send: nobody blocks, and no mail is left over or handled twice.
 #[test]
-fn mail_to_a_shard_that_ends_is_handled_or_dropped() {
+fn mail_to_a_workers_that_ends_is_handled_or_dropped() {
     check(Some(3), || {
-        let core = Core::alone();
-        let worker = core.run();
+        let peer = ModelledWorker::alone();
+        let worker = peer.run();
         let (handled, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let report = |handled: &Arc<AtomicUsize>| {
             let (handled, slip) = (handled.clone(), Slip(gone.clone()));
@@ -69,13 +69,13 @@ fn mail_to_a_shard_that_ends_is_handled_or_dropped() {
             Mail::Command { command: Command::Report { keys: None, dispatch_events: None }, reply }
         };
         let sender = thread::spawn({
-            let (address, mails) = (core.address(), [report(&handled), report(&handled)]);
+            let (address, mails) = (peer.address(), [report(&handled), report(&handled)]);
             move || mails.into_iter().for_each(|mail| address.send(mail))
         });
-        core.address().send(command(Command::Drain, &core.kernel));
+        peer.address().send(command(Command::ShutDown, &peer.kernel));
         worker.join().unwrap();
         sender.join().unwrap();
-        assert_eq!(core.kernel.look(|seen| seen.receipts), 1, "the drain's");
+        assert_eq!(peer.kernel.look(|seen| seen.receipts), 1, "the drain's");
         assert_eq!(gone.load(Ordering::Relaxed), 2, "nobody keeps mail for the dead");
         assert!(handled.load(Ordering::Relaxed) <= 2);
     });

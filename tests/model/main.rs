@@ -1,4 +1,4 @@
-//! The hand-off between cores, model-checked: `src/shard`'s mesh, hints and worker, as they are,
+//! The hand-off between workers, model-checked: `src/workers`'s mesh, hints and worker, as they are,
 //! compiled against loom's atomics, and every interleaving (and every value that the memory model
 //! lets a load see) tried within the bounds below. See docs/testing.md.
 
@@ -7,13 +7,13 @@ mod kernel;
 mod mail;
 mod mutations;
 mod plant;
+mod planted_bugs;
 #[path = "../planting/mod.rs"]
 mod planting;
-mod shard;
 mod table;
-mod teeth;
+mod workers;
 
-// What the files of `src/shard` import from the rest of the crate.
+// What the files of `src/workers` import from the rest of the crate.
 use pilotlight::{broker, engine, sys};
 
 /// Tries every interleaving of `model`: all there are, or those with at most so many preemptions (a

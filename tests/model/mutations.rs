@@ -12,10 +12,10 @@ const fn bug(
     (Bug { name, file, from, to }, test)
 }
 
-const MESH: &str = "src/shard/mesh.rs";
-const HINTS: &str = "src/shard/hints.rs";
-const EVENT_LOOP: &str = "src/shard/event_loop.rs";
-const WORKER: &str = "src/shard/worker.rs";
+const MESH: &str = "src/workers/mesh.rs";
+const HINTS: &str = "src/workers/hints.rs";
+const EVENT_LOOP: &str = "src/workers/event_loop.rs";
+const WORKER: &str = "src/workers/worker.rs";
 
 const WAKE_UP: &str = "mail::no_wake_up_is_lost";
 const SLEEPER: &str = "mail::the_sleeper_or_the_sender_sees_the_other";
@@ -124,24 +124,24 @@ pub const MUTATIONS: &[(Bug, &str)] = &[
     bug(
         "the door is shut while its owner sleeps",
         EVENT_LOOP,
-        "if self.takes_visits {",
-        "if self.takes_visits && !PLANTED {",
+        "if self.handled_inline {",
+        "if self.handled_inline && !PLANTED {",
         VISIT,
     ),
     bug(
-        "a message to another core is sent twice",
+        "a message to another peer is sent twice",
         WORKER,
         "Output::Mesh { to, message } =>",
         "Output::Mesh { to, message } if PLANTED => {
              for message in [message.clone(), message] {
-                 self.peers[to].deliver(Mail::Mesh { from: self.core, message });
+                 self.peers[to].deliver(Mail::Mesh { from: self.peer, message });
              }
          }
          Output::Mesh { to, message } =>",
         OFFER,
     ),
     bug(
-        "a message to another core is lost",
+        "a message to another peer is lost",
         WORKER,
         "Mail::Mesh { from, message } => self",
         "Mail::Mesh { .. } if PLANTED => {}
@@ -151,19 +151,19 @@ pub const MUTATIONS: &[(Bug, &str)] = &[
     bug(
         "announcing is a load and a store",
         HINTS,
-        "self.0.buckets[bucket].fetch_or(1 << core, Ordering::Release);",
+        "self.0.buckets[bucket].fetch_or(1 << peer, Ordering::Release);",
         "if PLANTED {
-             let cores = self.0.buckets[bucket].load(Ordering::Acquire);
-             return self.0.buckets[bucket].store(cores | 1 << core, Ordering::Release);
+             let peers = self.0.buckets[bucket].load(Ordering::Acquire);
+             return self.0.buckets[bucket].store(peers | 1 << peer, Ordering::Release);
          }
-         self.0.buckets[bucket].fetch_or(1 << core, Ordering::Release);",
+         self.0.buckets[bucket].fetch_or(1 << peer, Ordering::Release);",
         "table::one_core_s_hint_is_not_another_s_to_change",
     ),
     bug(
         "withdrawing clears the bucket",
         HINTS,
-        "fetch_and(!(1 << core), Ordering::Release)",
-        "fetch_and(if PLANTED { 0 } else { !(1 << core) }, Ordering::Release)",
+        "fetch_and(!(1 << peer), Ordering::Release)",
+        "fetch_and(if PLANTED { 0 } else { !(1 << peer) }, Ordering::Release)",
         "table::one_core_s_hint_is_not_another_s_to_change",
     ),
     bug(

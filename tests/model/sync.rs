@@ -1,4 +1,4 @@
-//! What stands in for `src/shard/sync.rs`: loom's atomics, and a queue that promises no more than
+//! What stands in for `src/workers/sync.rs`: loom's atomics, and a queue that promises no more than
 //! the channel does.
 //!
 //! The queue has one atomic, as the channel's tail is one: a send is a read-modify-write with

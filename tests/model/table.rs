@@ -1,11 +1,11 @@
-//! The shared table: hints that two cores change at once, and the count of connections.
+//! The shared table: hints that two workers change at once, and the count of connections.
 
 use super::check;
 use crate::broker::io::Shared;
-use crate::shard::hints::Hints;
+use crate::workers::hints::Hints;
 use loom::thread;
 
-/// Two cores announce and withdraw in one bucket at once: neither's bit is lost or left over.
+/// Two workers announce and withdraw in one bucket at once: neither's bit is lost or left over.
 #[test]
 fn one_core_s_hint_is_not_another_s_to_change() {
     check(None, || {
@@ -25,7 +25,7 @@ fn one_core_s_hint_is_not_another_s_to_change() {
     });
 }
 
-/// At the limit, cores that accept at once never let in one too many, nor count one that left.
+/// At the limit, workers that accept at once never let in one too many, nor count one that left.
 #[test]
 fn the_connection_limit_holds_for_all_cores_together() {
     check(None, || {

@@ -176,7 +176,7 @@ test("names are text, whatever they look like", async (t) => {
   }
   await broker.waiting(attacks.length);
   // And names in what the page warns of.
-  await fetch(`${broker.admin}/drain`, {
+  await fetch(`${broker.admin}/cordon`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ instance: "<b onmouseover=alert(7)>node</b>" }),
@@ -204,7 +204,7 @@ test("names are text, whatever they look like", async (t) => {
   assert.equal(ran, "TypeError");
 });
 
-test("broken: a broker that does not answer, and one that drains", async (t) => {
+test("broken: a broker that does not answer, and one that cordons", async (t) => {
   const broker = await busy(t);
   const { page } = await open(broker, t, { mayFail: true });
   await page.locator("#recent tbody tr").nth(8).waitFor();
@@ -215,7 +215,7 @@ test("broken: a broker that does not answer, and one that drains", async (t) => 
   await shot(page, "broken");
   broker.child.kill("SIGCONT");
   await badge(page, "live");
-  await fetch(`${broker.admin}/drain`, {
+  await fetch(`${broker.admin}/cordon`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ deployment: "deployment_0" }),

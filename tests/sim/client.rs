@@ -32,13 +32,13 @@ pub struct Response {
 impl Client {
     pub fn connect(sim: &mut Sim, me: usize, dispatch: bool) -> Client {
         let wire = sim.plan.wire(&mut sim.net.rng);
-        let core = sim.net.rng.index(sim.plan.cores);
+        let worker = sim.net.rng.index(sim.plan.workers);
         let side = match dispatch && sim.plan.own_dispatch_listener {
             true => Side::Dispatch,
             false => Side::Runner,
         };
         let in_pieces = sim.net.rng.chance(sim.plan.faults.fragments);
-        let link = sim.net.connect(me, core, side, wire);
+        let link = sim.net.connect(me, worker, side, wire);
         if sim.net.rng.chance(sim.plan.faults.cut * 0.1) {
             sim.net.cut(link, End::Broker);
         }

@@ -10,7 +10,7 @@ use super::rng::Rng;
 use super::world::Shared;
 use pilotlight::broker::contract::Side;
 use pilotlight::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
-use pilotlight::engine::{Engine, Sleepless, Wake};
+use pilotlight::engine::{Engine, NeverBlocks, Wake};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ enum Fact {
 /// One core's sockets and what is still to be told of them.
 #[derive(Default)]
 pub struct Sockets {
-    core: usize,
+    worker: usize,
     conns: Vec<Option<Conn>>,
     generations: Vec<u32>,
     free: Vec<u32>,
@@ -76,8 +76,8 @@ const HELD_BACK_MAX_US: Us = 2_000;
 const ACCEPT_AGAIN_US: Us = 50_000;
 
 impl Sockets {
-    pub fn new(core: usize) -> Sockets {
-        Sockets { core, ..Sockets::default() }
+    pub fn new(worker: usize) -> Sockets {
+        Sockets { worker, ..Sockets::default() }
     }
 
     /// The kernel learnt something of a link's broker end.
@@ -96,7 +96,7 @@ impl Sockets {
         let now = !self.facts.is_empty() || !self.ghosts.is_empty() || !self.batch.is_empty();
         let held = self.stirred.iter().filter_map(|slot| self.conns[*slot as usize].as_ref());
         let held = held.map(|conn| conn.held_until).min();
-        let accept = (!net.backlog[self.core].is_empty()).then_some(self.accept_again_at);
+        let accept = (!net.backlog[self.worker].is_empty()).then_some(self.accept_again_at);
         [now.then_some(0), held, accept].into_iter().flatten().min().map(|at| at.max(net.now))
     }
 
@@ -143,14 +143,14 @@ impl Sockets {
         if self.accepts_left == 0 || net.now < self.accept_again_at {
             return None;
         }
-        let link = *net.backlog[self.core].front()?;
+        let link = *net.backlog[self.worker].front()?;
         self.accepts_left -= 1;
         if net.rng.chance(plan.faults.accept_fails) {
             net.tally.count("fault: an accept fails");
             self.accept_again_at = net.now + ACCEPT_AGAIN_US;
             return Some(Fact::AcceptFailed);
         }
-        net.backlog[self.core].pop_front();
+        net.backlog[self.worker].pop_front();
         if net.socket(link, End::Broker).dead && net.rng.chance(0.5) {
             // accept(2) reports errors of the new connection itself: it is gone.
             net.close(link, End::Broker);
@@ -361,13 +361,13 @@ impl Sockets {
             oracle.tally.count("fault: a fact about a connection that has ended");
             return oracle
                 .trace
-                .say(net.now, || format!("core {}: a fact about a connection that has ended", self.core));
+                .say(net.now, || format!("worker {}: a fact about a connection that has ended", self.worker));
         };
         let link = conn.link;
-        let (core, text) = (self.core, fact.text());
-        oracle.trace.say(net.now, || format!("core {core} learns of link {link}: {text}"));
+        let (worker, text) = (self.worker, fact.text());
+        oracle.trace.say(net.now, || format!("worker {worker} learns of link {link}: {text}"));
         match fact {
-            Fact::Accepted(..) => oracle.told_accepted(core, link, now),
+            Fact::Accepted(..) => oracle.told_accepted(worker, link, now),
             Fact::AcceptFailed => {}
             Fact::Bytes(_, bytes) => oracle.told_bytes(link, bytes.len(), now, net),
             Fact::Sent(_) => oracle.told_sent(link, now, net),
@@ -426,7 +426,7 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// What a worker owns: a handle on its core's sockets.
 pub struct SimEngine {
-    pub core: usize,
+    pub worker: usize,
     pub shared: Shared,
     /// What the core is reading.
     pub scratch: Vec<u8>,
@@ -436,12 +436,12 @@ impl SimEngine {
     fn with<T>(&mut self, act: impl FnOnce(&mut Sockets, &mut Net, &Plan, &mut Oracle, Us) -> T) -> T {
         let sim = &mut *self.shared.borrow_mut();
         let now = sim.turn_now;
-        act(&mut sim.sockets[self.core], &mut sim.net, &sim.plan, &mut sim.oracle, now)
+        act(&mut sim.sockets[self.worker], &mut sim.net, &sim.plan, &mut sim.oracle, now)
     }
 }
 
 impl Engine for SimEngine {
-    type Sleeper = Sleepless;
+    type Sleeper = NeverBlocks;
 
     fn send(&mut self, id: ConnId, payload: Payload, confirm: SendConfirm) {
         self.with(|sockets, net, plan, oracle, now| {
@@ -487,7 +487,7 @@ impl Engine for SimEngine {
     fn close(&mut self, id: ConnId) {
         self.with(|sockets, net, plan, oracle, now| match sockets.drop_conn(id, net, plan) {
             Some(link) => {
-                oracle.trace.say(net.now, || format!("core {} closes link {link}", sockets.core));
+                oracle.trace.say(net.now, || format!("worker {} closes link {link}", sockets.worker));
                 oracle.closes(link, false, false, now, net);
                 net.close(link, End::Broker);
             }
@@ -501,7 +501,7 @@ impl Engine for SimEngine {
                 sockets.get(id).map(|conn| conn.link).is_some_and(|link| sockets.holds_back(link));
             match sockets.drop_conn(id, net, plan) {
                 Some(link) => {
-                    oracle.trace.say(net.now, || format!("core {} resets link {link}", sockets.core));
+                    oracle.trace.say(net.now, || format!("worker {} resets link {link}", sockets.worker));
                     oracle.closes(link, true, held_back, now, net);
                     net.abort(link, End::Broker);
                 }
@@ -533,8 +533,8 @@ impl Engine for SimEngine {
 
     fn stop_accepting(&mut self) {
         self.with(|sockets, net, _, _, _| {
-            net.listening[sockets.core] = false;
-            while let Some(link) = net.backlog[sockets.core].pop_front() {
+            net.listening[sockets.worker] = false;
+            while let Some(link) = net.backlog[sockets.worker].pop_front() {
                 let fact = sockets.admit(link, net);
                 sockets.facts.push_back(fact);
             }

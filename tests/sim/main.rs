@@ -12,13 +12,13 @@ mod net;
 mod oracle;
 mod plan;
 mod plant;
+mod planted_bugs;
 #[path = "../planting/mod.rs"]
 mod planting;
 mod rng;
 mod runners;
 mod supervisors;
 mod tally;
-mod teeth;
 mod trace;
 mod world;
 
@@ -30,7 +30,7 @@ use world::World;
 
 /// What the ordinary seeds must have seen: a simulation that never gets there proves nothing there.
 const CORNERS: &[&str] = &[
-    "attempts on another core",
+    "attempts on another worker",
     "core: accept errors",
     "core: attempts reset",
     "core: attempts unacknowledged",
@@ -44,8 +44,8 @@ const CORNERS: &[&str] = &[
     "delivered, supervisor gone",
     "false at the deadline, read",
     "false, read by a process that was reset",
-    "hits",
-    "misses at the deadline",
+    "warm",
+    "cold at the deadline",
     "refused for want of room",
     "released: the deadline",
     "true, unread: acknowledged by the kernel alone",
@@ -59,12 +59,12 @@ const FAULTS: &[&str] = &[
     "fault: a FIN with bytes unacknowledged",
     "fault: a byte comes alone",
     "fault: a connection's news comes behind that of others",
-    "fault: a core stalls",
-    "fault: a core stalls behind an offer",
+    "fault: a worker stalls",
+    "fault: a worker stalls behind an offer",
     "fault: a dispatch meets a poll's end",
     "fault: a drain in mid-delivery",
     "fault: a fact about a connection that has ended",
-    "fault: a message between cores takes long",
+    "fault: a message between workers takes long",
     "fault: a packet is lost",
     "fault: a read falls short",
     "fault: a reset from the middle",

@@ -133,14 +133,14 @@ pub const MUTATIONS: &[Bug] = &[
         "self.timers.arm(slot, verdict.deadline.plus_ms(if PLANTED { 60_000 } else { 0 }));",
     ),
     bug(
-        "a no is not said to another core",
+        "a no is not said to another worker",
         DISPATCH,
-        "let message = MeshMessage::Verdict { ticket, delivered, attempts_left };",
+        "let message = MeshMessage::Reply { ticket, delivered, attempts_left };",
         "if PLANTED && !delivered { return; }
-         let message = MeshMessage::Verdict { ticket, delivered, attempts_left };",
+         let message = MeshMessage::Reply { ticket, delivered, attempts_left };",
     ),
     bug(
-        "a yes of another core is taken for a no",
+        "a yes of another worker is taken for a no",
         DISPATCH,
         "verdict.attempts_left = attempts_left; if delivered {",
         "verdict.attempts_left = attempts_left; if delivered && !(PLANTED && conn.side == super::contract::Side::Dispatch) {",
@@ -204,14 +204,14 @@ pub const MUTATIONS: &[Bug] = &[
     bug(
         "a hint is never dropped",
         POLLS,
-        "self.shared.withdraw(bucket, self.core);",
-        "if !PLANTED { self.shared.withdraw(bucket, self.core); }",
+        "self.shared.withdraw(bucket, self.worker);",
+        "if !PLANTED { self.shared.withdraw(bucket, self.worker); }",
     ),
     bug(
         "a relation's hint is never dropped",
         WHY,
-        "self.shared.withdraw(bucket, self.core);",
-        "if !PLANTED { self.shared.withdraw(bucket, self.core); }",
+        "self.shared.withdraw(bucket, self.worker);",
+        "if !PLANTED { self.shared.withdraw(bucket, self.worker); }",
     ),
     bug(
         "a poll that ends in its last moments is still counted as ending",
@@ -220,10 +220,10 @@ pub const MUTATIONS: &[Bug] = &[
         "if !PLANTED { *parked -= 1; }",
     ),
     bug(
-        "a hint is dropped for all cores",
-        "src/shard/hints.rs",
-        "self.0.buckets[bucket].fetch_and(!(1 << core), Ordering::Release);",
-        "self.0.buckets[bucket].fetch_and(if PLANTED { 0 } else { !(1 << core) }, Ordering::Release);",
+        "a hint is dropped for all workers",
+        "src/workers/hints.rs",
+        "self.0.buckets[bucket].fetch_and(!(1 << worker), Ordering::Release);",
+        "self.0.buckets[bucket].fetch_and(if PLANTED { 0 } else { !(1 << worker) }, Ordering::Release);",
     ),
     // Time.
     bug(
@@ -275,13 +275,13 @@ pub const MUTATIONS: &[Bug] = &[
     // Limits.
     bug(
         "one connection more than allowed",
-        "src/shard/hints.rs",
+        "src/workers/hints.rs",
         "Ordering::Relaxed) < connections_max {",
         "Ordering::Relaxed) < connections_max + usize::from(PLANTED) {",
     ),
     bug(
         "who has spoken makes room",
-        "src/shard/worker.rs",
+        "src/workers/worker.rs",
         "&& self.engine.has_unread(silent)",
         "&& !PLANTED && self.engine.has_unread(silent)",
     ),
@@ -305,7 +305,7 @@ pub const MUTATIONS: &[Bug] = &[
         "self.timers.arm(slot, now.plus_ms(self.settings.linger_ms + if PLANTED { 60_000 } else { 0 }));",
     ),
     bug(
-        "the last poll of a drained core is kept",
+        "the last poll of a drained worker is kept",
         LIFECYCLE,
         "if self.conns.open_count() == 0 {",
         "if self.conns.open_count() == usize::from(PLANTED) {",
@@ -343,8 +343,8 @@ pub const MUTATIONS: &[Bug] = &[
     bug(
         "a drain cuts deliveries off",
         LIFECYCLE,
-        "if !matches!(state, State::Claimed(_) | State::Verdict(_) | State::Writing { .. }) {",
-        "if PLANTED || !matches!(state, State::Claimed(_) | State::Verdict(_) | State::Writing { .. }) {",
+        "if !matches!(state, State::Claimed(_) | State::Dispatch(_) | State::Writing { .. }) {",
+        "if PLANTED || !matches!(state, State::Claimed(_) | State::Dispatch(_) | State::Writing { .. }) {",
     ),
     bug(
         "a drain closes behind an answer that promised more",

@@ -143,7 +143,7 @@ pub struct Wire {
 pub struct Link {
     pub ends: [Socket; 2],
     pub wire: Wire,
-    pub core: usize,
+    pub worker: usize,
     pub side: Side,
     /// Whose socket the client end is.
     pub actor: usize,
@@ -189,7 +189,7 @@ pub enum Event {
     Core(usize),
     /// An actor looks at its sockets.
     Actor(usize),
-    /// The next message from one core reaches another.
+    /// The next message from one worker reaches another.
     Mail {
         from: usize,
         to: usize,
@@ -236,13 +236,13 @@ pub struct Net {
 }
 
 impl Net {
-    pub fn new(rng: Rng, cores: usize) -> Net {
+    pub fn new(rng: Rng, workers: usize) -> Net {
         Net {
             now: 0,
             rng,
             links: Vec::new(),
-            backlog: vec![VecDeque::new(); cores],
-            listening: vec![true; cores],
+            backlog: vec![VecDeque::new(); workers],
+            listening: vec![true; workers],
             agenda: BinaryHeap::new(),
             sequence: 0,
             news: Vec::new(),
@@ -294,7 +294,7 @@ impl Net {
     }
 
     /// A client begins to connect.
-    pub fn connect(&mut self, actor: usize, core: usize, side: Side, wire: Wire) -> LinkId {
+    pub fn connect(&mut self, actor: usize, worker: usize, side: Side, wire: Wire) -> LinkId {
         let link = self.links.len();
         let delay = wire.delay;
         let client = Socket::new(1 << 20, wire.client_receive_buffer);
@@ -302,7 +302,7 @@ impl Net {
         self.links.push(Link {
             ends: [client, broker],
             wire,
-            core,
+            worker,
             side,
             actor,
             established: false,
@@ -318,8 +318,8 @@ impl Net {
         if self.links[link].cut[End::Broker as usize] {
             return;
         }
-        let core = self.links[link].core;
-        if !self.listening[core] {
+        let worker = self.links[link].worker;
+        if !self.listening[worker] {
             self.links[link].ends[End::Broker as usize].life = Life::Gone;
             return self.send_reset(link, End::Broker);
         }
@@ -327,7 +327,7 @@ impl Net {
             let edge = self.socket(link, peer).window();
             self.socket_mut(link, end).window_edge = edge;
         }
-        self.backlog[core].push_back(link);
+        self.backlog[worker].push_back(link);
         self.news.push((link, End::Broker));
         let at = self.now + self.links[link].wire.delay;
         self.links[link].last_arrival[End::Client as usize] = at;

@@ -25,7 +25,7 @@ pub struct Faults {
     pub stall_max: u64,
     /// The same, just after it has offered a run to a poll, and for about as long as it has patience.
     pub stall_on_offer: f64,
-    /// A message between cores takes long.
+    /// A message between workers takes long.
     pub slow_mail: f64,
     pub slow_mail_max: u64,
     pub clock_jump: bool,
@@ -79,7 +79,7 @@ pub enum When {
 }
 
 pub struct Plan {
-    pub cores: usize,
+    pub workers: usize,
     pub settings: Settings,
     pub faults: Faults,
     pub keys: Vec<KeySpec>,
@@ -114,10 +114,10 @@ impl Plan {
         let faults = faults(&mut rng);
         let admin = admin(&mut rng, busy_us, nodes, keys.len());
         let narrow = rng.chance(0.2);
-        let cores = rng.pick(&[1, 1, 2, 2, 3, 4]);
-        settings.connections = ConnectionLimit::of(settings.connections.common, cores);
+        let workers = rng.pick(&[1, 1, 2, 2, 3, 4]);
+        settings.connections = ConnectionLimit::of(settings.connections.common, workers);
         Plan {
-            cores,
+            workers,
             faults,
             nodes,
             runners: rng.range(1, 10) as usize,
@@ -215,7 +215,7 @@ fn settings(rng: &mut Rng, own_dispatch_listener: bool) -> Settings {
     Settings {
         connection_timeout_ms,
         keepalive_ms: connection_timeout_ms * 10,
-        // Divided once the cores are drawn.
+        // Divided once the workers are drawn.
         connections: ConnectionLimit { own: 0, common: connections_max },
         keys_max: if rng.chance(0.15) { rng.range(1, 4) as usize } else { 65_536 },
         body_bytes_max: rng.pick(&[400_000, 16 << 20]),
@@ -231,7 +231,7 @@ fn settings(rng: &mut Rng, own_dispatch_listener: bool) -> Settings {
         dispatch_timeout_ms,
         attempts_max: rng.pick(&[1, 2, 3, 3, 3, 10]),
         guard_ms,
-        drain_time_ms: rng.pick(&[0, 100, 1_000, 5_000]),
+        shutdown_time_ms: rng.pick(&[0, 100, 1_000, 5_000]),
         linger_ms: rng.pick(&[10, 1_000]),
         pipeline_bytes_max: rng.pick(&[16, 1_000, 65_536]),
         events: rng.chance(0.3),

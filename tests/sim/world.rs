@@ -12,11 +12,11 @@ use super::supervisors::{Stranger, Supervisor};
 use super::tally::Tally;
 use ahash::RandomState;
 use pilotlight::broker::Broker;
-use pilotlight::broker::report::{Allowance, Command, CoreReport, KeyPage, Selector};
+use pilotlight::broker::report::{Allowance, Command, KeyPage, Selector, WorkerReport};
 use pilotlight::broker::time::Time;
-use pilotlight::shard::hints::Hints;
-use pilotlight::shard::mesh::{Address, Mail, Mailbox, mailbox};
-use pilotlight::shard::worker::Worker;
+use pilotlight::workers::hints::Hints;
+use pilotlight::workers::mesh::{Address, Mail, Mailbox, mailbox};
+use pilotlight::workers::worker::Worker;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -89,11 +89,11 @@ enum Actor {
     Stranger(Stranger),
 }
 
-/// One core, from outside.
+/// One worker, from outside.
 struct Core {
     worker: Option<Worker<SimEngine>>,
     address: Address,
-    /// What this core sends to each other, before the wire.
+    /// What this worker sends to each other, before the wire.
     outgoing: Vec<Mailbox>,
     /// On the wire, by sender.
     on_the_way: Vec<VecDeque<Mail>>,
@@ -101,15 +101,15 @@ struct Core {
     has_mail: bool,
     scheduled: Option<Us>,
     stalled_until: Us,
-    /// The core's clock never goes back.
+    /// The worker's clock never goes back.
     now: Us,
 }
 
-/// Which core answered a command, and what.
-type Receipt = (usize, CoreReport);
+/// Which worker answered a command, and what.
+type Receipt = (usize, WorkerReport);
 
 impl Core {
-    fn stall_on_offer(&mut self, core: usize, sim: &mut Sim) {
+    fn stall_on_offer(&mut self, index: usize, sim: &mut Sim) {
         if !sim.net.rng.chance(sim.plan.faults.stall_on_offer) {
             return;
         }
@@ -117,14 +117,14 @@ impl Core {
         let patience = settings.read_timeout_ms.max(settings.ack_timeout_ms) * 1_000;
         let stall = sim.net.rng.below(patience * 3 / 2);
         self.stalled_until = sim.net.now + stall;
-        sim.net.tally.count("fault: a core stalls behind an offer");
-        sim.oracle.trace.say(sim.net.now, || format!("core {core} stalls for {stall} us"));
+        sim.net.tally.count("fault: a index stalls behind an offer");
+        sim.oracle.trace.say(sim.net.now, || format!("worker {index} stalls for {stall} us"));
     }
 }
 
 pub struct World {
     shared: Shared,
-    cores: Vec<Core>,
+    workers: Vec<Core>,
     actors: Vec<Actor>,
     hints: Hints,
     hasher: RandomState,
@@ -139,12 +139,12 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, trace: bool) -> World {
         let mut plan = Plan::draw(seed);
-        let cores = plan.cores;
-        let net = Net::new(plan.rng.fork(), cores);
+        let workers = plan.workers;
+        let net = Net::new(plan.rng.fork(), workers);
         let oracle = Oracle::new(&plan, trace);
         let hasher = RandomState::with_seeds(seed, 2, 3, 4);
         let hints = Hints::default();
-        let sockets = (0..cores).map(Sockets::new).collect();
+        let sockets = (0..workers).map(Sockets::new).collect();
         let settings = plan.settings.clone();
         let sim = Sim {
             net,
@@ -157,30 +157,30 @@ impl World {
             mends: Vec::new(),
         };
         let shared = Rc::new(RefCell::new(sim));
-        let new_core = |core| {
-            let broker = Broker::new(core, settings.clone(), hasher.clone(), hints.clone());
-            let engine = SimEngine { core, shared: shared.clone(), scratch: Vec::new() };
+        let new_core = |index| {
+            let broker = Broker::new(index, settings.clone(), hasher.clone(), hints.clone());
+            let engine = SimEngine { worker: index, shared: shared.clone(), scratch: Vec::new() };
             let (address, own) = mailbox(Arc::new(NoWake));
-            let (peers, outgoing) = (0..cores).map(|_| mailbox(Arc::new(NoWake))).unzip();
+            let (peers, outgoing) = (0..workers).map(|_| mailbox(Arc::new(NoWake))).unzip();
             Core {
-                worker: Some(Worker::new(core, broker, engine, own, peers, Instant::now())),
+                worker: Some(Worker::new(index, broker, engine, own, peers, Instant::now())),
                 address,
                 outgoing,
-                on_the_way: (0..cores).map(|_| VecDeque::new()).collect(),
-                last_arrival: vec![0; cores],
+                on_the_way: (0..workers).map(|_| VecDeque::new()).collect(),
+                last_arrival: vec![0; workers],
                 has_mail: false,
                 scheduled: None,
                 stalled_until: 0,
                 now: 0,
             }
         };
-        let cores: Vec<Core> = (0..cores).map(new_core).collect();
+        let workers: Vec<Core> = (0..workers).map(new_core).collect();
         let actors = populate(&mut shared.borrow_mut());
         let (receipt_to, receipts) = mpsc::channel();
         World {
-            asked: cores.iter().map(|_| VecDeque::new()).collect(),
+            asked: workers.iter().map(|_| VecDeque::new()).collect(),
             shared,
-            cores,
+            workers,
             actors,
             hints,
             hasher,
@@ -202,7 +202,7 @@ impl World {
                 settings.idle_timeout_ms,
                 settings.preconnect_timeout_ms,
                 settings.write_timeout_ms + settings.linger_ms,
-                settings.dispatch_timeout_ms + settings.drain_time_ms,
+                settings.dispatch_timeout_ms + settings.shutdown_time_ms,
             ]
             .into_iter()
             .sum::<u64>()
@@ -237,7 +237,7 @@ impl World {
     fn step(&mut self) {
         let event = self.shared.borrow_mut().net.next();
         match event {
-            Some(Event::Core(core)) => self.core_event(core),
+            Some(Event::Core(index)) => self.core_event(index),
             Some(Event::Actor(actor)) => self.actor_event(actor),
             Some(Event::Mail { from, to }) => self.mail_event(from, to),
             Some(Event::Admin(index)) => self.admin_event(index),
@@ -259,9 +259,9 @@ impl World {
                 let Sim { net, sockets, .. } = sim;
                 match end {
                     End::Broker => {
-                        let core = net.links[link].core;
-                        sockets[core].stir(link);
-                        stirred |= 1 << core;
+                        let index = net.links[link].worker;
+                        sockets[index].stir(link);
+                        stirred |= 1 << index;
                     }
                     End::Client => {
                         let reaction = 1 + net.rng.magnitude(1_000);
@@ -271,23 +271,23 @@ impl World {
                 }
             }
         }
-        for core in 0..self.cores.len() {
-            if stirred & 1 << core != 0 {
-                self.schedule(core);
+        for index in 0..self.workers.len() {
+            if stirred & 1 << index != 0 {
+                self.schedule(index);
             }
         }
     }
 
-    /// Sees to it that a core runs when it has to.
-    fn schedule(&mut self, core: usize) {
+    /// Sees to it that a worker runs when it has to.
+    fn schedule(&mut self, index: usize) {
         let offset = self.clock_offset;
         let sim = &mut *self.shared.borrow_mut();
-        let this = &mut self.cores[core];
+        let this = &mut self.workers[index];
         let Some(worker) = &this.worker else { return };
         let now = sim.net.now;
         let deadline = worker.next_deadline().map(|at| at.0.saturating_sub(offset));
         let mail = this.has_mail.then_some(now);
-        let Some(at) = [sim.sockets[core].ready_at(&sim.net), deadline, mail].into_iter().flatten().min()
+        let Some(at) = [sim.sockets[index].ready_at(&sim.net), deadline, mail].into_iter().flatten().min()
         else {
             return;
         };
@@ -295,13 +295,13 @@ impl World {
         let at = (at.max(now) + latency).max(this.stalled_until);
         if this.scheduled.is_none_or(|known| at < known) {
             this.scheduled = Some(at);
-            sim.net.at(at, Event::Core(core));
+            sim.net.at(at, Event::Core(index));
         }
     }
 
-    fn core_event(&mut self, core: usize) {
+    fn core_event(&mut self, index: usize) {
         let offset = self.clock_offset;
-        let this = &mut self.cores[core];
+        let this = &mut self.workers[index];
         let turn_now = {
             let sim = &mut *self.shared.borrow_mut();
             let now = sim.net.now;
@@ -311,16 +311,16 @@ impl World {
             this.scheduled = None;
             if now < this.stalled_until {
                 this.scheduled = Some(this.stalled_until);
-                sim.net.at(this.stalled_until, Event::Core(core));
+                sim.net.at(this.stalled_until, Event::Core(index));
                 return;
             }
             if sim.net.rng.chance(sim.plan.faults.stall) {
                 this.stalled_until = now + sim.net.rng.magnitude(sim.plan.faults.stall_max);
                 this.scheduled = Some(this.stalled_until);
-                sim.net.at(this.stalled_until, Event::Core(core));
+                sim.net.at(this.stalled_until, Event::Core(index));
                 let until = this.stalled_until;
-                sim.net.tally.count("fault: a core stalls");
-                sim.oracle.trace.say(now, || format!("core {core} stalls for {} us", until - now));
+                sim.net.tally.count("fault: a index stalls");
+                sim.oracle.trace.say(now, || format!("worker {index} stalls for {} us", until - now));
                 return;
             }
             // The clock was read a little before the turn.
@@ -328,7 +328,7 @@ impl World {
             this.now = this.now.max((now + offset).saturating_sub(lag));
             sim.turn_now = this.now;
             sim.oracle.tally.count("turns");
-            sim.sockets[core].start(&mut sim.net, &sim.plan);
+            sim.sockets[index].start(&mut sim.net, &sim.plan);
             this.now
         };
         let Some(worker) = &mut this.worker else { return };
@@ -336,26 +336,26 @@ impl World {
         let offered = worker.broker().counters().attempts;
         worker.turn(Time(turn_now));
         if worker.broker().counters().attempts > offered {
-            this.stall_on_offer(core, &mut self.shared.borrow_mut());
+            this.stall_on_offer(index, &mut self.shared.borrow_mut());
         }
-        self.after_turn(core, turn_now);
-        self.schedule(core);
+        self.after_turn(index, turn_now);
+        self.schedule(index);
     }
 
-    fn after_turn(&mut self, core: usize, now: Us) {
+    fn after_turn(&mut self, index: usize, now: Us) {
         self.receive_receipts();
-        self.carry_mail(core);
-        self.check(core, now);
+        self.carry_mail(index);
+        self.check(index, now);
         self.act_on_attempts();
-        let this = &mut self.cores[core];
-        if this.worker.as_ref().is_some_and(Worker::is_drained) {
+        let this = &mut self.workers[index];
+        if this.worker.as_ref().is_some_and(Worker::is_shut_down) {
             let worker = this.worker.take();
             let sim = &mut *self.shared.borrow_mut();
             if let Some(worker) = worker {
                 checks::sum_up(worker.broker().counters(), &mut sim.oracle.tally);
             }
-            bury(&mut sim.sockets[core], &mut sim.net);
-            sim.oracle.trace.say(sim.net.now, || format!("core {core} is drained and ends"));
+            bury(&mut sim.sockets[index], &mut sim.net);
+            sim.oracle.trace.say(sim.net.now, || format!("worker {index} is drained and ends"));
         }
     }
 
@@ -374,31 +374,31 @@ impl World {
         }
     }
 
-    /// What the core sent to others goes on its way.
+    /// What the worker sent to others goes on its way.
     fn carry_mail(&mut self, from: usize) {
         let sim = &mut *self.shared.borrow_mut();
-        for to in 0..self.cores.len() {
-            while let Some(mail) = self.cores[from].outgoing[to].take() {
+        for to in 0..self.workers.len() {
+            while let Some(mail) = self.workers[from].outgoing[to].take() {
                 let slow = sim.net.rng.chance(sim.plan.faults.slow_mail);
-                sim.net.tally.add("fault: a message between cores takes long", slow.into());
+                sim.net.tally.add("fault: a message between workers takes long", slow.into());
                 let takes = match slow {
                     true => sim.net.rng.below(sim.plan.faults.slow_mail_max),
                     false => sim.net.rng.magnitude(20),
                 };
                 let at = sim.net.now + 1 + takes;
                 // A channel keeps its senders' order.
-                let at = at.max(self.cores[to].last_arrival[from]);
-                self.cores[to].last_arrival[from] = at;
-                self.cores[to].on_the_way[from].push_back(mail);
+                let at = at.max(self.workers[to].last_arrival[from]);
+                self.workers[to].last_arrival[from] = at;
+                self.workers[to].on_the_way[from].push_back(mail);
                 sim.net.at(at, Event::Mail { from, to });
             }
         }
     }
 
     fn mail_event(&mut self, from: usize, to: usize) {
-        if let Some(mail) = self.cores[to].on_the_way[from].pop_front() {
-            self.cores[to].address.send(mail);
-            self.cores[to].has_mail = true;
+        if let Some(mail) = self.workers[to].on_the_way[from].pop_front() {
+            self.workers[to].address.send(mail);
+            self.workers[to].has_mail = true;
             self.schedule(to);
         }
     }
@@ -420,7 +420,7 @@ impl World {
             let sim = &mut *self.shared.borrow_mut();
             sim.oracle.trace.say(sim.net.now, || format!("the operator: {act:?}"));
             let deployment = |key: &usize| Selector::Deployment(sim.plan.keys[*key].deployment.clone());
-            let node = |node: &usize| Selector::Instance(format!("node-{node}"));
+            let node = |node: &usize| Selector::Node(format!("node-{node}"));
             match &act {
                 AdminAct::CordonNode(index) => Command::Cordon(node(index)),
                 AdminAct::UncordonNode(index) => Command::Uncordon(node(index)),
@@ -430,23 +430,23 @@ impl World {
                     keys: Some(KeyPage::default()),
                     dispatch_events: Some(Allowance { any: 3, traced: 2 }),
                 },
-                AdminAct::Drain => Command::Drain,
+                AdminAct::Drain => Command::ShutDown,
             }
         };
-        for core in 0..self.cores.len() {
-            self.foresee(core, &act);
+        for index in 0..self.workers.len() {
+            self.foresee(index, &act);
             let replies = self.receipt_to.clone();
-            let reply = Box::new(move |report| drop(replies.send((core, report))));
-            self.asked[core].push_back(act.clone());
-            self.cores[core].address.send(Mail::Command { command: command.clone(), reply });
-            self.cores[core].has_mail = true;
-            self.schedule(core);
+            let reply = Box::new(move |report| drop(replies.send((index, report))));
+            self.asked[index].push_back(act.clone());
+            self.workers[index].address.send(Mail::Command { command: command.clone(), reply });
+            self.workers[index].has_mail = true;
+            self.schedule(index);
         }
     }
 
     /// A command is on its way: from now on it may be in force.
-    fn foresee(&mut self, core: usize, act: &AdminAct) {
-        let view = &mut self.shared.borrow_mut().oracle.cores[core];
+    fn foresee(&mut self, index: usize, act: &AdminAct) {
+        let view = &mut self.shared.borrow_mut().oracle.workers[index];
         match *act {
             AdminAct::CordonNode(node) => view.cordons_maybe.push(Cordon::Node(node)),
             AdminAct::CordonDeployment(key) => view.cordons_maybe.push(Cordon::Key(key)),
@@ -458,16 +458,16 @@ impl World {
 
     /// A command's receipt came: from now on it is in force.
     fn receive_receipts(&mut self) {
-        while let Ok((core, report)) = self.receipts.try_recv() {
+        while let Ok((index, report)) = self.receipts.try_recv() {
             let sim = &mut *self.shared.borrow_mut();
-            let Some(act) = self.asked[core].pop_front() else {
+            let Some(act) = self.asked[index].pop_front() else {
                 return sim.oracle.fail("a command has two receipts");
             };
-            if report.core != core {
-                sim.oracle.fail("a core answers for another");
+            if report.worker != index {
+                sim.oracle.fail("a worker answers for another");
             }
             let (now, net_now) = (sim.turn_now, sim.net.now);
-            let view = &mut sim.oracle.cores[core];
+            let view = &mut sim.oracle.workers[index];
             match act {
                 AdminAct::CordonNode(node) => view.cordoned(Cordon::Node(node)),
                 AdminAct::CordonDeployment(key) => view.cordoned(Cordon::Key(key)),
@@ -490,8 +490,8 @@ impl World {
             self.clock_offset += by;
             sim.oracle.trace.say(sim.net.now, || format!("the broker's clock jumps by {by} us"));
         }
-        for core in 0..self.cores.len() {
-            self.schedule(core);
+        for index in 0..self.workers.len() {
+            self.schedule(index);
         }
     }
 

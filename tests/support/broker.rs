@@ -195,21 +195,21 @@ impl Broker {
     /// One number of a key's row, per core.
     pub fn per_core(&self, key: &Key, number: &str) -> Vec<u64> {
         let status = self.status();
-        let mut counts = vec![0; status["cores"].as_array().expect("cores").len()];
+        let mut counts = vec![0; status["workers"].as_array().expect("workers").len()];
         for row in status["keys"].as_array().expect("keys") {
             let same = row["deployment"] == key.deployment
                 && row["version"] == key.version
                 && row["cpu"].as_f64() == key.cpu.parse().ok()
                 && row["memory"].as_f64() == key.memory.parse().ok();
-            for core in row["cores"].as_array().expect("cores").iter().filter(|_| same) {
-                let index = core["core"].as_u64().expect("a core") as usize;
-                counts[index] = core[number].as_u64().expect("a number");
+            for worker in row["workers"].as_array().expect("workers").iter().filter(|_| same) {
+                let index = worker["worker"].as_u64().expect("a worker") as usize;
+                counts[index] = worker[number].as_u64().expect("a number");
             }
         }
         counts
     }
 
-    /// One number, over all cores.
+    /// One number, over all workers.
     pub fn counter(&self, name: &str) -> u64 {
         total(&self.status(), name)
     }
@@ -312,10 +312,10 @@ impl Drop for Process {
     }
 }
 
-/// One number of `/status`, over all cores.
+/// One number of `/status`, over all workers.
 fn total(status: &Value, name: &str) -> u64 {
-    let cores = status["cores"].as_array().expect("cores");
-    cores.iter().map(|core| core[name].as_u64().unwrap_or_else(|| panic!("{name} in {core}"))).sum()
+    let workers = status["workers"].as_array().expect("workers");
+    workers.iter().map(|worker| worker[name].as_u64().unwrap_or_else(|| panic!("{name} in {worker}"))).sum()
 }
 
 /// The side and the address of a log line about a listener.

@@ -84,7 +84,7 @@ fn a_warm_start_is_three_spans_of_the_supervisors_trace() {
     in_order(&[dispatch.begun, search.begun, search.ended, delivery.begun, delivery.ended, dispatch.ended]);
     assert!(delivery.begun < delivery.ended, "{delivery:?}");
 
-    assert_eq!(dispatch.text("pilotlight.outcome"), "hit");
+    assert_eq!(dispatch.text("pilotlight.outcome"), "warm");
     assert_eq!(dispatch.text("trigger.deployment.id"), key.deployment);
     assert_eq!(dispatch.text("trigger.deployment.version"), key.version);
     assert!(dispatch.text("trigger.run.id").starts_with("run_"));
@@ -115,9 +115,9 @@ fn a_miss_has_its_reason_and_nothing_is_delivered() {
     let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
     assert_eq!(names, ["dispatch", "match"]);
     for span in &spans {
-        assert_eq!((span.text("pilotlight.miss_reason"), span.status), ("nobody", StatusCode::Unset));
+        assert_eq!((span.text("pilotlight.cold_reason"), span.status), ("no_runner", StatusCode::Unset));
     }
-    assert_eq!((spans[0].text("pilotlight.outcome"), spans[1].text("pilotlight.matched")), ("miss", "false"));
+    assert_eq!((spans[0].text("pilotlight.outcome"), spans[1].text("pilotlight.matched")), ("cold", "false"));
 }
 
 /// A runner whose process is frozen, and the one after it: what took so long is there to see. The dispatch's
@@ -145,7 +145,7 @@ fn a_run_that_nobody_read_is_an_error_with_each_attempt() {
     assert!(deliveries[0].ended <= deliveries[1].begun, "{deliveries:?}");
 }
 
-/// Runs meet their polls on other cores, and the attempt's core tells of it.
+/// Runs meet their polls on other workers, and the attempt's core tells of it.
 #[test]
 fn a_delivery_by_another_core_is_in_its_trace() {
     let collector = Collector::start(Manner::Takes);
@@ -161,9 +161,9 @@ fn a_delivery_by_another_core_is_in_its_trace() {
         let children: Vec<&Span> = spans.iter().filter(|span| span.parent == last.id).collect();
         let [search, delivery] = children[..] else { panic!("{spans:?}") };
         in_order(&[last.begun, search.begun, search.ended, delivery.begun, delivery.ended, last.ended]);
-        crossed += usize::from(delivery.number("pilotlight.core") != last.number("pilotlight.core"));
+        crossed += usize::from(delivery.number("pilotlight.worker") != last.number("pilotlight.worker"));
     }
-    assert!(crossed > 0, "every run met its poll on its own core");
+    assert!(crossed > 0, "every run met its poll on its own worker");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn dispatches_over_the_allowance_are_counted() {
         let message = Key::new("deployment_many").message();
         assert!(!supervisor.ask(dispatch(&message, &traceparent("01"))).did_warm_start());
     }
-    broker.wait_for("misses", count);
+    broker.wait_for("cold", count);
     let untraced = broker.counter("dispatches_untraced");
     assert!((1..count).contains(&untraced), "{untraced}");
     let traced = (count - untraced) as usize;

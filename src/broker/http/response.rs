@@ -57,7 +57,7 @@ pub const MISS_HTTP10: &[u8] = json_200!("22", "Connection: keep-alive\r\n", r#"
 pub const MISS_CLOSE: &[u8] = json_200!("22", "Connection: close\r\n", r#"{"didWarmStart":false}"#);
 
 /// The whole answer to a dispatch.
-pub const fn verdict(did_warm_start: bool, persistence: Persistence) -> &'static [u8] {
+pub const fn dispatch_answer(did_warm_start: bool, persistence: Persistence) -> &'static [u8] {
     match (did_warm_start, persistence) {
         (true, Persistence::KeepAlive) => HIT,
         (true, Persistence::KeepAliveHttp10) => HIT_HTTP10,
@@ -247,10 +247,10 @@ mod tests {
     ];
 
     #[test]
-    fn verdicts() {
+    fn pending_dispatches() {
         for (persistence, connection) in EACH {
             for hit in [true, false] {
-                let (status, fields, body) = parsed(verdict(hit, persistence));
+                let (status, fields, body) = parsed(dispatch_answer(hit, persistence));
                 assert_eq!(status, 200);
                 assert_eq!(field(&fields, "Connection"), connection);
                 let length = field(&fields, "Content-Length").unwrap();

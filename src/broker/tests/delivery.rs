@@ -9,7 +9,7 @@ fn read_is_true_at_the_clean_fin_and_not_before() {
     assert_eq!(bench.dispatch(1), [Done::Sent(0, run_response(true))]);
     assert_eq!(bench.sent(0), []);
     assert_eq!(bench.fin(0, Some(CLEAN)), [answer(1, true), Done::Closed(0)]);
-    assert_eq!(bench.broker.counters().hits, 1);
+    assert_eq!(bench.broker.counters().warm, 1);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn silence_is_given_up_at_the_ack_timeout_and_attempts_are_bounded() {
         assert_eq!(done, [Done::Aborted(slot), next]);
     }
     assert_eq!(bench.broker.waiting(), 1, "the fourth was not tried");
-    assert_eq!(bench.broker.counters().misses_unconfirmed, 1);
+    assert_eq!(bench.broker.counters().unconfirmed, 1);
 }
 
 #[test]

@@ -1,20 +1,20 @@
 //! The core driven by hand: facts in, outputs out. What a real socket can't show is shown here:
-//! stale ids, verdicts that come late, timers to the millisecond.
+//! stale ids, pending_dispatches that come late, timers to the millisecond.
 
 mod bounds;
-mod cores;
 mod delivery;
 mod lifecycle;
 mod polls;
 mod requests;
 mod tokens;
 mod watching;
+mod workers;
 
 use super::Broker;
 use super::contract::Side;
 use super::http::response::{self, Persistence};
-use super::io::{ConnId, CoreSet, HINT_KINDS, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts};
-use super::report::{Command, CoreReport, KeyPage, Selector};
+use super::io::{ConnId, HINT_KINDS, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts, WorkerSet};
+use super::report::{Command, KeyPage, Selector, WorkerReport};
 use super::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use super::time::Time;
 use super::token::Secrets;
@@ -23,7 +23,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 #[derive(Clone, Default)]
-struct OneCore(Rc<Table>);
+struct OneWorker(Rc<Table>);
 
 #[derive(Default)]
 struct Table {
@@ -33,19 +33,19 @@ struct Table {
     leased_bytes: Cell<usize>,
 }
 
-impl Shared for OneCore {
+impl Shared for OneWorker {
     fn buckets(&self) -> usize {
         64
     }
-    fn announce(&self, bucket: usize, core: usize) {
+    fn announce(&self, bucket: usize, worker: usize) {
         self.0.buckets.borrow_mut().resize(64 * HINT_KINDS, 0);
-        self.0.buckets.borrow_mut()[bucket] |= 1 << core;
+        self.0.buckets.borrow_mut()[bucket] |= 1 << worker;
     }
-    fn withdraw(&self, bucket: usize, core: usize) {
-        self.0.buckets.borrow_mut()[bucket] &= !(1 << core);
+    fn withdraw(&self, bucket: usize, worker: usize) {
+        self.0.buckets.borrow_mut()[bucket] &= !(1 << worker);
     }
-    fn holders(&self, bucket: usize) -> CoreSet {
-        CoreSet(self.0.buckets.borrow().get(bucket).copied().unwrap_or(0))
+    fn holders(&self, bucket: usize) -> WorkerSet {
+        WorkerSet(self.0.buckets.borrow().get(bucket).copied().unwrap_or(0))
     }
     fn open_connection(&self, connections_max: usize) -> bool {
         let open = self.0.connections.get();
@@ -95,7 +95,7 @@ fn settings() -> Settings {
         dispatch_timeout_ms: 2_000,
         attempts_max: 3,
         guard_ms: 500,
-        drain_time_ms: 5_000,
+        shutdown_time_ms: 5_000,
         linger_ms: 1_000,
         pipeline_bytes_max: 64 << 10,
         events: true,
@@ -122,31 +122,31 @@ enum Done {
     Offered { to: usize, attempts_left: u8 },
     Verdict { to: usize, delivered: bool, attempts_left: u8 },
     StopAccepting,
-    Drained,
+    ShutdownComplete,
     Paused(u32),
     Resumed(u32),
 }
 
 struct Bench {
-    broker: Broker<OneCore>,
-    shared: OneCore,
+    broker: Broker<OneWorker>,
+    shared: OneWorker,
     now: Time,
     done: Vec<Done>,
     messages: Vec<MeshMessage>,
-    reports: Vec<CoreReport>,
+    reports: Vec<WorkerReport>,
     events: Vec<super::event::Event>,
     generations: Vec<u32>,
 }
 
 impl Bench {
     fn new(settings: Settings) -> Bench {
-        Bench::on_core(0, settings, OneCore::default())
+        Bench::on_worker(0, settings, OneWorker::default())
     }
 
-    fn on_core(core: usize, settings: Settings, shared: OneCore) -> Bench {
+    fn on_worker(worker: usize, settings: Settings, shared: OneWorker) -> Bench {
         let hasher = RandomState::with_seeds(1, 2, 3, 4);
         Bench {
-            broker: Broker::new(core, settings, hasher, shared.clone()),
+            broker: Broker::new(worker, settings, hasher, shared.clone()),
             shared,
             now: Time::from_ms(1_000),
             done: Vec::new(),
@@ -175,19 +175,19 @@ impl Bench {
                 }
                 Output::Close { conn } => Done::Closed(conn.slot),
                 Output::Abort { conn } => Done::Aborted(conn.slot),
-                Output::Shutdown { conn } => Done::Shutdown(conn.slot),
+                Output::HalfClose { conn } => Done::Shutdown(conn.slot),
                 Output::Probe { conn } => Done::Probed(conn.slot),
                 Output::Pause { conn } => Done::Paused(conn.slot),
                 Output::Resume { conn } => Done::Resumed(conn.slot),
                 Output::StopAccepting => Done::StopAccepting,
-                Output::Drained => Done::Drained,
+                Output::ShutdownComplete => Done::ShutdownComplete,
                 Output::Mesh { to, message } => {
                     self.messages.push(message.clone());
                     match message {
                         MeshMessage::Offer { offer, .. } => {
                             Done::Offered { to, attempts_left: offer.attempts_left }
                         }
-                        MeshMessage::Verdict { delivered, attempts_left, .. } => {
+                        MeshMessage::Reply { delivered, attempts_left, .. } => {
                             Done::Verdict { to, delivered, attempts_left }
                         }
                     }
@@ -294,7 +294,7 @@ fn last_answer(slot: u32, did_warm_start: bool) -> Done {
 }
 
 fn verdict(slot: u32, did_warm_start: bool, persistence: Persistence) -> Done {
-    let verdict = response::verdict(did_warm_start, persistence);
+    let verdict = response::dispatch_answer(did_warm_start, persistence);
     Done::Sent(slot, String::from_utf8(verdict.to_vec()).unwrap())
 }
 

@@ -1,6 +1,6 @@
-//! What a core says about itself: why a dispatch missed, how long things took, what it tells of.
+//! What a worker says about itself: why a dispatch missed, how long things took, what it tells of.
 
-use super::super::event::{AttemptEnd, DispatchEnd, Event, MissReason};
+use super::super::event::{AttemptEnd, ColdReason, Event, Outcome};
 use super::super::report::{Allowance, KeyReport};
 use super::*;
 
@@ -20,13 +20,13 @@ impl Bench {
     }
 
     /// Dispatches a run of `d`, version 1, 0.5 vCPU on a new connection, and says why it missed.
-    fn miss(&mut self, slot: u32) -> MissReason {
-        let before = self.broker.counters().misses();
+    fn miss(&mut self, slot: u32) -> ColdReason {
+        let before = self.broker.counters().answered_false();
         self.dispatch(slot);
-        assert_eq!(self.broker.counters().misses(), before + 1);
+        assert_eq!(self.broker.counters().answered_false(), before + 1);
         match self.events.pop() {
             Some(Event::Dispatch(event)) => match event.end {
-                DispatchEnd::Missed(reason) => reason,
+                Outcome::Cold(reason) => reason,
                 end => panic!("{end:?}"),
             },
             event => panic!("{event:?}"),
@@ -43,34 +43,34 @@ impl Bench {
 #[test]
 fn a_miss_says_who_waited_instead() {
     let mut bench = Bench::new(settings());
-    assert_eq!(bench.miss(0), MissReason::Nobody);
+    assert_eq!(bench.miss(0), ColdReason::NoRunner);
     bench.hold(1, &poll_for("other", "1", "0.5"));
-    assert_eq!(bench.miss(2), MissReason::Nobody);
+    assert_eq!(bench.miss(2), ColdReason::NoRunner);
     bench.hold(3, &poll_for("d", "2", "0.5"));
-    assert_eq!(bench.miss(4), MissReason::OtherVersion);
+    assert_eq!(bench.miss(4), ColdReason::OtherVersion);
     bench.hold(5, &poll_for("d", "1", "4"));
-    assert_eq!(bench.miss(6), MissReason::OtherMachine);
+    assert_eq!(bench.miss(6), ColdReason::OtherMachineSize);
     bench.reset(5);
-    assert_eq!(bench.miss(7), MissReason::OtherVersion);
+    assert_eq!(bench.miss(7), ColdReason::OtherVersion);
     bench.reset(3);
-    assert_eq!(bench.miss(8), MissReason::Nobody);
+    assert_eq!(bench.miss(8), ColdReason::NoRunner);
     let counters = bench.broker.counters();
-    assert_eq!((counters.misses_nobody, counters.misses_other_version), (3, 2));
-    assert_eq!((counters.misses_other_machine, counters.misses()), (1, 6));
+    assert_eq!((counters.cold_no_runner, counters.cold_other_version), (3, 2));
+    assert_eq!((counters.cold_other_machine_size, counters.answered_false()), (1, 6));
 }
 
 #[test]
 fn what_another_core_holds_shows_in_the_hints() {
-    let shared = OneCore::default();
-    let mut here = Bench::on_core(0, settings(), shared.clone());
-    let mut there = Bench::on_core(1, settings(), shared);
+    let shared = OneWorker::default();
+    let mut here = Bench::on_worker(0, settings(), shared.clone());
+    let mut there = Bench::on_worker(1, settings(), shared);
     there.hold(0, &poll_for("d", "2", "0.5"));
-    assert_eq!(here.miss(0), MissReason::OtherVersion);
+    assert_eq!(here.miss(0), ColdReason::OtherVersion);
     there.hold(1, &poll_for("d", "1", "0.25"));
-    assert_eq!(here.miss(1), MissReason::OtherMachine);
+    assert_eq!(here.miss(1), ColdReason::OtherMachineSize);
     there.reset(0);
     there.reset(1);
-    assert_eq!(here.miss(2), MissReason::Nobody);
+    assert_eq!(here.miss(2), ColdReason::NoRunner);
 }
 
 #[test]
@@ -78,50 +78,50 @@ fn polls_in_their_last_moments_under_a_cordon_or_claimed_are_not_nobody() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.pass_ms(29_500);
-    assert_eq!(bench.miss(1), MissReason::Ending);
+    assert_eq!(bench.miss(1), ColdReason::Parked);
     let row = bench.row();
-    assert_eq!((row.waiting, row.ending, row.cordoned, row.claimed), (1, 1, 0, 0));
+    assert_eq!((row.waiting, row.parked, row.cordoned, row.claimed), (1, 1, 0, 0));
     assert_eq!(bench.broker.counters().polls_guarded, 1);
     bench.reset(0);
-    assert_eq!(bench.miss(2), MissReason::Nobody);
+    assert_eq!(bench.miss(2), ColdReason::NoRunner);
 
-    let node = Selector::Instance("node-1".to_owned());
+    let node = Selector::Node("node-1".to_owned());
     bench.command(Command::Cordon(node.clone()));
     bench.poll(0);
-    assert_eq!(bench.miss(3), MissReason::Cordoned);
+    assert_eq!(bench.miss(3), ColdReason::Cordoned);
     let row = bench.row();
-    assert_eq!((row.waiting, row.ending, row.cordoned), (1, 0, 1));
+    assert_eq!((row.waiting, row.parked, row.cordoned), (1, 0, 1));
     // Held under a cordon until its last moments, then let go of: it is only ending.
     bench.pass_ms(29_600);
     bench.command(Command::Uncordon(node));
-    assert_eq!(bench.miss(4), MissReason::Ending);
+    assert_eq!(bench.miss(4), ColdReason::Parked);
     bench.reset(0);
 
     bench.poll(0);
     bench.dispatch(5);
-    assert_eq!(bench.miss(6), MissReason::Nobody);
+    assert_eq!(bench.miss(6), ColdReason::NoRunner);
     let row = bench.row();
     assert_eq!((row.waiting, row.claimed), (1, 1));
     bench.reset(0);
 
     bench.command(Command::Cordon(Selector::Deployment("d".to_owned())));
-    assert_eq!(bench.miss(7), MissReason::Cordoned);
-    bench.command(Command::Drain);
-    assert_eq!(bench.miss(8), MissReason::Draining);
+    assert_eq!(bench.miss(7), ColdReason::Cordoned);
+    bench.command(Command::ShutDown);
+    assert_eq!(bench.miss(8), ColdReason::ShuttingDown);
 }
 
 #[test]
 fn no_room_for_a_key_is_said() {
     let mut bench = Bench::new(Settings { keys_max: 1, ..settings() });
     bench.hold(0, &poll_for("other", "1", "0.5"));
-    assert_eq!(bench.miss(1), MissReason::KeyLimit);
+    assert_eq!(bench.miss(1), ColdReason::KeyLimit);
 }
 
 #[test]
 fn times_are_measured_from_turn_to_turn() {
-    let shared = OneCore::default();
-    let mut here = Bench::on_core(0, settings(), shared.clone());
-    let mut there = Bench::on_core(1, settings(), shared);
+    let shared = OneWorker::default();
+    let mut here = Bench::on_worker(0, settings(), shared.clone());
+    let mut there = Bench::on_worker(1, settings(), shared);
     there.poll(0);
     there.pass_ms(1_000);
     here.now = there.now;
@@ -205,7 +205,7 @@ fn recorded_dispatches_are_told_of_with_their_attempts() {
     let told = std::mem::take(&mut bench.events);
     let [Event::Attempt(attempt), Event::Dispatch(hit)] = &told[..] else { panic!("{told:?}") };
     assert_eq!((attempt.dispatch, attempt.traced, attempt.end), (hit.id, true, AttemptEnd::Confirmed));
-    assert_eq!((hit.origin.traced, hit.end), (true, DispatchEnd::Hit));
+    assert_eq!((hit.origin.traced, hit.end), (true, Outcome::Warm));
     // One that is not recorded is told of as any, and takes none of their allowance.
     let told = |bench: &mut Bench, slot, flags: &str| -> Vec<bool> {
         bench.accept(slot);

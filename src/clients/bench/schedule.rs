@@ -29,7 +29,7 @@ pub struct Schedule {
     /// One more than the last run.
     pub end: u64,
     delivered: Vec<u8>,
-    verdicts: Vec<Option<Verdict>>,
+    pending_dispatches: Vec<Option<Verdict>>,
     /// From due to received by a runner, in nanoseconds.
     pub to_runner: Histogram<u64>,
     /// From due to answered, in nanoseconds.
@@ -68,7 +68,7 @@ impl Schedule {
             first,
             end,
             delivered: vec![0; end as usize],
-            verdicts: vec![None; end as usize],
+            pending_dispatches: vec![None; end as usize],
             to_runner: histogram(),
             to_answer: histogram(),
         }
@@ -97,7 +97,7 @@ impl Schedule {
     /// Its supervisor has been answered.
     pub fn note_answered(&mut self, run: u64, verdict: Verdict, now: Instant) {
         let late_ns = self.late_ns(run, now);
-        let Some(known) = self.verdicts.get_mut(run as usize) else { return };
+        let Some(known) = self.pending_dispatches.get_mut(run as usize) else { return };
         *known = Some(verdict);
         if run >= self.first {
             self.to_answer.saturating_record(late_ns);
@@ -112,15 +112,15 @@ impl Schedule {
             Some(_) => false,
         };
         // From the end: what is still open stands there.
-        !self.verdicts.iter().zip(&self.delivered).rev().any(open)
+        !self.pending_dispatches.iter().zip(&self.delivered).rev().any(open)
     }
 
     /// What became of them.
     pub fn tally(&self) -> Tally {
-        let counted = &self.verdicts[self.first as usize..];
+        let counted = &self.pending_dispatches[self.first as usize..];
         let count = |wanted: Option<Verdict>| counted.iter().filter(|found| **found == wanted).count() as u64;
         let all = |wanted: fn(bool, u8) -> bool| {
-            let runs = self.verdicts.iter().zip(&self.delivered);
+            let runs = self.pending_dispatches.iter().zip(&self.delivered);
             runs.filter(|(verdict, times)| wanted(**verdict == Some(Verdict::Hit), **times)).count() as u64
         };
         Tally {

@@ -3,7 +3,7 @@
 
 mod words;
 
-use super::drain::{Drains, Target};
+use super::cordon::{Cordoned, Target};
 use super::explain::{Asked, Explanation};
 use crate::broker::report::Selector;
 use crate::config::AdminToken;
@@ -74,16 +74,16 @@ pub enum AskError {
 /// Asks, and tells the answer in words.
 pub fn run(url: &str, ask: &Ask, token: Option<&AdminToken>) -> Result<String, AskError> {
     let (method, path, body) = match ask {
-        Ask::List => (Method::GET, "/drain".to_owned(), Vec::new()),
-        Ask::Begin(selector) => (Method::POST, "/drain".to_owned(), as_json(selector)),
-        Ask::Lift(selector) => (Method::DELETE, "/drain".to_owned(), as_json(selector)),
+        Ask::List => (Method::GET, "/cordon".to_owned(), Vec::new()),
+        Ask::Begin(selector) => (Method::POST, "/cordon".to_owned(), as_json(selector)),
+        Ask::Lift(selector) => (Method::DELETE, "/cordon".to_owned(), as_json(selector)),
         Ask::Explain(asked) => (Method::GET, words::explain_path(asked), Vec::new()),
     };
     let body = Asker::new(url)?.ask(method, &path, body, token)?;
     let foreign = |_| AskError::Foreign(url.to_owned());
     Ok(match ask {
         Ask::Explain(_) => words::explained(&serde_json::from_slice::<Explanation>(&body).map_err(foreign)?),
-        _ => words::drained(ask, &serde_json::from_slice::<Drains>(&body).map_err(foreign)?),
+        _ => words::drained(ask, &serde_json::from_slice::<Cordoned>(&body).map_err(foreign)?),
     })
 }
 

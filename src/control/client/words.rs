@@ -2,7 +2,7 @@
 
 use super::Ask;
 use crate::broker::report::Selector;
-use crate::control::drain::{Drains, Target};
+use crate::control::cordon::{Cordoned, Target};
 use crate::control::explain::{Asked, Explanation};
 use std::fmt::Write;
 
@@ -43,17 +43,17 @@ pub fn explained(answer: &Explanation) -> String {
     };
     let _ = write!(words, "\n{}", printable(&answer.advice));
     if !answer.keys.is_empty() {
-        let _ = write!(words, "\n\nwaiting  ending  drained     hits   misses  version, machine");
+        let _ = write!(words, "\n\nwaiting  ending  drained     warm   cold  version, machine");
     }
     for key in answer.keys.iter().take(KEYS_SHOWN) {
         let _ = write!(
             words,
             "\n{:7}  {:6}  {:7}  {:7}  {:7}  {}, {} vCPU, {} GB",
             key.waiting,
-            key.ending,
+            key.parked,
             key.cordoned,
-            key.hits,
-            key.misses,
+            key.warm,
+            key.cold,
             printable(&key.version),
             key.cpu,
             key.memory
@@ -62,11 +62,11 @@ pub fn explained(answer: &Explanation) -> String {
     if answer.keys_total > KEYS_SHOWN {
         let _ = write!(words, "\n… and {} more", answer.keys_total - KEYS_SHOWN);
     }
-    if !answer.drains.is_empty() {
-        let drains: Vec<String> = answer.drains.iter().map(|target| printable(&line(target))).collect();
-        let _ = write!(words, "\n\ndrained: {}", drains.join(", "));
+    if !answer.cordons.is_empty() {
+        let cordons: Vec<String> = answer.cordons.iter().map(|target| printable(&line(target))).collect();
+        let _ = write!(words, "\n\ndrained: {}", cordons.join(", "));
     }
-    words + &silent(&answer.stalled_cores, "what it holds is not in this")
+    words + &silent(&answer.stalled_workers, "what it holds is not in this")
 }
 
 fn runners(count: u64) -> String {
@@ -77,21 +77,21 @@ fn printable(text: &str) -> String {
     text.chars().map(|next| if next.is_control() && next != '\n' { '\u{fffd}' } else { next }).collect()
 }
 
-fn silent(cores: &[usize], what_follows: &str) -> String {
-    if cores.is_empty() {
+fn silent(workers: &[usize], what_follows: &str) -> String {
+    if workers.is_empty() {
         return String::new();
     }
-    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
-    format!("\nno answer from core {}: {what_follows}", cores.join(", "))
+    let workers: Vec<String> = workers.iter().map(usize::to_string).collect();
+    format!("\nno answer from worker {}: {what_follows}", workers.join(", "))
 }
 
-/// What became of drains.
-pub fn drained(ask: &Ask, answer: &Drains) -> String {
+/// What became of cordons.
+pub fn drained(ask: &Ask, answer: &Cordoned) -> String {
     let words = match ask {
         Ask::Explain(_) => String::new(),
-        Ask::List if answer.drains.is_empty() => "nothing is drained".to_owned(),
+        Ask::List if answer.cordons.is_empty() => "nothing is drained".to_owned(),
         Ask::List => {
-            let lines: Vec<String> = answer.drains.iter().map(line).collect();
+            let lines: Vec<String> = answer.cordons.iter().map(line).collect();
             lines.join("\n")
         }
         Ask::Begin(selector) => format!(
@@ -100,19 +100,19 @@ pub fn drained(ask: &Ask, answer: &Drains) -> String {
         ),
         Ask::Lift(selector) => format!("lifted the drain of {}", name(selector)),
     };
-    words + &silent(&answer.stalled_cores, "it follows when it wakes up")
+    words + &silent(&answer.stalled_workers, "it follows when it wakes up")
 }
 
 fn name(selector: &Selector) -> String {
     match selector {
-        Selector::Instance(name) => format!("node {name}"),
+        Selector::Node(name) => format!("node {name}"),
         Selector::Deployment(id) => format!("deployment {id}"),
     }
 }
 
 fn line(target: &Target) -> String {
     match target {
-        Target { instance: Some(name), .. } => format!("node {name}"),
+        Target { node: Some(name), .. } => format!("node {name}"),
         Target { deployment, .. } => {
             format!("deployment {}", deployment.as_deref().unwrap_or_default())
         }
@@ -142,12 +142,12 @@ mod tests {
         let answer = Explanation {
             verdict: "other_version".to_owned(),
             advice: "runners wait for \u{1b}[31m1".to_owned(),
-            stalled_cores: vec![3],
+            stalled_workers: vec![3],
             ..Explanation::default()
         };
         assert_eq!(
             explained(&answer),
-            "cold: other version\nrunners wait for \u{fffd}[31m1\nno answer from core 3: what it holds is not in this"
+            "cold: other version\nrunners wait for \u{fffd}[31m1\nno answer from worker 3: what it holds is not in this"
         );
     }
 }

@@ -1,7 +1,7 @@
-//! The cores' gauges, and the waiting polls by deployment.
+//! The workers' gauges, and the waiting polls by deployment.
 
-use super::super::cores::{CoreState, Snapshot};
 use super::super::traces;
+use super::super::workers::{Snapshot, WorkerState};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -9,24 +9,26 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use std::collections::BTreeMap;
 use std::fmt;
 
-type Gauge = (&'static str, &'static str, fn(&CoreState) -> u64);
+type Gauge = (&'static str, &'static str, fn(&WorkerState) -> u64);
 
-/// Numbers of each core.
+/// Numbers of each worker.
 pub const GAUGES: &[Gauge] = &[
-    ("pilotlight_waiting_polls", "Runners waiting for a run now, those of claimed polls included.", |core| {
-        core.report.waiting
-    }),
-    ("pilotlight_claimed_polls", "Deliveries under way now.", |core| core.report.claimed),
-    ("pilotlight_connections", "Open connections.", |core| core.report.connections),
+    (
+        "pilotlight_waiting_polls",
+        "Runners waiting for a run now, those of claimed polls included.",
+        |worker| worker.report.waiting,
+    ),
+    ("pilotlight_claimed_polls", "Deliveries under way now.", |worker| worker.report.claimed),
+    ("pilotlight_connections", "Open connections.", |worker| worker.report.connections),
     (
         "pilotlight_in_flight_bytes",
         "Bytes of incomplete requests and of runs that are not delivered yet (--max-buffered).",
-        |core| core.report.buffered_bytes,
+        |worker| worker.report.buffered_bytes,
     ),
     (
-        "pilotlight_core_stalled",
-        "1 if the core did not answer within a second: its other numbers are old.",
-        |core| u64::from(core.stalled),
+        "pilotlight_worker_stalled",
+        "1 if the worker did not answer within a second: its other numbers are old.",
+        |worker| u64::from(worker.stalled),
     ),
 ];
 
@@ -80,7 +82,7 @@ fn escaped(value: &str) -> String {
 /// Waiting polls per deployment, most first, what does not fit as [`OTHER`] and last.
 fn ranked(snapshot: &Snapshot, deployments_max: usize) -> Vec<(&str, u64)> {
     let mut waiting: BTreeMap<&str, u64> = BTreeMap::new();
-    for row in snapshot.cores.iter().flat_map(|core| &core.report.keys) {
+    for row in snapshot.workers.iter().flat_map(|worker| &worker.report.keys) {
         *waiting.entry(&row.deployment).or_default() += row.waiting;
     }
     // Clients choose the names: one of them may be this.
@@ -96,7 +98,7 @@ fn ranked(snapshot: &Snapshot, deployments_max: usize) -> Vec<(&str, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::report::{CoreReport, KeyReport};
+    use crate::broker::report::{KeyReport, WorkerReport};
 
     fn snapshot(rows: &[(&str, u64)]) -> Snapshot {
         let keys = rows.iter().map(|(deployment, waiting)| KeyReport {
@@ -104,8 +106,8 @@ mod tests {
             waiting: *waiting,
             ..KeyReport::default()
         });
-        let report = CoreReport { keys: keys.collect(), ..CoreReport::default() };
-        Snapshot { cores: vec![CoreState { report, stalled: false }], with_keys: true }
+        let report = WorkerReport { keys: keys.collect(), ..WorkerReport::default() };
+        Snapshot { workers: vec![WorkerState { report, stalled: false }], with_keys: true }
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The cores' measured times, as Prometheus histograms: one bucket to a power of two microseconds.
+//! The workers' measured times, as Prometheus histograms: one bucket to a power of two microseconds.
 
-use super::super::cores::Snapshot;
+use super::super::workers::Snapshot;
 use crate::broker::histogram::Histogram;
 use crate::broker::report::Times;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -20,7 +20,7 @@ struct Timed {
 const MERGED: &[Timed] = &[
     Timed {
         name: "pilotlight_match",
-        help: "From a dispatch's last byte to the claim of a poll, once per attempt. A core reads its clock once a turn: what is matched in the turn in which it arrived took 0, and pilotlight_loop_turn says how long turns are.",
+        help: "From a dispatch's last byte to the claim of a poll, once per attempt. A worker reads its clock once a turn: what is matched in the turn in which it arrived took 0, and pilotlight_loop_turn says how long turns are.",
         of: |times| &times.matching,
         powers: 4..=21,
     },
@@ -40,7 +40,7 @@ const MERGED: &[Timed] = &[
 
 const PER_CORE: &[Timed] = &[Timed {
     name: "pilotlight_loop_turn",
-    help: "One turn of a core's loop, from the end of its sleep to the end of its work.",
+    help: "One turn of a worker's loop, from the end of its sleep to the end of its work.",
     of: |times| &times.turns,
     powers: 2..=20,
 }];
@@ -49,15 +49,15 @@ const PER_CORE: &[Timed] = &[Timed {
 pub fn encode(encoder: &mut DescriptorEncoder, snapshot: &Snapshot) -> fmt::Result {
     for timed in MERGED {
         let mut sum = Histogram::default();
-        snapshot.cores.iter().for_each(|core| sum.add((timed.of)(&core.report.times)));
+        snapshot.workers.iter().for_each(|worker| sum.add((timed.of)(&worker.report.times)));
         write(begin(encoder, timed)?, &sum, &timed.powers)?;
     }
     for timed in PER_CORE {
         let mut metric = begin(encoder, timed)?;
-        for core in &snapshot.cores {
-            let index = core.report.core.to_string();
-            let times = (timed.of)(&core.report.times);
-            write(metric.encode_family(&[("core", index.as_str())])?, times, &timed.powers)?;
+        for worker in &snapshot.workers {
+            let index = worker.report.worker.to_string();
+            let times = (timed.of)(&worker.report.times);
+            write(metric.encode_family(&[("worker", index.as_str())])?, times, &timed.powers)?;
         }
     }
     Ok(())

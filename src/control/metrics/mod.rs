@@ -1,4 +1,4 @@
-//! `/metrics`: OpenMetrics text. What it says of a core's counters is declared with the counters.
+//! `/metrics`: OpenMetrics text. What it says of a worker's counters is declared with the counters.
 
 mod families;
 mod histograms;
@@ -6,9 +6,9 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-use super::cores::Snapshot;
 use super::status::{About, confirm_name};
 use super::traces;
+use super::workers::Snapshot;
 use crate::broker::counters::{CounterUnit, FAMILIES, Family};
 use crate::sys::process::Figures;
 use families::GAUGES;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// What `/metrics` answers with.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What the page says besides the cores' numbers.
+/// What the page says besides the workers' numbers.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// What is running.
@@ -73,9 +73,9 @@ impl Collector for Page {
         families::waiting_by_deployment(&mut encoder, &self.snapshot, self.facts.deployments_max)?;
         for (name, help, of) in GAUGES {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for core in &self.snapshot.cores {
-                let index = core.report.core.to_string();
-                ConstGauge::new(of(core)).encode(metric.encode_family(&[("core", index.as_str())])?)?;
+            for worker in &self.snapshot.workers {
+                let index = worker.report.worker.to_string();
+                ConstGauge::new(of(worker)).encode(metric.encode_family(&[("worker", index.as_str())])?)?;
             }
         }
         FAMILIES.iter().try_for_each(|family| self.family(&mut encoder, family))?;
@@ -88,13 +88,13 @@ impl Page {
     /// Numbers of the broker as a whole.
     fn broker(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let &Facts { about, connections_max, .. } = &self.facts;
-        let cordons = super::drain::in_force(&self.snapshot).len();
+        let cordons = super::cordon::in_force(&self.snapshot).len();
         for (name, help, unit, value) in [
             (
-                "pilotlight_draining",
+                "pilotlight_shutting_down",
                 "1 once the process is on its way out.",
                 None,
-                f64::from(u8::from(about.draining)),
+                f64::from(u8::from(about.shutting_down)),
             ),
             (
                 "pilotlight_cordons",
@@ -121,7 +121,7 @@ impl Page {
         Ok(())
     }
 
-    /// One family of the cores' counters.
+    /// One family of the workers' counters.
     fn family(&self, encoder: &mut DescriptorEncoder, family: &Family) -> fmt::Result {
         let name = format!("pilotlight_{}", family.name);
         let unit = match family.unit {
@@ -129,14 +129,14 @@ impl Page {
             CounterUnit::Bytes => Some(&Unit::Bytes),
         };
         let mut metric = encoder.encode_descriptor(&name, family.help, unit, MetricType::Counter)?;
-        for core in &self.snapshot.cores {
+        for worker in &self.snapshot.workers {
             for member in family.members {
-                let index = core.report.core.to_string();
-                let mut labels = vec![("core", index.as_str())];
+                let index = worker.report.worker.to_string();
+                let mut labels = vec![("worker", index.as_str())];
                 if !family.label.is_empty() {
                     labels.push((family.label, member.value));
                 }
-                let value = (member.of)(&core.report.counters);
+                let value = (member.of)(&worker.report.counters);
                 ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
             }
         }

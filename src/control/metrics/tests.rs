@@ -1,7 +1,7 @@
 //! What is on the page, and that docs/metrics.md says the same.
 
-use super::super::cores::CoreState;
 use super::super::testing::report;
+use super::super::workers::WorkerState;
 use super::*;
 use crate::broker::counters::Counters;
 use crate::broker::settings::Confirm;
@@ -12,7 +12,7 @@ fn page(snapshot: Snapshot) -> String {
     let about = About {
         engine: "epoll",
         uptime: Duration::from_millis(1_500),
-        draining: true,
+        shutting_down: true,
         confirm: Confirm::Ack,
     };
     let facts = Facts {
@@ -25,37 +25,37 @@ fn page(snapshot: Snapshot) -> String {
     render(facts, &Arc::new(snapshot))
 }
 
-fn two_cores() -> Snapshot {
-    let state = |core, stalled| CoreState { report: report(core, true), stalled };
-    Snapshot { cores: vec![state(0, false), state(1, true)], with_keys: true }
+fn two_workers() -> Snapshot {
+    let state = |worker, stalled| WorkerState { report: report(worker, true), stalled };
+    Snapshot { workers: vec![state(0, false), state(1, true)], with_keys: true }
 }
 
 #[test]
 fn the_page_says_what_the_cores_said() {
-    let mut snapshot = two_cores();
-    for (core, us) in [(0, 3), (0, 900), (1, 70_000), (1, 5_000_000_000)] {
-        snapshot.cores[core].report.times.delivery.record(us);
-        snapshot.cores[core].report.times.turns.record(us);
+    let mut snapshot = two_workers();
+    for (worker, us) in [(0, 3), (0, 900), (1, 70_000), (1, 5_000_000_000)] {
+        snapshot.workers[worker].report.times.delivery.record(us);
+        snapshot.workers[worker].report.times.turns.record(us);
     }
     let page = page(snapshot);
     let version = env!("CARGO_PKG_VERSION");
     for line in [
         &format!("pilotlight_build_info{{version=\"{version}\",engine=\"epoll\",confirm=\"ack\"}} 1"),
         "# TYPE pilotlight_dispatches counter",
-        "pilotlight_dispatches_total{core=\"0\",outcome=\"hit\"} 100",
-        "pilotlight_dispatches_total{core=\"1\",outcome=\"hit\"} 101",
-        "pilotlight_dispatches_total{core=\"1\",outcome=\"miss\"} 45",
-        "pilotlight_dispatches_total{core=\"1\",outcome=\"unconfirmed\"} 5",
-        "pilotlight_misses_total{core=\"1\",reason=\"nobody\"} 40",
-        "pilotlight_misses_total{core=\"1\",reason=\"other_version\"} 5",
+        "pilotlight_dispatches_total{worker=\"0\",outcome=\"warm\"} 100",
+        "pilotlight_dispatches_total{worker=\"1\",outcome=\"warm\"} 101",
+        "pilotlight_dispatches_total{worker=\"1\",outcome=\"miss\"} 45",
+        "pilotlight_dispatches_total{worker=\"1\",outcome=\"unconfirmed\"} 5",
+        "pilotlight_misses_total{worker=\"1\",reason=\"nobody\"} 40",
+        "pilotlight_misses_total{worker=\"1\",reason=\"other_version\"} 5",
         "# UNIT pilotlight_received_bytes bytes",
-        "pilotlight_received_bytes_total{core=\"0\"} 1000",
-        "pilotlight_waiting_polls{core=\"1\"} 11",
+        "pilotlight_received_bytes_total{worker=\"0\"} 1000",
+        "pilotlight_waiting_polls{worker=\"1\"} 11",
         "pilotlight_deployment_waiting_polls{deployment=\"deployment_a\"} 13",
         "pilotlight_deployment_waiting_polls{deployment=\"(other)\"} 8",
-        "pilotlight_core_stalled{core=\"0\"} 0",
-        "pilotlight_core_stalled{core=\"1\"} 1",
-        "pilotlight_draining 1.0",
+        "pilotlight_worker_stalled{worker=\"0\"} 0",
+        "pilotlight_worker_stalled{worker=\"1\"} 1",
+        "pilotlight_shutting_down 1.0",
         "pilotlight_connections_limit 19888.0",
         "pilotlight_uptime_seconds 1.5",
         "# TYPE pilotlight_delivery_seconds histogram",
@@ -64,7 +64,7 @@ fn the_page_says_what_the_cores_said() {
         "pilotlight_delivery_seconds_bucket{le=\"4.194304\"} 3",
         "pilotlight_delivery_seconds_bucket{le=\"+Inf\"} 4",
         "pilotlight_delivery_seconds_count 4",
-        "pilotlight_loop_turn_seconds_bucket{le=\"+Inf\",core=\"1\"} 2",
+        "pilotlight_loop_turn_seconds_bucket{le=\"+Inf\",worker=\"1\"} 2",
     ] {
         assert!(page.lines().any(|got| got == line), "{line} is not in:\n{page}");
     }
@@ -74,13 +74,13 @@ fn the_page_says_what_the_cores_said() {
 #[test]
 fn every_counter_is_on_the_page() {
     // Give each counter a value of its own, and find them all.
-    let mut snapshot = two_cores();
-    snapshot.cores.truncate(1);
+    let mut snapshot = two_workers();
+    snapshot.workers.truncate(1);
     let counters = Counters::distinct(7_001);
     let expected: BTreeSet<u64> =
         FAMILIES.iter().flat_map(|family| family.members).map(|member| (member.of)(&counters)).collect();
     assert!(expected.len() > 30);
-    snapshot.cores[0].report.counters = counters;
+    snapshot.workers[0].report.counters = counters;
     let page = page(snapshot);
     let seen: BTreeSet<u64> = page.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
     assert!(expected.is_subset(&seen), "{:?} are missing", expected.difference(&seen));
@@ -89,10 +89,10 @@ fn every_counter_is_on_the_page() {
 /// What a client sends as a deployment cannot break a line or a label.
 #[test]
 fn names_are_escaped() {
-    let mut snapshot = two_cores();
-    snapshot.cores.truncate(1);
-    snapshot.cores[0].report.keys.truncate(1);
-    snapshot.cores[0].report.keys[0].deployment = "a\"} 1\nforged{x=\"\\".to_owned();
+    let mut snapshot = two_workers();
+    snapshot.workers.truncate(1);
+    snapshot.workers[0].report.keys.truncate(1);
+    snapshot.workers[0].report.keys[0].deployment = "a\"} 1\nforged{x=\"\\".to_owned();
     let page = page(snapshot);
     let line = page.lines().find(|line| line.contains("forged")).expect("it is there");
     let expected = r#"pilotlight_deployment_waiting_polls{deployment="a\"} 1\nforged{x=\"\\"} 4"#;
@@ -134,7 +134,7 @@ fn the_documentation_lists_every_metric_and_no_other() {
     let text = std::fs::read_to_string(path).expect("docs/metrics.md");
     let (before, rest) = text.split_once(BEGIN).expect("the table begins");
     let (written, after) = rest.split_once(END).expect("the table ends");
-    let table = table(&page(two_cores()));
+    let table = table(&page(two_workers()));
     assert!(table.lines().count() > 35, "{table}");
     if std::env::var_os("PILOTLIGHT_WRITE_METRICS").is_some() {
         std::fs::write(path, format!("{before}{BEGIN}{table}{END}{after}")).expect("written");
@@ -145,7 +145,7 @@ fn the_documentation_lists_every_metric_and_no_other() {
 
 #[test]
 fn names_follow_the_conventions() {
-    let page = page(two_cores());
+    let page = page(two_workers());
     for line in page.lines().filter(|line| line.starts_with("# TYPE ")) {
         let name = line.split(' ').nth(2).unwrap();
         assert!(name.starts_with("pilotlight_") || name.starts_with("process_"), "{name}");

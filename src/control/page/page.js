@@ -4,10 +4,10 @@
 const REASONS = {
   nobody: "nobody waited",
   other_version: "another version waited",
-  other_machine: "another machine waited",
-  ending: "all in their last moments",
+  other_machine_size: "another machine waited",
+  parked: "all in their last moments",
   cordoned: "kept away by a drain",
-  draining: "the broker was draining",
+  shutting_down: "the broker was shutting_down",
   key_limit: "too many keys (--max-keys)",
   bytes_limit: "too many bytes in flight (--max-buffered)",
 };
@@ -75,17 +75,17 @@ function matches(...texts) {
 }
 
 function showTiles(live) {
-  const dispatched = live.hits + live.misses + live.unconfirmed;
+  const dispatched = live.warm + live.cold + live.unconfirmed;
   const last = (state.history?.samples ?? []).slice(-30);
   const sum = (name) => last.reduce((total, sample) => total + sample[name], 0);
-  const recently = sum("hits") + sum("misses") + sum("unconfirmed");
+  const recently = sum("warm") + sum("cold") + sum("unconfirmed");
   // What came in the last ten seconds is in no sample yet.
   const young = recently === 0 && live.uptime_seconds < 300;
-  const recent = young ? share(live.hits, dispatched) : share(sum("hits"), recently);
+  const recent = young ? share(live.warm, dispatched) : share(sum("warm"), recently);
   const full = live.connections > live.connections_limit * 0.9;
   const tiles = [
     ["Warm, last 5 min", recent, "first"],
-    ["Warm, since start", share(live.hits, dispatched)],
+    ["Warm, since start", share(live.warm, dispatched)],
     ["Runners waiting", count(live.waiting)],
     ["Dispatches", count(dispatched)],
     ["Unconfirmed", count(live.unconfirmed), live.unconfirmed > 0 ? "unconfirmed" : ""],
@@ -104,9 +104,9 @@ function showTrouble(live) {
   const dropped = live.cores.reduce((total, core) => total + core.events_dropped, 0);
   const troubles = [];
   if (state.lost) troubles.push("The broker does not answer: what is below is old.");
-  if (live.draining) troubles.push("The broker is draining: every dispatch is answered false.");
+  if (live.shutting_down) troubles.push("The broker is shutting_down: every dispatch is answered false.");
   if (stalled.length > 0) troubles.push(`Core ${stalled.join(", ")} does not answer: its numbers are old.`);
-  for (const drain of live.drains) {
+  for (const drain of live.cordons) {
     const what = drain.instance === undefined ? `deployment ${drain.deployment}` : `node ${drain.instance}`;
     troubles.push(`Runs are kept away from ${what} (pilotlight drain).`);
   }
@@ -123,15 +123,15 @@ function showPools(live) {
   const held = (pool) => {
     const parts = [];
     if (pool.cordoned > 0) parts.push(`${pool.cordoned} drained`);
-    if (pool.ending > 0) parts.push(`${pool.ending} ending`);
+    if (pool.parked > 0) parts.push(`${pool.parked} ending`);
     return parts.length > 0 ? `${count(pool.waiting)} (${parts.join(", ")})` : count(pool.waiting);
   };
   fill(
     "pools",
     rows.map((pool) => ({
       cells: [
-        pool.deployment, pool.version, machine(pool), held(pool), { text: count(pool.hits), kind: pool.hits ? "hit" : "" },
-        { text: count(pool.misses), kind: pool.misses ? "miss" : "" }, pool.waiting > 0 ? time(pool.oldest_wait_ms * 1000) : "–",
+        pool.deployment, pool.version, machine(pool), held(pool), { text: count(pool.warm), kind: pool.warm ? "warm" : "" },
+        { text: count(pool.cold), kind: pool.cold ? "cold" : "" }, pool.waiting > 0 ? time(pool.oldest_wait_ms * 1000) : "–",
       ],
     })),
     state.query ? "No pool matches the search." : "No runner has polled and no run was dispatched yet.",
@@ -169,7 +169,7 @@ function showCores(live) {
       kind: core.stalled ? "stalled" : "",
       cells: [
         core.stalled ? `${core.core} (does not answer)` : core.core, count(core.waiting), count(core.connections),
-        count(core.hits), count(core.misses), count(core.offers_sent), time(core.turn_p99_us),
+        count(core.warm), count(core.cold), count(core.offers_sent), time(core.turn_p99_us),
       ],
     })),
     "No core.",
@@ -186,14 +186,14 @@ function showHistory(history) {
   const samples = history.samples;
   const [width, height] = [720, 140];
   const x = (index) => width - (samples.length - index) * 2;
-  const all = (one) => one.hits + one.misses + one.unconfirmed;
+  const all = (one) => one.warm + one.cold + one.unconfirmed;
   const most = Math.max(1, ...samples.map(all));
   const bars = samples.flatMap((sample, index) => {
     let top = height;
-    return ["hits", "unconfirmed", "misses"].filter((name) => sample[name] > 0).map((name) => {
+    return ["warm", "unconfirmed", "cold"].filter((name) => sample[name] > 0).map((name) => {
       const tall = (sample[name] / most) * (height - 6);
       top -= tall;
-      const kind = { hits: "hit", misses: "miss", unconfirmed: "unconfirmed" }[name];
+      const kind = { warm: "warm", cold: "cold", unconfirmed: "unconfirmed" }[name];
       return shape("rect", { x: x(index), y: top, width: 2, height: tall, class: kind });
     });
   });
@@ -201,9 +201,9 @@ function showHistory(history) {
   at("rate-top").textContent = bars.length > 0 ? `top: ${count(most)} in ${history.interval_seconds} s` : "";
   at("rate-none").hidden = bars.length > 0;
   const minute = samples.slice(-6);
-  const hits = minute.reduce((total, one) => total + one.hits, 0);
+  const warm = minute.reduce((total, one) => total + one.warm, 0);
   const dispatched = minute.reduce((total, one) => total + all(one), 0);
-  at("rate-now").textContent = dispatched === 0 ? "" : `${share(hits, dispatched)} of ${count(dispatched)} in the last minute`;
+  at("rate-now").textContent = dispatched === 0 ? "" : `${share(warm, dispatched)} of ${count(dispatched)} in the last minute`;
   const slowest = Math.max(...samples.map((one) => one.delivery_p99_us ?? 0));
   // Logarithmic, from 10 µs up: proofs take from tens of microseconds to a second.
   const y = (us) => height - 3 - (Math.log(Math.max(us, 10) / 10) / Math.log(Math.max(slowest, 100) / 10)) * (height - 10);
@@ -230,7 +230,7 @@ function showWhy(live) {
 function show() {
   const badge = at("state");
   const live = state.live;
-  const word = state.lost ? "lost" : state.paused ? "paused" : live?.draining ? "draining" : live ? "live" : "connecting";
+  const word = state.lost ? "lost" : state.paused ? "paused" : live?.shutting_down ? "shutting_down" : live ? "live" : "connecting";
   badge.className = `badge ${word}`;
   if (badge.textContent !== word) badge.textContent = word;
   if (live === null) return;

@@ -1,20 +1,20 @@
 //! The page, its API, and what is remembered.
 
 use super::*;
-use crate::broker::event::{DispatchEnd, DispatchEvent, DispatchId, Event, MissReason, Origin};
+use crate::broker::event::{ColdReason, DispatchEvent, DispatchId, Event, Origin, Outcome};
 use crate::broker::io::{ConnId, Ticket};
 use crate::broker::settings::TokenMode;
 use crate::broker::time::Time;
 use crate::control::tokens::Summary;
 use crate::control::watch;
-use crate::shard::Observed;
+use crate::workers::Observed;
 
-fn miss(core: usize) -> Observed {
+fn miss(worker: usize) -> Observed {
     let ticket = Ticket { conn: ConnId { slot: 0, generation: 0 }, request: 0 };
     let event = DispatchEvent {
-        id: DispatchId { home: core, ticket },
+        id: DispatchId { home: worker, ticket },
         key: None,
-        end: DispatchEnd::Missed(MissReason::Ending),
+        end: Outcome::Cold(ColdReason::Parked),
         took_us: 3,
         attempts: 0,
         origin: Origin {
@@ -23,14 +23,14 @@ fn miss(core: usize) -> Observed {
             traced: false,
         },
     };
-    Observed { core, at: Time(0), event: Event::Dispatch(Box::new(event)) }
+    Observed { worker, at: Time(0), event: Event::Dispatch(Box::new(event)) }
 }
 
 #[tokio::test]
 async fn what_the_workers_tell_of_is_remembered_and_asked_for_by_number() {
     let side = side(TWO, Bounds::new(8)).await;
-    side.cores.tell(miss(1));
-    side.cores.tell(miss(0));
+    side.workers.tell(miss(1));
+    side.workers.tell(miss(0));
     tokio::spawn(watch::run(side.admin.clone(), Summary::new(TokenMode::Off), None, std::future::pending()));
     let mut dispatches = Value::Null;
     for _ in 0..100 {
@@ -41,7 +41,7 @@ async fn what_the_workers_tell_of_is_remembered_and_asked_for_by_number() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let first = &dispatches["dispatches"][0];
-    assert_eq!((&first["seq"], &first["core"], &first["reason"]), (&json!(1), &json!(1), &json!("ending")));
+    assert_eq!((&first["seq"], &first["worker"], &first["reason"]), (&json!(1), &json!(1), &json!("parked")));
     assert_eq!(first["run"], "run_1");
     assert!(first["traceparent"].as_str().is_some_and(|trace| trace.starts_with("00-0af7")), "{first}");
     let (status, later) = side.get("/api/dispatches?after=1").await;
@@ -50,7 +50,7 @@ async fn what_the_workers_tell_of_is_remembered_and_asked_for_by_number() {
     assert_eq!(later["dispatches"].as_array().map(Vec::len), Some(1));
     let (_, hour) = side.get("/api/history").await;
     let hour: Value = serde_json::from_str(&hour).expect("JSON");
-    assert_eq!((&hour["interval_seconds"], &hour["samples"][0]["hits"]), (&json!(10), &json!(201)));
+    assert_eq!((&hour["interval_seconds"], &hour["samples"][0]["warm"]), (&json!(10), &json!(201)));
 }
 
 #[tokio::test]
@@ -58,10 +58,10 @@ async fn live_is_everything_merged_and_bounded() {
     let side = side(&[Manner::Answers, Manner::Silent], Bounds::new(8)).await;
     let (status, live) = side.get("/api/live").await;
     let live: Value = serde_json::from_str(&live).expect("JSON");
-    assert_eq!((status, &live["waiting"], &live["hits"]), (200, &json!(10), &json!(100)));
-    assert_eq!((&live["misses"], &live["unconfirmed"]), (&json!(45), &json!(5)));
-    assert_eq!(live["reasons"]["nobody"], 40);
-    assert_eq!((&live["cores"][1]["stalled"], &live["pools_total"]), (&json!(true), &json!(2)));
+    assert_eq!((status, &live["waiting"], &live["warm"]), (200, &json!(10), &json!(100)));
+    assert_eq!((&live["cold"], &live["unconfirmed"]), (&json!(45), &json!(5)));
+    assert_eq!(live["reasons"]["no_runner"], 40);
+    assert_eq!((&live["workers"][1]["stalled"], &live["pools_total"]), (&json!(true), &json!(2)));
     assert_eq!(live["pools"][0]["deployment"], "deployment_a");
     let (_, settings) = side.get("/api/settings").await;
     assert_eq!(settings, r#"{"--confirm":"read"}"#);
@@ -121,7 +121,7 @@ async fn a_stream_begins_with_everything_and_counts_as_a_watcher() {
         assert!(read > 0, "{heard}");
         heard.push_str(std::str::from_utf8(&bytes[..read]).expect("UTF-8"));
         if !std::mem::replace(&mut told, true) {
-            side.cores.tell(miss(0));
+            side.workers.tell(miss(0));
         }
     }
     assert!(heard.contains("content-type: text/event-stream"), "{heard}");

@@ -7,7 +7,7 @@
 //!   └ delivery    from the claim to the proof, or to what came instead; one for each runner that was offered it
 //! ```
 //!
-//! Cores tell of attempts and of answered dispatches (`broker::event`); here they are put together, a look
+//! Workers tell of attempts and of answered dispatches (`broker::event`); here they are put together, a look
 //! after the answer, and queued for the [`exporter`]. Nothing waits: what does not fit is dropped and counted.
 
 mod client;
@@ -22,7 +22,7 @@ pub use figures::Figures;
 
 use crate::broker::event::{AttemptEvent, DispatchEvent, DispatchId, Event};
 use crate::config::TraceConfig;
-use crate::shard::Observed;
+use crate::workers::Observed;
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::trace::SpanData;
 use spans::{Clock, Maker};
@@ -34,27 +34,27 @@ use tokio::sync::mpsc;
 /// After a dispatch's timeout: what is told of one of its attempts by then has no dispatch any more.
 const STRAGGLERS: Duration = Duration::from_secs(1);
 
-/// An attempt that a core told of.
+/// An attempt that a worker told of.
 #[derive(Debug)]
 struct Attempt {
-    core: usize,
-    /// In the cores' time, in microseconds.
+    worker: usize,
+    /// In the workers' time, in microseconds.
     ended: u64,
     event: Box<AttemptEvent>,
 }
 
-/// A dispatch that a core told of.
+/// A dispatch that a worker told of.
 #[derive(Debug)]
 struct Answered {
-    /// In the cores' time, in microseconds.
+    /// In the workers' time, in microseconds.
     ended: u64,
     event: Box<DispatchEvent>,
 }
 
-/// Puts what the cores tell of together.
+/// Puts what the workers tell of together.
 pub struct Traces {
     attempts: HashMap<DispatchId, Vec<Attempt>>,
-    /// Answered since the last look, and before it: a core may tell of an attempt after another has told of
+    /// Answered since the last look, and before it: a worker may tell of an attempt after another has told of
     /// the dispatch's end, when that came by its deadline.
     answered: Vec<Answered>,
     due: Vec<Answered>,
@@ -95,16 +95,16 @@ pub fn start(
 }
 
 impl Traces {
-    /// Takes what a core told of `age` ago, if it belongs to a trace.
+    /// Takes what a worker told of `age` ago, if it belongs to a trace.
     pub fn take(&mut self, observed: Observed, age: Duration) {
-        let Observed { core, event, at } = observed;
+        let Observed { worker, event, at } = observed;
         let ended = at.0;
         self.clock = Clock::at(ended + age.as_micros() as u64);
         match event {
             Event::Attempt(event) if event.traced => {
                 if self.attempts.len() < self.attempts_max || self.attempts.contains_key(&event.dispatch) {
                     let attempts = self.attempts.entry(event.dispatch).or_default();
-                    attempts.push(Attempt { core, ended, event });
+                    attempts.push(Attempt { worker, ended, event });
                 } else {
                     self.figures.queue_full(1);
                 }

@@ -1,13 +1,13 @@
 //! One dispatch as spans.
 
 use super::{Answered, Attempt};
-use crate::broker::event::{AttemptEnd, DispatchEnd};
+use crate::broker::event::{AttemptEnd, Outcome};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 use std::time::{Duration, SystemTime};
 
-/// What the time of day is at a moment of the cores' time.
+/// What the time of day is at a moment of the workers' time.
 pub struct Clock {
     /// That moment, in microseconds.
     pub now_us: u64,
@@ -15,7 +15,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// In the cores' time it is `now_us`.
+    /// In the workers' time it is `now_us`.
     pub fn at(now_us: u64) -> Clock {
         Clock { now_us, wall: SystemTime::now() }
     }
@@ -56,7 +56,7 @@ impl Maker {
     pub fn spans(&self, answered: &Answered, attempts: &[Attempt], clock: &Clock) -> Vec<SpanData> {
         let event = &answered.event;
         let Some(place) = event.origin.traceparent.as_deref().and_then(place) else { return Vec::new() };
-        // Moments of several cores, each of the turn that it was in: an effect may seem to come before its cause.
+        // Moments of several workers, each of the turn that it was in: an effect may seem to come before its cause.
         let begun = answered.ended.saturating_sub(event.took_us);
         let claim = |attempt: &Attempt| attempt.ended.saturating_sub(attempt.event.took_us).max(begun);
         let confirmed = attempts.iter().filter(|attempt| attempt.event.end == AttemptEnd::Confirmed);
@@ -66,7 +66,7 @@ impl Maker {
         let mut dispatch = self.span("dispatch", &place, clock, begun, ended);
         dispatch.span_kind = SpanKind::Server;
         dispatch.attributes = described(answered);
-        if event.end == DispatchEnd::Unconfirmed {
+        if event.end == Outcome::Unconfirmed {
             dispatch.status = Status::error("runners were offered the run, and none was proved to have it");
         }
         let inside = Place { parent: dispatch.span_context.span_id(), parent_is_remote: false, ..place };
@@ -75,7 +75,7 @@ impl Maker {
         let until = matched.unwrap_or(ended);
         let mut search = self.span("match", &inside, clock, begun, until);
         search.attributes.push(KeyValue::new("pilotlight.matched", matched.is_some()));
-        search.attributes.extend(event.end.reason().map(|why| KeyValue::new("pilotlight.miss_reason", why)));
+        search.attributes.extend(event.end.reason().map(|why| KeyValue::new("pilotlight.cold_reason", why)));
         spans.push(search);
 
         for (number, attempt) in (1_i64..).zip(attempts) {
@@ -85,8 +85,8 @@ impl Maker {
             delivery.attributes = vec![
                 KeyValue::new("pilotlight.attempt", number),
                 KeyValue::new("pilotlight.end", told.end.name()),
-                KeyValue::new("pilotlight.node", told.instance.to_string()),
-                KeyValue::new("pilotlight.core", attempt.core as i64),
+                KeyValue::new("pilotlight.node", told.node.to_string()),
+                KeyValue::new("pilotlight.worker", attempt.worker as i64),
                 KeyValue::new(
                     "pilotlight.poll_wait_seconds",
                     Duration::from_micros(told.waited_us).as_secs_f64(),
@@ -141,9 +141,9 @@ fn described(answered: &Answered) -> Vec<KeyValue> {
     let mut attributes = vec![
         KeyValue::new("pilotlight.outcome", event.end.name()),
         KeyValue::new("pilotlight.attempts", i64::from(event.attempts)),
-        KeyValue::new("pilotlight.core", event.id.home as i64),
+        KeyValue::new("pilotlight.worker", event.id.home as i64),
     ];
-    attributes.extend(event.end.reason().map(|why| KeyValue::new("pilotlight.miss_reason", why)));
+    attributes.extend(event.end.reason().map(|why| KeyValue::new("pilotlight.cold_reason", why)));
     attributes.extend(event.origin.run.as_deref().map(|run| KeyValue::new("trigger.run.id", run.to_owned())));
     if let Some(key) = event.key.as_ref().map(|key| key.as_ref()) {
         attributes.extend([

@@ -1,7 +1,7 @@
-//! How what the cores tell of becomes spans.
+//! How what the workers tell of becomes spans.
 
 use super::*;
-use crate::broker::event::{AttemptEnd, DispatchEnd, MissReason, Origin};
+use crate::broker::event::{AttemptEnd, ColdReason, Origin, Outcome};
 use crate::broker::io::{ConnId, Ticket};
 use crate::broker::key::{KeyRef, Number};
 use crate::broker::time::Time;
@@ -16,11 +16,11 @@ fn id(request: u32) -> DispatchId {
     DispatchId { home: 0, ticket: Ticket { conn: ConnId { slot: 7, generation: 1 }, request } }
 }
 
-fn dispatch(request: u32, end: DispatchEnd, took: Duration) -> Observed {
+fn dispatch(request: u32, end: Outcome, took: Duration) -> Observed {
     let origin = Origin { run: Some("run_1".into()), traceparent: Some(TRACEPARENT.into()), traced: true };
     let took_us = took.as_micros() as u64;
     let event = DispatchEvent { id: id(request), key: None, end, took_us, attempts: 1, origin };
-    Observed { core: 0, at: NOW, event: Event::Dispatch(Box::new(event)) }
+    Observed { worker: 0, at: NOW, event: Event::Dispatch(Box::new(event)) }
 }
 
 fn attempt(request: u32, end: AttemptEnd, took: Duration) -> Observed {
@@ -30,12 +30,12 @@ fn attempt(request: u32, end: AttemptEnd, took: Duration) -> Observed {
         dispatch: id(request),
         traced: true,
         key: key.to_key(),
-        instance: "node-1".into(),
+        node: "node-1".into(),
         end,
         waited_us: 5,
         took_us: took.as_micros() as u64,
     };
-    Observed { core: 1, at: NOW, event: Event::Attempt(Box::new(event)) }
+    Observed { worker: 1, at: NOW, event: Event::Attempt(Box::new(event)) }
 }
 
 fn traces(queued_max: usize) -> (Traces, mpsc::Receiver<SpanData>) {
@@ -65,7 +65,7 @@ fn names(spans: &[SpanData]) -> Vec<&str> {
 #[test]
 fn an_attempt_that_is_told_of_late_is_still_in_its_trace() {
     let (mut traces, mut spans) = traces(100);
-    traces.take(dispatch(1, DispatchEnd::Unconfirmed, 600 * MS), MS);
+    traces.take(dispatch(1, Outcome::Unconfirmed, 600 * MS), MS);
     traces.looked();
     assert_eq!(made(&mut spans).len(), 0);
     traces.take(attempt(1, AttemptEnd::ReadTimeout, 300 * MS), Duration::ZERO);
@@ -78,13 +78,13 @@ fn an_attempt_that_is_told_of_late_is_still_in_its_trace() {
     assert!(traces.attempts.is_empty());
 }
 
-/// Each core has the time of its turn: what another core did may seem to have begun before the dispatch came,
+/// Each core has the time of its turn: what another worker did may seem to have begun before the dispatch came,
 /// and to have ended after it was answered.
 #[test]
 fn causes_come_before_their_effects() {
     let (mut traces, mut spans) = traces(100);
     traces.take(attempt(1, AttemptEnd::Confirmed, 10 * MS), MS);
-    let mut answered = dispatch(1, DispatchEnd::Hit, 2 * MS);
+    let mut answered = dispatch(1, Outcome::Warm, 2 * MS);
     answered.at = Time(NOW.0 - 7);
     traces.take(answered, MS);
     traces.finish();
@@ -98,7 +98,7 @@ fn causes_come_before_their_effects() {
 #[test]
 fn a_trace_is_queued_whole_or_counted_as_dropped() {
     let (mut traces, mut spans) = traces(3);
-    let miss = |request| dispatch(request, DispatchEnd::Missed(MissReason::Nobody), MS);
+    let miss = |request| dispatch(request, Outcome::Cold(ColdReason::NoRunner), MS);
     traces.take(miss(1), MS);
     traces.take(miss(2), MS);
     let figures = traces.figures.clone();
@@ -125,7 +125,7 @@ fn attempts_whose_dispatch_is_never_told_of_are_forgotten_and_bounded() {
 #[test]
 fn what_is_not_traced_is_no_span() {
     let (mut traces, mut spans) = traces(100);
-    let mut plain = dispatch(1, DispatchEnd::Hit, MS);
+    let mut plain = dispatch(1, Outcome::Warm, MS);
     let Event::Dispatch(event) = &mut plain.event else { unreachable!() };
     event.origin.traced = false;
     traces.take(plain, MS);

@@ -2,8 +2,8 @@
 
 use super::{Epoll, socket};
 use crate::broker::io::ConnId;
+use crate::engine::ack_checks::{AckChecks, ChecksAcks, FIRST_CHECK};
 use crate::engine::fact::Fact;
-use crate::engine::looks::{FIRST_LOOK, Looking, Looks};
 use crate::sys::tcp::{self, ErrorQueue, TcpState};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -14,26 +14,26 @@ impl Epoll {
     /// there. What the last one did is what the next one is taken to do.
     pub(super) fn has_it_announced(&mut self, conn: ConnId) -> bool {
         let at_once = socket(&mut self.sockets, conn).and_then(|socket| socket.acks_at_once);
-        !at_once.unwrap_or(self.acks_at_once) && self.batch.len() < self.look_from_events
+        !at_once.unwrap_or(self.acks_at_once) && self.batch.len() < self.ack_check_from_events
     }
 
     /// The kernel has all of a response: is it acknowledged already?
-    pub(super) fn look_behind_send(&mut self, conn: ConnId, looked_for: bool) {
+    pub(super) fn look_behind_send(&mut self, conn: ConnId, checked: bool) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         let is_acked = tcp::is_acknowledged(socket.stream.as_fd());
         let was_expected = socket.acks_at_once.replace(is_acked).unwrap_or(self.acks_at_once);
         self.acks_at_once = is_acked;
         if is_acked {
             self.acknowledged(conn);
-        } else if looked_for {
+        } else if checked {
             // Perhaps the peer was just reading.
-            self.look_later(conn, if was_expected { Duration::ZERO } else { FIRST_LOOK });
+            self.check_later(conn, if was_expected { Duration::ZERO } else { FIRST_CHECK });
         }
     }
 
     /// The acknowledgement of what was sent to `conn` is looked for: when a turn ends `after` so long, and
     /// then at intervals.
-    pub(super) fn look_later(&mut self, conn: ConnId, after: Duration) {
+    pub(super) fn check_later(&mut self, conn: ConnId, after: Duration) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         if !std::mem::replace(&mut socket.watched, true) {
             self.looks.add(conn, Instant::now() + after);
@@ -81,7 +81,7 @@ impl Epoll {
         self.facts.push_back(Fact::Reset(conn));
     }
 
-    /// Looks for the acknowledgement of a response that awaits one.
+    /// AckChecks for the acknowledgement of a response that awaits one.
     pub(super) fn look_once(&mut self, conn: ConnId) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         if socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
@@ -90,12 +90,12 @@ impl Epoll {
     }
 }
 
-impl Looking for Epoll {
-    fn looks(&mut self) -> &mut Looks {
+impl ChecksAcks for Epoll {
+    fn looks(&mut self) -> &mut AckChecks {
         &mut self.looks
     }
 
-    /// Looks for the failure too: no error was announced.
+    /// AckChecks for the failure too: no error was announced.
     fn is_over(&mut self, conn: ConnId) -> bool {
         let Some(socket) = socket(&mut self.sockets, conn).filter(|socket| socket.watched) else {
             return true;

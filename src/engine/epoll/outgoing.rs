@@ -1,7 +1,7 @@
 //! One response on its way out.
 
 use crate::broker::io::{Payload, SendConfirm};
-use crate::engine::stamps::Stamps;
+use crate::engine::ack_timestamps::AckTimestamps;
 use crate::sys::{calls, tcp};
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ pub struct Outgoing {
     watched: bool,
     /// It is the connection's first.
     is_first: bool,
-    /// Plain bytes to send ahead of the rest, one segment each; see [`Stamps::begin`].
+    /// Plain bytes to send ahead of the rest, one segment each; see [`AckTimestamps::begin`].
     pieces: u8,
 }
 
@@ -41,7 +41,7 @@ impl Outgoing {
     }
 
     /// Writes until all is taken or the socket's buffer is full.
-    pub fn write(&mut self, stream: &TcpStream, stamps: &mut Stamps) -> io::Result<Progress> {
+    pub fn write(&mut self, stream: &TcpStream, stamps: &mut AckTimestamps) -> io::Result<Progress> {
         if self.confirm == SendConfirm::Acked && self.offset == 0 {
             self.begin(stream, stamps)?;
         }
@@ -74,7 +74,7 @@ impl Outgoing {
         Ok(Progress::Done)
     }
 
-    fn begin(&mut self, stream: &TcpStream, stamps: &mut Stamps) -> io::Result<()> {
+    fn begin(&mut self, stream: &TcpStream, stamps: &mut AckTimestamps) -> io::Result<()> {
         let len = self.payload.bytes().len();
         self.pieces = stamps.begin(stream.as_fd(), len, self.watched, self.is_first)?;
         Ok(())

@@ -92,9 +92,9 @@ for_each_engine! {
 
 #[test]
 fn an_acknowledgement_is_told_with_the_sending_where_the_peer_is_near() {
-    for look_from_events in [usize::MAX, 0] {
+    for ack_check_from_events in [usize::MAX, 0] {
         sending::an_acknowledgement_is_told_with_the_sending(|listeners| {
-            Epoll::new(listeners, look_from_events).unwrap()
+            Epoll::new(listeners, ack_check_from_events).unwrap()
         });
     }
     #[cfg(feature = "io-uring")]

@@ -21,7 +21,7 @@
 //!   and the timeout of those ends it;
 //! - the peer's close_notify is no byte. It is told as its end where nothing is in question; where a delivery
 //!   is, the kernel's word counts, and that comes with the FIN;
-//! - of one connection at most a record is kept, and of all of a core's as much as the limit says;
+//! - of one connection at most a record is kept, and of all of a worker's as much as the limit says;
 //! - a session lives in the slot of its connection and goes with the generation.
 
 mod session;
@@ -417,8 +417,8 @@ impl<E: Engine> Engine for Tls<E> {
         self.inner.wait(timeout)
     }
 
-    fn take_sleeper(&mut self) -> Option<E::Sleeper> {
-        self.inner.take_sleeper()
+    fn take_blocker(&mut self) -> Option<E::Sleeper> {
+        self.inner.take_blocker()
     }
 
     fn blocks_for(&mut self, timeout: Option<Duration>) -> Option<Duration> {

@@ -1,4 +1,4 @@
-//! Receive buffers, shared by all connections of a core: the kernel takes one when bytes are there,
+//! Receive buffers, shared by all connections of a worker: the kernel takes one when bytes are there,
 //! so that an idle connection owns none.
 
 use super::ring::Ring;

@@ -22,7 +22,7 @@ impl Uring {
             Kind::Receive => return self.received(conn, &completion),
             Kind::Send | Kind::Piece => self.sent(conn, completion.result),
             Kind::Errors => self.error_came(conn, completion.result),
-            Kind::Look => self.looked(conn, completion.result),
+            Kind::AckCheck => self.looked(conn, completion.result),
             Kind::Accept => self.accepted(conn.slot as usize, &completion),
             Kind::Watch => self.watched(conn, completion.result),
             Kind::Wake if !completion.more => self.arm_waker(),
@@ -234,7 +234,7 @@ impl Uring {
             self.expect_ack_at_once(conn, true);
             return self.acknowledged(conn);
         }
-        self.look_later(conn, Duration::ZERO);
+        self.check_later(conn, Duration::ZERO);
     }
 
     fn error_came(&mut self, conn: ConnId, result: i32) {

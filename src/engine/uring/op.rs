@@ -25,7 +25,7 @@ pub enum Kind {
     /// Takes a message from the error queue.
     Errors,
     /// Asks how much of what was sent is not acknowledged.
-    Look,
+    AckCheck,
     /// Polls for the peer's end where no receive is there to see it.
     Watch,
     /// Nobody waits for it: a close or a cancellation.
@@ -39,7 +39,7 @@ const KINDS: [Kind; 9] = [
     Kind::Piece,
     Kind::Send,
     Kind::Errors,
-    Kind::Look,
+    Kind::AckCheck,
     Kind::Watch,
     Kind::Silent,
 ];

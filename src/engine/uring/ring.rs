@@ -264,7 +264,7 @@ impl Ring {
         let piece = |index| piece(socket, first, index, conn);
         let look = opcode::UringCmd16::new(fd(socket), SOCKET_URING_OP_SIOCOUTQ)
             .build()
-            .user_data(Op { kind: Kind::Look, conn }.user_data());
+            .user_data(Op { kind: Kind::AckCheck, conn }.user_data());
         match pieces {
             0 => self.push_chain(&[rest, look]),
             1 => self.push_chain(&[piece(0), rest, look]),

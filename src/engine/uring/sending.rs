@@ -43,15 +43,15 @@ impl Uring {
     /// there at once, announced elsewhere.
     fn send_acked_behind(&mut self, conn: ConnId, payload: Payload) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
-        let looked_for = !self.looks_refused && socket.expects_ack_at_once(self.acks_at_once);
-        let begun = socket.begin_acked(payload.bytes().len(), looked_for);
+        let checked = !self.looks_refused && socket.expects_ack_at_once(self.acks_at_once);
+        let begun = socket.begin_acked(payload.bytes().len(), checked);
         let Ok(pieces) = begun else { return self.facts.push_back(Fact::Reset(conn)) };
-        let way = match looked_for {
+        let way = match checked {
             true => Way::LookedFor,
             false => Way::Stamped(self.messages.take(Message::new)),
         };
         self.send_behind(conn, Outgoing::new(payload, way), pieces);
-        if !looked_for {
+        if !checked {
             self.arm_errors(conn);
         }
     }

@@ -1,6 +1,6 @@
 //! How large an engine is.
 
-/// How much of everything one core gets.
+/// How much of everything one worker gets.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// Operations asked for between two enters; more cost an enter more.

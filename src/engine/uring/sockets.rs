@@ -4,7 +4,7 @@ use super::op::{Kind, Op, SLOTS_MAX};
 use super::send::Errors;
 use super::stable::Stable;
 use crate::broker::io::ConnId;
-use crate::engine::stamps::Stamps;
+use crate::engine::ack_timestamps::AckTimestamps;
 use crate::sys::calls::{self, taken};
 use std::io;
 use std::net::Shutdown;
@@ -36,7 +36,7 @@ pub struct Socket {
     pub receive_cancelled: bool,
     /// A watch is under way.
     pub watching: bool,
-    /// Looks behind a send that are under way...
+    /// AckChecks behind a send that are under way...
     pub looking: u8,
     /// ... and how many of them, the first ones, were for earlier responses.
     pub stale_looks: u8,
@@ -56,13 +56,13 @@ pub struct Socket {
 #[derive(Default)]
 pub struct Acks {
     /// What is awaited.
-    pub stamps: Stamps,
+    pub stamps: AckTimestamps,
     /// The message that is being received from the error queue.
     pub errors: Option<Stable<Errors>>,
     /// The acknowledgement was found before the send's own completion.
     pub early: bool,
     /// An acknowledgement is looked for.
-    pub looked_for: bool,
+    pub checked: bool,
     /// That of the last response was there when the send was over.
     pub at_once: Option<bool>,
 }
@@ -85,17 +85,17 @@ impl Socket {
     }
 
     /// A response of `len` bytes is next, whose acknowledgement is to be reported: looked for, or announced; see
-    /// [`Stamps::begin`]. Answers how many single bytes go ahead.
-    pub fn begin_acked(&mut self, len: usize, looked_for: bool) -> io::Result<u8> {
+    /// [`AckTimestamps::begin`]. Answers how many single bytes go ahead.
+    pub fn begin_acked(&mut self, len: usize, checked: bool) -> io::Result<u8> {
         let fd = self.fd.as_ref().expect("an open connection has a descriptor").as_fd();
         let acks = self.acks.get_or_insert_default();
         acks.early = false;
-        acks.stamps.begin(fd, len, looked_for, !self.answered)
+        acks.stamps.begin(fd, len, checked, !self.answered)
     }
 
     /// The kernel has all of a response whose acknowledgement is awaited.
     pub fn awaits_ack(&self) -> bool {
-        let is_awaited = |acks: &Acks| acks.looked_for || acks.stamps.awaited.is_some();
+        let is_awaited = |acks: &Acks| acks.checked || acks.stamps.awaited.is_some();
         self.send == NO_SEND
             && (self.looking > self.stale_looks || self.acks.as_deref().is_some_and(is_awaited))
     }
@@ -112,7 +112,7 @@ impl Socket {
     pub fn acknowledged(&mut self) {
         self.in_question = false;
         if let Some(acks) = &mut self.acks {
-            acks.looked_for = false;
+            acks.checked = false;
             acks.stamps.awaited = None;
         }
     }

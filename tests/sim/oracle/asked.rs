@@ -1,4 +1,4 @@
-//! What a core asks of its engine, and whether it may.
+//! What a worker asks of its engine, and whether it may.
 
 use super::super::net::{End, LinkId, Net, Us};
 use super::{Attempt, Cordon, Doing, Ended, Oracle, find, run_in};
@@ -85,11 +85,11 @@ impl Oracle {
             self.fail(format!("run {run} is offered to link {link} {wrong}"));
         }
         let conn = self.conn(link);
-        let (core, order, since) = (conn.core, conn.order, conn.since);
-        if self.cores[core].drain_began.is_some() {
-            self.fail(format!("link {link} is offered run {run} while core {core} drains"));
+        let (worker, order, since) = (conn.worker, conn.order, conn.since);
+        if self.workers[worker].drain_began.is_some() {
+            self.fail(format!("link {link} is offered run {run} while worker {worker} drains"));
         }
-        if self.covered(&self.cores[core].cordons_surely, key, node) {
+        if self.covered(&self.workers[worker].cordons_surely, key, node) {
             self.fail(format!("link {link} is offered run {run} although it is cordoned"));
         }
         let offered_ms = self.settings.connection_timeout_ms - self.settings.guard_ms;
@@ -98,10 +98,10 @@ impl Oracle {
         }
         let newest = self.settings.match_order == MatchOrder::Newest;
         let better = self
-            .offerable(core, key, now, net)
+            .offerable(worker, key, now, net)
             .find(|(_, other)| if newest { *other > order } else { *other < order });
         // What a lifted cordon lets in again comes in no order.
-        if self.cores[core].uncordoned_at == 0
+        if self.workers[worker].uncordoned_at == 0
             && let Some((other, _)) = better
         {
             self.fail(format!("link {link} is offered run {run} although link {other} comes first"));
@@ -128,13 +128,13 @@ impl Oracle {
         self.runs[run].attempts.push(attempt);
         let conn = self.conn(link);
         conn.doing = Doing::Claimed { attempt };
-        let core = conn.core;
-        self.cores[core].attempts += 1;
+        let worker = conn.worker;
+        self.workers[worker].attempts += 1;
         self.tally.count("attempts");
-        if self.runs[run].home != core {
-            self.tally.count("attempts on another core");
+        if self.runs[run].home != worker {
+            self.tally.count("attempts on another worker");
         }
-        self.trace.say(net.now, || format!("core {core} offers run {run} to the poll on link {link}"));
+        self.trace.say(net.now, || format!("worker {worker} offers run {run} to the poll on link {link}"));
     }
 
     /// Why a run must not be offered to any poll now.
@@ -168,15 +168,15 @@ impl Oracle {
     /// Polls on `core` that certainly may be offered a run of `key` now: links and order.
     pub(super) fn offerable<'a>(
         &'a self,
-        core: usize,
+        worker: usize,
         key: usize,
         now: Us,
         net: &'a Net,
     ) -> impl Iterator<Item = (LinkId, u64)> + 'a {
-        let open = self.open_on(core).filter(move |_| !self.cores[core].drain_asked);
+        let open = self.open_on(worker).filter(move |_| !self.workers[worker].drain_asked);
         open.filter_map(move |(link, conn)| {
             let Doing::Held { key: held, node } = conn.doing else { return None };
-            if held != key || self.covered(&self.cores[core].cordons_maybe, held, node) {
+            if held != key || self.covered(&self.workers[worker].cordons_maybe, held, node) {
                 return None;
             }
             // The guard, and as much again for the round trip.
@@ -197,19 +197,19 @@ impl Oracle {
         record.answer = Some(answer);
         record.answered_at = now;
         let home = record.home;
-        self.trace.say(net.now, || format!("core {home} answers {answer} to run {run}"));
+        self.trace.say(net.now, || format!("worker {home} answers {answer} to run {run}"));
         let confirmed =
             self.runs[run].attempts.iter().any(|&at| self.attempts[at].ended == Some(Ended::Confirmed));
         if answer {
-            self.tally.count("hits");
-            self.cores[home].hits += 1;
+            self.tally.count("warm");
+            self.workers[home].warm += 1;
             if !confirmed {
                 self.fail(format!("run {run} is answered true, and no delivery is confirmed"));
             }
             return;
         }
-        self.tally.count("misses");
-        self.cores[home].misses += 1;
+        self.tally.count("cold");
+        self.workers[home].cold += 1;
         if let Some(wrong) = self.wrong_to_refuse(run, confirmed, now, net) {
             self.fail(format!("run {run} is answered false although {wrong}"));
         }
@@ -223,7 +223,7 @@ impl Oracle {
             // Only a poll that was still being waited for can have taken so long.
             let busy =
                 attempts().any(|attempt| attempt.ended.is_none() || now < attempt.ended_at + BARELY_US);
-            self.tally.count("misses at the deadline");
+            self.tally.count("cold at the deadline");
             return (self.punctual && !busy).then(|| "nobody kept it waiting until its deadline".into());
         }
         if confirmed {
@@ -234,16 +234,16 @@ impl Oracle {
         }
         let home = record.home;
         let tried_all = record.attempts.len() >= usize::from(self.settings.attempts_max);
-        if tried_all || self.keys_scarce || self.bytes_scarce || self.cores[home].drain_asked {
+        if tried_all || self.keys_scarce || self.bytes_scarce || self.workers[home].drain_asked {
             return None;
         }
         // A poll that waited all the while must have been found.
         let (key, dispatched) = (record.key, record.since.map_or(0, |since| since.1));
-        (0..self.cores.len()).find_map(|core| {
-            let clock = self.cores[core].now.max(now);
-            let mut waiting = self.offerable(core, key, clock, net);
+        (0..self.workers.len()).find_map(|worker| {
+            let clock = self.workers[worker].now.max(now);
+            let mut waiting = self.offerable(worker, key, clock, net);
             let (link, _) =
-                waiting.find(|(link, _)| core == home || self.findable_since(*link) < dispatched)?;
+                waiting.find(|(link, _)| worker == home || self.findable_since(*link) < dispatched)?;
             Some(format!("a poll waits for it on link {link}"))
         })
     }
@@ -252,26 +252,26 @@ impl Oracle {
     fn findable_since(&self, link: LinkId) -> Us {
         self.conns[link]
             .as_ref()
-            .map_or(Us::MAX, |conn| conn.since_net.max(self.cores[conn.core].uncordoned_at))
+            .map_or(Us::MAX, |conn| conn.since_net.max(self.workers[conn.worker].uncordoned_at))
     }
 
     /// There is no room for one connection more on `core`, which has counted it already.
-    fn at_limit(&self, core: usize) -> bool {
+    fn at_limit(&self, worker: usize) -> bool {
         let limit = self.settings.connections;
         let above: usize = self.open.iter().map(|open| open.len().saturating_sub(limit.own)).sum();
-        self.open[core].len() > limit.own && above > limit.common
+        self.open[worker].len() > limit.own && above > limit.common
     }
 
     pub fn closes(&mut self, link: LinkId, reset: bool, held_back: bool, now: Us, net: &Net) {
-        let core = self.conn(link).core;
-        let at_limit = self.at_limit(core);
-        let newest = self.open[core].last() == Some(&link);
+        let worker = self.conn(link).worker;
+        let at_limit = self.at_limit(worker);
+        let newest = self.open[worker].last() == Some(&link);
         let spoke = |link: LinkId| !net.socket(link, End::Broker).queue.is_empty();
-        let silent = self.open_on(core).find(|(other, conn)| {
+        let silent = self.open_on(worker).find(|(other, conn)| {
             *other != link && conn.received == 0 && !conn.told_fin && !conn.told_reset && !spoke(*other)
         });
         let silent = silent.map(|(other, _)| other);
-        self.open[core].retain(|other| *other != link);
+        self.open[worker].retain(|other| *other != link);
         let conn = self.conn(link);
         conn.open = false;
         let (doing, since, begun, told_reset) = (conn.doing, conn.since, conn.begun, conn.told_reset);
@@ -280,12 +280,12 @@ impl Oracle {
         let used = conn.next.checked_sub(1).map_or(0, |last| conn.script[last].end);
         let behind = conn.received > used;
         let no_room_behind = self.bytes_scarce && behind;
-        let view = &self.cores[core];
+        let view = &self.workers[worker];
         let settings = &self.settings;
-        let drain_us = settings.drain_time_ms * 1_000;
+        let shutdown_us = settings.shutdown_time_ms * 1_000;
         let drained = match view.drain_began {
-            Some(began) => now >= began + drain_us,
-            None => view.drain_asked && drain_us == 0,
+            Some(began) => now >= began + shutdown_us,
+            None => view.drain_asked && shutdown_us == 0,
         };
         let past = |since: Us, ms: u64| now >= since + ms * 1_000;
         let called_for = match doing {
@@ -398,5 +398,5 @@ fn status_of(payload: &[u8]) -> u16 {
 /// Cores read their clocks at different moments.
 const SKEW_US: Us = 1_000;
 
-/// A core's own pace: what happened this long ago has just happened.
+/// A worker's own pace: what happened this long ago has just happened.
 const BARELY_US: Us = 5_000;

@@ -1,4 +1,4 @@
-//! What holds between two turns of a core.
+//! What holds between two turns of a worker.
 
 use super::super::net::{Net, Us};
 use super::{Conn, Doing, Oracle, TICK_US};
@@ -15,11 +15,11 @@ pub struct SelfView<'a> {
 
 impl Oracle {
     /// Compares `core`, at its time `now`, with what it was told and did.
-    pub fn check_core(&mut self, core: usize, own: &SelfView<'_>, now: Us) {
-        self.cores[core].now = now;
+    pub fn check_core(&mut self, worker: usize, own: &SelfView<'_>, now: Us) {
+        self.workers[worker].now = now;
         let (mut held, mut lawless, mut allowed) = (0, 0, 0);
         let (mut late, mut first_due) = (None, Us::MAX);
-        for (link, conn) in self.open_on(core) {
+        for (link, conn) in self.open_on(worker) {
             held += usize::from(matches!(conn.doing, Doing::Held { .. } | Doing::Claimed { .. }));
             lawless += usize::from(matches!(conn.doing, Doing::Lawless | Doing::Refused { .. }));
             allowed += self.buffers_allowed(conn);
@@ -30,18 +30,20 @@ impl Oracle {
                 }
             }
         }
-        let open = self.open[core].len();
-        let view = &self.cores[core];
-        let counted = (view.hits, view.misses, view.attempts);
+        let open = self.open[worker].len();
+        let view = &self.workers[worker];
+        let counted = (view.warm, view.cold, view.attempts);
         if let Some((link, doing, by)) = late {
             self.fail(format!("link {link} is still {doing:?}, {by} us after its time"));
         }
         if first_due != Us::MAX && own.next_deadline.is_none_or(|next| next > first_due + TICK_US) {
             let next = own.next_deadline;
-            self.fail(format!("core {core} would sleep until {next:?}, and something is due at {first_due}"));
+            self.fail(format!(
+                "worker {worker} would sleep until {next:?}, and something is due at {first_due}"
+            ));
         }
         if own.connections != open {
-            self.fail(format!("core {core} counts {} connections, and there are {open}", own.connections));
+            self.fail(format!("worker {worker} counts {} connections, and there are {open}", own.connections));
         }
         let everywhere: usize = self.open.iter().map(Vec::len).sum();
         let limit = self.settings.connections;
@@ -49,17 +51,17 @@ impl Oracle {
             self.fail(format!("{everywhere} connections are open, more than allowed"));
         }
         if own.waiting < held || own.waiting > held + lawless {
-            self.fail(format!("core {core} counts {} polls, and there are {held}", own.waiting));
+            self.fail(format!("worker {worker} counts {} polls, and there are {held}", own.waiting));
         }
         if own.buffered_bytes > allowed {
             self.fail(format!(
-                "core {core} owns {} bytes of buffers, and needs {allowed} at most",
+                "worker {worker} owns {} bytes of buffers, and needs {allowed} at most",
                 own.buffered_bytes
             ));
         }
         let counters = own.counters;
-        if (counters.hits, counters.misses(), counters.attempts) != counted {
-            self.fail(format!("core {core} counts {counters:?}; hits, misses, attempts were {counted:?}"));
+        if (counters.warm, counters.answered_false(), counters.attempts) != counted {
+            self.fail(format!("worker {worker} counts {counters:?}; warm, cold, attempts were {counted:?}"));
         }
     }
 
@@ -71,8 +73,9 @@ impl Oracle {
             Doing::Lawless | Doing::Closing => None,
             Doing::Held { .. } => {
                 let expiry = conn.since + (settings.connection_timeout_ms + settings.guard_ms) * 1_000;
-                let drain = self.cores[conn.core].drain_began;
-                let drained = drain.map(|began| (began + settings.drain_time_ms * 1_000, began < conn.since));
+                let drain = self.workers[conn.worker].drain_began;
+                let drained =
+                    drain.map(|began| (began + settings.shutdown_time_ms * 1_000, began < conn.since));
                 match drained {
                     // It came too late to be held at all.
                     Some((_, true)) => Some(conn.since.saturating_sub(TICK_US)),
@@ -126,25 +129,27 @@ impl Oracle {
     }
 
     /// Keys of `core` for which a poll waits that others must be able to find.
-    pub fn keys_to_be_found(&self, core: usize, net: &Net) -> Vec<usize> {
-        let now = self.cores[core].now;
+    pub fn keys_to_be_found(&self, worker: usize, net: &Net) -> Vec<usize> {
+        let now = self.workers[worker].now;
         let keys = 0..self.deployments.len();
-        keys.filter(|key| self.offerable(core, *key, now, net).next().is_some()).collect()
+        keys.filter(|key| self.offerable(worker, *key, now, net).next().is_some()).collect()
     }
 
-    /// A core's own list of who waits for `key`.
-    pub fn check_key(&mut self, core: usize, key: usize, report: Option<&KeyReport>, net: &Net) {
-        let now = self.cores[core].now;
-        let at_least = self.offerable(core, key, now, net).count();
+    /// A worker's own list of who waits for `key`.
+    pub fn check_key(&mut self, worker: usize, key: usize, report: Option<&KeyReport>, net: &Net) {
+        let now = self.workers[worker].now;
+        let at_least = self.offerable(worker, key, now, net).count();
         let of_key = |conn: &Conn| match conn.doing {
             Doing::Held { key: held, .. } => held == key,
             Doing::Claimed { attempt } => self.runs[self.attempts[attempt].run].key == key,
             _ => false,
         };
-        let at_most = self.open_on(core).filter(|(_, conn)| of_key(conn)).count();
+        let at_most = self.open_on(worker).filter(|(_, conn)| of_key(conn)).count();
         let own = report.map_or(0, |report| report.waiting as usize);
         if own < at_least || own > at_most {
-            self.fail(format!("core {core} reports {own} polls of key {key}; {at_least} to {at_most} wait"));
+            self.fail(format!(
+                "worker {worker} reports {own} polls of key {key}; {at_least} to {at_most} wait"
+            ));
         }
     }
 }

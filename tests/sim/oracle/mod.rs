@@ -3,9 +3,9 @@
 //! It sees every fact that an engine hands to its core and everything that the core asks of it, and
 //! looks into both kernels of every link, which the core can't.
 //!
-//! - [`told`]: facts on their way to a core;
-//! - [`asked`]: what a core asks of its engine, and whether it may;
-//! - [`between`]: what holds between two turns of a core, and when all is quiet;
+//! - [`told`]: facts on their way to a worker;
+//! - [`asked`]: what a worker asks of its engine, and whether it may;
+//! - [`between`]: what holds between two turns of a worker, and when all is quiet;
 //! - [`heard`]: what the clients' processes read, and what it all came to.
 
 mod asked;
@@ -71,9 +71,9 @@ pub enum Doing {
     },
 }
 
-/// A connection that a core was told of.
+/// A connection that a worker was told of.
 pub struct Conn {
-    core: usize,
+    worker: usize,
     doing: Doing,
     /// Since when, by the core's clock and by the network's.
     since: Us,
@@ -169,8 +169,8 @@ pub struct CoreView {
     /// When a cordon was last lifted (the network's clock).
     uncordoned_at: Us,
     now: Us,
-    hits: u64,
-    misses: u64,
+    warm: u64,
+    cold: u64,
     attempts: u64,
 }
 
@@ -189,9 +189,9 @@ impl CoreView {
 
 pub struct Oracle {
     settings: Settings,
-    /// There may be more keys than a core remembers.
+    /// There may be more keys than a worker remembers.
     keys_scarce: bool,
-    /// There may be more bytes than a core takes.
+    /// There may be more bytes than a worker takes.
     bytes_scarce: bool,
     /// Nothing but the network makes anybody wait.
     punctual: bool,
@@ -204,7 +204,7 @@ pub struct Oracle {
     open: Vec<Vec<LinkId>>,
     attempts: Vec<Attempt>,
     pub runs: Vec<Run>,
-    pub cores: Vec<CoreView>,
+    pub workers: Vec<CoreView>,
     orders: u64,
     pub fault: Option<String>,
     pub tally: Tally,
@@ -227,10 +227,10 @@ impl Oracle {
             deployments: plan.keys.iter().map(|key| key.deployment.clone()).collect(),
             conns: Vec::new(),
             scripts: Vec::new(),
-            open: vec![Vec::new(); plan.cores],
+            open: vec![Vec::new(); plan.workers],
             attempts: Vec::new(),
             runs: Vec::new(),
-            cores: vec![CoreView::default(); plan.cores],
+            workers: vec![CoreView::default(); plan.workers],
             orders: 0,
             fault: None,
             tally: Tally::default(),
@@ -258,9 +258,9 @@ impl Oracle {
         self.conns[link].as_mut().expect("the engine told of its accept")
     }
 
-    /// Open connections of a core.
-    fn open_on(&self, core: usize) -> impl Iterator<Item = (LinkId, &Conn)> {
-        self.open[core].iter().filter_map(|link| Some((*link, self.conns[*link].as_ref()?)))
+    /// Open connections of a worker.
+    fn open_on(&self, worker: usize) -> impl Iterator<Item = (LinkId, &Conn)> {
+        self.open[worker].iter().filter_map(|link| Some((*link, self.conns[*link].as_ref()?)))
     }
 
     /// When the run's dispatch must be answered (its home's clock).

@@ -1,4 +1,4 @@
-//! What a core is told, before it acts on it.
+//! What a worker is told, before it acts on it.
 
 use super::super::net::{End, LinkId, Net, Us};
 use super::{Ask, Conn, Doing, Ended, Kind, Oracle};
@@ -6,13 +6,13 @@ use pilotlight::broker::io::TcpFacts;
 use pilotlight::broker::settings::Confirm;
 
 impl Oracle {
-    pub fn told_accepted(&mut self, core: usize, link: LinkId, now: Us) {
+    pub fn told_accepted(&mut self, worker: usize, link: LinkId, now: Us) {
         if self.conns.len() <= link {
             self.conns.resize_with(link + 1, || None);
         }
-        self.open[core].push(link);
+        self.open[worker].push(link);
         self.conns[link] = Some(Conn {
-            core,
+            worker,
             doing: Doing::Nothing,
             since: now,
             since_net: 0,
@@ -71,9 +71,9 @@ impl Oracle {
             }
             Kind::Dispatch { run } => {
                 conn.doing = Doing::Awaiting { run };
-                let core = conn.core;
+                let worker = conn.worker;
                 self.runs[run].since = Some((now, net.now));
-                self.runs[run].home = core;
+                self.runs[run].home = worker;
                 self.tally.count("dispatches");
             }
             Kind::Connect => conn.doing = Doing::Answering,
@@ -183,8 +183,8 @@ impl Oracle {
         }
         if self.settings.confirm != Confirm::Read {
             // Unannounced, but its process has a run to do before it polls again.
-            let core = self.conn(link).core;
-            let drains = self.cores[core].drain_began.is_some();
+            let worker = self.conn(link).worker;
+            let drains = self.workers[worker].drain_began.is_some();
             self.conn(link).last_close |= drains;
             self.request_done(link, now, net);
         }

@@ -12,8 +12,8 @@ use pilotlight::broker::time::Time;
 
 impl World {
     /// What must hold between two turns.
-    pub(super) fn check(&mut self, core: usize, now: Us) {
-        let Some(worker) = &self.cores[core].worker else { return };
+    pub(super) fn check(&mut self, index: usize, now: Us) {
+        let Some(worker) = &self.workers[index].worker else { return };
         let broker = worker.broker();
         let sim = &mut *self.shared.borrow_mut();
         let Sim { oracle, net, plan, sockets, .. } = sim;
@@ -24,21 +24,21 @@ impl World {
             next_deadline: worker.next_deadline().map(|at| at.0),
             counters: broker.counters(),
         };
-        oracle.check_core(core, &own, now);
-        for link in sockets[core].paused() {
+        oracle.check_core(index, &own, now);
+        for link in sockets[index].paused() {
             oracle.check_paused(link);
         }
         if net.rng.chance(0.05) {
             let report = broker.report(Time(now), Some(KeyPage::default()));
             if report.keys.len() > plan.settings.keys_max {
-                oracle.fail(format!("core {core} remembers {} keys, more than allowed", report.keys.len()));
+                oracle.fail(format!("worker {index} remembers {} keys, more than allowed", report.keys.len()));
             }
             for key in 0..plan.keys.len() {
                 let row = report.keys.iter().find(|row| is_row_of(row, &plan.keys[key]));
-                oracle.check_key(core, key, row, net);
+                oracle.check_key(index, key, row, net);
             }
         }
-        for key in oracle.keys_to_be_found(core, net) {
+        for key in oracle.keys_to_be_found(index, net) {
             let spec = &plan.keys[key];
             let number = |text| Number::parse(text).expect("the plan's numbers are numbers");
             let key_ref = KeyRef {
@@ -48,8 +48,8 @@ impl World {
                 memory: number(spec.memory.0),
             };
             let bucket = key_ref.hash(&self.hasher) as usize & (self.hints.buckets() - 1);
-            if self.hints.holders(bucket).0 & 1 << core == 0 {
-                oracle.fail(format!("a poll of key {key} waits on core {core}, and the hints say no"));
+            if self.hints.holders(bucket).0 & 1 << index == 0 {
+                oracle.fail(format!("a poll of key {key} waits on index {index}, and the hints say no"));
             }
         }
     }
@@ -57,17 +57,17 @@ impl World {
     /// All is quiet: nothing may be left.
     pub(super) fn check_rest(&mut self) -> Result<Tally, String> {
         let sim = &mut *self.shared.borrow_mut();
-        for (index, core) in self.cores.iter().enumerate() {
-            let Some(worker) = &core.worker else { continue };
+        for (index, slot) in self.workers.iter().enumerate() {
+            let Some(worker) = &slot.worker else { continue };
             sum_up(worker.broker().counters(), &mut sim.oracle.tally);
             if !worker.broker().is_at_rest() {
                 return Err(format!(
-                    "all is quiet, and core {index} still holds something: {:?}",
-                    worker.broker().report(Time(core.now), Some(KeyPage::default()))
+                    "all is quiet, and worker {index} still holds something: {:?}",
+                    worker.broker().report(Time(slot.now), Some(KeyPage::default()))
                 ));
             }
-            if sim.oracle.cores[index].drain_asked {
-                return Err(format!("all is quiet, and core {index} is not drained"));
+            if sim.oracle.workers[index].drain_asked {
+                return Err(format!("all is quiet, and worker {index} is not drained"));
             }
         }
         if (0..HINT_KINDS * self.hints.buckets()).any(|bucket| self.hints.holders(bucket).0 != 0) {
@@ -94,7 +94,7 @@ fn is_row_of(row: &KeyReport, key: &KeySpec) -> bool {
         && row.memory == number(key.memory.0)
 }
 
-/// The corners that a core has been to.
+/// The corners that a worker has been to.
 pub(super) fn sum_up(counters: &Counters, tally: &mut Tally) {
     tally.add("core: refused at a limit", counters.refused());
     tally.add("core: evicted", counters.evicted);
@@ -102,7 +102,7 @@ pub(super) fn sum_up(counters: &Counters, tally: &mut Tally) {
     tally.add("core: polls left", counters.polls_left);
     tally.add("core: polls expired", counters.polls_expired);
     tally.add("core: polls closed", counters.polls_closed);
-    tally.add("core: unconfirmed", counters.misses_unconfirmed);
+    tally.add("core: unconfirmed", counters.unconfirmed);
     tally.add("core: rejected", counters.rejected);
     tally.add("core: requests timed out", counters.requests_timed_out);
     tally.add("core: attempts confirmed", counters.attempts_confirmed);

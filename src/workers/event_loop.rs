@@ -1,13 +1,13 @@
 //! One core's thread: a turn, then sleep until there is something for the next.
 //!
 //! The thread has its worker to itself while it is awake. While it sleeps, others may use the worker
-//! ([`Visit`]): a core that has a run for it, or a verdict, handles that in its place, which costs neither of them a
+//! ([`Visit`]): a worker that has a run for it, or a verdict, handles that in its place, which costs neither of them a
 //! wake-up. Only where the engine can block apart from what it knows, and where connections have the same descriptors
 //! on every thread.
 //!
 //! Invariants:
 //! - whoever touches the worker holds its lock; the thread holds it from one sleep to the next;
-//! - nobody but the thread waits for the lock, so that no two cores ever wait for each other: visitors try it, and
+//! - nobody but the thread waits for the lock, so that no two workers ever wait for each other: visitors try it, and
 //!   wake the thread if it is taken;
 //! - a visitor that leaves something which the sleeper does not know of, and which is due before it gets up, wakes it.
 
@@ -26,7 +26,7 @@ use std::time::Duration;
 pub struct EventLoop<E: Engine> {
     worker: Arc<Shared<E>>,
     pace: Pace,
-    takes_visits: bool,
+    handled_inline: bool,
 }
 
 struct Shared<E: Engine>(Mutex<Worker<E>>);
@@ -49,7 +49,7 @@ impl<E: Engine + Send + 'static> EventLoop<E> {
     /// The loop of `worker`, without rests and without visits.
     pub fn new(worker: Worker<E>) -> Self {
         let pace = Pace::new(Duration::ZERO, 0);
-        EventLoop { worker: Arc::new(Shared(Mutex::new(worker))), pace, takes_visits: false }
+        EventLoop { worker: Arc::new(Shared(Mutex::new(worker))), pace, handled_inline: false }
     }
 
     /// The same, with rests of this length where it takes so much of a processor's time.
@@ -59,10 +59,10 @@ impl<E: Engine + Send + 'static> EventLoop<E> {
 
     /// The same, and others may handle its mail while it sleeps. `own` is its address. The descriptors that its
     /// engine uses must be the same for whoever has that address.
-    pub fn taking_visits(mut self, own: &Address) -> Self {
+    pub fn with_inline_handling(mut self, own: &Address) -> Self {
         let worker: Weak<Shared<E>> = Arc::downgrade(&self.worker);
         own.open(worker);
-        self.takes_visits = true;
+        self.handled_inline = true;
         self
     }
 
@@ -78,18 +78,18 @@ impl<E: Engine + Send + 'static> EventLoop<E> {
     pub fn run(mut self) -> io::Result<()> {
         let shared = self.worker.clone();
         let mut worker = shared.lock();
-        let mut sleeper = if self.takes_visits { worker.take_sleeper() } else { None };
+        let mut sleeper = if self.handled_inline { worker.take_blocker() } else { None };
         let mut now = worker.now();
         loop {
             self.rest(&mut worker)?;
             match &mut sleeper {
                 None => worker.wait(now)?,
                 Some(sleeper) => {
-                    let timeout = worker.fall_asleep(now);
+                    let timeout = worker.prepare_to_block(now);
                     drop(worker);
                     sleeper.sleep(timeout)?;
                     worker = shared.lock();
-                    worker.get_up(sleeper);
+                    worker.unblocked(sleeper);
                 }
             }
             now = worker.now();
@@ -100,7 +100,7 @@ impl<E: Engine + Send + 'static> EventLoop<E> {
                 self.pace.had(cpus::time_of_this_thread());
             }
             worker.turn_took(end.us_since(now));
-            if worker.is_drained() {
+            if worker.is_shut_down() {
                 return Ok(());
             }
         }

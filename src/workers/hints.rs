@@ -1,8 +1,8 @@
-//! What all cores share: hints, the counts of connections, the budget for bytes in flight. Nothing here
+//! What all workers share: hints, the counts of connections, the budget for bytes in flight. Nothing here
 //! is ever locked.
 
 use super::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::broker::io::{CoreSet, HINT_KINDS, Shared};
+use crate::broker::io::{HINT_KINDS, Shared, WorkerSet};
 use std::sync::Arc;
 
 /// Buckets of key hashes. A collision costs one message that finds nothing.
@@ -52,18 +52,18 @@ impl Shared for Hints {
     }
 
     // A core announces before anything else that it does with the poll (its runner's next read,
-    // say) can be observed, and a reader that misses the bit would have missed the poll as well had
+    // say) can be observed, and a reader that cold the bit would have missed the poll as well had
     // it asked the core itself: release and acquire are enough.
-    fn announce(&self, bucket: usize, core: usize) {
-        self.0.buckets[bucket].fetch_or(1 << core, Ordering::Release);
+    fn announce(&self, bucket: usize, index: usize) {
+        self.0.buckets[bucket].fetch_or(1 << index, Ordering::Release);
     }
 
-    fn withdraw(&self, bucket: usize, core: usize) {
-        self.0.buckets[bucket].fetch_and(!(1 << core), Ordering::Release);
+    fn withdraw(&self, bucket: usize, index: usize) {
+        self.0.buckets[bucket].fetch_and(!(1 << index), Ordering::Release);
     }
 
-    fn holders(&self, bucket: usize) -> CoreSet {
-        CoreSet(self.0.buckets[bucket].load(Ordering::Acquire))
+    fn holders(&self, bucket: usize) -> WorkerSet {
+        WorkerSet(self.0.buckets[bucket].load(Ordering::Acquire))
     }
 
     fn open_connection(&self, connections_max: usize) -> bool {

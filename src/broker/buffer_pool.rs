@@ -11,9 +11,9 @@ const BUFFER_BYTES_MAX: usize = 4096;
 
 /// One core's spare buffers. The last one given is the next one taken.
 #[derive(Default)]
-pub struct Spares(Vec<Arc<Vec<u8>>>);
+pub struct BufferPool(Vec<Arc<Vec<u8>>>);
 
-impl Spares {
+impl BufferPool {
     /// What `write` puts into an empty buffer.
     pub fn fill(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Payload {
         let mut buffer = self.0.pop().unwrap_or_default();
@@ -47,26 +47,26 @@ mod tests {
 
     #[test]
     fn a_buffer_serves_again_when_its_last_owner_gives_it() {
-        let mut spares = Spares::default();
-        let first = spares.fill(|buffer| buffer.extend_from_slice(b"first"));
+        let mut buffer_pool = BufferPool::default();
+        let first = buffer_pool.fill(|buffer| buffer.extend_from_slice(b"first"));
         let (held, at) = (first.clone(), address(&first));
-        spares.give(first);
-        let other = spares.fill(|buffer| buffer.extend_from_slice(b"other"));
+        buffer_pool.give(first);
+        let other = buffer_pool.fill(|buffer| buffer.extend_from_slice(b"other"));
         assert_ne!(address(&other), at, "somebody reads the first still");
         assert_eq!(held.bytes(), b"first");
-        spares.give(held);
-        let again = spares.fill(|buffer| buffer.extend_from_slice(b"new"));
+        buffer_pool.give(held);
+        let again = buffer_pool.fill(|buffer| buffer.extend_from_slice(b"new"));
         assert_eq!((address(&again), again.bytes()), (at, b"new".as_slice()));
     }
 
     #[test]
     fn neither_large_ones_nor_too_many_are_kept() {
-        let mut spares = Spares::default();
-        let large = spares.fill(|buffer| buffer.resize(BUFFER_BYTES_MAX + 1, 0));
-        spares.give(large);
-        assert!(spares.0.is_empty());
-        let many: Vec<_> = (0..=BUFFERS_MAX).map(|_| spares.fill(|buffer| buffer.push(1))).collect();
-        many.into_iter().for_each(|payload| spares.give(payload));
-        assert_eq!(spares.0.len(), BUFFERS_MAX);
+        let mut buffer_pool = BufferPool::default();
+        let large = buffer_pool.fill(|buffer| buffer.resize(BUFFER_BYTES_MAX + 1, 0));
+        buffer_pool.give(large);
+        assert!(buffer_pool.0.is_empty());
+        let many: Vec<_> = (0..=BUFFERS_MAX).map(|_| buffer_pool.fill(|buffer| buffer.push(1))).collect();
+        many.into_iter().for_each(|payload| buffer_pool.give(payload));
+        assert_eq!(buffer_pool.0.len(), BUFFERS_MAX);
     }
 }

@@ -13,7 +13,7 @@ const FIRST_BYTES_MAX: usize = 8 * 524;
 /// What is known of a connection's acknowledgements. Small enough to stand in the connection's own entry, as on epoll: an
 /// allocation of its own would be one more miss for a connection that nobody has used for long.
 #[derive(Default)]
-pub struct Stamps {
+pub struct AckTimestamps {
     /// Bytes sent since the kernel began to count them (OPT_ID_TCP), modulo 2^32; `None` before.
     sent: Option<u32>,
     /// Zero: not asked for yet.
@@ -22,17 +22,11 @@ pub struct Stamps {
     pub awaited: Option<u32>,
 }
 
-impl Stamps {
+impl AckTimestamps {
     /// A response of `len` bytes is next, the connection's first or not. Its acknowledgement is to be reported, unless
     /// it is looked for. Answers how many plain bytes to send ahead of the rest, one segment each; see [`plain_pieces`].
-    pub fn begin(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        len: usize,
-        looked_for: bool,
-        is_first: bool,
-    ) -> io::Result<u8> {
-        self.awaited = if looked_for { None } else { Some(self.last_index(fd, len)?) };
+    pub fn begin(&mut self, fd: BorrowedFd<'_>, len: usize, checked: bool, is_first: bool) -> io::Result<u8> {
+        self.awaited = if checked { None } else { Some(self.last_index(fd, len)?) };
         self.pieces(fd, len, is_first)
     }
 

@@ -1,11 +1,11 @@
-//! Runs between cores.
+//! Runs between workers.
 
 use super::*;
 
 #[test]
 fn a_run_goes_to_the_core_that_has_a_poll_and_its_verdict_comes_back() {
     let mut home = Bench::new(settings());
-    let mut other = Bench::on_core(1, settings(), home.shared.clone());
+    let mut other = Bench::on_worker(1, settings(), home.shared.clone());
     other.poll(0);
     assert_eq!(home.dispatch(0), [Done::Offered { to: 1, attempts_left: 3 }]);
     let message = home.messages.remove(0);
@@ -20,7 +20,7 @@ fn a_run_goes_to_the_core_that_has_a_poll_and_its_verdict_comes_back() {
 #[test]
 fn a_hint_that_was_wrong_costs_one_message_and_a_late_verdict_changes_nothing() {
     let mut home = Bench::new(settings());
-    let mut other = Bench::on_core(1, settings(), home.shared.clone());
+    let mut other = Bench::on_worker(1, settings(), home.shared.clone());
     other.poll(0);
     home.dispatch(0);
     other.fin(0, None);
@@ -39,10 +39,10 @@ fn a_hint_that_was_wrong_costs_one_message_and_a_late_verdict_changes_nothing() 
 #[test]
 fn an_offer_past_its_deadline_is_not_delivered() {
     let mut home = Bench::new(settings());
-    let mut other = Bench::on_core(1, settings(), home.shared.clone());
+    let mut other = Bench::on_worker(1, settings(), home.shared.clone());
     other.poll(0);
     home.dispatch(0);
-    assert_eq!(home.pass_ms(2_000), [answer(0, false)], "a stalled core can't hold up the supervisor");
+    assert_eq!(home.pass_ms(2_000), [answer(0, false)], "a stalled worker can't hold up the supervisor");
     other.pass_ms(2_000);
     let message = home.messages.remove(0);
     let done = other.input(Input::Mesh { from: 0, message });

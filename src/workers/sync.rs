@@ -1,4 +1,4 @@
-//! What cores hand things over with, in one place: `tests/model` compiles the files beside this one
+//! What workers hand things over with, in one place: `tests/model` compiles the files beside this one
 //! against a model checker's.
 
 pub use crossbeam_channel::{Receiver, Sender, unbounded};

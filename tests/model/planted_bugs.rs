@@ -1,4 +1,4 @@
-//! Does the model check notice? Every bug of `mutations.rs` is planted in a copy of the shard's
+//! Does the model check notice? Every bug of `mutations.rs` is planted in a copy of the workers's
 //! files, and the test named beside it must fail.
 
 use super::mutations::MUTATIONS;
@@ -49,7 +49,7 @@ fn bite_in_a_copy() {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("model-teeth");
     let _ = fs::remove_dir_all(&copy);
-    for part in ["src/shard", "tests/model", "tests/planting"] {
+    for part in ["src/workers", "tests/model", "tests/planting"] {
         copy_dir(&tree.join(part), &copy.join(part));
     }
     write(&copy.join("src/lib.rs"), "");

@@ -1,28 +1,28 @@
-//! The mesh: how one core hands a message to another, and wakes it only when it sleeps.
+//! The mesh: how one worker hands a message to another, and wakes it only when it sleeps.
 //!
 //! The sleeper arms, looks once more, then blocks; the sender sends, then looks whether the
 //! receiver is armed. With a full fence between the two steps on both sides, at least one of them
 //! sees the other: a message is found before the sleep, or the sleeper is woken.
 //!
-//! To wake a core costs more than to serve a request, for both ends. So a core that has mail for one that sleeps
+//! To wake a worker costs more than to serve a request, for both ends. So a worker that has mail for one that sleeps
 //! handles it in the sleeper's place, if the sleeper's door is open ([`Visit`]), and wakes it only where that
 //! fails: somebody else is in, or the sleeper is just getting up.
 //!
-//! The queues are unbounded by type and bounded by use: a core has at most one offer and one
+//! The queues are unbounded by type and bounded by use: a worker has at most one offer and one
 //! verdict under way per open dispatch connection.
 
 use super::sync::{AtomicBool, Ordering, Receiver, Sender, fence, unbounded};
 use crate::broker::io::MeshMessage;
-use crate::broker::report::{Command, CoreReport};
+use crate::broker::report::{Command, WorkerReport};
 use crate::engine::Wake;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Where a command's report goes. Called on the shard's thread; must not block.
-pub type Reply = Box<dyn Fn(CoreReport) + Send>;
+pub type Reply = Box<dyn Fn(WorkerReport) + Send>;
 
 /// What a shard gets from others.
 pub enum Mail {
-    /// From another core.
+    /// From another worker.
     Mesh {
         /// Index of the sender.
         from: usize,
@@ -40,7 +40,7 @@ pub enum Mail {
 
 /// A core as others find it.
 pub trait Visit: Send + Sync {
-    /// Handles all mail of a core that sleeps. False, and nothing is done, unless its door is open.
+    /// Handles all mail of a worker that sleeps. False, and nothing is done, unless its door is open.
     fn visit(&self) -> bool;
 }
 
@@ -81,7 +81,7 @@ impl Address {
         }
     }
 
-    /// The same, but handles it right here if its owner sleeps and lets us. For cores only: the owner's descriptors
+    /// The same, but handles it right here if its owner sleeps and lets us. For workers only: the owner's descriptors
     /// must be the caller's as well.
     pub fn deliver(&self, mail: Mail) {
         if self.post(mail) && !self.visit() {

@@ -9,9 +9,9 @@ mod acks;
 mod outgoing;
 
 use super::accepting::ACCEPTS_PER_TURN;
+use super::ack_checks::{AckChecks, ChecksAcks, FIRST_CHECK};
+use super::ack_timestamps::AckTimestamps;
 use super::fact::Fact;
-use super::looks::{FIRST_LOOK, Looking, Looks};
-use super::stamps::Stamps;
 use super::{Engine, Sleep, Wake, kernel_view};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
@@ -57,7 +57,7 @@ struct Socket {
     /// It has carried a response, or the beginning of one.
     answered: bool,
     /// Which acknowledgement is awaited (confirm `ack`).
-    stamps: Stamps,
+    stamps: AckTimestamps,
     /// An acknowledgement is looked for.
     watched: bool,
     /// That of the last response was there when the send was over.
@@ -100,11 +100,11 @@ pub struct Epoll {
     /// Readiness that is left for the next turn, so that one busy peer can't starve the others.
     leftover: Vec<Ready>,
     facts: VecDeque<Fact>,
-    looks: Looks,
+    looks: AckChecks,
     /// The last acknowledgement that was asked for was there when the send was over.
     acks_at_once: bool,
     /// From as many events in a turn on acknowledgements are looked for.
-    look_from_events: usize,
+    ack_check_from_events: usize,
 }
 
 /// What waits for events.
@@ -134,8 +134,8 @@ impl Wake for EventFd {
 impl Epoll {
     /// An engine that accepts from `listeners`, which are listening and non-blocking.
     /// Acknowledgements that are not there when a send is over are looked for in turns that bring
-    /// `look_from_events` events or more; in other turns the kernel announces them.
-    pub fn new(listeners: Vec<(Side, Listener)>, look_from_events: usize) -> io::Result<Epoll> {
+    /// `ack_check_from_events` events or more; in other turns the kernel announces them.
+    pub fn new(listeners: Vec<(Side, Listener)>, ack_check_from_events: usize) -> io::Result<Epoll> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = Arc::new(EventFd(Waker::new(&registry, WAKE_TOKEN)?));
@@ -157,9 +157,9 @@ impl Epoll {
             cursor: 0,
             leftover: Vec::new(),
             facts: VecDeque::new(),
-            looks: Looks::default(),
+            looks: AckChecks::default(),
             acks_at_once: false,
-            look_from_events,
+            ack_check_from_events,
         })
     }
 
@@ -185,7 +185,7 @@ impl Epoll {
             fin: false,
             in_question: false,
             answered: false,
-            stamps: Stamps::default(),
+            stamps: AckTimestamps::default(),
             watched: false,
             acks_at_once: None,
             outgoing: None,
@@ -297,16 +297,16 @@ impl Engine for Epoll {
     type Sleeper = Sleeper;
 
     fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
-        let looked_for = confirm == SendConfirm::Acked && !self.has_it_announced(conn);
+        let checked = confirm == SendConfirm::Acked && !self.has_it_announced(conn);
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         socket.in_question = confirm != SendConfirm::None;
         let is_first = !std::mem::replace(&mut socket.answered, true);
-        let mut outgoing = Outgoing::new(payload, confirm, looked_for, is_first);
+        let mut outgoing = Outgoing::new(payload, confirm, checked, is_first);
         match outgoing.write(&socket.stream, &mut socket.stamps) {
             Ok(Progress::Done) => {
                 self.facts.push_back(Fact::Sent(conn));
                 if confirm == SendConfirm::Acked {
-                    self.look_behind_send(conn, looked_for);
+                    self.look_behind_send(conn, checked);
                 }
             }
             Ok(Progress::Blocked) => {
@@ -314,8 +314,8 @@ impl Engine for Epoll {
                 let both = Interest::READABLE | Interest::WRITABLE;
                 if self.registry.reregister(&mut socket.stream, token(conn), both).is_err() {
                     self.facts.push_back(Fact::Reset(conn));
-                } else if looked_for {
-                    self.look_later(conn, FIRST_LOOK);
+                } else if checked {
+                    self.check_later(conn, FIRST_CHECK);
                 }
             }
             Err(_) => self.facts.push_back(Fact::Reset(conn)),
@@ -399,7 +399,7 @@ impl Engine for Epoll {
         slept
     }
 
-    fn take_sleeper(&mut self) -> Option<Sleeper> {
+    fn take_blocker(&mut self) -> Option<Sleeper> {
         self.sleeper.take()
     }
 

@@ -1,4 +1,4 @@
-//! The cores: one thread each, with its own listener, connections and index; and the mesh that
+//! The workers: one thread each, with its own listener, connections and index; and the mesh that
 //! carries runs between them.
 
 mod engine;
@@ -18,7 +18,7 @@ pub use events::Observed;
 
 use crate::broker::Broker;
 use crate::broker::contract;
-use crate::broker::report::{Command, CoreReport};
+use crate::broker::report::{Command, WorkerReport};
 use crate::broker::settings::{Confirm, TokenMode};
 use crate::broker::time::Time;
 use crate::config::{ListenSpec, ServeConfig};
@@ -61,7 +61,7 @@ struct Inner {
     engine_name: &'static str,
     workers: Vec<Address>,
     events: Receiver<Observed>,
-    /// The origin of the cores' time.
+    /// The origin of the workers' time.
     origin: Instant,
 }
 
@@ -102,7 +102,7 @@ impl Fleet {
         self.0.workers.len()
     }
 
-    /// The next event that a core told of, if there is one, and how long ago it happened.
+    /// The next event that a worker told of, if there is one, and how long ago it happened.
     pub fn next_event(&self) -> Option<(Observed, Duration)> {
         let observed = self.0.events.try_recv().ok()?;
         let age = (Time::default() + self.0.origin.elapsed()) - observed.at;
@@ -111,7 +111,7 @@ impl Fleet {
 
     /// Sends `command` to every worker; each calls `reply` once, from its own thread.
     /// `reply` must not block.
-    pub fn request(&self, command: Command, reply: impl Fn(CoreReport) + Send + Clone + 'static) {
+    pub fn request(&self, command: Command, reply: impl Fn(WorkerReport) + Send + Clone + 'static) {
         for worker in &self.0.workers {
             worker.send(Mail::Command { command: command.clone(), reply: Box::new(reply.clone()) });
         }
@@ -142,7 +142,7 @@ pub fn start(config: &ServeConfig, control: &[BorrowedFd<'_>]) -> Result<Started
     let identities = Identities { runner: config.tls.runner.clone(), dispatch: config.tls.dispatch.clone() };
     let plain = identities.is_empty();
     let incomplete_bytes_max = config.settings.buffered_bytes_max / TLS_SHARE / config.workers.len();
-    let epoll = |listeners| Epoll::new(listeners, config.look_from_events);
+    let epoll = |listeners| Epoll::new(listeners, config.ack_check_from_events);
     #[cfg(feature = "io-uring")]
     let uring = |listeners| {
         let sizes = Sizes { ring_from_completions: config.ring_from_events, ..Sizes::default() };
@@ -171,7 +171,7 @@ const TLS_SHARE: usize = 4;
 
 fn start_on<E: Engine + Send + 'static>(
     chosen: Chosen,
-    engine: impl Fn(CoreListeners) -> io::Result<E>,
+    engine: impl Fn(WorkerListeners) -> io::Result<E>,
     config: &ServeConfig,
     control: &[BorrowedFd<'_>],
 ) -> Result<Started, StartError> {
@@ -197,7 +197,7 @@ fn start_on<E: Engine + Send + 'static>(
     let (addresses, mailboxes): (Vec<Address>, Vec<Mailbox>) =
         engines.iter().map(|engine| mailbox(engine.waker())).unzip();
     let shared = Hints::default();
-    // One random seed for the process: cores must agree on a key's bucket, strangers must not know it.
+    // One random seed for the process: workers must agree on a key's bucket, strangers must not know it.
     let hasher = random_state();
     let counted = (config.settings.connections_per_address_max != u32::MAX).then(random_state);
     let gate = Gate::new(config.dispatch_allow.as_deref(), counted);
@@ -208,21 +208,21 @@ fn start_on<E: Engine + Send + 'static>(
     let origin = Instant::now();
     let (sinks, events) = events::queue(addresses.len());
     let mut threads = Vec::new();
-    for (core, ((engine, mailbox), sink)) in engines.into_iter().zip(mailboxes).zip(sinks).enumerate() {
-        let broker = Broker::new(core, config.settings.clone(), hasher.clone(), shared.clone());
+    for (index, ((engine, mailbox), sink)) in engines.into_iter().zip(mailboxes).zip(sinks).enumerate() {
+        let broker = Broker::new(index, config.settings.clone(), hasher.clone(), shared.clone());
         let mut worker =
-            Worker::new(core, broker, engine, mailbox, addresses.clone(), origin).with_events(sink);
+            Worker::new(index, broker, engine, mailbox, addresses.clone(), origin).with_events(sink);
         if config.settings.token_mode != TokenMode::Off {
             worker = worker.with_wall_clock(unix_us);
         }
-        let foreign = tables.as_ref().map(|tables| tables.foreign_to(core));
+        let foreign = tables.as_ref().map(|tables| tables.foreign_to(index));
         let mut event_loop = EventLoop::new(worker.behind(gate.clone()))
             .coalescing(config.coalesce, config.coalesce_from_percent);
         // A descriptor means the same on every worker's thread only where all have one table.
         if tables.is_none() {
-            event_loop = event_loop.taking_visits(&addresses[core]);
+            event_loop = event_loop.with_inline_handling(&addresses[index]);
         }
-        threads.push(spawn(core, config, chosen, event_loop, foreign, filter.clone())?);
+        threads.push(spawn(index, config, chosen, event_loop, foreign, filter.clone())?);
     }
     if let Some(tables) = tables {
         tables.part();
@@ -234,7 +234,7 @@ fn start_on<E: Engine + Send + 'static>(
 
 /// Starts one worker's thread and waits until it stands on its CPU and its engine runs.
 fn spawn<E: Engine + Send + 'static>(
-    core: usize,
+    index: usize,
     config: &ServeConfig,
     chosen: Chosen,
     mut event_loop: EventLoop<E>,
@@ -242,7 +242,7 @@ fn spawn<E: Engine + Send + 'static>(
     filter: Option<Filter>,
 ) -> Result<thread::JoinHandle<()>, StartError> {
     let (ready, outcome) = crossbeam_channel::bounded(1);
-    let cpu = config.workers[core];
+    let cpu = config.workers[index];
     let begin = move |event_loop: &mut EventLoop<E>| {
         if let Some(cpu) = cpu {
             cpus::pin_this_thread(cpu).map_err(|source| StartError::Pin { cpu, source })?;
@@ -262,42 +262,42 @@ fn spawn<E: Engine + Send + 'static>(
         let runs = begun.is_ok();
         let _ = ready.send(begun);
         if runs && let Err(error) = event_loop.run() {
-            tracing::error!(core, %error, "the worker cannot wait for events any more and has ended");
+            tracing::error!(index, %error, "the worker cannot wait for events any more and has ended");
         }
     };
     let thread = thread::Builder::new()
-        .name(format!("{WORKER_THREAD}{core}"))
+        .name(format!("{WORKER_THREAD}{index}"))
         .spawn(body)
-        .map_err(|source| StartError::Thread { worker: core, workers: config.workers.len(), source })?;
+        .map_err(|source| StartError::Thread { worker: index, workers: config.workers.len(), source })?;
     match outcome.recv() {
         Ok(Err(error)) => Err(error),
         _ => Ok(thread),
     }
 }
 
-type CoreListeners = Vec<(contract::Side, Listener)>;
+type WorkerListeners = Vec<(contract::Side, Listener)>;
 
 struct Listening {
     bound: Bound,
-    listeners: Vec<CoreListeners>,
+    listeners: Vec<WorkerListeners>,
     socket_files: Vec<SocketFile>,
 }
 
 /// Every core's listeners, bound and with the options that their connections inherit.
 fn listeners(config: &ServeConfig) -> Result<Listening, StartError> {
-    let mut cores: Vec<CoreListeners> = config.workers.iter().map(|_| Vec::new()).collect();
+    let mut workers: Vec<WorkerListeners> = config.workers.iter().map(|_| Vec::new()).collect();
     let mut socket_files = Vec::new();
     let specs = &config.listeners;
     let files = &mut socket_files;
-    let runner = listen(Side::Runner, contract::Side::Runner, &specs.runner, config, &mut cores, files)?;
+    let runner = listen(Side::Runner, contract::Side::Runner, &specs.runner, config, &mut workers, files)?;
     let Local::Address(runner) = runner else { return Err(StartError::RunnerPath) };
     let dispatch = match &specs.dispatch {
         Some(spec) => {
-            Some(listen(Side::Dispatch, contract::Side::Dispatch, spec, config, &mut cores, files)?)
+            Some(listen(Side::Dispatch, contract::Side::Dispatch, spec, config, &mut workers, files)?)
         }
         None => None,
     };
-    Ok(Listening { bound: Bound { runner, dispatch }, listeners: cores, socket_files })
+    Ok(Listening { bound: Bound { runner, dispatch }, listeners: workers, socket_files })
 }
 
 fn listen(
@@ -305,12 +305,12 @@ fn listen(
     role: contract::Side,
     spec: &ListenSpec,
     config: &ServeConfig,
-    cores: &mut [CoreListeners],
+    workers: &mut [WorkerListeners],
     files: &mut Vec<SocketFile>,
 ) -> Result<Local, StartError> {
     let fault = |source| StartError::Engine { engine: "listener", source };
     let exclusive = !config.listeners.takeover;
-    // A Unix domain socket, or one that came with the process, is the same one on every core.
+    // A Unix domain socket, or one that came with the process, is the same one on every worker.
     let mut bound: Option<Local> = None;
     let shared = match spec {
         ListenSpec::Addr(_) => None,
@@ -329,10 +329,10 @@ fn listen(
     };
     let segment_bytes =
         (config.settings.confirm == Confirm::Ack && side == Side::Runner).then_some(ACK_SEGMENT_BYTES);
-    for core in cores {
+    for index in workers {
         let listener = match (&shared, spec, &bound) {
             (Some(listener), ..) => listener.try_clone().map_err(|_| StartError::Descriptors)?,
-            // Port 0 is resolved by the first core; the others join it.
+            // Port 0 is resolved by the first worker; the others join it.
             (None, ListenSpec::Addr(_), Some(Local::Address(addr))) => {
                 Listener::Tcp(bind(side, *addr, config.tcp.backlog, false)?)
             }
@@ -347,7 +347,7 @@ fn listen(
         if bound.is_none() {
             bound = Some(listener.local().map_err(fault)?);
         }
-        core.push((role, listener));
+        index.push((role, listener));
     }
     bound.ok_or(StartError::Descriptors)
 }

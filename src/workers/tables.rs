@@ -7,7 +7,7 @@
 //! plane's runtime, which workers wake through its own. The admin side accepts nobody before the tables have parted.
 //! A process that has connections of other kinds by then, as the demo's runners are, keeps one table.
 
-use super::CoreListeners;
+use super::WorkerListeners;
 use crate::sys::descriptors;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -19,8 +19,8 @@ pub struct Tables {
 
 impl Tables {
     /// `workers`: each one's listeners. `process`: what listens, or holds a listener open, on no worker's behalf.
-    pub fn new<'fd>(workers: &[CoreListeners], process: impl Iterator<Item = BorrowedFd<'fd>>) -> Tables {
-        let of_worker = |listeners: &CoreListeners| -> Vec<RawFd> {
+    pub fn new<'fd>(workers: &[WorkerListeners], process: impl Iterator<Item = BorrowedFd<'fd>>) -> Tables {
+        let of_worker = |listeners: &WorkerListeners| -> Vec<RawFd> {
             listeners.iter().map(|(_, listener)| listener.as_fd().as_raw_fd()).collect()
         };
         Tables {
@@ -30,8 +30,8 @@ impl Tables {
     }
 
     /// What a worker's table begins with of others'.
-    pub fn foreign_to(&self, core: usize) -> Vec<RawFd> {
-        let others = self.workers.iter().enumerate().filter(|(index, _)| *index != core);
+    pub fn foreign_to(&self, own: usize) -> Vec<RawFd> {
+        let others = self.workers.iter().enumerate().filter(|(index, _)| *index != own);
         others.flat_map(|(_, fds)| fds).chain(&self.process).copied().collect()
     }
 

@@ -2,33 +2,33 @@
 //!
 //! To have the kernel announce one costs a stamp, an event and a call that takes it from the error
 //! queue; to look at the send queue costs a fraction. A peer on the same machine has acknowledged by the time that
-//! the send is over, so there one look behind it does. Of others a busy core hears soon enough by coming by again. So
-//! only an idle core has it announced, as with a network card.
+//! the send is over, so there one look behind it does. Of others a busy worker hears soon enough by coming by again. So
+//! only an idle worker has it announced, as with a network card.
 
 use crate::broker::io::ConnId;
 use std::time::{Duration, Instant};
 
 /// Time enough for a peer on the same network, and for one that sends its next request at once, which is looked at
 /// when it comes.
-pub const FIRST_LOOK: Duration = Duration::from_millis(1);
+pub const FIRST_CHECK: Duration = Duration::from_millis(1);
 /// Silent peers are looked at in doubling intervals, up to this.
 const INTERVAL_MAX: Duration = Duration::from_millis(8);
 
 /// The connections whose acknowledgement is looked for.
 #[derive(Default)]
-pub struct Looks {
-    looks: Vec<Look>,
+pub struct AckChecks {
+    looks: Vec<AckCheck>,
 }
 
 /// An engine that looks for acknowledgements.
-pub trait Looking {
+pub trait ChecksAcks {
     /// What it looks for.
-    fn looks(&mut self) -> &mut Looks;
+    fn looks(&mut self) -> &mut AckChecks;
 
-    /// Looks at one connection, and tells what it finds. True if there is nothing to look for any more.
+    /// AckChecks at one connection, and tells what it finds. True if there is nothing to look for any more.
     fn is_over(&mut self, conn: ConnId) -> bool;
 
-    /// Looks at what is due. Answers how long the next look has time.
+    /// AckChecks at what is due. Answers how long the next look has time.
     fn look(&mut self) -> Option<Duration> {
         if self.looks().is_empty() {
             return None;
@@ -42,16 +42,16 @@ pub trait Looking {
     }
 }
 
-struct Look {
+struct AckCheck {
     conn: ConnId,
     due: Instant,
     interval: Duration,
 }
 
-impl Looks {
+impl AckChecks {
     /// A response is on its way to `conn`, which is looked at then, and at intervals from then on.
     pub fn add(&mut self, conn: ConnId, due: Instant) {
-        self.looks.push(Look { conn, due, interval: FIRST_LOOK });
+        self.looks.push(AckCheck { conn, due, interval: FIRST_CHECK });
     }
 
     fn is_empty(&self) -> bool {
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_silent_peer_is_looked_at_in_doubling_intervals_until_it_is_over() {
         let begin = Instant::now();
-        let mut looks = Looks::default();
+        let mut looks = AckChecks::default();
         looks.add(CONN, begin);
         looks.look(begin, |_| false);
         looks.look(begin, |_| panic!("not due"));

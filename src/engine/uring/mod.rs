@@ -17,9 +17,9 @@
 #![allow(unsafe_code)]
 
 mod accept;
-mod at_once;
 mod buffers;
 mod completed;
+mod immediate;
 mod op;
 mod ring;
 mod send;
@@ -29,9 +29,9 @@ mod sockets;
 mod stable;
 mod wake;
 
+use super::ack_checks::{AckChecks, ChecksAcks};
 use super::fact::Fact;
-use super::looks::{Looking, Looks};
-use super::{Engine, Shortages, Sleepless, Wake, kernel_view};
+use super::{Engine, NeverBlocks, Shortages, Wake, kernel_view};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use crate::sys::listen::Listener;
@@ -80,7 +80,7 @@ pub struct Uring {
     completions_of_turn: usize,
     /// From as many completions in a turn on responses go through the ring.
     ring_from_completions: usize,
-    looks: Looks,
+    looks: AckChecks,
     /// The last acknowledgement that was looked for was there when the send was over, or it is the first.
     acks_at_once: bool,
     /// The kernel is too old for looks behind a send.
@@ -117,7 +117,7 @@ impl Uring {
             buffers_exhausted: 0,
             completions_of_turn: 0,
             ring_from_completions: sizes.ring_from_completions,
-            looks: Looks::default(),
+            looks: AckChecks::default(),
             acks_at_once: true,
             looks_refused: false,
         })
@@ -294,7 +294,7 @@ impl Drop for Uring {
 }
 
 impl Engine for Uring {
-    type Sleeper = Sleepless;
+    type Sleeper = NeverBlocks;
 
     fn begin(&mut self) -> io::Result<()> {
         self.arm_waker();

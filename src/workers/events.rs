@@ -1,4 +1,4 @@
-//! From the cores to whoever watches: one bounded queue that no core waits for and that wakes
+//! From the workers to whoever watches: one bounded queue that no worker waits for and that wakes
 //! nobody. What does not fit is dropped and counted.
 
 use crate::broker::event::Event;
@@ -12,8 +12,8 @@ const EVENTS_MAX: usize = 8_192;
 #[derive(Debug)]
 pub struct Observed {
     /// Index of the core.
-    pub core: usize,
-    /// In the cores' time: the turn in which it happened.
+    pub worker: usize,
+    /// In the workers' time: the turn in which it happened.
     pub at: Time,
     /// What happened.
     pub event: Event,
@@ -21,22 +21,22 @@ pub struct Observed {
 
 /// One core's end of the queue.
 pub struct EventSink {
-    core: usize,
+    index: usize,
     queue: Sender<Observed>,
     dropped: u64,
 }
 
 /// The queue's two ends: one sink per core, and the reader's.
-pub fn queue(cores: usize) -> (Vec<EventSink>, Receiver<Observed>) {
+pub fn queue(workers: usize) -> (Vec<EventSink>, Receiver<Observed>) {
     let (sender, receiver) = bounded(EVENTS_MAX);
-    let sink = |core| EventSink { core, queue: sender.clone(), dropped: 0 };
-    ((0..cores).map(sink).collect(), receiver)
+    let sink = |index| EventSink { index, queue: sender.clone(), dropped: 0 };
+    ((0..workers).map(sink).collect(), receiver)
 }
 
 impl EventSink {
     /// Tells of `event`, or drops it.
     pub fn tell(&mut self, at: Time, event: Event) {
-        let observed = Observed { core: self.core, at, event };
+        let observed = Observed { worker: self.index, at, event };
         self.dropped += u64::from(self.queue.try_send(observed).is_err());
     }
 
@@ -59,7 +59,7 @@ mod tests {
         }
         assert_eq!((sinks[0].dropped(), sinks[1].dropped()), (0, 3));
         let first = reader.try_recv().unwrap();
-        assert_eq!((first.core, first.at), (1, Time(0)));
+        assert_eq!((first.worker, first.at), (1, Time(0)));
         sinks[0].tell(Time(9), event());
         assert_eq!((sinks[0].dropped(), reader.len()), (0, EVENTS_MAX));
     }

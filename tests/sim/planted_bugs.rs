@@ -15,7 +15,7 @@ use std::process::Command;
 const SEEDS_MAX: u64 = 3_000;
 
 #[test]
-fn teeth() {
+fn planted_bugs() {
     if !plant::READY {
         return bite_in_a_copy();
     }
@@ -54,7 +54,7 @@ fn first_line(text: &str) -> String {
 /// Copies the package, writes the bugs into it, and runs this test there.
 fn bite_in_a_copy() {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("teeth");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("planted_bugs");
     let _ = fs::remove_dir_all(&copy);
     for part in ["src", "tests/sim", "tests/planting"] {
         copy_dir(&tree.join(part), &copy.join(part));
@@ -62,7 +62,7 @@ fn bite_in_a_copy() {
     // Another package, so that nothing of it is taken for the real one; no binary.
     for file in ["Cargo.toml", "Cargo.lock"] {
         let text = read(&tree.join(file));
-        let text = text.replacen("name = \"pilotlight\"\n", "name = \"pilotlight-teeth\"\n", 1);
+        let text = text.replacen("name = \"pilotlight\"\n", "name = \"pilotlight-planted_bugs\"\n", 1);
         write(&copy.join(file), &text);
     }
     let manifest = read(&copy.join("Cargo.toml"));
@@ -91,7 +91,7 @@ fn bite_in_a_copy() {
             &profile(),
             "--test",
             "sim",
-            "teeth",
+            "planted_bugs",
             "--",
             "--nocapture",
         ])
@@ -130,7 +130,7 @@ thread_local! {
     static FUEL: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Plants one bug in the cores of this thread; "" plants none.
+/// Plants one bug in the workers of this thread; "" plants none.
 pub fn plant(name: &'static str) {
     PLANTED.set(name);
     FUEL.set(5_000_000);
@@ -140,7 +140,7 @@ pub fn plant(name: &'static str) {
 pub fn planted(name: &str) -> bool {
     let fuel = FUEL.get();
     FUEL.set(fuel.saturating_sub(1));
-    assert!(fuel > 0 || PLANTED.get().is_empty(), "a core goes round for ever");
+    assert!(fuel > 0 || PLANTED.get().is_empty(), "a worker goes round for ever");
     PLANTED.get() == name
 }
 "#;

@@ -1,7 +1,7 @@
-//! `/drain`: keep runs away from a node or a deployment, and list what is kept away.
+//! `/cordon`: keep runs away from a node or a deployment, and list what is kept away.
 
 use super::admin::{Admin, Refusal};
-use super::cores::{Reporter, Snapshot};
+use super::workers::{Reporter, Snapshot};
 use crate::broker::report::{Command, Selector};
 use axum::Json;
 use axum::body::Bytes;
@@ -16,34 +16,34 @@ use tracing::info;
 /// Longer than any name that Trigger.dev gives.
 const NAME_BYTES_MAX: usize = 512;
 /// Every poll is held against every drain.
-const DRAINS_MAX: usize = 1_024;
+const CORDONS_MAX: usize = 1_024;
 
-/// A node or a deployment, as JSON: `{"instance": "…"}` or `{"deployment": "…"}`.
+/// A node or a deployment, as JSON: `{"node": "…"}` or `{"deployment": "…"}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
     /// The node's name: x-trigger-worker-instance-name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
+    pub node: Option<String>,
     /// The deployment's friendly id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<String>,
 }
 
-/// What `/drain` answers with.
+/// What `/cordon` answers with.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Drains {
-    /// Drains in force, after the change if there was one.
-    pub drains: Vec<Target>,
-    /// Cores that did not answer in time; they carry out the change when they wake up.
-    pub stalled_cores: Vec<usize>,
+pub struct Cordoned {
+    /// Cordoned in force, after the change if there was one.
+    pub cordons: Vec<Target>,
+    /// Workers that did not answer in time; they carry out the change when they wake up.
+    pub stalled_workers: Vec<usize>,
 }
 
 impl From<Selector> for Target {
     fn from(selector: Selector) -> Self {
         match selector {
-            Selector::Instance(name) => Target { instance: Some(name), deployment: None },
-            Selector::Deployment(id) => Target { instance: None, deployment: Some(id) },
+            Selector::Node(name) => Target { node: Some(name), deployment: None },
+            Selector::Deployment(id) => Target { node: None, deployment: Some(id) },
         }
     }
 }
@@ -51,7 +51,7 @@ impl From<Selector> for Target {
 /// GET: what is drained.
 pub async fn list(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
     let snapshot = admin.reporter()?.snapshot(false).await;
-    Ok(Json(Drains::new(&snapshot)).into_response())
+    Ok(Json(Cordoned::new(&snapshot)).into_response())
 }
 
 /// POST: drain one more.
@@ -63,10 +63,10 @@ pub async fn begin(
     let reporter = admin.reporter()?;
     let selector = selector(&headers, body)?;
     let in_force = in_force(&*reporter.snapshot(false).await);
-    if in_force.len() >= DRAINS_MAX && !in_force.contains(&selector) {
+    if in_force.len() >= CORDONS_MAX && !in_force.contains(&selector) {
         return Err(Refusal::new(
             StatusCode::CONFLICT,
-            format!("{DRAINS_MAX} drains are in force: lift one first"),
+            format!("{CORDONS_MAX} cordons are in force: lift one first"),
         ));
     }
     info!("drain of {} begun", named(&selector));
@@ -97,27 +97,27 @@ async fn carry_out(reporter: &Reporter, command: Command) -> Response {
         true => StatusCode::OK,
         false => StatusCode::ACCEPTED,
     };
-    (status, Json(Drains::new(&snapshot))).into_response()
+    (status, Json(Cordoned::new(&snapshot))).into_response()
 }
 
-impl Drains {
+impl Cordoned {
     fn new(snapshot: &Snapshot) -> Self {
-        Drains {
-            drains: in_force(snapshot).into_iter().map(Target::from).collect(),
-            stalled_cores: snapshot.stalled(),
+        Cordoned {
+            cordons: in_force(snapshot).into_iter().map(Target::from).collect(),
+            stalled_workers: snapshot.stalled(),
         }
     }
 }
 
 /// What at least one worker keeps runs away from.
 pub fn in_force(snapshot: &Snapshot) -> BTreeSet<Selector> {
-    let cores = snapshot.cores.iter();
-    cores.flat_map(|core| core.report.cordons.iter().cloned()).collect()
+    let workers = snapshot.workers.iter();
+    workers.flat_map(|worker| worker.report.cordons.iter().cloned()).collect()
 }
 
 fn named(selector: &Selector) -> String {
     match selector {
-        Selector::Instance(name) => format!("instance {name:?}"),
+        Selector::Node(name) => format!("instance {name:?}"),
         Selector::Deployment(id) => format!("deployment {id:?}"),
     }
 }
@@ -136,16 +136,10 @@ fn selector(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<
     let target: Target = serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad(format!("the body is not what is needed: {error}")))?;
     let (field, name, selector) = match target {
-        Target { instance: Some(name), deployment: None } => {
-            ("instance", name.clone(), Selector::Instance(name))
-        }
-        Target { instance: None, deployment: Some(id) } => {
-            ("deployment", id.clone(), Selector::Deployment(id))
-        }
+        Target { node: Some(name), deployment: None } => ("node", name.clone(), Selector::Node(name)),
+        Target { node: None, deployment: Some(id) } => ("deployment", id.clone(), Selector::Deployment(id)),
         _ => {
-            return Err(Refusal::bad(
-                r#"one of the two is needed: {"instance": "…"} or {"deployment": "…"}"#,
-            ));
+            return Err(Refusal::bad(r#"one of the two is needed: {"node": "…"} or {"deployment": "…"}"#));
         }
     };
     // Only what a header can carry can ever match.

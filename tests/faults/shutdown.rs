@@ -28,7 +28,7 @@ const OTHER: &str = "deployment_other";
 /// SIGTERM with a dispatch under way, ten polls held, a supervisor idle and a connection unused.
 fn drain(case: &Case) {
     const DRAIN_TIME: Duration = Duration::from_secs(2);
-    let broker = case.broker().args("--drain-time 2s").start();
+    let broker = case.broker().args("--shutdown-time 2s").start();
     let busy = Duration::from_millis(300);
     let mut runner = Runner::start(&broker.net, broker.runner, DEPLOYMENT, busy);
     broker.wait_for_polls(DEPLOYMENT, 1);
@@ -63,7 +63,7 @@ fn drain(case: &Case) {
     let (first, last) = (ends.iter().map(|end| end.1).min(), ends.iter().map(|end| end.1).max());
     let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
     let spread = format!("from {} to {}; exit after {}", time(first), time(last), time(took));
-    case.row("… ten held polls, --drain-time 2s", "nothing", "nothing (closed)", spread);
+    case.row("… ten held polls, --shutdown-time 2s", "nothing", "nothing (closed)", spread);
     assert_eq!(under_way.told, Told::True, "what was claimed finishes");
     assert!(said.whole(&run), "{said:?}");
     assert_eq!(refused.told, Told::False);
@@ -85,7 +85,7 @@ fn ended(poll: Poller, since: Instant) -> (Response, Duration) {
 }
 
 fn told_twice(case: &Case) {
-    let broker = case.broker().args("--drain-time 30s").start();
+    let broker = case.broker().args("--shutdown-time 30s").start();
     let polls: Vec<Poller> = (0..10).map(|_| Poller::on(broker.connect(), OTHER)).collect();
     broker.wait_for_polls(OTHER, 10);
     broker.signal(Signal::SIGTERM);
@@ -129,7 +129,7 @@ fn cordon(case: &Case, target: &str, inside: (&str, &str), outside: (&str, &str)
     };
     let (kept, closed) = (poll(outside), poll(inside));
     let mut supervisor = case.supervisor(&broker, inside.0);
-    let (status, drains) = broker.admin("POST", "/drain", target);
+    let (status, drains) = broker.admin("POST", "/cordon", target);
     assert_eq!(status, 200, "{drains}");
     assert_eq!(read_response(&closed, PATIENCE).end, End::Closed, "its polls are closed");
     assert_eq!(read_now(&kept).end, End::Silent, "others are not");
@@ -158,8 +158,8 @@ fn cordon(case: &Case, target: &str, inside: (&str, &str), outside: (&str, &str)
     assert_eq!(answer.told, Told::False);
     assert_eq!(read_now(&back).end, End::Silent, "it is held, not closed");
 
-    let (status, drains) = broker.admin("DELETE", "/drain", target);
-    assert_eq!((status, drains["drains"].as_array().map(Vec::len)), (200, Some(0)), "{drains}");
+    let (status, drains) = broker.admin("DELETE", "/cordon", target);
+    assert_eq!((status, drains["cordons"].as_array().map(Vec::len)), (200, Some(0)), "{drains}");
     let (answer, got) = receiving(back, || supervisor.dispatch(&run));
     case.row(&format!("drain by {of}: when it is lifted"), answer.told, got.of(&run), time(answer.took));
     assert_eq!(answer.told, Told::True);

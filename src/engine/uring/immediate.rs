@@ -9,8 +9,8 @@ use super::Uring;
 use super::send::{Message, Outgoing, Way};
 use super::sockets::NO_SEND;
 use crate::broker::io::{ConnId, Payload};
+use crate::engine::ack_checks::{AckChecks, ChecksAcks, FIRST_CHECK};
 use crate::engine::fact::Fact;
-use crate::engine::looks::{FIRST_LOOK, Looking, Looks};
 use crate::sys::calls::{self, taken};
 use crate::sys::tcp;
 use std::io;
@@ -40,23 +40,23 @@ impl Uring {
     pub(super) fn send_acked_at_once(&mut self, conn: ConnId, payload: Payload) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
         let len = payload.bytes().len();
-        let looked_for = socket.expects_ack_at_once(self.acks_at_once);
+        let checked = socket.expects_ack_at_once(self.acks_at_once);
         let sent = socket
-            .begin_acked(len, looked_for)
-            .and_then(|pieces| transmit(socket.fd(), payload.bytes(), pieces.into(), looked_for));
+            .begin_acked(len, checked)
+            .and_then(|pieces| transmit(socket.fd(), payload.bytes(), pieces.into(), checked));
         let Ok(count) = sent else { return self.facts.push_back(Fact::Reset(conn)) };
         socket.count_sent(count);
-        let way = match looked_for || count == len {
+        let way = match checked || count == len {
             true => Way::Plain,
             false => Way::Stamped(self.messages.take(Message::new)),
         };
         self.go_on_behind(conn, Outgoing::new(payload, way), count);
         let is_acked = count == len && self.look_behind_send(conn);
-        match looked_for {
+        match checked {
             _ if is_acked => {}
             // Perhaps the peer was just reading.
-            true if count == len => self.look_later(conn, Duration::ZERO),
-            true => self.look_later(conn, FIRST_LOOK),
+            true if count == len => self.check_later(conn, Duration::ZERO),
+            true => self.check_later(conn, FIRST_CHECK),
             false => self.arm_errors(conn),
         }
     }
@@ -81,9 +81,9 @@ impl Uring {
         is_acked
     }
 
-    pub(super) fn look_later(&mut self, conn: ConnId, after: Duration) {
+    pub(super) fn check_later(&mut self, conn: ConnId, after: Duration) {
         let Some(acks) = self.sockets.open_one(conn).and_then(|socket| socket.acks.as_mut()) else { return };
-        if !std::mem::replace(&mut acks.looked_for, true) {
+        if !std::mem::replace(&mut acks.checked, true) {
             self.looks.add(conn, Instant::now() + after);
         }
     }
@@ -108,15 +108,15 @@ impl Uring {
     }
 }
 
-impl Looking for Uring {
-    fn looks(&mut self) -> &mut Looks {
+impl ChecksAcks for Uring {
+    fn looks(&mut self) -> &mut AckChecks {
         &mut self.looks
     }
 
     /// The end of a connection is told by its receive, or its watch.
     fn is_over(&mut self, conn: ConnId) -> bool {
         let Some(socket) = self.sockets.open_one(conn) else { return true };
-        if !socket.acks.as_ref().is_some_and(|acks| acks.looked_for) {
+        if !socket.acks.as_ref().is_some_and(|acks| acks.checked) {
             return true;
         }
         if socket.send != NO_SEND {
@@ -134,17 +134,17 @@ impl Looking for Uring {
     }
 }
 
-/// Sends what there is room for of `bytes`, the first `pieces` of them one by one; see [`Stamps::begin`]. The
+/// Sends what there is room for of `bytes`, the first `pieces` of them one by one; see [`AckTimestamps::begin`]. The
 /// acknowledgement is announced unless it is looked for.
 ///
-/// [`Stamps::begin`]: crate::engine::stamps::Stamps::begin
-fn transmit(fd: BorrowedFd<'_>, bytes: &[u8], pieces: usize, looked_for: bool) -> io::Result<usize> {
+/// [`AckTimestamps::begin`]: crate::engine::ack_timestamps::AckTimestamps::begin
+fn transmit(fd: BorrowedFd<'_>, bytes: &[u8], pieces: usize, checked: bool) -> io::Result<usize> {
     for sent in 0..pieces {
         if taken(calls::transmit(fd, &bytes[sent..=sent]))? == 0 {
             return Ok(sent);
         }
     }
     let rest = &bytes[pieces..];
-    let sent = if looked_for { calls::transmit(fd, rest) } else { tcp::send_stamped(fd, rest) };
+    let sent = if checked { calls::transmit(fd, rest) } else { tcp::send_stamped(fd, rest) };
     Ok(pieces + taken(sent)?)
 }

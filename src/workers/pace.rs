@@ -1,10 +1,10 @@
-//! When a core lets work gather instead of waking for each piece of it.
+//! When a worker lets work gather instead of waking for each piece of it.
 //!
 //! To sleep and be woken costs more than to serve a request. A core to which something comes every
 //! few microseconds spends its time on that, unless it comes by less often and serves more at a time:
-//! what network cards call interrupt coalescing. So a busy core rests for `coalesce` after a turn,
-//! whatever comes. Whoever waits meanwhile pays for it, so a core is busy only if its turns take much of a
-//! processor's time; a core that has time to spare serves at once. There is no rest after a turn that took
+//! what network cards call interrupt coalescing. So a busy worker rests for `coalesce` after a turn,
+//! whatever comes. Whoever waits meanwhile pays for it, so a worker is busy only if its turns take much of a
+//! processor's time; a worker that has time to spare serves at once. There is no rest after a turn that took
 //! as long as one, for enough has gathered meanwhile, and none after one that came long after the last.
 
 use crate::broker::time::Time;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// The share of a processor's time is taken of a stretch of so many turns...
 const TURNS_MIN: u32 = 16;
-/// ... and so long: what gathers while something else has the processor for a millisecond or two makes no core busy.
+/// ... and so long: what gathers while something else has the processor for a millisecond or two makes no worker busy.
 const STRETCH_MIN: Duration = Duration::from_millis(100);
 /// The first one with rests, whose price is paid meanwhile.
 const TRIAL_MIN: Duration = Duration::from_millis(20);
@@ -27,7 +27,7 @@ const HOLD_OFF_MIN: Duration = Duration::from_secs(4);
 /// ... up to this.
 const HOLD_OFF_MAX: Duration = Duration::from_secs(64);
 
-/// What a core's share of a processor's time makes of it.
+/// What a worker's share of a processor's time makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Load {
     /// It has time to spare, and serves at once.
@@ -42,7 +42,7 @@ enum Load {
 #[derive(Debug)]
 pub struct Pace {
     coalesce: Duration,
-    /// Of a processor's time: from so much on a core is busy.
+    /// Of a processor's time: from so much on a worker is busy.
     from_percent: u32,
     began: Time,
     ended: Time,
@@ -177,76 +177,76 @@ mod tests {
 
     #[test]
     fn a_burst_is_served_at_once_and_a_stream_with_rests() {
-        let mut core = Core::new(COALESCE);
-        assert!(!any(&core.turns(TURNS_MIN as usize, 150, 50, 100)));
-        core.turns(700, 150, 50, 100);
-        assert!(all(&core.turns(100, 150, 50, 100)));
-        assert_eq!(core.pace.rest(), Some(COALESCE));
+        let mut index = Core::new(COALESCE);
+        assert!(!any(&index.turns(TURNS_MIN as usize, 150, 50, 100)));
+        index.turns(700, 150, 50, 100);
+        assert!(all(&index.turns(100, 150, 50, 100)));
+        assert_eq!(index.pace.rest(), Some(COALESCE));
         // Nothing for a moment: what comes then is not made to wait, and what follows it is.
-        core.now = core.now.plus_us(2 * COALESCE.as_micros() as u64);
-        assert_eq!(core.turns(2, 150, 50, 100), [false, true]);
-        core.now = core.now.plus_us(QUIET.as_micros() as u64);
-        assert!(!any(&core.turns(TURNS_MIN as usize, 150, 50, 100)));
+        index.now = index.now.plus_us(2 * COALESCE.as_micros() as u64);
+        assert_eq!(index.turns(2, 150, 50, 100), [false, true]);
+        index.now = index.now.plus_us(QUIET.as_micros() as u64);
+        assert!(!any(&index.turns(TURNS_MIN as usize, 150, 50, 100)));
     }
 
     #[test]
     fn whoever_has_time_to_spare_serves_at_once() {
-        let mut core = Core::new(COALESCE);
-        assert!(!any(&core.turns(1_000, 50, 20, FROM_PERCENT - 1)));
-        core.turns(4_100, 50, 20, FROM_PERCENT);
+        let mut index = Core::new(COALESCE);
+        assert!(!any(&index.turns(1_000, 50, 20, FROM_PERCENT - 1)));
+        index.turns(4_100, 50, 20, FROM_PERCENT);
         let stays = (FROM_PERCENT * STAY_PERCENT).div_ceil(100);
-        assert!(all(&core.turns(100, 50, 20, FROM_PERCENT)));
-        assert!(all(&core.turns(5_000, 50, 20, stays)), "rests save time themselves");
-        core.turns(4_100, 50, 20, stays - 1);
-        assert!(!any(&core.turns(4_000, 50, 20, FROM_PERCENT - 1)));
+        assert!(all(&index.turns(100, 50, 20, FROM_PERCENT)));
+        assert!(all(&index.turns(5_000, 50, 20, stays)), "rests save time themselves");
+        index.turns(4_100, 50, 20, stays - 1);
+        assert!(!any(&index.turns(4_000, 50, 20, FROM_PERCENT - 1)));
     }
 
     #[test]
     fn a_core_with_a_little_time_to_spare_seldom_rests() {
-        let mut core = Core::new(COALESCE);
+        let mut index = Core::new(COALESCE);
         // It takes just enough for a rest, and with rests far less.
-        let second = |core: &mut Core| {
+        let second = |index: &mut Core| {
             let mut rested = 0;
             let mut rests = false;
             for _ in 0..10_000 {
-                rests = core.turns(1, 100, 20, if rests { 30 } else { FROM_PERCENT })[0];
+                rests = index.turns(1, 100, 20, if rests { 30 } else { FROM_PERCENT })[0];
                 rested += u32::from(rests);
             }
             rested
         };
-        let rested: Vec<u32> = (0..64).map(|_| second(&mut core)).collect();
+        let rested: Vec<u32> = (0..64).map(|_| second(&mut index)).collect();
         assert!(rested[0] > 0 && rested[..4].iter().sum::<u32>() < 2_000, "{rested:?}");
         assert!(rested.iter().sum::<u32>() < 6_000, "for a hundredth of the time: {rested:?}");
         let last = rested.iter().rposition(|&rested| rested > 0).expect("now and then");
         assert!(last > 16, "{rested:?}");
         // As soon as it needs them, they come and stay, and that it was held off is forgotten.
-        core.turns(2 * HOLD_OFF_MAX.as_secs() as usize * 10_000, 100, 20, FROM_PERCENT);
-        assert!(all(&core.turns(10_000, 100, 20, FROM_PERCENT)));
-        core.turns(10_000, 100, 20, 10);
-        core.turns(2_000, 100, 20, FROM_PERCENT);
-        assert!(all(&core.turns(100, 100, 20, FROM_PERCENT)));
+        index.turns(2 * HOLD_OFF_MAX.as_secs() as usize * 10_000, 100, 20, FROM_PERCENT);
+        assert!(all(&index.turns(10_000, 100, 20, FROM_PERCENT)));
+        index.turns(10_000, 100, 20, 10);
+        index.turns(2_000, 100, 20, FROM_PERCENT);
+        assert!(all(&index.turns(100, 100, 20, FROM_PERCENT)));
     }
 
     #[test]
     fn what_gathered_in_a_moment_makes_no_core_busy() {
-        let mut core = Core::new(COALESCE);
+        let mut index = Core::new(COALESCE);
         for _ in 0..20 {
-            assert!(!any(&core.turns(1_000, 100, 30, FROM_PERCENT - 3)));
+            assert!(!any(&index.turns(1_000, 100, 30, FROM_PERCENT - 3)));
             // Four milliseconds' worth at once.
-            assert!(!any(&core.turns(40, 100, 90, 100)));
+            assert!(!any(&index.turns(40, 100, 90, 100)));
         }
     }
 
     #[test]
     fn there_is_no_rest_after_a_long_turn() {
-        let mut core = Core::new(COALESCE);
-        assert!(!any(&core.turns(800, 150, 100, 100)));
-        assert!(any(&core.turns(1, 150, 99, 100)));
+        let mut index = Core::new(COALESCE);
+        assert!(!any(&index.turns(800, 150, 100, 100)));
+        assert!(any(&index.turns(1, 150, 99, 100)));
     }
 
     #[test]
     fn without_coalescing_there_is_no_rest() {
-        let mut core = Core::new(Duration::ZERO);
-        assert!(!any(&core.turns(1_000, 1, 0, 100)));
+        let mut index = Core::new(Duration::ZERO);
+        assert!(!any(&index.turns(1_000, 1, 0, 100)));
     }
 }

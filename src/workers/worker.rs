@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 /// One core's share of the broker, with the engine under it and the mesh beside it. Whose thread it runs on is its
 /// loop's affair (`event_loop.rs`).
 pub struct Worker<E: Engine> {
-    core: usize,
+    index: usize,
     broker: Broker<Hints>,
     engine: E,
     mailbox: Mailbox,
-    /// By core index, this core's own included.
+    /// By core index, this worker's own included.
     peers: Vec<Address>,
-    /// The origin of the core's time: the same on every core.
+    /// The origin of the core's time: the same on every worker.
     origin: Instant,
     gate: Gate,
     reply: Option<Reply>,
@@ -34,7 +34,7 @@ pub struct Worker<E: Engine> {
     drained: bool,
     wall_clock: Option<WallClock>,
     /// Until when the core's thread sleeps, while it does: `None` for ever.
-    asleep_until: Option<Time>,
+    blocked_until: Option<Time>,
     visits: u64,
 }
 
@@ -44,7 +44,7 @@ pub type WallClock = fn() -> u64;
 impl<E: Engine> Worker<E> {
     /// A worker ready to run.
     pub fn new(
-        core: usize,
+        index: usize,
         broker: Broker<Hints>,
         engine: E,
         mailbox: Mailbox,
@@ -52,7 +52,7 @@ impl<E: Engine> Worker<E> {
         origin: Instant,
     ) -> Self {
         Worker {
-            core,
+            index,
             broker,
             engine,
             mailbox,
@@ -65,7 +65,7 @@ impl<E: Engine> Worker<E> {
             turn_at: Time::default(),
             drained: false,
             wall_clock: None,
-            asleep_until: None,
+            blocked_until: None,
             visits: 0,
         }
     }
@@ -92,12 +92,12 @@ impl<E: Engine> Worker<E> {
     }
 
     /// What blocks in the engine's place, if that can be.
-    pub fn take_sleeper(&mut self) -> Option<E::Sleeper> {
-        self.engine.take_sleeper()
+    pub fn take_blocker(&mut self) -> Option<E::Sleeper> {
+        self.engine.take_blocker()
     }
 
     /// Sleeps until there is something for the next turn. Whoever has taken the sleeper out does it in three steps:
-    /// [`Worker::fall_asleep`], the sleep, [`Worker::get_up`].
+    /// [`Worker::prepare_to_block`], the sleep, [`Worker::unblocked`].
     pub fn wait(&mut self, now: Time) -> io::Result<()> {
         let timeout = self.arm(now);
         self.engine.wait(timeout)?;
@@ -106,15 +106,15 @@ impl<E: Engine> Worker<E> {
     }
 
     /// Senders have to wake the core from here on. Answers how long it may sleep.
-    pub fn fall_asleep(&mut self, now: Time) -> Option<Duration> {
+    pub fn prepare_to_block(&mut self, now: Time) -> Option<Duration> {
         let timeout = self.arm(now);
         let timeout = self.engine.blocks_for(timeout);
-        self.asleep_until = timeout.map(|time| now + time);
+        self.blocked_until = timeout.map(|time| now + time);
         timeout
     }
 
     /// The sleep is over.
-    pub fn get_up(&mut self, sleeper: &mut E::Sleeper) {
+    pub fn unblocked(&mut self, sleeper: &mut E::Sleeper) {
         self.engine.slept(sleeper);
         self.mailbox.disarm();
     }
@@ -143,7 +143,7 @@ impl<E: Engine> Worker<E> {
     }
 
     /// The drain is over; there is nothing left to run for.
-    pub fn is_drained(&self) -> bool {
+    pub fn is_shut_down(&self) -> bool {
         self.drained
     }
 
@@ -161,7 +161,7 @@ impl<E: Engine> Worker<E> {
             self.broker.tick(now);
             self.carry_out();
         }
-        // What mail had sent may be acknowledged already, and another core sleeps until it hears of that.
+        // What mail had sent may be acknowledged already, and another worker sleeps until it hears of that.
         self.facts(now);
     }
 
@@ -174,9 +174,9 @@ impl<E: Engine> Worker<E> {
         self.mail(now);
         self.facts(now);
         let due = self.engine.blocks_for(self.until_deadline(now)).map(|time| now + time);
-        let oversleeps = due.is_some_and(|due| self.asleep_until.is_none_or(|until| due < until));
+        let oversleeps = due.is_some_and(|due| self.blocked_until.is_none_or(|until| due < until));
         if oversleeps || self.drained {
-            self.peers[self.core].wake();
+            self.peers[self.index].wake();
         }
     }
 
@@ -232,9 +232,9 @@ impl<E: Engine> Worker<E> {
                 Output::Probe { conn } => self.engine.probe(conn),
                 Output::Pause { conn } => self.engine.pause(conn),
                 Output::Resume { conn } => self.engine.resume(conn),
-                Output::Shutdown { conn } => self.engine.shutdown(conn),
+                Output::HalfClose { conn } => self.engine.shutdown(conn),
                 Output::Mesh { to, message } => {
-                    self.peers[to].deliver(Mail::Mesh { from: self.core, message })
+                    self.peers[to].deliver(Mail::Mesh { from: self.index, message })
                 }
                 Output::StopAccepting => self.engine.stop_accepting(),
                 Output::Report(mut report) => {
@@ -257,12 +257,12 @@ impl<E: Engine> Worker<E> {
                         events.tell(self.turn_at, event);
                     }
                 }
-                Output::Drained => self.drained = true,
+                Output::ShutdownComplete => self.drained = true,
             }
         }
     }
 
-    /// What the cores' clock says.
+    /// What the workers' clock says.
     pub fn now(&self) -> Time {
         Time::default() + self.origin.elapsed()
     }
