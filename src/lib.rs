@@ -14,12 +14,12 @@
 //!
 //! Who may import whom is held by `tests/architecture.rs`.
 
+pub mod api;
 pub mod broker;
 pub mod cli;
-pub mod clients;
+pub mod commands;
 pub mod config;
 pub mod control;
 pub mod engine;
 pub mod sys;
-pub mod top;
 pub mod workers;

@@ -13,13 +13,11 @@
 //! - [`traces`]: dispatches as spans, for a collector.
 //! - [`tokens`]: faults summed up; [`reload`]: secrets and certificates read again.
 //! - [`watch`]: a line of the log when a bound turns somebody away.
-//! - [`client`]: `pilotlight drain`, which talks to them.
 //! - [`logging`]: where log lines go.
 
 pub mod admin;
 pub mod api;
 pub mod bounds;
-pub mod client;
 pub mod cordon;
 pub mod explain;
 pub mod history;

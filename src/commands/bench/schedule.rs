@@ -10,11 +10,11 @@ const DIGITS: u8 = 3;
 
 /// What a supervisor was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Outcome {
     /// A runner has it.
-    Hit,
+    Warm,
     /// Nobody has it.
-    Miss,
+    Cold,
     /// Neither: another status, or the connection ended.
     Failed,
 }
@@ -29,7 +29,7 @@ pub struct Schedule {
     /// One more than the last run.
     pub end: u64,
     delivered: Vec<u8>,
-    pending_dispatches: Vec<Option<Verdict>>,
+    outcomes: Vec<Option<Outcome>>,
     /// From due to received by a runner, in nanoseconds.
     pub to_runner: Histogram<u64>,
     /// From due to answered, in nanoseconds.
@@ -42,9 +42,9 @@ pub struct Tally {
     /// Runs that were due.
     pub dispatched: u64,
     /// Answered true.
-    pub hits: u64,
+    pub warm: u64,
     /// Answered false.
-    pub misses: u64,
+    pub cold: u64,
     /// Answered otherwise, or not.
     pub failed: u64,
     /// Of all, answered true, and no runner got it.
@@ -68,7 +68,7 @@ impl Schedule {
             first,
             end,
             delivered: vec![0; end as usize],
-            pending_dispatches: vec![None; end as usize],
+            outcomes: vec![None; end as usize],
             to_runner: histogram(),
             to_answer: histogram(),
         }
@@ -95,10 +95,10 @@ impl Schedule {
     }
 
     /// Its supervisor has been answered.
-    pub fn note_answered(&mut self, run: u64, verdict: Verdict, now: Instant) {
+    pub fn note_answered(&mut self, run: u64, outcome: Outcome, now: Instant) {
         let late_ns = self.late_ns(run, now);
-        let Some(known) = self.pending_dispatches.get_mut(run as usize) else { return };
-        *known = Some(verdict);
+        let Some(known) = self.outcomes.get_mut(run as usize) else { return };
+        *known = Some(outcome);
         if run >= self.first {
             self.to_answer.saturating_record(late_ns);
         }
@@ -106,30 +106,30 @@ impl Schedule {
 
     /// Every dispatch is answered and every hit delivered.
     pub fn is_settled(&self) -> bool {
-        let open = |(verdict, delivered): (&Option<Verdict>, &u8)| match verdict {
+        let open = |(outcome, delivered): (&Option<Outcome>, &u8)| match outcome {
             None => true,
-            Some(Verdict::Hit) => *delivered == 0,
+            Some(Outcome::Warm) => *delivered == 0,
             Some(_) => false,
         };
         // From the end: what is still open stands there.
-        !self.pending_dispatches.iter().zip(&self.delivered).rev().any(open)
+        !self.outcomes.iter().zip(&self.delivered).rev().any(open)
     }
 
     /// What became of them.
     pub fn tally(&self) -> Tally {
-        let counted = &self.pending_dispatches[self.first as usize..];
-        let count = |wanted: Option<Verdict>| counted.iter().filter(|found| **found == wanted).count() as u64;
+        let counted = &self.outcomes[self.first as usize..];
+        let count = |wanted: Option<Outcome>| counted.iter().filter(|found| **found == wanted).count() as u64;
         let all = |wanted: fn(bool, u8) -> bool| {
-            let runs = self.pending_dispatches.iter().zip(&self.delivered);
-            runs.filter(|(verdict, times)| wanted(**verdict == Some(Verdict::Hit), **times)).count() as u64
+            let runs = self.outcomes.iter().zip(&self.delivered);
+            runs.filter(|(outcome, times)| wanted(**outcome == Some(Outcome::Warm), **times)).count() as u64
         };
         Tally {
             dispatched: self.end - self.first,
-            hits: count(Some(Verdict::Hit)),
-            misses: count(Some(Verdict::Miss)),
-            failed: count(Some(Verdict::Failed)) + count(None),
-            lost: all(|hit, times| hit && times == 0),
-            unproved: all(|hit, times| !hit && times > 0),
+            warm: count(Some(Outcome::Warm)),
+            cold: count(Some(Outcome::Cold)),
+            failed: count(Some(Outcome::Failed)) + count(None),
+            lost: all(|warm, times| warm && times == 0),
+            unproved: all(|warm, times| !warm && times > 0),
             doubled: all(|_, times| times > 1),
         }
     }
@@ -145,32 +145,31 @@ mod tests {
         assert_eq!((schedule.first, schedule.end), (2, 7));
         let at = |schedule: &Schedule, run, millis| schedule.due(run) + Duration::from_millis(millis);
         // A warm-up that goes well; a hit; one that a stall held up; a miss; a lie; one on two runners, unproved.
-        for (run, verdict, runners, millis) in [
-            (0, Verdict::Hit, 1, 1),
-            (2, Verdict::Hit, 1, 1),
-            (3, Verdict::Hit, 1, 500),
-            (4, Verdict::Miss, 0, 1),
-            (5, Verdict::Hit, 0, 1),
-            (6, Verdict::Miss, 2, 1),
+        for (run, outcome, runners, millis) in [
+            (0, Outcome::Warm, 1, 1),
+            (2, Outcome::Warm, 1, 1),
+            (3, Outcome::Warm, 1, 500),
+            (4, Outcome::Cold, 0, 1),
+            (5, Outcome::Warm, 0, 1),
+            (6, Outcome::Cold, 2, 1),
         ] {
             let now = at(&schedule, run, millis);
             (0..runners).for_each(|_| schedule.note_delivered(run, now));
-            schedule.note_answered(run, verdict, now);
+            schedule.note_answered(run, outcome, now);
         }
         assert!(!schedule.is_settled());
-        let expected =
-            Tally { dispatched: 5, hits: 3, misses: 2, failed: 0, lost: 1, unproved: 1, doubled: 1 };
+        let expected = Tally { dispatched: 5, warm: 3, cold: 2, failed: 0, lost: 1, unproved: 1, doubled: 1 };
         assert_eq!(schedule.tally(), expected);
         assert_eq!(schedule.to_answer.len(), 5);
         assert_eq!(schedule.to_runner.len(), 3);
         assert!(schedule.to_answer.max() >= 500_000_000, "the stall is charged");
         let now = at(&schedule, 5, 2);
         schedule.note_delivered(5, now);
-        schedule.note_answered(1, Verdict::Failed, now);
+        schedule.note_answered(1, Outcome::Failed, now);
         assert!(schedule.is_settled());
         // Numbers that nobody dispatched are nobody's.
         schedule.note_delivered(7, now);
-        schedule.note_answered(7, Verdict::Hit, now);
+        schedule.note_answered(7, Outcome::Warm, now);
         assert_eq!(schedule.tally().lost, 0);
     }
 }

@@ -1,8 +1,9 @@
-//! One frame. Names come from clients: what a terminal would obey is not passed on.
+//! One frame. Names come from clients: what a terminal would apply is not passed on.
 
-use super::answers::{Dispatch, Pool, Worker};
+use super::flags::PoolOrder;
 use super::view::{List, View};
-use crate::cli::PoolOrder;
+use crate::api::{Dispatch, Pool, Worker};
+use crate::commands::cordon;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -10,11 +11,11 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Row, Table};
 use std::time::Duration;
 
-const KEYS: &str = "q leave  space hold  / search  s sort  r reverse  tab, arrows scroll";
-/// What stands above the lists.
+const KEYS: &str = "q quit  space pause  / search  s sort  r reverse  tab, arrows scroll";
+/// Rows above the lists.
 const ABOVE: u16 = 4;
 /// Heading and footer; of a frame's height the workers get an eighth.
-const CORES_SHARE: u16 = 8;
+const WORKERS_SHARE: u16 = 8;
 
 /// How many rows a frame needs that shows everything, at most `rows_max` of each list.
 pub fn rows_wanted(view: &View, rows_max: usize) -> u16 {
@@ -22,13 +23,13 @@ pub fn rows_wanted(view: &View, rows_max: usize) -> u16 {
     ABOVE + rows(view.live().workers.len()) + rows(view.pools().len()) + rows(view.runs().len())
 }
 
-/// Draws all of it; the keys only where there is somebody to press them.
+/// Draws all of it; the keys only in a terminal.
 pub fn draw(frame: &mut Frame, view: &View, with_keys: bool) {
     let area = frame.area();
     let keys = u16::from(with_keys);
     let lists = area.height.saturating_sub(ABOVE + keys);
     let workers = match with_keys {
-        true => (view.live().workers.len() as u16).min((area.height / CORES_SHARE).max(1)) + 1,
+        true => (view.live().workers.len() as u16).min((area.height / WORKERS_SHARE).max(1)) + 1,
         false => (view.live().workers.len().clamp(1, u16::MAX as usize - 1) as u16 + 1).min(lists),
     };
     let left = lists.saturating_sub(workers);
@@ -43,7 +44,7 @@ pub fn draw(frame: &mut Frame, view: &View, with_keys: bool) {
     draw_runs(frame, runs, view, with_keys);
     if with_keys {
         let line = match (view.typing, view.search.is_empty()) {
-            (true, _) => format!("search: {}_   enter keeps it, esc drops it", printable(&view.search)),
+            (true, _) => format!("search: {}_   enter keeps it, esc clears it", printable(&view.search)),
             (false, false) => format!("only {:?} (esc shows all)  {KEYS}", printable(&view.search)),
             (false, true) => KEYS.to_owned(),
         };
@@ -56,25 +57,25 @@ fn good() -> Style {
     Style::new().fg(Color::Green)
 }
 
-fn doubtful() -> Style {
+fn warning() -> Style {
     Style::new().fg(Color::Yellow)
 }
 
-fn bad() -> Style {
+fn failure() -> Style {
     Style::new().fg(Color::Red).add_modifier(Modifier::BOLD)
 }
 
-fn quiet() -> Style {
+fn dim() -> Style {
     Style::new().add_modifier(Modifier::DIM)
 }
 
 fn draw_above(frame: &mut Frame, area: Rect, view: &View) {
     let live = view.live();
     let (state, style) = match () {
-        () if view.gone.is_some() => ("NO ANSWER", bad()),
-        () if !view.known => ("asking", quiet()),
-        () if live.shutting_down => ("DRAINING", bad()),
-        () if view.paused => ("HELD", doubtful()),
+        () if view.gone.is_some() => ("NO ANSWER", failure()),
+        () if !view.known => ("asking", dim()),
+        () if live.shutting_down => ("SHUTTING DOWN", failure()),
+        () if view.paused => ("PAUSED", warning()),
         () => ("live", good()),
     };
     let mut title = vec![
@@ -92,7 +93,7 @@ fn draw_above(frame: &mut Frame, area: Rect, view: &View) {
     }
     let mut lines = vec![Line::from(title)];
     match (&view.gone, view.known) {
-        (Some(why), _) => lines.push(Line::styled(format!("trying again: {}", printable(why)), bad())),
+        (Some(why), _) => lines.push(Line::styled(format!("trying again: {}", printable(why)), failure())),
         (None, true) => lines.push(numbers(view)),
         (None, false) => {}
     }
@@ -111,11 +112,11 @@ fn numbers(view: &View) -> Line<'static> {
         Some(rates) => {
             spans.push(Span::raw(format!("{} runs/s  ", rate(rates.warm + rates.cold + rates.unconfirmed))));
             if let Some(percent) = rates.warm_percent() {
-                let style = if percent >= 50.0 { good() } else { doubtful() };
+                let style = if percent >= 50.0 { good() } else { warning() };
                 spans.push(Span::styled(format!("{percent:.1} % warm  "), style));
             }
             if rates.unconfirmed > 0.0 {
-                spans.push(Span::styled(format!("{} unconfirmed/s  ", rate(rates.unconfirmed)), bad()));
+                spans.push(Span::styled(format!("{} unconfirmed/s  ", rate(rates.unconfirmed)), failure()));
             }
         }
     }
@@ -125,29 +126,26 @@ fn numbers(view: &View) -> Line<'static> {
     )));
     if let Some((reason, _)) = view.main_reason() {
         let words = format!("  cold mostly: {}", reason_in_words(reason));
-        spans.push(Span::styled(words, doubtful()));
+        spans.push(Span::styled(words, warning()));
     }
     Line::from(spans)
 }
 
 fn delivery(view: &View) -> Line<'static> {
     let live = view.live();
-    let latest = view.hour.samples.iter().rev().find_map(|s| Some((s.delivery_p50_us?, s.delivery_p99_us?)));
+    let latest =
+        view.history.samples.iter().rev().find_map(|s| Some((s.delivery_p50_us?, s.delivery_p99_us?)));
     let mut spans = vec![Span::raw(match latest {
         Some((half, most)) => format!("delivery p50 {}, p99 {}  ", micros(half), micros(most)),
         None => "no delivery yet  ".to_owned(),
     })];
     spans.push(Span::raw(format!("{} warm, {} cold so far", live.warm, live.cold + live.unconfirmed)));
     if live.rejected > 0 {
-        spans.push(Span::styled(format!(", {} rejected", live.rejected), bad()));
+        spans.push(Span::styled(format!(", {} rejected", live.rejected), failure()));
     }
     if !live.cordons.is_empty() {
-        let name = |cordon: &super::answers::Cordon| match (&cordon.node, &cordon.deployment) {
-            (Some(node), _) => format!("node {node}"),
-            (None, deployment) => format!("deployment {}", deployment.as_deref().unwrap_or_default()),
-        };
-        let names: Vec<String> = live.cordons.iter().map(name).collect();
-        spans.push(Span::styled(format!("  cordoned: {}", printable(&names.join(", "))), doubtful()));
+        let names: Vec<String> = live.cordons.iter().map(cordon::in_words).collect();
+        spans.push(Span::styled(format!("  cordoned: {}", printable(&names.join(", "))), warning()));
     }
     Line::from(spans)
 }
@@ -156,10 +154,10 @@ fn delivery(view: &View) -> Line<'static> {
 fn last_hour(view: &View, width: u16) -> Line<'static> {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     const NAME: &str = "% warm, last hour ";
-    let samples = &view.hour.samples;
+    let samples = &view.history.samples;
     let columns = (width as usize).saturating_sub(NAME.len()).max(1);
     let per_column = samples.len().div_ceil(columns).max(1);
-    let level = |samples: &[super::answers::Sample]| {
+    let level = |samples: &[crate::api::Sample]| {
         let warm: u64 = samples.iter().map(|sample| sample.warm).sum();
         let all: u64 = warm + samples.iter().map(|sample| sample.cold + sample.unconfirmed).sum::<u64>();
         match all {
@@ -168,7 +166,7 @@ fn last_hour(view: &View, width: u16) -> Line<'static> {
         }
     };
     let bars: String = samples.chunks(per_column).map(level).collect();
-    Line::from(vec![Span::styled(NAME, quiet()), Span::styled(bars, good())])
+    Line::from(vec![Span::styled(NAME, dim()), Span::styled(bars, good())])
 }
 
 fn table(
@@ -182,7 +180,7 @@ fn table(
     frame.render_widget(Table::new(rows, widths).header(heading).column_spacing(1), area);
 }
 
-/// To the right of a column of this width.
+/// Right-aligned in a column of this width.
 fn right(text: impl std::fmt::Display, width: usize) -> String {
     format!("{text:>width$}")
 }
@@ -191,7 +189,7 @@ fn draw_workers(frame: &mut Frame, area: Rect, view: &View) {
     let workers = &view.live().workers;
     let room = area.height.saturating_sub(1) as usize;
     let mut shown: Vec<&Worker> = workers.iter().collect();
-    // Those in trouble first, where not all can be seen.
+    // Stalled workers first, where not all fit.
     if workers.len() > room {
         shown.sort_by_key(|worker| std::cmp::Reverse((worker.stalled, worker.waiting)));
     }
@@ -201,7 +199,7 @@ fn draw_workers(frame: &mut Frame, area: Rect, view: &View) {
         let [turn, delivery] = times.map(|time| time.map_or("-".to_owned(), micros));
         let state = if worker.stalled { "STALLED" } else { "" };
         let row = Row::new([
-            right(worker.worker, 4),
+            right(worker.worker, 6),
             right(worker.connections, 11),
             right(worker.waiting, 8),
             right(rate_of, 8),
@@ -210,13 +208,13 @@ fn draw_workers(frame: &mut Frame, area: Rect, view: &View) {
             right(delivery, 12),
             state.to_owned(),
         ]);
-        if worker.stalled { row.style(bad()) } else { row }
+        if worker.stalled { row.style(failure()) } else { row }
     };
     let rows = shown.iter().take(room).map(|worker| row(worker)).collect();
     let more = workers.len().saturating_sub(room);
     let more = if more > 0 { format!("and {more} more") } else { String::new() };
     let heading = Row::new([
-        right("worker", 4),
+        right("worker", 6),
         right("connections", 11),
         right("waiting", 8),
         right("runs/s", 8),
@@ -225,7 +223,7 @@ fn draw_workers(frame: &mut Frame, area: Rect, view: &View) {
         right("delivery p99", 12),
         more,
     ]);
-    let widths = [4, 11, 8, 8, 9, 9, 12].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
+    let widths = [6, 11, 8, 8, 9, 9, 12].map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
     table(frame, area, heading, rows, widths.collect());
 }
 
@@ -240,7 +238,7 @@ fn draw_pools(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
     let widths: Vec<_> = [Constraint::Fill(2), Constraint::Fill(1)].into_iter().chain(numbers).collect();
     let columns = widths_of(area, &widths);
     let row = |pool: &&Pool| {
-        let style = if pool.cordoned > 0 { doubtful() } else { Style::new() };
+        let style = if pool.cordoned > 0 { warning() } else { Style::new() };
         Row::new([
             end_of(&pool.deployment, columns[0]),
             end_of(&pool.version, columns[1]),
@@ -261,8 +259,8 @@ fn draw_pools(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
         "version".to_owned(),
         right("vCPU/GB", 9),
         right(mark(PoolOrder::Waiting, "waiting"), 8),
-        right(mark(PoolOrder::Hits, "warm"), 8),
-        right(mark(PoolOrder::Misses, "cold"), 8),
+        right(mark(PoolOrder::Warm, "warm"), 8),
+        right(mark(PoolOrder::Cold, "cold"), 8),
         right(mark(PoolOrder::Oldest, "oldest"), 7),
     ]);
     table(frame, area, heading, rows, widths);
@@ -281,13 +279,13 @@ fn draw_runs(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
     let row = |run: &&Dispatch| {
         let (outcome, style) = match run.outcome.as_str() {
             "warm" => ("warm", good()),
-            "cold" => ("cold", doubtful()),
-            other => (other, bad()),
+            "cold" => ("cold", warning()),
+            other => (other, failure()),
         };
         let reason = run.reason.as_deref().map(reason_in_words);
         let why = match (run.outcome.as_str(), reason, &run.closest) {
             ("warm", ..) => micros(run.took_us),
-            ("unconfirmed", ..) => "offered, and no runner was proved to have it".to_owned(),
+            ("unconfirmed", ..) => "offered to runners, and none proved to have read it".to_owned(),
             (_, Some(reason), Some(closest)) => format!("{reason}: {closest}"),
             (_, reason, closest) => reason.or_else(|| closest.clone()).unwrap_or_default(),
         };
@@ -310,7 +308,7 @@ fn draw_runs(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
 
 fn reason_in_words(reason: &str) -> String {
     match reason {
-        "no_runner" => "nobody waits".to_owned(),
+        "no_runner" => "no runner waits".to_owned(),
         other => printable(&other.replace('_', " ")),
     }
 }
@@ -356,21 +354,22 @@ fn clock(at_ms: u64) -> String {
     format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
 }
 
-/// Without what a terminal obeys, and without what turns the direction of text.
+/// `text` without control characters, and without those that change the direction of text.
 fn printable(text: &str) -> String {
-    let obeyed = |next: char| {
+    let replaced = |next: char| {
         next.is_control()
             || matches!(next, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    text.chars().map(|next| if obeyed(next) { '\u{fffd}' } else { next }).collect()
+    text.chars().map(|next| if replaced(next) { '\u{fffd}' } else { next }).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::plain_frame;
     use super::super::testing::{answers, dispatch};
-    use super::super::view::{Answers, Update, Wish};
-    use super::super::{answers::Dispatches, plain_frame};
+    use super::super::view::{Action, Answers, Update};
     use super::*;
+    use crate::api::Dispatches;
 
     fn busy() -> View {
         let mut view = View::new("http://127.0.0.1:8042", PoolOrder::Waiting, None);
@@ -384,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_shows_what_is_going_on_at_every_size() {
+    fn frame_shows_the_state_at_every_size() {
         let view = busy();
         for (width, height) in [(80, 24), (160, 50)] {
             let frame = shown(&view, width, height);
@@ -401,7 +400,7 @@ mod tests {
                 "cold",
                 "other version",
                 "410 us",
-                "q leave",
+                "q quit",
             ] {
                 assert!(frame.contains(needle), "{needle:?} is not in\n{frame}");
             }
@@ -411,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_any_size_is_drawn() {
+    fn frame_fits_any_size() {
         for view in [busy(), View::new("http://a", PoolOrder::Name, Some("x"))] {
             for (width, height) in [(1, 1), (3, 40), (20, 5), (79, 7), (500, 200)] {
                 shown(&view, width, height);
@@ -421,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_is_gone_is_said_to_be_and_its_last_numbers_stay() {
+    fn frame_says_that_the_broker_is_gone_and_keeps_its_last_figures() {
         let mut view = busy();
         view.take(Update::Gone("cannot reach the broker: refused".to_owned()));
         let frame = shown(&view, 100, 24);
@@ -433,24 +432,24 @@ mod tests {
     }
 
     #[test]
-    fn pausing_searching_and_scrolling_show() {
+    fn frame_shows_pause_search_and_scroll() {
         let mut view = busy();
-        view.obey(Wish::Pause);
-        view.obey(Wish::Search);
-        "ment_a".chars().for_each(|next| view.obey(Wish::Char(next)));
+        view.apply(Action::Pause);
+        view.apply(Action::Search);
+        "ment_a".chars().for_each(|next| view.apply(Action::Char(next)));
         let frame = shown(&view, 80, 24);
-        assert!(frame.contains("HELD") && frame.contains("search: ment_a_"), "{frame}");
+        assert!(frame.contains("PAUSED") && frame.contains("search: ment_a_"), "{frame}");
         assert!(frame.contains("pools 1 of 2") && !frame.contains("deployment_b"), "{frame}");
-        view.obey(Wish::Clear);
-        view.obey(Wish::Lines(1));
+        view.apply(Action::Clear);
+        view.apply(Action::Lines(1));
         let frame = shown(&view, 80, 24);
         assert!(!frame.contains("deployment_b"), "{frame}");
-        view.obey(Wish::Other);
+        view.apply(Action::Other);
         assert!(shown(&view, 80, 24).contains(">last runs"));
     }
 
     #[test]
-    fn of_long_names_the_end_is_shown() {
+    fn long_name_is_cut_at_its_start() {
         assert_eq!(end_of("deployment_abc", 14), "deployment_abc");
         assert_eq!(end_of("deployment_abc", 5), "…_abc");
         assert_eq!(end_of("ab", 0), "…");
@@ -458,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cannot_drive_the_terminal() {
+    fn names_cannot_control_the_terminal() {
         let mut view = busy();
         let mut hostile = dispatch(3);
         hostile.run = Some("\u{1b}[31mred\u{202e}\r\n".to_owned());

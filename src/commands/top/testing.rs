@@ -1,7 +1,7 @@
 //! A broker's answers, made up.
 
-use super::answers::{Cordon, Dispatch, Dispatches, Hour, Live, Pool, Sample, Worker};
 use super::view::{Answers, Update};
+use crate::api::{Cordon, Dispatch, Dispatches, History, Live, Pool, Sample, Worker};
 
 /// At `at_ms`, after `second` seconds and twice as many warm.
 pub fn answers(at_ms: u64, second: u64) -> Update {
@@ -47,9 +47,9 @@ pub fn answers(at_ms: u64, second: u64) -> Update {
         delivery_p99_us: Some(1_280),
         ..Sample::default()
     };
-    let hour = Some(Hour { samples: (0..360).map(sample).collect() });
+    let history = Some(History { samples: (0..360).map(sample).collect(), ..History::default() });
     let dispatches = Dispatches { last: 2, dispatches: vec![dispatch(1), dispatch(2)] };
-    Update::Answered(Box::new(Answers { live, hour, dispatches }))
+    Update::Answered(Box::new(Answers { live, history, dispatches }))
 }
 
 /// The odd ones are warm.
@@ -65,5 +65,6 @@ pub fn dispatch(seq: u64) -> Dispatch {
         deployment: Some("deployment_a".to_owned()),
         version: Some("20260801.1".to_owned()),
         took_us: 410,
+        ..Dispatch::default()
     }
 }

@@ -1,7 +1,7 @@
-//! What is known of the broker and what of it is to be shown. No terminal, no network.
+//! What a frame is drawn from: the last answers, and the state of search, order and scrolling. No terminal, no network.
 
-use super::answers::{Dispatch, Dispatches, Hour, Live, Pool};
-use crate::cli::PoolOrder;
+use super::flags::PoolOrder;
+use crate::api::{Dispatch, Dispatches, History, Live, Pool};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use std::time::Duration;
 /// Dispatches that are kept to look through.
 const DISPATCHES_MAX: usize = 500;
 
-/// One look at the broker.
+/// The result of one update.
 #[derive(Debug)]
 pub enum Update {
-    /// What it answered.
+    /// The broker answered.
     Answered(Box<Answers>),
-    /// It did not.
+    /// The broker did not answer; the reason.
     Gone(String),
 }
 
-/// The answers of one look.
+/// The answers of one update.
 #[derive(Debug, Default)]
 pub struct Answers {
     pub live: Live,
-    pub hour: Option<Hour>,
+    pub history: Option<History>,
     pub dispatches: Dispatches,
 }
 
-/// What a person can ask for.
+/// What a key asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum Action {
     Pause,
     Search,
     Sort,
@@ -68,15 +68,15 @@ impl Rates {
 /// Everything that a frame is drawn from.
 #[derive(Debug, Default)]
 pub struct View {
-    /// Where the broker is looked for.
+    /// The admin side, as typed.
     pub admin: String,
     live: Live,
     before: Option<Live>,
-    pub hour: Hour,
+    pub history: History,
     runs: VecDeque<Dispatch>,
     /// Why there is no answer.
     pub gone: Option<String>,
-    /// Something has been answered once.
+    /// The broker has answered at least once.
     pub known: bool,
     pub paused: bool,
     pub order: PoolOrder,
@@ -105,7 +105,7 @@ impl View {
         self.runs.back().map_or(0, |run| run.seq)
     }
 
-    /// Takes in one look. True if the broker is another one than before: its numbers begin anew.
+    /// Applies one update. True if the broker has restarted: its counts begin again.
     pub fn take(&mut self, update: Update) -> bool {
         match update {
             Update::Gone(why) => {
@@ -113,7 +113,7 @@ impl View {
                 false
             }
             Update::Answered(answers) => {
-                let Answers { live, hour, dispatches } = *answers;
+                let Answers { live, history, dispatches } = *answers;
                 self.gone = None;
                 let restarted = self.known && live.uptime_seconds < self.live.uptime_seconds;
                 if restarted {
@@ -122,8 +122,8 @@ impl View {
                 let last = std::mem::replace(&mut self.live, live);
                 self.before = (self.known && !restarted).then_some(last);
                 self.known = true;
-                if let Some(hour) = hour {
-                    self.hour = hour;
+                if let Some(history) = history {
+                    self.history = history;
                 }
                 let after = self.last_seq();
                 self.runs.extend(dispatches.dispatches.into_iter().filter(|run| run.seq > after));
@@ -134,27 +134,27 @@ impl View {
         }
     }
 
-    /// Does as asked.
-    pub fn obey(&mut self, wish: Wish) {
-        match wish {
-            Wish::Pause => self.paused = !self.paused,
-            Wish::Search => self.typing = true,
-            Wish::Sort => {
+    /// Applies a key.
+    pub fn apply(&mut self, action: Action) {
+        match action {
+            Action::Pause => self.paused = !self.paused,
+            Action::Search => self.typing = true,
+            Action::Sort => {
                 const ORDERS: [PoolOrder; 5] = [
                     PoolOrder::Waiting,
-                    PoolOrder::Hits,
-                    PoolOrder::Misses,
+                    PoolOrder::Warm,
+                    PoolOrder::Cold,
                     PoolOrder::Oldest,
                     PoolOrder::Name,
                 ];
                 let at = ORDERS.iter().position(|order| *order == self.order).unwrap_or(0);
                 self.order = ORDERS[(at + 1) % ORDERS.len()];
             }
-            Wish::Reverse => self.reversed = !self.reversed,
-            Wish::Other => {
+            Action::Reverse => self.reversed = !self.reversed,
+            Action::Other => {
                 self.scrolled = if self.scrolled == List::Pools { List::Runs } else { List::Pools };
             }
-            Wish::Lines(lines) => {
+            Action::Lines(lines) => {
                 let (pools, runs) = (self.pools().len(), self.runs().len());
                 let (from, length) = match self.scrolled {
                     List::Pools => (&mut self.pools_from, pools),
@@ -162,12 +162,12 @@ impl View {
                 };
                 *from = from.saturating_add_signed(lines as isize).min(length.saturating_sub(1));
             }
-            Wish::Char(next) => self.searched(|search| search.extend(next.to_lowercase())),
-            Wish::Backspace => self.searched(|search| {
+            Action::Char(next) => self.searched(|search| search.extend(next.to_lowercase())),
+            Action::Backspace => self.searched(|search| {
                 search.truncate(search.len() - search.chars().last().map_or(0, char::len_utf8))
             }),
-            Wish::Accept => self.typing = false,
-            Wish::Clear => {
+            Action::Accept => self.typing = false,
+            Action::Clear => {
                 self.typing = false;
                 self.searched(String::clear);
             }
@@ -179,7 +179,6 @@ impl View {
         (self.pools_from, self.runs_from) = (0, 0);
     }
 
-    /// What stands now.
     pub fn live(&self) -> &Live {
         &self.live
     }
@@ -230,8 +229,8 @@ impl View {
         let mut pools: Vec<&Pool> = self.live.pools.iter().filter(fits).collect();
         match self.order {
             PoolOrder::Waiting => pools.sort_by_key(|pool| Reverse((pool.waiting, pool.warm + pool.cold))),
-            PoolOrder::Hits => pools.sort_by_key(|pool| Reverse(pool.warm)),
-            PoolOrder::Misses => pools.sort_by_key(|pool| Reverse(pool.cold)),
+            PoolOrder::Warm => pools.sort_by_key(|pool| Reverse(pool.warm)),
+            PoolOrder::Cold => pools.sort_by_key(|pool| Reverse(pool.cold)),
             PoolOrder::Oldest => pools.sort_by_key(|pool| Reverse(pool.oldest_wait_ms)),
             PoolOrder::Name => {
                 pools.sort_by(|a, b| (&a.deployment, &a.version).cmp(&(&b.deployment, &b.version)))
@@ -261,8 +260,8 @@ impl View {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{answers, dispatch};
     use super::*;
-    use crate::top::testing::{answers, dispatch};
 
     #[test]
     fn rates_are_between_two_looks_and_not_across_a_restart() {
@@ -286,18 +285,18 @@ mod tests {
         view.take(answers(1_000, 10));
         let names = |view: &View| view.pools().iter().map(|pool| pool.deployment.clone()).collect::<Vec<_>>();
         assert_eq!(names(&view), ["deployment_b", "deployment_a"]);
-        view.obey(Wish::Sort);
-        assert_eq!((view.order, names(&view)[0].as_str()), (PoolOrder::Hits, "deployment_a"));
-        view.obey(Wish::Reverse);
+        view.apply(Action::Sort);
+        assert_eq!((view.order, names(&view)[0].as_str()), (PoolOrder::Warm, "deployment_a"));
+        view.apply(Action::Reverse);
         assert_eq!(names(&view)[0], "deployment_b");
-        view.obey(Wish::Search);
+        view.apply(Action::Search);
         assert!(view.typing);
-        "T_A".chars().for_each(|next| view.obey(Wish::Char(next)));
-        view.obey(Wish::Accept);
+        "T_A".chars().for_each(|next| view.apply(Action::Char(next)));
+        view.apply(Action::Accept);
         assert_eq!((names(&view), view.typing), (vec!["deployment_a".to_owned()], false));
-        view.obey(Wish::Lines(5));
+        view.apply(Action::Lines(5));
         assert_eq!(view.pools_from, 0, "one row is not scrolled away");
-        view.obey(Wish::Clear);
+        view.apply(Action::Clear);
         assert_eq!(names(&view).len(), 2);
     }
 
