@@ -1,11 +1,12 @@
 //! `pilotlight`: parse, resolve, run.
 
 use pilotlight::broker::report::Selector;
-use pilotlight::cli::{self, CheckFlags, Command, DemoFlags, DrainFlags, ExplainFlags, ServeFlags};
+use pilotlight::cli::{self, CheckFlags, Command, DemoFlags, DrainFlags, ExplainFlags};
 use pilotlight::clients::bench::{self, BenchError};
 use pilotlight::clients::check::{self, Sides, Verdict};
 use pilotlight::clients::demo::{self, DemoError};
-use pilotlight::config::{AdminToken, ConfigError, ServeConfig};
+use pilotlight::config::flags::security::ADMIN_TOKEN_FILE;
+use pilotlight::config::{AdminToken, ConfigError, ServeConfig, ServeFlags};
 use pilotlight::control::client::{self, Ask, AskError};
 use pilotlight::control::explain::Asked;
 use pilotlight::control::lifecycle::{self, RunError};
@@ -57,11 +58,9 @@ fn drain(flags: DrainFlags) -> Result<(), Failure> {
     };
     let token = match flags.admin_token_file {
         None => None,
-        Some(path) => Some(AdminToken::read(&path).map_err(|advice| ConfigError {
-            flag: "--admin-token-file",
-            value: path.display().to_string(),
-            advice,
-        })?),
+        Some(path) => {
+            Some(AdminToken::read(&path).map_err(|problem| ADMIN_TOKEN_FILE.refuse(&path, &problem))?)
+        }
     };
     tell(client::run(&flags.admin, &ask, token.as_ref())?)
 }

@@ -1,23 +1,16 @@
 //! Raw flags and environment, as typed, and what is said when they cannot be read.
 
-mod serve;
 mod tools;
-mod traces;
-mod values;
 
-pub use serve::ServeFlags;
 pub use tools::{BenchFlags, PoolOrder, TopFlags};
-pub use traces::TraceFlags;
-pub use values::{
-    Auto, Bytes, Count, DescriptorTables, EngineChoice, FileMode, Limit, LogFormat, Micros, Millis, Rate,
-    Within, token_mode_by_name,
-};
 
-use clap::builder::Resettable;
+use crate::config::flags::{self, advanced, listeners, monitoring, timeouts};
+use crate::config::values::{Count, Millis};
+use crate::config::{ConfigError, ServeFlags};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 use std::error::Error;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -47,7 +40,9 @@ Exit codes:
   0         served, and drained
   1         failed at run time (address in use, a worker ended)
   2         a flag, its environment variable or the machine's limits do not allow it
-  130, 143  told twice to stop, by SIGINT or SIGTERM";
+  130, 143  told twice to stop, by SIGINT or SIGTERM
+
+Flags for tuning by measurement: pilotlight serve --help-advanced";
 
 /// Warm starts for self-hosted Trigger.dev
 ///
@@ -247,24 +242,64 @@ pub enum Command {
 
 /// The command line asks for nothing that can be run: a mistake, or `--help`.
 #[derive(Debug)]
-pub struct NotACommand(clap::Error);
+pub struct NotACommand {
+    error: clap::Error,
+    /// The first argument, which names the command if there is one.
+    command: Option<OsString>,
+}
 
 impl NotACommand {
     /// Prints what there is to say; true if that was asked for (`--help`, `--version`).
     pub fn print(&self) -> bool {
-        let asked_for = !self.0.use_stderr();
-        match one_line(&self.0) {
+        let asked_for = !self.error.use_stderr();
+        match self.one_line() {
             Some(line) => eprintln!("pilotlight: {line}"),
             // A closed standard output is nobody's problem.
-            None => drop(self.0.print()),
+            None => drop(self.error.print()),
         }
         asked_for
+    }
+
+    /// A value that cannot be read, in one line that has the form of a [`ConfigError`].
+    fn one_line(&self) -> Option<String> {
+        let error = &self.error;
+        let ContextValue::String(arg) = error.get(ContextKind::InvalidArg)? else {
+            return None;
+        };
+        let flag = arg.split([' ', '=']).next().unwrap_or(arg);
+        let value = match error.get(ContextKind::InvalidValue) {
+            Some(ContextValue::String(value)) => value,
+            _ => return None,
+        };
+        let problem = match error.kind() {
+            ErrorKind::ValueValidation => error.source()?.to_string(),
+            ErrorKind::InvalidValue => match error.get(ContextKind::ValidValue)? {
+                ContextValue::Strings(valid) => {
+                    format!("is not a valid choice. Use one of {}.", valid.join(", "))
+                }
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let variable = self.variable_of(flag);
+        Some(ConfigError::of_value(flag, variable.as_deref(), OsStr::new(value), &problem).to_string())
+    }
+
+    /// The environment variable of a flag of the command.
+    fn variable_of(&self, flag: &str) -> Option<String> {
+        let cli = Cli::command();
+        let command = cli.find_subcommand(self.command.as_ref()?).unwrap_or(&cli);
+        let long = flag.strip_prefix("--")?;
+        let arg = command.get_arguments().find(|arg| arg.get_long() == Some(long))?;
+        Some(arg.get_env()?.to_string_lossy().into_owned())
     }
 }
 
 /// Reads the command line and the environment.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, NotACommand> {
-    let cli = Cli::try_parse_from(args).map_err(NotACommand)?;
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli =
+        Cli::try_parse_from(&args).map_err(|error| NotACommand { error, command: args.get(1).cloned() })?;
     Ok(match cli.command {
         None => Command::Serve(Box::new(cli.serve)),
         Some(RawCommand::Serve(flags)) => Command::Serve(flags),
@@ -282,21 +317,21 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, NotACo
 /// Writes one manual page per command to `dir`, which is made if it is not there.
 pub fn write_man_pages(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    clap_mangen::generate_to(Cli::command(), dir)
+    clap_mangen::generate_to(flags::show_advanced(Cli::command()), dir)
 }
 
-/// The flags of the demo's broker: everything at its default, whatever the environment sets, on these addresses. But
-/// its runners are threads of the same process: a table of a worker's own would begin with a copy of what they have
-/// open, and a connection that its runner has closed would stay open there, which is no proof of delivery.
+/// The flags of the demo's broker: these addresses, and otherwise defaults, whatever the environment sets. The demo's
+/// runners are threads of the same process, so the broker uses the process's descriptor table: a worker's own table
+/// would start with a copy of the runners' connections, which would stay open there when a runner closes its own.
 pub fn demo_broker(runner: SocketAddr, dispatch: SocketAddr, admin: SocketAddr) -> ServeFlags {
-    let [runner, dispatch, admin] = [runner, dispatch, admin].map(|addr| addr.to_string());
-    let args = ["pilotlight", "--listen", &runner, "--dispatch-listen", &dispatch, "--admin-listen", &admin];
-    let quiet = ["--log-level", "error", "--shutdown-time", "200ms"];
-    let in_one_process = ["--descriptor-tables", "process"];
-    let matches = Cli::command()
-        .mut_args(|arg| arg.env(Resettable::Reset))
-        .get_matches_from(args.into_iter().chain(quiet).chain(in_one_process));
-    ServeFlags::from_arg_matches(&matches).expect("what was just matched")
+    ServeFlags::with([
+        (listeners::LISTEN.name, runner.to_string()),
+        (listeners::DISPATCH_LISTEN.name, dispatch.to_string()),
+        (listeners::ADMIN_LISTEN.name, admin.to_string()),
+        (monitoring::LOG_LEVEL.name, "error".to_owned()),
+        (timeouts::SHUTDOWN_TIME.name, "200ms".to_owned()),
+        (advanced::DESCRIPTOR_TABLES.name, "process".to_owned()),
+    ])
 }
 
 /// Writes completions for `shell` to standard output.
@@ -304,27 +339,6 @@ pub fn print_completions(shell: clap_complete::Shell) -> io::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "pilotlight", &mut script);
     io::stdout().write_all(&script)
-}
-
-/// A value that cannot be read, in one line like those of `config`: flag, value, what to do.
-fn one_line(error: &clap::Error) -> Option<String> {
-    let ContextValue::String(arg) = error.get(ContextKind::InvalidArg)? else {
-        return None;
-    };
-    let flag = arg.split([' ', '=']).next().unwrap_or(arg);
-    let value = match error.get(ContextKind::InvalidValue) {
-        Some(ContextValue::String(value)) => value,
-        _ => return None,
-    };
-    let advice = match error.kind() {
-        ErrorKind::ValueValidation => error.source()?.to_string(),
-        ErrorKind::InvalidValue => match error.get(ContextKind::ValidValue)? {
-            ContextValue::Strings(valid) => format!("choose one of {}", valid.join(", ")),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    Some(format!("{flag} {value:?}: {advice}"))
 }
 
 #[cfg(test)]
@@ -337,31 +351,17 @@ mod tests {
 
     fn refused(args: &[&str]) -> String {
         let error = parsed(args).expect_err("refused");
-        one_line(&error.0).unwrap_or_else(|| error.0.to_string())
+        error.one_line().unwrap_or_else(|| error.error.to_string())
     }
 
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+        assert!(EXAMPLES.ends_with(flags::SEE_ADVANCED));
     }
 
     #[test]
-    fn every_serve_flag_has_its_environment_variable() {
-        let cli = Cli::command();
-        let serve = cli.find_subcommand("serve").expect("serve");
-        let mut seen = 0;
-        for arg in serve.get_arguments().filter(|arg| arg.get_id() != "help") {
-            let long = arg.get_long().expect("long flags only");
-            let env = arg.get_env().expect(long).to_str().expect("UTF-8");
-            assert_eq!(env, format!("PILOTLIGHT_{}", long.replace('-', "_").to_uppercase()));
-            assert!(arg.get_help_heading().is_some(), "{long} has no heading");
-            seen += 1;
-        }
-        assert!(seen > 25, "saw {seen}");
-    }
-
-    #[test]
-    fn every_other_flag_has_one_too() {
+    fn every_flag_of_other_commands_has_its_environment_variable() {
         let cli = Cli::command();
         let others = cli.get_subcommands().filter(|command| command.get_name() != "serve");
         for (command, arg) in
@@ -377,7 +377,7 @@ mod tests {
     fn plain_pilotlight_takes_the_flags_of_serve() {
         for args in [&["--listen", "127.0.0.1:1"][..], &["serve", "--listen", "127.0.0.1:1"][..]] {
             match parsed(args) {
-                Ok(Command::Serve(flags)) => assert_eq!(flags.listen, "127.0.0.1:1"),
+                Ok(Command::Serve(flags)) => assert!(format!("{flags:?}").contains("127.0.0.1:1")),
                 other => panic!("{args:?}: {other:?}"),
             }
         }
@@ -386,12 +386,16 @@ mod tests {
     #[test]
     fn values_that_cannot_be_read_get_one_line() {
         assert_eq!(
-            refused(&["--keepalive", "soon"]),
-            "--keepalive \"soon\": write a number and its unit: 500ms, 30s, 5m, 1h"
+            refused(&["demo", "--for", "soon"]),
+            "--for (PILOTLIGHT_DEMO_FOR): \"soon\" is not a duration. Use a value such as 30s or 5m."
         );
         assert_eq!(
-            refused(&["serve", "--confirm", "reed"]),
-            "--confirm \"reed\": choose one of read, ack, write"
+            refused(&["bench", "--for", "2h"]),
+            "--for (PILOTLIGHT_BENCH_FOR): \"2h\" is out of range. Use a duration of at most 1h."
+        );
+        assert_eq!(
+            refused(&["top", "--sort", "size"]),
+            "--sort (PILOTLIGHT_TOP_SORT): \"size\" is not a valid choice. Use one of waiting, hits, misses, oldest, name."
         );
     }
 

@@ -1,6 +1,6 @@
 //! The flags of `pilotlight bench` and `pilotlight top`, as typed.
 
-use super::values::{Millis, Rate, Within};
+use crate::config::values::{Millis, Rate, Within};
 use clap::{Args, ValueEnum};
 
 pub(super) const BENCH_EXAMPLES: &str = "\
@@ -74,7 +74,7 @@ fn bench_time(typed: &str) -> Result<Millis, String> {
     let time: Millis = typed.parse()?;
     match time.0 {
         0..=BENCH_TIME_MS_MAX => Ok(time),
-        _ => Err("at most 1h".to_owned()),
+        _ => Err("is out of range. Use a duration of at most 1h.".to_owned()),
     }
 }
 
@@ -137,6 +137,6 @@ fn look_interval(typed: &str) -> Result<Millis, String> {
     let time: Millis = typed.parse()?;
     match time.0 {
         LOOK_MS_MIN..=60_000 => Ok(time),
-        _ => Err("from 250ms to 1m".to_owned()),
+        _ => Err("is out of range. Use a duration from 250ms to 1m.".to_owned()),
     }
 }
