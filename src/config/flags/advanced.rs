@@ -1,7 +1,5 @@
 //! Flags about the workers' mechanisms. Only a measurement justifies another value than the default.
 
-use super::super::error::ConfigError;
-use super::super::values::{Auto, Count, DescriptorTables, Limit, Micros};
 use super::delivery::CONFIRM;
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::limits::{MAX_CONNECTIONS, reserved_descriptors};
@@ -9,6 +7,8 @@ use super::ranges::auto_micros;
 use super::show;
 use super::typed::ServeFlags;
 use crate::broker::settings::Confirm;
+use crate::config::error::ConfigError;
+use crate::config::values::{Auto, Count, DescriptorTables, Limit, Micros};
 use crate::sys::Machine;
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! The flags as clap's arguments, and back.
 
 use super::flag::Section;
-use super::{ServeFlags, all};
+use super::table::all;
+use super::typed::ServeFlags;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::ffi::OsString;

@@ -1,12 +1,12 @@
 //! Flags about delivery: what confirms a run's delivery, and how long the broker waits for it.
 
-use super::super::error::ConfigError;
-use super::super::values::{Count, Millis, name_of};
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::ranges::{at_most, time};
 use super::show;
 use super::typed::ServeFlags;
 use crate::broker::settings::Confirm;
+use crate::config::error::ConfigError;
+use crate::config::values::{Count, Millis, name_of};
 
 const ATTEMPTS_MAX: usize = u8::MAX as usize;
 

@@ -1,8 +1,8 @@
 //! What a flag of `pilotlight serve` consists of.
 
-use super::super::error::ConfigError;
-use super::super::serve_config::ServeConfig;
-use super::super::values::Value;
+use crate::config::error::ConfigError;
+use crate::config::serve_config::ServeConfig;
+use crate::config::values::Value;
 use clap::builder::{OsStr as ClapStr, PossibleValue, TypedValueParser};
 use clap::{Arg, ArgAction, ValueHint};
 use std::ffi::{OsStr, OsString};

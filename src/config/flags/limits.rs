@@ -1,12 +1,12 @@
 //! Flags about limits: connections, polls, keys, bytes.
 
-use super::super::error::ConfigError;
-use super::super::values::{Auto, Bytes, Count, Limit};
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::ranges::{at_most, size};
 use super::show;
 use super::typed::ServeFlags;
 use crate::broker::settings::ConnectionLimit;
+use crate::config::error::ConfigError;
+use crate::config::values::{Auto, Bytes, Count, Limit};
 use crate::sys::Machine;
 
 /// Connections of the admin side. Beyond the limit, the oldest is closed.

@@ -1,10 +1,10 @@
 //! Flags about listeners: addresses, socket files, taking over from a predecessor.
 
-use super::super::error::ConfigError;
-use super::super::serve_config::{ListenSpec, Listeners};
-use super::super::values::{FileMode, Value, text};
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::typed::ServeFlags;
+use crate::config::error::ConfigError;
+use crate::config::serve_config::{ListenSpec, Listeners};
+use crate::config::values::{FileMode, Value, text};
 use crate::sys::activation::Activated;
 use crate::sys::local::PATH_BYTES_MAX;
 use std::ffi::OsStr;

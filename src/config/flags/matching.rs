@@ -1,11 +1,11 @@
 //! Flags about matching: how long polls are held, and which one gets a run.
 
-use super::super::error::ConfigError;
-use super::super::values::{Auto, Millis, name_of};
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::show;
 use super::typed::ServeFlags;
 use crate::broker::settings::MatchOrder;
+use crate::config::error::ConfigError;
+use crate::config::values::{Auto, Millis, name_of};
 
 /// The runners' HTTP client gives up on any answer after this.
 const CONNECTION_TIMEOUT_LIMIT_MS: u64 = 300_000;

@@ -4,8 +4,9 @@
 //! man page, environment variable, error messages, docs/reference/settings.md (written by a test) and `/api/settings`
 //! follow from the definition.
 //!
-//! - [`flag`]: what a flag consists of; [`typed`]: the flags of one start; [`command`]: to and from clap.
-//! - [`ranges`], [`show`]: shared parts of definitions.
+//! - `flag`: what a flag consists of; `table`: all flags; `typed`: the flags of one start; `command`: from and to
+//!   clap.
+//! - `ranges`, `show`: shared parts of definitions.
 //! - One file per subject: its flags, and how they become a part of [`super::ServeConfig`].
 
 pub mod advanced;
@@ -19,6 +20,7 @@ pub mod monitoring;
 mod ranges;
 pub mod security;
 mod show;
+mod table;
 pub mod tcp;
 #[cfg(test)]
 mod tests;
@@ -31,35 +33,5 @@ pub mod workers;
 
 pub use command::{SEE_ADVANCED, add_to, show_advanced};
 pub use flag::{AnyFlag, Flag, Preset, Section};
+pub use table::{all, in_force};
 pub use typed::ServeFlags;
-
-use super::serve_config::ServeConfig;
-
-/// The flags of each subject.
-const SUBJECTS: &[&[&dyn AnyFlag]] = &[
-    listeners::FLAGS,
-    security::FLAGS,
-    tls::FLAGS,
-    tokens::FLAGS,
-    workers::FLAGS,
-    matching::FLAGS,
-    delivery::FLAGS,
-    limits::FLAGS,
-    timeouts::FLAGS,
-    tcp::FLAGS,
-    monitoring::FLAGS,
-    traces::FLAGS,
-    advanced::FLAGS,
-];
-
-/// Every flag, in the order of the help.
-pub fn all() -> Vec<&'static dyn AnyFlag> {
-    let mut flags: Vec<&dyn AnyFlag> = SUBJECTS.iter().flat_map(|flags| flags.iter().copied()).collect();
-    flags.sort_by_key(|flag| flag.section());
-    flags
-}
-
-/// Every flag with its value in force, as it would be typed; `auto` replaced by the value that was chosen.
-pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
-    all().into_iter().map(|flag| (flag.name(), flag.show(config))).collect()
-}

@@ -1,11 +1,11 @@
 //! Flags about metrics, the page and the log.
 
-use super::super::error::ConfigError;
-use super::super::serve_config::{LogConfig, Watching};
-use super::super::values::{Count, LogFormat, Value, name_of, text};
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::ranges::at_most;
 use super::typed::ServeFlags;
+use crate::config::error::ConfigError;
+use crate::config::serve_config::{LogConfig, Watching};
+use crate::config::values::{Count, LogFormat, Value, name_of, text};
 use std::ffi::OsStr;
 
 /// More is too much to read.
@@ -44,8 +44,8 @@ pub static SAMPLED_DISPATCHES: Flag<Count> = Flag {
     section: Section::Advanced,
     form: "COUNT",
     default: Preset::Value("50"),
-    help: "Dispatches that each worker reports per second for the page while no page is open",
-    details: "The metrics count all dispatches; the page shows those that are reported. While a page is open, workers report at least 1000 per second; with the log at debug, all.",
+    help: "Dispatches that each worker reports per second while no client watches",
+    details: "The broker counts all dispatches, and remembers those that a worker reports, for the page and /api/dispatches. While a page is open, each worker reports at least 1000 per second; with the log at debug, all.",
     accept: |count| at_most(count, WATCHED_MAX),
     show: |config| config.watching.sampled_dispatches.to_string(),
 };

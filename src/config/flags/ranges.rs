@@ -1,6 +1,6 @@
 //! For [`super::flag::Flag::accept`]: bounds on values, and what to say beyond them.
 
-use super::super::values::{Auto, Bytes, Count, Micros, Millis};
+use crate::config::values::{Auto, Bytes, Count, Micros, Millis};
 
 /// Longer times are typing errors.
 const TIME_MAX_MS: u64 = 24 * 60 * 60 * 1_000;

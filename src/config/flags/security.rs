@@ -1,12 +1,12 @@
 //! Flags about security: who may dispatch and administer, and which privileges the process drops.
 
-use super::super::admin_token::AdminToken;
-use super::super::error::ConfigError;
-use super::super::serve_config::{AdminChanges, ListenSpec, Listeners, ProcessConfig};
-use super::super::values::{Value, text};
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::listeners::LISTEN;
 use super::typed::ServeFlags;
+use crate::config::admin_token::AdminToken;
+use crate::config::error::ConfigError;
+use crate::config::serve_config::{AdminChanges, ListenSpec, Listeners, ProcessConfig};
+use crate::config::values::{Value, text};
 use crate::sys::dumps;
 use crate::sys::user;
 use ipnet::IpNet;

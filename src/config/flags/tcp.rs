@@ -1,11 +1,11 @@
 //! Flags about TCP sockets: the accept queue, and how the kernel notices dead peers.
 
-use super::super::error::ConfigError;
-use super::super::values::{Count, Millis};
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::ranges::{at_most, time_or_zero};
 use super::show;
 use super::typed::ServeFlags;
+use crate::config::error::ConfigError;
+use crate::config::values::{Count, Millis};
 use crate::sys::listen::TcpOptions;
 
 /// The kernel's limit for TCP_KEEPIDLE and TCP_KEEPINTVL.
@@ -77,7 +77,7 @@ pub static BACKLOG: Flag<Count> = Flag {
 };
 
 fn whole_seconds(time: &Millis) -> Result<(), String> {
-    match time.0 % 1_000 == 0 && (1..=KEEPALIVE_MAX_S).contains(&(time.0 / 1_000)) {
+    match time.0.is_multiple_of(1_000) && (1..=KEEPALIVE_MAX_S).contains(&(time.0 / 1_000)) {
         true => Ok(()),
         false => Err(format!("is out of range. Use whole seconds from 1s to {KEEPALIVE_MAX_S}s.")),
     }

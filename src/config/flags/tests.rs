@@ -27,6 +27,17 @@ fn no_flag_is_defined_twice_and_every_one_is_explained() {
     assert!(names.len() > 50, "{}", names.len());
 }
 
+/// A flag that is missing from the table would silently keep its default.
+#[test]
+fn every_definition_is_in_the_table() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/flags");
+    let files = std::fs::read_dir(folder).expect("src/config/flags");
+    let texts = files.map(|file| std::fs::read_to_string(file.expect("a file").path()).expect("UTF-8"));
+    let defined: usize =
+        texts.map(|text| text.lines().filter(|line| line.starts_with("pub static ")).count()).sum();
+    assert_eq!(defined, all().len(), "a flag is missing from the FLAGS of its file");
+}
+
 #[test]
 fn every_default_is_accepted() {
     for flag in all() {

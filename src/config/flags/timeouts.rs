@@ -1,12 +1,12 @@
 //! Flags about time: how long connections may take, and how long a shutdown takes.
 
-use super::super::error::ConfigError;
-use super::super::values::{Auto, Millis};
 use super::flag::{AnyFlag, Flag, Preset, Section};
 use super::matching::CONNECTION_TIMEOUT;
 use super::ranges::{auto_time, time, time_or_zero};
 use super::show;
 use super::typed::ServeFlags;
+use crate::config::error::ConfigError;
+use crate::config::values::{Auto, Millis};
 
 /// Runners and supervisors close an idle connection after this.
 const CLIENT_IDLE_MS: u64 = 4_000;

@@ -1,9 +1,9 @@
 //! Flags about TLS: which listener serves with which certificate.
 
-use super::super::error::ConfigError;
-use super::super::serve_config::{Listeners, ServeConfig, TlsConfig};
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::typed::ServeFlags;
+use crate::config::error::ConfigError;
+use crate::config::serve_config::{Listeners, ServeConfig, TlsConfig};
 use crate::sys::dumps;
 use crate::sys::tls::{FileError, Files, Identity, Part};
 use std::path::{Path, PathBuf};

@@ -1,14 +1,14 @@
 //! Flags about deployment tokens: what the broker does about them, and where their secrets are.
 
-use super::super::error::ConfigError;
-use super::super::serve_config::TokenConfig;
-use super::super::token_secrets::{self, Loaded, SecretSource};
-use super::super::values::{Count, Value, name_of};
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::ranges::at_most;
 use super::typed::ServeFlags;
 use crate::broker::settings::TokenMode;
 use crate::broker::token::Secrets;
+use crate::config::error::ConfigError;
+use crate::config::serve_config::TokenConfig;
+use crate::config::token_secrets::{self, Loaded, SecretSource};
+use crate::config::values::{Count, Value, name_of};
 use crate::sys::dumps;
 use crate::sys::variables::{ENFORCEMENT, SecretVariable, TokenVariables};
 use std::ffi::OsStr;

@@ -1,13 +1,13 @@
 //! Flags about traces: dispatches as spans, for an OpenTelemetry collector.
 
-use super::super::error::ConfigError;
-use super::super::serve_config::TraceConfig;
-use super::super::values::{Count, Millis, Value, text};
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::monitoring::WATCHED_MAX;
 use super::ranges::at_most;
 use super::show;
 use super::typed::ServeFlags;
+use crate::config::error::ConfigError;
+use crate::config::serve_config::TraceConfig;
+use crate::config::values::{Count, Millis, Value, text};
 use std::ffi::OsStr;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The flags of one start, as typed.
 
-use super::super::error::ConfigError;
-use super::super::values::Value;
 use super::flag::{Flag, Preset};
+use crate::config::error::ConfigError;
+use crate::config::values::Value;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
@@ -23,16 +23,16 @@ impl ServeFlags {
     ///
     /// # Panics
     /// If it has none.
-    pub(in super::super) fn get<T: Value>(&self, flag: &Flag<T>) -> Result<T, ConfigError> {
+    pub(in crate::config) fn get<T: Value>(&self, flag: &Flag<T>) -> Result<T, ConfigError> {
         self.find(flag).transpose().unwrap_or_else(|| panic!("{} has no default", flag.name))
     }
 
     /// The value of a flag that may be unset.
-    pub(in super::super) fn find<T: Value>(&self, flag: &Flag<T>) -> Result<Option<T>, ConfigError> {
+    pub(in crate::config) fn find<T: Value>(&self, flag: &Flag<T>) -> Result<Option<T>, ConfigError> {
         self.typed(flag).map(|typed| flag.read(typed)).transpose()
     }
 
-    pub(in super::super) fn is_on(&self, switch: &Flag<bool>) -> Result<bool, ConfigError> {
+    pub(in crate::config) fn is_on(&self, switch: &Flag<bool>) -> Result<bool, ConfigError> {
         self.find(switch).map(|value| value.unwrap_or(false))
     }
 
@@ -46,12 +46,12 @@ impl ServeFlags {
     }
 
     /// The same for a message.
-    pub(in super::super) fn shown<T: Value>(&self, flag: &Flag<T>) -> String {
+    pub(in crate::config) fn shown<T: Value>(&self, flag: &Flag<T>) -> String {
         self.typed(flag).map_or("unset".to_owned(), |typed| typed.to_string_lossy().into_owned())
     }
 
     /// The error that the flag's value cannot be used. `problem` is the rest of a sentence that begins with the value.
-    pub(in super::super) fn refuse<T: Value>(&self, flag: &Flag<T>, problem: &str) -> ConfigError {
+    pub(in crate::config) fn refuse<T: Value>(&self, flag: &Flag<T>, problem: &str) -> ConfigError {
         match self.typed(flag) {
             Some(typed) => flag.refuse(typed, problem),
             None => ConfigError::of_flag(flag.name, Some(flag.variable), problem),

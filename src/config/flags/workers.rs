@@ -1,10 +1,10 @@
 //! Flags about workers: how many, on which CPUs, on which engine.
 
-use super::super::error::ConfigError;
-use super::super::values::{Count, EngineChoice, Value, name_of, text};
 use super::flag::{AnyFlag, Flag, Preset, Section};
 use super::ranges::at_most;
 use super::typed::ServeFlags;
+use crate::config::error::ConfigError;
+use crate::config::values::{Count, EngineChoice, Value, name_of, text};
 use crate::sys::{Machine, cpus};
 use std::ffi::OsStr;
 
