@@ -16,7 +16,6 @@
 
 pub mod api;
 pub mod broker;
-pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod control;

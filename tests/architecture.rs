@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("broker", &[]),
     ("sys", &[]),
-    ("cli", &["broker::settings"]),
-    ("config", &["broker::settings", "broker::token::Secrets", "cli", "sys"]),
+    ("cli", &["config"]),
+    ("config", &["broker::settings", "broker::token::Secrets", "sys"]),
     ("engine", &["broker", "sys"]),
     ("clients", &["cli", "config", "control::lifecycle", "sys"]),
     ("shard", &["broker", "config", "engine", "sys"]),
@@ -41,7 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["control"]),
     ("base64", &["broker"]),
-    ("clap", &["cli"]),
+    ("clap", &["cli", "config"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("crossbeam_channel", &["shard"]),

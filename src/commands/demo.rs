@@ -4,13 +4,13 @@
 use super::client::{Client, Endpoint};
 use super::output::print;
 use super::warm_start::Key;
-use super::{Cli, Failure};
-use crate::config::flags::{Count, Millis};
+use super::Failure;
+use crate::config::flags::{advanced, listeners, monitoring, timeouts};
+use crate::config::values::{Count, Millis};
 use crate::config::{ServeConfig, ServeFlags};
 use crate::control::lifecycle;
 use crate::sys::{Machine, process};
-use clap::builder::Resettable;
-use clap::{Args, CommandFactory, FromArgMatches};
+use clap::Args;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,16 +114,18 @@ pub fn run(flags: &DemoFlags) -> Result<(), Failure> {
     print(&demo.summary())
 }
 
-/// The broker's flags: every default, whatever the environment sets, on these addresses. One table of descriptors,
-/// because the demo's runners are threads of the same process: a worker's own table would begin with copies of the
-/// runners' sockets, and a socket that its runner has closed would stay open there, which proves no delivery.
+/// The flags of the demo's broker: these addresses, and otherwise defaults, whatever the environment sets. The demo's
+/// runners are threads of the same process, so the broker uses the process's descriptor table: a worker's own table
+/// would start with a copy of the runners' connections, which would stay open there when a runner closes its own.
 fn broker_flags(sides: &Sides) -> ServeFlags {
-    let [runner, dispatch, admin] = [sides.runner, sides.dispatch, sides.admin].map(|addr| addr.to_string());
-    let addresses = ["--listen", &runner, "--dispatch-listen", &dispatch, "--admin-listen", &admin];
-    let others = ["--log-level", "error", "--shutdown-time", "200ms", "--descriptor-tables", "process"];
-    let args = ["pilotlight"].into_iter().chain(addresses).chain(others);
-    let matches = Cli::command().mut_args(|arg| arg.env(Resettable::Reset)).get_matches_from(args);
-    ServeFlags::from_arg_matches(&matches).expect("flags that were just matched")
+    ServeFlags::with([
+        (listeners::LISTEN.name, sides.runner.to_string()),
+        (listeners::DISPATCH_LISTEN.name, sides.dispatch.to_string()),
+        (listeners::ADMIN_LISTEN.name, sides.admin.to_string()),
+        (monitoring::LOG_LEVEL.name, "error".to_owned()),
+        (timeouts::SHUTDOWN_TIME.name, "200ms".to_owned()),
+        (advanced::DESCRIPTOR_TABLES.name, "process".to_owned()),
+    ])
 }
 
 /// Three ports that are free now.

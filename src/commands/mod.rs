@@ -76,9 +76,10 @@ enum Command {
 
 /// Runs the command that `args` name; the exit code is the one that its `--help` documents.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let command = match Cli::try_parse_from(&args) {
         Ok(cli) => cli.command.unwrap_or(Command::Serve(Box::new(cli.serve))),
-        Err(error) => return refusal::print(&error),
+        Err(error) => return refusal::print(&error, &args),
     };
     match command.run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,7 +30,9 @@ Exit codes:
   0         served, and shut down
   1         failed at run time (address in use, a worker ended)
   2         a flag, its environment variable or the machine's limits do not allow it
-  130, 143  stopped by a second SIGINT or SIGTERM";
+  130, 143  stopped by a second SIGINT or SIGTERM
+
+Flags for tuning by measurement: pilotlight serve --help-advanced";
 
 pub fn run(flags: ServeFlags) -> Result<(), Failure> {
     let machine = Machine::prepare()?;

@@ -1,7 +1,9 @@
 //! The command line as a whole: each command parses, and every flag has its environment variable.
 
-use super::{Cli, Command, refusal};
+use super::{Cli, Command, refusal, serve};
+use crate::config::flags;
 use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
 
 fn parsed(args: &[&str]) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(["pilotlight"].iter().chain(args))
@@ -9,12 +11,14 @@ fn parsed(args: &[&str]) -> Result<Cli, clap::Error> {
 
 fn refused(args: &[&str]) -> String {
     let error = parsed(args).expect_err("refused");
-    refusal::one_line(&error).unwrap_or_else(|| error.to_string())
+    let args: Vec<OsString> = ["pilotlight"].iter().chain(args).map(OsString::from).collect();
+    refusal::one_line(&error, &args).unwrap_or_else(|| error.to_string())
 }
 
 #[test]
 fn definition_is_sound() {
     Cli::command().debug_assert();
+    assert!(serve::EXAMPLES.ends_with(flags::SEE_ADVANCED));
 }
 
 #[test]
@@ -63,6 +67,20 @@ fn cordon_takes_one_target_and_uncordon_needs_it() {
 
 #[test]
 fn values_that_cannot_be_read_get_one_line() {
-    assert!(refused(&["--keepalive", "soon"]).starts_with("--keepalive "));
-    assert!(refused(&["serve", "--confirm", "reed"]).contains("read, ack, write"));
+    for (args, expected) in [
+        (
+            ["demo", "--for", "soon"],
+            "--for (PILOTLIGHT_DEMO_FOR): \"soon\" is not a duration. Use a value such as 30s or 5m.",
+        ),
+        (
+            ["bench", "--for", "2h"],
+            "--for (PILOTLIGHT_BENCH_FOR): \"2h\" is out of range. Use a duration of at most 1h.",
+        ),
+        (
+            ["top", "--sort", "size"],
+            "--sort (PILOTLIGHT_TOP_SORT): \"size\" is not a valid choice. Use one of waiting, warm, cold, oldest, name.",
+        ),
+    ] {
+        assert_eq!(refused(&args), expected);
+    }
 }

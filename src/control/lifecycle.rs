@@ -1,6 +1,7 @@
 //! Start, serve, drain, end.
 
 use super::admin::{self, Admin, Facts};
+use super::logging;
 use super::reload;
 use super::server::{self, AdminListener, Bounds};
 use super::tokens;
@@ -8,9 +9,8 @@ use super::traces::{self, Exporter};
 use super::watch::{self, Watch};
 use super::watchdog;
 use super::workers::Reporter;
-use super::{logging, settings};
 use crate::broker::report::Command;
-use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, ServeConfig};
+use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, ServeConfig, flags};
 use crate::sys::handover::ListenGroup;
 use crate::sys::listen::{self, ListenError, Listener, Local, Side};
 use crate::sys::local::{self, LocalOptions, SocketFile};
@@ -184,7 +184,7 @@ fn admin(config: &ServeConfig) -> Admin {
         connections_max: config.connections_max,
         own_tables: if config.own_tables { config.workers.len() } else { 0 },
         metrics_deployments: config.watching.metrics_deployments,
-        settings: settings::in_force(config),
+        settings: flags::in_force(config),
     };
     let traced_dispatches = match config.traces.endpoint {
         Some(_) => config.traces.dispatches_per_second,

@@ -9,7 +9,7 @@
 //! - [`admin`]: the routes of the admin side; [`server`]: its connections and their bounds.
 //! - [`status`], [`metrics`], [`drain`], [`api`], [`page`]: what those routes say and do.
 //! - [`watch`]: the workers' heartbeat and events, of which [`history`] and [`recent`] are remembered.
-//! - [`explain`]: why a run would be cold; [`settings`]: those in force.
+//! - [`explain`]: why a run would be cold.
 //! - [`traces`]: dispatches as spans, for a collector.
 //! - [`tokens`]: faults summed up; [`reload`]: secrets and certificates read again.
 //! - [`watch`]: a line of the log when a bound turns somebody away.
@@ -28,7 +28,6 @@ pub mod page;
 pub mod recent;
 pub mod reload;
 pub mod server;
-pub mod settings;
 pub mod status;
 pub mod tokens;
 pub mod traces;

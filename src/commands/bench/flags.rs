@@ -1,6 +1,6 @@
 //! The flags of `pilotlight bench`.
 
-use crate::config::flags::{Millis, Rate, Within};
+use crate::config::values::{Millis, Rate, Within};
 use clap::Args;
 
 pub const EXAMPLES: &str = "\
@@ -71,5 +71,5 @@ const TIME_MS_MAX: u64 = 3_600_000;
 
 fn at_most_an_hour(typed: &str) -> Result<Millis, String> {
     let time: Millis = typed.parse()?;
-    if time.0 <= TIME_MS_MAX { Ok(time) } else { Err("Use at most 1h".to_owned()) }
+    if time.0 <= TIME_MS_MAX { Ok(time) } else { Err("is out of range. Use a duration of at most 1h.".to_owned()) }
 }

@@ -5,6 +5,7 @@ use crate::commands::Failure;
 use crate::config::{AdminToken, ConfigError};
 use clap::Args;
 use hyper::Method;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,12 +105,8 @@ impl AdminClient {
         let endpoint = || self.client.endpoint().clone();
         if let Some(token) = &self.token {
             let bearer = [b"Bearer ", token.bytes()].concat();
-            let bearer = bearer.try_into().map_err(|_| {
-                AdminError::Setup(
-                    "--admin-token-file: the token has bytes that no HTTP field may have".to_owned(),
-                )
-            })?;
-            request.headers.insert(hyper::header::AUTHORIZATION, bearer);
+            let bearer = HeaderValue::from_bytes(&bearer).expect("printable ASCII");
+            request.headers.insert(AUTHORIZATION, bearer);
         }
         let answer = self
             .client
@@ -129,10 +126,9 @@ impl AdminClient {
 /// The token of `--admin-token-file`.
 pub fn token(path: Option<&PathBuf>) -> Result<Option<AdminToken>, ConfigError> {
     path.map(|path| {
-        AdminToken::read(path).map_err(|advice| ConfigError {
-            flag: "--admin-token-file",
-            value: path.display().to_string(),
-            advice,
+        AdminToken::read(path).map_err(|problem| {
+            let (flag, variable) = ("--admin-token-file", Some("PILOTLIGHT_ADMIN_TOKEN_FILE"));
+            ConfigError::of_value(flag, variable, path.as_os_str(), &problem)
         })
     })
     .transpose()

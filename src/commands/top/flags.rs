@@ -1,7 +1,7 @@
 //! The flags of `pilotlight top`.
 
 use crate::commands::client::admin::AdminFlags;
-use crate::config::flags::Millis;
+use crate::config::values::Millis;
 use clap::{Args, ValueEnum};
 
 pub const EXAMPLES: &str = "\
@@ -61,6 +61,6 @@ fn interval(typed: &str) -> Result<Millis, String> {
     let time: Millis = typed.parse()?;
     match time.0 {
         INTERVAL_MS_MIN..=60_000 => Ok(time),
-        _ => Err("Use a value from 250ms to 1m".to_owned()),
+        _ => Err("is out of range. Use a duration from 250ms to 1m.".to_owned()),
     }
 }

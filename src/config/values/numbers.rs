@@ -1,38 +1,36 @@
-//! What may stand behind a flag: durations, sizes, `auto`, and the named choices.
+//! Durations, sizes, counts and limits, as they are typed.
 
-use crate::broker::settings::{Confirm, MatchOrder, TokenMode};
-use clap::ValueEnum;
-use clap::builder::PossibleValue;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A duration in whole milliseconds, written like `30s` or `500ms`.
+/// Whole milliseconds, written like `30s` or `500ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub u64);
 
 impl FromStr for Millis {
     type Err = String;
     fn from_str(typed: &str) -> Result<Self, String> {
-        const FORM: &str = "write a number and its unit: 500ms, 30s, 5m, 1h";
-        const FINEST: &str = "times are in whole milliseconds: 1ms is the finest";
+        const FORM: &str = "is not a duration. Use a value such as 30s or 5m.";
+        const FINEST: &str = "is not a whole number of milliseconds. Use a value such as 500ms or 30s.";
         whole(typed, Duration::from_millis(1), FORM, FINEST).map(Millis)
     }
 }
 
-/// A duration in whole microseconds, written like `100us` or `1ms`.
+/// Whole microseconds, written like `100us` or `1ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Micros(pub u64);
 
 impl FromStr for Micros {
     type Err = String;
     fn from_str(typed: &str) -> Result<Self, String> {
-        const FORM: &str = "write a number and its unit: 50us, 1ms, 0s";
-        const FINEST: &str = "these times are in whole microseconds: 1us is the finest";
+        const FORM: &str = "is not a duration. Use a value such as 300us or 1ms.";
+        const FINEST: &str = "is not a whole number of microseconds. Use a value such as 300us or 1ms.";
         whole(typed, Duration::from_micros(1), FORM, FINEST).map(Micros)
     }
 }
 
-/// How many times `unit`, which is below a second, a typed duration is; `form` and `finest` are said of what is none.
+/// How many times `unit` fits into a typed duration. `unit` is shorter than a second. The error is `form` if `typed` is
+/// not a duration, and `finest` if it is not a multiple of `unit`.
 fn whole(typed: &str, unit: Duration, form: &str, finest: &str) -> Result<u64, String> {
     let parsed = humantime::parse_duration(typed).map_err(|_| form.to_owned())?;
     if !parsed.subsec_nanos().is_multiple_of(unit.subsec_nanos()) {
@@ -41,14 +39,14 @@ fn whole(typed: &str, unit: Duration, form: &str, finest: &str) -> Result<u64, S
     u64::try_from(parsed.as_nanos() / unit.as_nanos()).map_err(|_| form.to_owned())
 }
 
-/// A size in bytes, written like `16MiB`, `64KiB` or `1048576`.
+/// Bytes, written like `16MiB`, `64KiB` or `1048576`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
 impl FromStr for Bytes {
     type Err = String;
     fn from_str(typed: &str) -> Result<Self, String> {
-        const FORM: &str = "write whole bytes, or a whole number of KiB, MiB or GiB: 65536, 16MiB";
+        const FORM: &str = "is not a size. Use whole bytes, KiB, MiB or GiB, such as 65536 or 16MiB.";
         let digits_len = typed.bytes().take_while(u8::is_ascii_digit).count();
         let (digits, unit) = typed.split_at(digits_len);
         let factor: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
@@ -66,29 +64,30 @@ impl FromStr for Bytes {
     }
 }
 
-/// A value, or `auto`: the program's own choice.
+/// A value that the operator may leave to the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auto<T> {
-    /// The program chooses.
+    /// Written `auto`.
     Auto,
-    /// The operator chose.
     Set(T),
 }
 
-impl<T: FromStr> FromStr for Auto<T>
-where
-    T::Err: ToString,
-{
+impl<T: FromStr<Err = String>> FromStr for Auto<T> {
     type Err = String;
     fn from_str(typed: &str) -> Result<Self, String> {
         if typed == "auto" {
             return Ok(Auto::Auto);
         }
-        typed.parse().map(Auto::Set).map_err(|error: T::Err| format!("{}, or auto", error.to_string()))
+        typed.parse().map(Auto::Set).map_err(|error: String| or(&error, "auto"))
     }
 }
 
-/// A whole number above zero.
+/// Adds a word to the values that an error recommends.
+fn or(error: &str, word: &str) -> String {
+    format!("{}, or {word}.", error.trim_end_matches('.'))
+}
+
+/// A whole number above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub usize);
 
@@ -96,13 +95,13 @@ impl FromStr for Count {
     type Err = String;
     fn from_str(typed: &str) -> Result<Self, String> {
         match typed.parse() {
-            Ok(0) | Err(_) => Err("write a whole number from 1 up".to_owned()),
+            Ok(0) | Err(_) => Err("is not a count. Use a whole number of at least 1.".to_owned()),
             Ok(count) => Ok(Count(count)),
         }
     }
 }
 
-/// How often per second, above zero and at most [`Rate::MAX`].
+/// A number per second, above 0 and at most [`Rate::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate(pub f64);
 
@@ -116,12 +115,12 @@ impl FromStr for Rate {
     fn from_str(typed: &str) -> Result<Self, String> {
         match typed.parse() {
             Ok(rate) if rate > 0.0 && rate <= Rate::MAX => Ok(Rate(rate)),
-            _ => Err(format!("write how many per second, above 0 and at most {}", Rate::MAX)),
+            _ => Err(format!("is not a rate. Use a number per second above 0 and at most {}.", Rate::MAX)),
         }
     }
 }
 
-/// A whole number within bounds that stand in the type.
+/// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Within<const MIN: usize, const MAX: usize>(pub usize);
 
@@ -130,18 +129,27 @@ impl<const MIN: usize, const MAX: usize> FromStr for Within<MIN, MAX> {
     fn from_str(typed: &str) -> Result<Self, String> {
         match typed.parse() {
             Ok(count) if (MIN..=MAX).contains(&count) => Ok(Within(count)),
-            _ => Err(format!("write a whole number from {MIN} to {MAX}")),
+            _ => Err(format!("is out of range. Use a whole number from {MIN} to {MAX}.")),
         }
     }
 }
 
-/// A bound that may be off.
+/// A limit that the operator may switch off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// No bound of its own.
+    /// Written `off`.
     Off,
-    /// At most so many.
     At(usize),
+}
+
+impl Limit {
+    /// The limit, or `none` where it is off. At most `none`.
+    pub fn or(self, none: usize) -> usize {
+        match self {
+            Limit::Off => none,
+            Limit::At(count) => count.min(none),
+        }
+    }
 }
 
 impl FromStr for Limit {
@@ -149,15 +157,14 @@ impl FromStr for Limit {
     fn from_str(typed: &str) -> Result<Self, String> {
         match typed {
             "off" => Ok(Limit::Off),
-            typed => typed
-                .parse()
-                .map(|Count(count)| Limit::At(count))
-                .map_err(|error: String| format!("{error}, or off")),
+            typed => {
+                typed.parse().map(|Count(count)| Limit::At(count)).map_err(|error: String| or(&error, "off"))
+            }
         }
     }
 }
 
-/// A file's permissions, in octal.
+/// A file's permissions, written in octal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileMode(pub u32);
 
@@ -166,97 +173,9 @@ impl FromStr for FileMode {
     fn from_str(typed: &str) -> Result<Self, String> {
         match u32::from_str_radix(typed, 8) {
             Ok(mode) if mode <= 0o777 => Ok(FileMode(mode)),
-            _ => Err("write permissions in octal: 660, 600, 666".to_owned()),
+            _ => Err("is not a file mode. Use octal permissions such as 660 or 600.".to_owned()),
         }
     }
-}
-
-/// Which engine moves the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EngineChoice {
-    /// The best that this build and this kernel have for so many workers
-    Auto,
-    /// epoll: every Linux
-    Epoll,
-    /// io_uring: absent from builds without the cargo feature `io-uring`
-    IoUring,
-}
-
-/// Whose descriptors connections are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DescriptorTables {
-    /// The process's for several workers, if it holds as many connections as asked for (or 100,000); else each worker's own, where the kernel allows it
-    Auto,
-    /// Each worker's own: the limit of open files counts for each
-    Worker,
-    /// The process's: workers on epoll handle each other's mail, and tools that list a process's descriptors (ss -p, lsof) know whose connection it is
-    Process,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people: one line of text per event
-    Text,
-    /// For machines: one JSON object per event
-    Json,
-}
-
-impl ValueEnum for Confirm {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Confirm::Read, Confirm::Ack, Confirm::Write]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            Confirm::Read => PossibleValue::new("read")
-                .help("The runner's process has read every byte of the run"),
-            Confirm::Ack => PossibleValue::new("ack").help(
-                "The runner's kernel has acknowledged every byte; keeps the connection: for the highest rates",
-            ),
-            Confirm::Write => PossibleValue::new("write").help(
-                "The broker's kernel took the bytes; a vanished runner swallows its run: for comparison only",
-            ),
-        })
-    }
-}
-
-impl ValueEnum for MatchOrder {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[MatchOrder::Newest, MatchOrder::Oldest]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            MatchOrder::Newest => PossibleValue::new("newest")
-                .help("The poll with the most time left; idle runners age out by themselves"),
-            MatchOrder::Oldest => PossibleValue::new("oldest").help("Round robin through the fleet"),
-        })
-    }
-}
-
-impl ValueEnum for TokenMode {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[TokenMode::Off, TokenMode::Log, TokenMode::Enforce]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            TokenMode::Off => PossibleValue::new("off")
-                .alias("disabled")
-                .help("A token is read for the deployment that it names, not verified"),
-            TokenMode::Log => PossibleValue::new("log")
-                .help("As off, and what enforce would refuse is verified, counted and logged"),
-            TokenMode::Enforce => {
-                PossibleValue::new("enforce").help("Polls with a bare id or a bad token are refused (401)")
-            }
-        })
-    }
-}
-
-/// As the supervisor's environment names them.
-pub fn token_mode_by_name(name: &str) -> Option<TokenMode> {
-    TokenMode::from_str(name, false).ok()
 }
 
 #[cfg(test)]
@@ -274,7 +193,7 @@ mod tests {
             assert!(error.contains("30s"), "{bad:?}: {error}");
         }
         let error = "1500us".parse::<Millis>().unwrap_err();
-        assert!(error.contains("whole milliseconds"), "{error}");
+        assert!(error.starts_with("is not a whole number of milliseconds."), "{error}");
     }
 
     #[test]
@@ -293,14 +212,14 @@ mod tests {
         assert_eq!("auto".parse(), Ok(Auto::<Millis>::Auto));
         assert_eq!("1s".parse(), Ok(Auto::Set(Millis(1_000))));
         let error = "soon".parse::<Auto<Millis>>().unwrap_err();
-        assert!(error.ends_with("or auto"), "{error}");
+        assert!(error.ends_with("or auto."), "{error}");
     }
 
     #[test]
     fn a_limit_may_be_off_and_a_mode_is_octal() {
         assert_eq!("off".parse(), Ok(Limit::Off));
         assert_eq!("7".parse(), Ok(Limit::At(7)));
-        assert!("0".parse::<Limit>().unwrap_err().ends_with("or off"));
+        assert!("0".parse::<Limit>().unwrap_err().ends_with("or off."));
         assert_eq!("0660".parse(), Ok(FileMode(0o660)));
         for bad in ["", "8", "1777", "rw", "-1"] {
             assert!(bad.parse::<FileMode>().is_err(), "{bad:?}");
