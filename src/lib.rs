@@ -4,6 +4,7 @@
 //! bytes -> http -> contract (poll? dispatch?) -> pool (match) -> contract -> http -> bytes
 //! ```
 //!
+//! - [`api`]: what the admin side answers, as types for its server and its clients.
 //! - [`broker`]: the pure core. No I/O, clock, threads or unsafe; time is a parameter.
 //! - [`engine`]: the only code that knows a system call of the data plane.
 //! - [`shard`]: one worker's loop, and the mesh between workers.
@@ -14,6 +15,7 @@
 //!
 //! Who may import whom is held by `tests/architecture.rs`.
 
+pub mod api;
 pub mod broker;
 pub mod cli;
 pub mod clients;
