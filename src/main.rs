@@ -1,5 +1,6 @@
 //! `pilotlight`: parse, resolve, run.
 
+use pilotlight::api::ExplainQuery;
 use pilotlight::broker::report::Selector;
 use pilotlight::cli::{self, CheckFlags, Command, DemoFlags, DrainFlags, ExplainFlags, ServeFlags};
 use pilotlight::clients::bench::{self, BenchError};
@@ -7,7 +8,6 @@ use pilotlight::clients::check::{self, Sides, Verdict};
 use pilotlight::clients::demo::{self, DemoError};
 use pilotlight::config::{AdminToken, ConfigError, ServeConfig};
 use pilotlight::control::client::{self, Ask, AskError};
-use pilotlight::control::explain::Asked;
 use pilotlight::control::lifecycle::{self, RunError};
 use pilotlight::sys::{Machine, MachineError};
 use pilotlight::top::{self, TopError};
@@ -68,7 +68,7 @@ fn drain(flags: DrainFlags) -> Result<(), Failure> {
 
 fn explain(flags: ExplainFlags) -> Result<(), Failure> {
     let ExplainFlags { deployment, run_version: version, cpu, memory, admin } = flags;
-    tell(client::run(&admin, &Ask::Explain(Asked { deployment, version, cpu, memory }), None)?)
+    tell(client::run(&admin, &Ask::Explain(ExplainQuery { deployment, version, cpu, memory }), None)?)
 }
 
 fn show(flags: &DemoFlags) -> Result<(), Failure> {
@@ -135,12 +135,12 @@ impl Failure {
     /// As `--help` documents them.
     fn exit_code(&self) -> u8 {
         match self {
-            Failure::Demo(DemoError::Run(RunError::Impatient(stop))) => stop.exit_code(),
+            Failure::Demo(DemoError::Run(RunError::ForcedStop(stop))) => stop.exit_code(),
             Failure::Url(_) | Failure::Config(_) | Failure::Machine(MachineError::Activation(_)) => USAGE,
             Failure::Run(RunError::Log(_)) | Failure::Ask(AskError::Url(_)) => USAGE,
             Failure::Top(TopError::Ask(AskError::Url(_))) => USAGE,
             Failure::Bench(BenchError::Url(_) | BenchError::Remote { .. } | BenchError::Runs { .. }) => USAGE,
-            Failure::Run(RunError::Impatient(stop)) => stop.exit_code(),
+            Failure::Run(RunError::ForcedStop(stop)) => stop.exit_code(),
             Failure::Machine(_) | Failure::Run(_) | Failure::Ask(_) | Failure::Output(_) => FAILED,
             Failure::Top(_)
             | Failure::Bench(_)

@@ -1,6 +1,6 @@
 //! The settings in force, as their flags would be typed.
 
-use super::status::confirm_name;
+use super::state::confirm_name;
 use crate::broker::settings::{MatchOrder, TokenMode};
 use crate::config::{
     AdminChanges, EngineChoice, ListenSpec, LogFormat, SecretSource, ServeConfig, dispatch_is_shared,

@@ -3,8 +3,7 @@
 
 mod words;
 
-use super::cordon::{Cordoned, Target};
-use super::explain::{Asked, Explanation};
+use crate::api::{CordonTarget, Cordons, ExplainQuery, Explanation};
 use crate::broker::report::Selector;
 use crate::config::AdminToken;
 use http_body_util::{BodyExt, Full, Limited};
@@ -31,7 +30,7 @@ pub enum Ask {
     /// Lift this.
     Lift(Selector),
     /// Say why a run of this would be cold.
-    Explain(Asked),
+    Explain(ExplainQuery),
 }
 
 /// Why there is no answer; one line that says what to do.
@@ -83,7 +82,7 @@ pub fn run(url: &str, ask: &Ask, token: Option<&AdminToken>) -> Result<String, A
     let foreign = |_| AskError::Foreign(url.to_owned());
     Ok(match ask {
         Ask::Explain(_) => words::explained(&serde_json::from_slice::<Explanation>(&body).map_err(foreign)?),
-        _ => words::drained(ask, &serde_json::from_slice::<Cordoned>(&body).map_err(foreign)?),
+        _ => words::drained(ask, &serde_json::from_slice::<Cordons>(&body).map_err(foreign)?),
     })
 }
 
@@ -122,7 +121,11 @@ impl Asker {
 }
 
 fn as_json(selector: &Selector) -> Vec<u8> {
-    serde_json::to_vec(&Target::from(selector.clone())).expect("two strings")
+    let target = match selector.clone() {
+        Selector::Node(name) => CordonTarget::Node(name),
+        Selector::Deployment(id) => CordonTarget::Deployment(id),
+    };
+    serde_json::to_vec(&target).expect("a string")
 }
 
 /// The body of a success.

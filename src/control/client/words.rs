@@ -1,13 +1,12 @@
 //! Answers, in words.
 
 use super::Ask;
+use crate::api::{Cordon, Cordons, ExplainQuery, Explanation};
 use crate::broker::report::Selector;
-use crate::control::cordon::{Cordoned, Target};
-use crate::control::explain::{Asked, Explanation};
 use std::fmt::Write;
 
 /// Where to ask for an explanation.
-pub fn explain_path(asked: &Asked) -> String {
+pub fn explain_path(asked: &ExplainQuery) -> String {
     let mut path = format!("/api/explain?deployment={}", encoded(&asked.deployment));
     if let Some(version) = &asked.version {
         path += &format!("&version={}", encoded(version));
@@ -37,9 +36,9 @@ const KEYS_SHOWN: usize = 15;
 
 /// Why a run would be cold. Names come from clients: what a terminal would obey is not passed on.
 pub fn explained(answer: &Explanation) -> String {
-    let mut words = match answer.verdict.as_str() {
-        "warm" => format!("warm: {} ready", runners(answer.ready)),
-        reason => format!("cold: {}", reason.replace('_', " ")),
+    let mut words = match &answer.reason {
+        None => format!("warm: {} ready", runners(answer.ready)),
+        Some(reason) => format!("cold: {}", reason.replace('_', " ")),
     };
     let _ = write!(words, "\n{}", printable(&answer.advice));
     if !answer.keys.is_empty() {
@@ -86,7 +85,7 @@ fn silent(workers: &[usize], what_follows: &str) -> String {
 }
 
 /// What became of cordons.
-pub fn drained(ask: &Ask, answer: &Cordoned) -> String {
+pub fn drained(ask: &Ask, answer: &Cordons) -> String {
     let words = match ask {
         Ask::Explain(_) => String::new(),
         Ask::List if answer.cordons.is_empty() => "nothing is drained".to_owned(),
@@ -110,10 +109,10 @@ fn name(selector: &Selector) -> String {
     }
 }
 
-fn line(target: &Target) -> String {
+fn line(target: &Cordon) -> String {
     match target {
-        Target { node: Some(name), .. } => format!("node {name}"),
-        Target { deployment, .. } => {
+        Cordon { node: Some(name), .. } => format!("node {name}"),
+        Cordon { deployment, .. } => {
             format!("deployment {}", deployment.as_deref().unwrap_or_default())
         }
     }
@@ -125,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_survives_the_way() {
-        let asked = Asked {
+        let asked = ExplainQuery {
             deployment: "a&b=c %ü".to_owned(),
             version: Some("1/2".to_owned()),
             cpu: Some(0.5),
@@ -140,7 +139,8 @@ mod tests {
     #[test]
     fn names_cannot_drive_the_terminal() {
         let answer = Explanation {
-            verdict: "other_version".to_owned(),
+            outcome: "cold".to_owned(),
+            reason: Some("other_version".to_owned()),
             advice: "runners wait for \u{1b}[31m1".to_owned(),
             stalled_workers: vec![3],
             ..Explanation::default()

@@ -1,15 +1,14 @@
-//! The page, its API, and what is remembered.
+//! The page, its API, and the records.
 
 use super::*;
 use crate::broker::event::{ColdReason, DispatchEvent, DispatchId, Event, Origin, Outcome};
 use crate::broker::io::{ConnId, Ticket};
 use crate::broker::settings::TokenMode;
 use crate::broker::time::Time;
-use crate::control::tokens::Summary;
-use crate::control::watch;
+use crate::control::observer;
 use crate::workers::Observed;
 
-fn miss(worker: usize) -> Observed {
+fn cold(worker: usize) -> Observed {
     let ticket = Ticket { conn: ConnId { slot: 0, generation: 0 }, request: 0 };
     let event = DispatchEvent {
         id: DispatchId { home: worker, ticket },
@@ -27,11 +26,11 @@ fn miss(worker: usize) -> Observed {
 }
 
 #[tokio::test]
-async fn what_the_workers_tell_of_is_remembered_and_asked_for_by_number() {
-    let side = side(TWO, Bounds::new(8)).await;
-    side.workers.tell(miss(1));
-    side.workers.tell(miss(0));
-    tokio::spawn(watch::run(side.admin.clone(), Summary::new(TokenMode::Off), None, std::future::pending()));
+async fn reported_dispatches_are_recorded_and_queried_by_number() {
+    let side = side(TWO, ServerLimits::new(8)).await;
+    side.workers.report(cold(1));
+    side.workers.report(cold(0));
+    tokio::spawn(observer::run(side.state.clone(), TokenMode::Off, None, std::future::pending()));
     let mut dispatches = Value::Null;
     for _ in 0..100 {
         dispatches = serde_json::from_str(&side.get("/api/dispatches").await.1).expect("JSON");
@@ -54,8 +53,8 @@ async fn what_the_workers_tell_of_is_remembered_and_asked_for_by_number() {
 }
 
 #[tokio::test]
-async fn live_is_everything_merged_and_bounded() {
-    let side = side(&[Manner::Answers, Manner::Silent], Bounds::new(8)).await;
+async fn live_merges_all_workers() {
+    let side = side(&[Behaviour::Answers, Behaviour::Silent], ServerLimits::new(8)).await;
     let (status, live) = side.get("/api/live").await;
     let live: Value = serde_json::from_str(&live).expect("JSON");
     assert_eq!((status, &live["waiting"], &live["warm"]), (200, &json!(10), &json!(100)));
@@ -68,12 +67,13 @@ async fn live_is_everything_merged_and_bounded() {
 }
 
 #[tokio::test]
-async fn explain_takes_a_deployment_and_says_what_is_wrong_with_a_question() {
-    let side = side(TWO, Bounds::new(8)).await;
+async fn explain_takes_a_deployment_and_refuses_a_bad_query_with_the_reason() {
+    let side = side(TWO, ServerLimits::new(8)).await;
     let (status, answer) =
         side.get("/api/explain?deployment=deployment_a&version=20260101.9&cpu=0.5&memory=0.25").await;
     let answer: Value = serde_json::from_str(&answer).expect("JSON");
-    assert_eq!((status, &answer["verdict"], &answer["ready"]), (200, &json!("other_version"), &json!(0)));
+    assert_eq!((status, &answer["outcome"], &answer["ready"]), (200, &json!("cold"), &json!(0)));
+    assert_eq!(answer["reason"], "other_version");
     assert_eq!(answer["keys_total"], 2);
     for (query, reason) in
         [("", "deployment"), ("?deployment=a&cpu=x", "float"), ("?deployment=a&b=c", "`b`")]
@@ -84,8 +84,8 @@ async fn explain_takes_a_deployment_and_says_what_is_wrong_with_a_question() {
 }
 
 #[tokio::test]
-async fn the_page_is_three_files_that_ask_for_nothing_else() {
-    let side = side(TWO, Bounds::new(8)).await;
+async fn the_page_is_three_files_that_load_nothing_from_elsewhere() {
+    let side = side(TWO, ServerLimits::new(8)).await;
     for (path, content_type) in
         [("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")]
     {
@@ -107,24 +107,24 @@ async fn the_page_is_three_files_that_ask_for_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_stream_begins_with_everything_and_counts_as_a_watcher() {
-    let side = side(TWO, Bounds::new(8)).await;
-    tokio::spawn(watch::run(side.admin.clone(), Summary::new(TokenMode::Off), None, std::future::pending()));
+async fn a_stream_starts_with_the_history_and_makes_workers_report_more() {
+    let side = side(TWO, ServerLimits::new(8)).await;
+    tokio::spawn(observer::run(side.state.clone(), TokenMode::Off, None, std::future::pending()));
     let mut stream = TcpStream::connect(side.addr).await.expect("connected");
     stream.write_all(b"GET /api/events HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("sent");
-    let mut heard = String::new();
+    let mut received = String::new();
     let mut bytes = [0; 4_096];
-    let mut told = false;
-    while heard.matches("event: live").count() < 3 || !heard.contains("event: dispatches") {
+    let mut reported = false;
+    while received.matches("event: live").count() < 3 || !received.contains("event: dispatches") {
         let read = timeout(Duration::from_secs(5), stream.read(&mut bytes)).await.expect("in time");
         let read = read.expect("read");
-        assert!(read > 0, "{heard}");
-        heard.push_str(std::str::from_utf8(&bytes[..read]).expect("UTF-8"));
-        if !std::mem::replace(&mut told, true) {
-            side.workers.tell(miss(0));
+        assert!(read > 0, "{received}");
+        received.push_str(std::str::from_utf8(&bytes[..read]).expect("UTF-8"));
+        if !std::mem::replace(&mut reported, true) {
+            side.workers.report(cold(0));
         }
     }
-    assert!(heard.contains("content-type: text/event-stream"), "{heard}");
-    let order = ["event: history", "event: live", "event: dispatches"].map(|event| heard.find(event));
+    assert!(received.contains("content-type: text/event-stream"), "{received}");
+    let order = ["event: history", "event: live", "event: dispatches"].map(|event| received.find(event));
     assert!(order.is_sorted() && order[0].is_some(), "{order:?}");
 }

@@ -1,4 +1,4 @@
-//! The HTTP client under the exporter: one request to a connection, in the clear, within a time.
+//! The exporter's HTTP client: plain HTTP, one request per connection, with a timeout.
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -16,46 +16,44 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// An answer is some bytes: what was rejected and why.
+/// An answer says what was rejected and why.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// Posts to the collector.
 #[derive(Debug)]
 pub struct Client {
     timeout: Duration,
-    heard: Arc<Heard>,
+    last: Arc<LastAnswer>,
 }
 
-/// What the exporter's own result leaves out.
+/// The answer to the last request: what the exporter's own result leaves out.
 #[derive(Debug, Default)]
-pub struct Heard(Mutex<Last>);
+pub struct LastAnswer(Mutex<Answer>);
 
-/// Of the last request.
 #[derive(Debug, Default)]
-pub struct Last {
-    /// What went wrong on the way.
-    pub fault: Option<String>,
-    /// Spans of an accepted request that the collector threw away (`partial_success`), and why.
+pub struct Answer {
+    /// Why the request failed.
+    pub error: Option<String>,
+    /// Spans of an accepted request that the collector rejected (`partial_success`).
     pub rejected: u64,
-    /// Its words for that.
+    /// The collector's reason for that.
     pub message: String,
 }
 
-impl Heard {
-    /// What was heard since this was asked.
-    pub fn take(&self) -> Last {
+impl LastAnswer {
+    /// The answer since the last call.
+    pub fn take(&self) -> Answer {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn put(&self, last: Last) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = last;
+    fn put(&self, answer: Answer) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     }
 }
 
 impl Client {
-    /// A client that gives up after `timeout`.
-    pub fn new(timeout: Duration, heard: Arc<Heard>) -> Self {
-        Client { timeout, heard }
+    pub fn new(timeout: Duration, last: Arc<LastAnswer>) -> Self {
+        Client { timeout, last }
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
@@ -63,12 +61,12 @@ impl Client {
             Ok(answer) => answer,
             Err(_) => Err(format!("no answer within {}", humantime::format_duration(self.timeout)).into()),
         };
-        self.heard.put(match &answer {
-            Err(error) => Last { fault: Some(error.to_string()), ..Last::default() },
+        self.last.put(match &answer {
+            Err(error) => Answer { error: Some(error.to_string()), ..Answer::default() },
             Ok(response) if response.status().is_success() => rejected(response.body()),
-            Ok(response) => Last {
-                fault: Some(format!("the collector answered {}", response.status())),
-                ..Last::default()
+            Ok(response) => Answer {
+                error: Some(format!("the collector answered {}", response.status())),
+                ..Answer::default()
             },
         });
         answer
@@ -101,7 +99,7 @@ async fn exchange(request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
         Ok(Response::from_parts(parts, body))
     };
-    // The connection moves only while somebody waits for the exchange, and ends with it.
+    // The connection makes progress only while this waits for the exchange, and ends with it.
     tokio::pin!(exchange, connection);
     tokio::select! {
         answer = &mut exchange => answer,
@@ -112,10 +110,10 @@ async fn exchange(request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>
     }
 }
 
-fn rejected(body: &[u8]) -> Last {
+fn rejected(body: &[u8]) -> Answer {
     let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|response| response.partial_success);
-    partial.map_or_else(Last::default, |partial| Last {
-        fault: None,
+    partial.map_or_else(Answer::default, |partial| Answer {
+        error: None,
         rejected: partial.rejected_spans.try_into().unwrap_or(0),
         message: partial.error_message,
     })

@@ -1,11 +1,13 @@
-//! The admin side over real sockets, with workers that are not real.
+//! The admin side over real sockets, with fake workers.
 
-mod watching;
+mod api;
+pub mod fake_workers;
 
-use super::admin::{self, Admin};
-use super::server::{self, AdminListener, Bounds};
-use super::testing::{FakeWorkers, Manner};
-use super::workers::Reporter;
+use super::admin::router;
+use super::admin::server::{AdminListener, ServerLimits, serve};
+use super::state::{ControlState, Reporter};
+use crate::config::AdminChanges;
+use fake_workers::{Behaviour, FakeWorkers, starting_state};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,26 +18,27 @@ use tokio::time::timeout;
 
 struct Side {
     addr: SocketAddr,
-    admin: Arc<Admin>,
+    state: Arc<ControlState>,
     workers: Arc<FakeWorkers>,
 }
 
-async fn side(manners: &[Manner], bounds: Bounds) -> Side {
-    let side = starting(manners, bounds).await;
-    side.admin.serving(Reporter::new(side.workers.clone()));
+async fn side(behaviours: &[Behaviour], limits: ServerLimits) -> Side {
+    let side = starting(behaviours, limits).await;
+    side.state.set_serving(Reporter::new(side.workers.clone()));
     side
 }
 
-async fn starting(manners: &[Manner], bounds: Bounds) -> Side {
+async fn starting(behaviours: &[Behaviour], limits: ServerLimits) -> Side {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("bound");
-    let admin = Arc::new(super::testing::admin());
-    tokio::spawn(server::serve(AdminListener::Tcp(listener), admin::router(admin.clone()), bounds));
-    let workers = Arc::new(FakeWorkers::new(manners));
-    Side { addr, admin, workers }
+    let state = Arc::new(starting_state());
+    let routes = router(state.clone(), AdminChanges::ByAnyone);
+    tokio::spawn(serve(AdminListener::Tcp(listener), routes, limits));
+    let workers = Arc::new(FakeWorkers::new(behaviours));
+    Side { addr, state, workers }
 }
 
-const TWO: &[Manner] = &[Manner::Answers, Manner::Answers];
+const TWO: &[Behaviour] = &[Behaviour::Answers, Behaviour::Answers];
 
 impl Side {
     async fn exchange(&self, request: String) -> (u16, String) {
@@ -52,7 +55,7 @@ impl Side {
         self.exchange(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).await
     }
 
-    async fn drain(&self, method: &str, body: &str) -> (u16, Value) {
+    async fn cordon(&self, method: &str, body: &str) -> (u16, Value) {
         let length = body.len();
         let (status, body) = self.exchange(format!(
             "{method} /cordon HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -63,18 +66,18 @@ impl Side {
 }
 
 #[tokio::test]
-async fn ready_is_said_only_while_the_workers_serve() {
-    let side = starting(TWO, Bounds::new(8)).await;
+async fn the_broker_is_ready_only_while_the_workers_serve() {
+    let side = starting(TWO, ServerLimits::new(8)).await;
     assert_eq!(side.get("/healthz").await.0, 200);
     for path in ["/readyz", "/status", "/metrics", "/cordon"] {
         let (status, body) = side.get(path).await;
         assert_eq!((status, body.contains("starting")), (503, true), "{path}");
     }
-    side.admin.serving(Reporter::new(side.workers.clone()));
+    side.state.set_serving(Reporter::new(side.workers.clone()));
     for path in ["/readyz", "/healthz", "/status", "/metrics", "/cordon"] {
         assert_eq!(side.get(path).await.0, 200, "{path}");
     }
-    side.admin.shutting_down();
+    side.state.set_shutting_down();
     let (status, body) = side.get("/readyz").await;
     assert_eq!((status, body.contains("shutting_down")), (503, true));
     let (_, body) = side.get("/status").await;
@@ -83,8 +86,8 @@ async fn ready_is_said_only_while_the_workers_serve() {
 }
 
 #[tokio::test]
-async fn a_stalled_core_is_marked_and_holds_nothing_up() {
-    let side = side(&[Manner::Answers, Manner::Silent], Bounds::new(8)).await;
+async fn a_stalled_worker_is_marked_and_delays_no_answer() {
+    let side = side(&[Behaviour::Answers, Behaviour::Silent], ServerLimits::new(8)).await;
     let asked_at = Instant::now();
     let (status, body) = side.get("/status").await;
     let took = asked_at.elapsed();
@@ -100,59 +103,59 @@ async fn a_stalled_core_is_marked_and_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_drain_is_begun_listed_and_lifted() {
-    let side = side(TWO, Bounds::new(8)).await;
+async fn a_cordon_is_added_listed_and_ended() {
+    let side = side(TWO, ServerLimits::new(8)).await;
     let node = r#"{"node":"worker-3"}"#;
     let none = json!({"cordons": [], "stalled_workers": []});
     let one = json!({"cordons": [{"node": "worker-3"}], "stalled_workers": []});
-    assert_eq!(side.drain("GET", "").await, (200, none.clone()));
-    assert_eq!(side.drain("POST", node).await, (200, one.clone()));
-    assert_eq!(side.drain("GET", "").await, (200, one.clone()));
-    let (status, body) = side.drain("DELETE", r#"{"deployment":"worker-3"}"#).await;
+    assert_eq!(side.cordon("GET", "").await, (200, none.clone()));
+    assert_eq!(side.cordon("POST", node).await, (200, one.clone()));
+    assert_eq!(side.cordon("GET", "").await, (200, one.clone()));
+    let (status, body) = side.cordon("DELETE", r#"{"deployment":"worker-3"}"#).await;
     assert_eq!(status, 404);
-    assert_eq!(body, json!({"error": "no drain of deployment \"worker-3\" is in force"}));
-    assert_eq!(side.drain("DELETE", node).await, (200, none));
+    assert_eq!(body, json!({"error": "deployment \"worker-3\" is not cordoned"}));
+    assert_eq!(side.cordon("DELETE", node).await, (200, none));
 }
 
 #[tokio::test]
-async fn a_drain_that_a_core_has_not_heard_of_is_only_accepted() {
-    let side = side(&[Manner::Answers, Manner::Silent], Bounds::new(8)).await;
-    let (status, body) = side.drain("POST", r#"{"deployment":"deployment_a"}"#).await;
+async fn a_cordon_that_a_worker_has_not_answered_is_only_accepted() {
+    let side = side(&[Behaviour::Answers, Behaviour::Silent], ServerLimits::new(8)).await;
+    let (status, body) = side.cordon("POST", r#"{"deployment":"deployment_a"}"#).await;
     assert_eq!(status, 202);
     assert_eq!(body, json!({"cordons": [{"deployment": "deployment_a"}], "stalled_workers": [1]}));
 }
 
 #[tokio::test]
-async fn drains_that_cannot_be_meant_are_refused_with_the_reason() {
-    let side = side(TWO, Bounds::new(8)).await;
+async fn a_bad_cordon_is_refused_with_the_reason() {
+    let side = side(TWO, ServerLimits::new(8)).await;
     let long = format!(r#"{{"node":"{}"}}"#, "x".repeat(513));
     let huge = format!(r#"{{"node":"{}"}}"#, "x".repeat(20_000));
     for (body, status, reason) in [
         ("", 400, "EOF"),
         ("{", 400, "EOF"),
-        ("[]", 400, "one of the two"),
-        ("{}", 400, "one of the two"),
-        (r#"{"node":"a","deployment":"b"}"#, 400, "one of the two"),
-        (r#"{"node":"a"}"#, 400, "unknown field `node`, expected `node` or `deployment`"),
+        ("[]", 400, r#"Send {"node": "…"}"#),
+        ("{}", 400, r#"Send {"node": "…"}"#),
+        (r#"{"node":"a","deployment":"b"}"#, 400, r#"Send {"node": "…"}"#),
+        (r#"{"instance":"a"}"#, 400, "unknown variant `instance`, expected `node` or `deployment`"),
         (r#"{"node":3}"#, 400, "expected a string"),
-        (r#"{"node":""}"#, 400, "instance: empty"),
-        (r#"{"deployment":" a"}"#, 400, "deployment: empty, or with blanks"),
-        (r#"{"node":"a\n"}"#, 400, "instance:"),
+        (r#"{"node":""}"#, 400, "node: \"\" is empty"),
+        (r#"{"deployment":" a"}"#, 400, "deployment: \" a\" is empty, or has blanks"),
+        (r#"{"node":"a\n"}"#, 400, "node:"),
         (&long, 400, "longer than 512 bytes"),
         (&huge, 413, "limit"),
     ] {
-        let (got, answer) = side.drain("POST", body).await;
+        let (got, answer) = side.cordon("POST", body).await;
         let error = answer["error"].as_str().expect("an error");
         assert_eq!(got, status, "{body}: {error}");
         assert!(error.contains(reason), "{body}: {error}");
     }
-    assert_eq!(side.drain("GET", "").await.1["cordons"], json!([]));
+    assert_eq!(side.cordon("GET", "").await.1["cordons"], json!([]));
 }
 
 #[tokio::test]
 async fn only_json_changes_anything() {
-    let side = side(TWO, Bounds::new(8)).await;
-    // What a form in a foreign page can send without asking.
+    let side = side(TWO, ServerLimits::new(8)).await;
+    // What a form in a page of another site can send without asking.
     for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
         let body = r#"{"node":"a"}"#;
         let (status, _) = side
@@ -163,28 +166,28 @@ async fn only_json_changes_anything() {
             .await;
         assert_eq!(status, 415, "{content_type}");
     }
-    assert_eq!(side.drain("GET", "").await.1["cordons"], json!([]));
+    assert_eq!(side.cordon("GET", "").await.1["cordons"], json!([]));
 }
 
 #[tokio::test]
-async fn drains_are_bounded() {
-    let side = side(TWO, Bounds::new(8)).await;
+async fn cordons_are_bounded() {
+    let side = side(TWO, ServerLimits::new(8)).await;
     for index in 0..1_024 {
-        use super::workers::Workers;
+        use crate::control::state::Workers;
         use crate::broker::report::{Command, Selector};
         let selector = Selector::Node(format!("worker-{index}"));
         side.workers.request(Command::Cordon(selector), Arc::new(|_| ()));
     }
-    let (status, body) = side.drain("POST", r#"{"node":"one-more"}"#).await;
+    let (status, body) = side.cordon("POST", r#"{"node":"one-more"}"#).await;
     assert_eq!(status, 409, "{body}");
-    // One that is in force may be asked for again.
-    let (status, _) = side.drain("POST", r#"{"node":"worker-7"}"#).await;
+    // A cordon that is in force may be added again.
+    let (status, _) = side.cordon("POST", r#"{"node":"worker-7"}"#).await;
     assert_eq!(status, 200);
 }
 
 #[tokio::test]
-async fn unknown_routes_and_methods_say_what_there_is() {
-    let side = side(TWO, Bounds::new(8)).await;
+async fn an_unknown_route_or_method_is_refused_with_those_that_exist() {
+    let side = side(TWO, ServerLimits::new(8)).await;
     let (status, body) = side.get("/nothing").await;
     assert_eq!((status, body.contains("/status")), (404, true), "{body}");
     let (status, body) =
@@ -192,8 +195,8 @@ async fn unknown_routes_and_methods_say_what_there_is() {
     assert_eq!((status, body.contains("Allow")), (405, true), "{body}");
 }
 
-fn tight() -> Bounds {
-    Bounds {
+fn tight() -> ServerLimits {
+    ServerLimits {
         connections_max: 4,
         head_timeout: Duration::from_millis(200),
         life_max: Duration::from_millis(600),
@@ -201,7 +204,7 @@ fn tight() -> Bounds {
     }
 }
 
-/// When the server has closed, or how long it has not.
+/// How long the server kept the connection open.
 async fn closed_after(stream: &mut TcpStream) -> Duration {
     let began = Instant::now();
     let mut rest = Vec::new();
@@ -210,22 +213,22 @@ async fn closed_after(stream: &mut TcpStream) -> Duration {
 }
 
 #[tokio::test]
-async fn greedy_clients_cannot_lock_out_a_health_check() {
-    let mut bounds = Bounds::new(4);
-    bounds.head_timeout = Duration::from_secs(60);
-    let side = side(TWO, bounds).await;
+async fn greedy_clients_cannot_block_a_health_check() {
+    let mut limits = ServerLimits::new(4);
+    limits.head_timeout = Duration::from_secs(60);
+    let side = side(TWO, limits).await;
     let mut greedy = Vec::new();
     for _ in 0..20 {
         greedy.push(TcpStream::connect(side.addr).await.expect("connected"));
     }
     assert_eq!(side.get("/healthz").await.0, 200);
-    // The oldest had to go.
+    // The server closed the oldest.
     let took = closed_after(&mut greedy[0]).await;
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]
-async fn a_head_that_never_ends_is_cut() {
+async fn a_connection_with_an_endless_head_is_closed() {
     let side = side(TWO, tight()).await;
     let mut slow = TcpStream::connect(side.addr).await.expect("connected");
     slow.write_all(b"GET /healthz HTT").await.expect("sent");
@@ -234,13 +237,13 @@ async fn a_head_that_never_ends_is_cut() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_cut_at_the_end_of_its_life() {
+async fn a_client_that_does_not_read_is_closed_at_the_end_of_its_life() {
     let side = side(TWO, tight()).await;
     let mut greedy = TcpStream::connect(side.addr).await.expect("connected");
     let request = b"GET /status HTTP/1.1\r\nhost: a\r\n\r\n".repeat(64);
     let mut sent = 0;
     let began = Instant::now();
-    // It asks and asks until the server stops reading, and then until it is gone.
+    // It sends requests until the server stops reading, and then until the connection is closed.
     while began.elapsed() < Duration::from_secs(5) {
         match timeout(Duration::from_secs(3), greedy.write_all(&request)).await {
             Ok(Ok(())) => sent += request.len(),

@@ -1,4 +1,4 @@
-//! The admin side's connections: few, short and bounded, so that a slow or greedy client harms nobody.
+//! The admin side's connections: few, short and bounded, so that a slow or greedy client cannot block the others.
 
 use crate::sys::listen::Listener;
 use axum::Router;
@@ -15,23 +15,22 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-/// The bounds on what clients of the admin side can take.
+/// What clients of the admin side can take.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Open connections; one more closes the oldest, so that a health check always gets in.
+pub struct ServerLimits {
+    /// Open connections. One more closes the oldest, so that a health check always gets in.
     pub connections_max: usize,
     /// From accept, or from the last answer, to the end of a request's head.
     pub head_timeout: Duration,
-    /// A connection's whole life; then it is closed when it is between two requests.
+    /// The life of a connection. At its end the server closes it after the current request.
     pub life_max: Duration,
-    /// And this much later it is closed whatever it does.
+    /// After this further time the server closes it in any case.
     pub grace: Duration,
 }
 
-impl Bounds {
-    /// Those in force, with `connections_max` from the configuration.
+impl ServerLimits {
     pub const fn new(connections_max: usize) -> Self {
-        Bounds {
+        ServerLimits {
             connections_max,
             head_timeout: Duration::from_secs(10),
             life_max: Duration::from_secs(60),
@@ -40,16 +39,14 @@ impl Bounds {
     }
 }
 
-/// A request's head, and what is read ahead.
+/// A request's head, and the bytes that are read ahead.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// When accept fails for want of descriptors or memory, trying again at once would spin.
+/// After an accept that failed, because trying again immediately would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the admin side listens on.
 pub enum AdminListener {
-    /// TCP.
     Tcp(TcpListener),
-    /// A Unix domain socket.
     Unix(UnixListener),
 }
 
@@ -59,7 +56,7 @@ enum Stream {
 }
 
 impl AdminListener {
-    /// `listener` does not block.
+    /// `listener` is non-blocking.
     pub fn new(listener: Listener) -> io::Result<AdminListener> {
         Ok(match listener {
             Listener::Tcp(listener) => AdminListener::Tcp(TcpListener::from_std(listener)?),
@@ -76,19 +73,19 @@ impl AdminListener {
 }
 
 /// Serves `app` on `listener` until dropped.
-pub async fn serve(listener: AdminListener, app: Router, bounds: Bounds) {
+pub async fn serve(listener: AdminListener, app: Router, limits: ServerLimits) {
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let stream = match listener.accept().await {
             Ok(stream) => stream,
             Err(error) => {
-                warn!(%error, "admin side cannot accept");
+                warn!(%error, "the admin side cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         open.retain(|connection| !connection.is_finished());
-        while open.len() >= bounds.connections_max {
+        while open.len() >= limits.connections_max {
             if let Some(oldest) = open.pop_front() {
                 oldest.abort();
             }
@@ -96,24 +93,24 @@ pub async fn serve(listener: AdminListener, app: Router, bounds: Bounds) {
         let app = app.clone();
         let connection = match stream {
             Stream::Tcp(stream) => {
-                // Without it an answer in two segments waits for the client's delayed acknowledgement.
-                // It is only slower.
+                // Without it an answer in two segments waits for the client's delayed ACK. An error only
+                // makes it slower.
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(connection(stream, app, bounds))
+                tokio::spawn(connection(stream, app, limits))
             }
-            Stream::Unix(stream) => tokio::spawn(connection(stream, app, bounds)),
+            Stream::Unix(stream) => tokio::spawn(connection(stream, app, limits)),
         };
         open.push_back(connection.abort_handle());
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router, bounds: Bounds) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router, limits: ServerLimits) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(bounds.head_timeout).max_buf_size(BUFFER_BYTES_MAX);
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(BUFFER_BYTES_MAX);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)));
-    // How a client's connection ends is the client's business.
-    if timeout(bounds.life_max, connection.as_mut()).await.is_err() {
+    // An error concerns the client only.
+    if timeout(limits.life_max, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
-        let _ = timeout(bounds.grace, connection).await;
+        let _ = timeout(limits.grace, connection).await;
     }
 }

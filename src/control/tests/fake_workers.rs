@@ -1,18 +1,16 @@
 //! Workers for tests: each answers, is silent, or has ended.
 
-use super::admin::{Admin, Facts};
-use super::watch::Watch;
-use super::workers::{Reply, Workers};
 use crate::broker::report::{Command, Counters, KeyReport, Selector, WorkerReport};
 use crate::broker::settings::Confirm;
 use crate::broker::token::Secrets;
+use crate::control::state::{ControlState, Facts, Records, Reply, Workers};
 use crate::workers::Observed;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Manner {
+pub enum Behaviour {
     Answers,
     Silent,
     Ended,
@@ -21,8 +19,8 @@ pub enum Manner {
 pub struct FakeWorkers(Mutex<State>);
 
 struct State {
-    manners: Vec<Manner>,
-    asked: usize,
+    behaviours: Vec<Behaviour>,
+    requests: usize,
     cordons: Vec<Selector>,
     shutting_down: bool,
     secrets: Secrets,
@@ -31,10 +29,10 @@ struct State {
 }
 
 impl FakeWorkers {
-    pub fn new(manners: &[Manner]) -> Self {
+    pub fn new(behaviours: &[Behaviour]) -> Self {
         FakeWorkers(Mutex::new(State {
-            manners: manners.to_vec(),
-            asked: 0,
+            behaviours: behaviours.to_vec(),
+            requests: 0,
             cordons: Vec::new(),
             shutting_down: false,
             secrets: Secrets::default(),
@@ -43,20 +41,19 @@ impl FakeWorkers {
         }))
     }
 
-    pub fn now(&self, worker: usize, manner: Manner) {
-        self.0.lock().unwrap().manners[worker] = manner;
+    pub fn set(&self, worker: usize, behaviour: Behaviour) {
+        self.0.lock().unwrap().behaviours[worker] = behaviour;
     }
 
-    /// How many questions were asked (of all workers at once).
-    pub fn asked(&self) -> usize {
-        self.0.lock().unwrap().asked
+    /// The number of requests (each to all workers).
+    pub fn requests(&self) -> usize {
+        self.0.lock().unwrap().requests
     }
 
-    pub fn tell(&self, observed: Observed) {
+    pub fn report(&self, observed: Observed) {
         self.0.lock().unwrap().events.push_back(observed);
     }
 
-    /// What tokens are verified with.
     pub fn secrets(&self) -> Secrets {
         self.0.lock().unwrap().secrets.clone()
     }
@@ -68,22 +65,22 @@ impl FakeWorkers {
     }
 }
 
-/// An admin side that serves nothing yet.
-pub fn admin() -> Admin {
+/// The state of a broker whose workers do not serve yet.
+pub fn starting_state() -> ControlState {
     let facts = Facts {
         confirm: Confirm::Read,
         connections_max: 1_000,
         own_tables: 0,
         metrics_deployments: 100,
-        settings: vec![("--confirm", "read".to_owned())],
+        settings: [("--confirm".to_owned(), "read".to_owned())].into(),
     };
-    Admin::new(facts, Watch::new(100, 50, 0))
+    ControlState::new(facts, Records::new(100, 50, 0))
 }
 
 impl Workers for FakeWorkers {
     fn request(&self, command: Command, reply: Reply) {
         let mut state = self.0.lock().unwrap();
-        state.asked += 1;
+        state.requests += 1;
         let mut keys = false;
         match command {
             Command::Report { keys: asked, .. } => keys = asked.is_some(),
@@ -92,22 +89,22 @@ impl Workers for FakeWorkers {
             Command::ShutDown => state.shutting_down = true,
             Command::TokenSecrets(secrets) => state.secrets = secrets,
         }
-        for worker in 0..state.manners.len() {
+        for worker in 0..state.behaviours.len() {
             let report = WorkerReport {
                 cordons: state.cordons.clone(),
                 shutting_down: state.shutting_down,
                 ..report(worker, keys)
             };
-            match state.manners[worker] {
-                Manner::Answers => reply(report),
-                Manner::Silent => state.unanswered.push((report, reply.clone())),
-                Manner::Ended => (),
+            match state.behaviours[worker] {
+                Behaviour::Answers => reply(report),
+                Behaviour::Silent => state.unanswered.push((report, reply.clone())),
+                Behaviour::Ended => (),
             }
         }
     }
 
     fn workers(&self) -> usize {
-        self.0.lock().unwrap().manners.len()
+        self.0.lock().unwrap().behaviours.len()
     }
 
     fn engine_name(&self) -> &'static str {
@@ -120,7 +117,7 @@ impl Workers for FakeWorkers {
     }
 }
 
-/// Worker `core`'s report: every number is its own, so that a mix-up shows.
+/// A report whose numbers differ, so that a mix-up shows.
 pub fn report(worker: usize, keys: bool) -> WorkerReport {
     let n = worker as u64;
     let row = |deployment: &str, memory: f64, waiting: u64, oldest_wait_ms: u64| KeyReport {

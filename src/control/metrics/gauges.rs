@@ -1,24 +1,26 @@
-//! The workers' gauges, and the waiting polls by deployment.
+//! Metrics that are not counters of a worker: gauges, waiting polls by deployment, and spans.
 
-use super::super::traces;
-use super::super::workers::{Snapshot, WorkerState};
+use super::ProcessFacts;
+use crate::control::state::{Snapshot, WorkerState};
+use crate::control::traces::SpanCounters;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// Name, help and value.
 type Gauge = (&'static str, &'static str, fn(&WorkerState) -> u64);
 
-/// Numbers of each worker.
-pub const GAUGES: &[Gauge] = &[
+const WORKER_GAUGES: &[Gauge] = &[
     (
         "pilotlight_waiting_polls",
-        "Runners waiting for a run now, those of claimed polls included.",
+        "Runners waiting now: all held polls (matchable, parked, cordoned and claimed).",
         |worker| worker.report.waiting,
     ),
-    ("pilotlight_claimed_polls", "Deliveries under way now.", |worker| worker.report.claimed),
+    ("pilotlight_claimed_polls", "Deliveries in progress now.", |worker| worker.report.claimed),
     ("pilotlight_connections", "Open connections.", |worker| worker.report.connections),
     (
         "pilotlight_in_flight_bytes",
@@ -27,15 +29,61 @@ pub const GAUGES: &[Gauge] = &[
     ),
     (
         "pilotlight_worker_stalled",
-        "1 if the worker did not answer within a second: its other numbers are old.",
+        "1 if the worker did not answer within a second. Its other numbers are old then.",
         |worker| u64::from(worker.stalled),
     ),
 ];
 
-/// The label of all deployments that have no sample of their own.
-pub const OTHER: &str = "(other)";
+/// Numbers of the broker as a whole.
+pub fn broker(encoder: &mut DescriptorEncoder, snapshot: &Snapshot, facts: &ProcessFacts) -> fmt::Result {
+    for (name, help, unit, value) in [
+        (
+            "pilotlight_shutting_down",
+            "1 from SIGTERM on: the broker answers every dispatch false and closes held polls.",
+            None,
+            f64::from(u8::from(facts.about.shutting_down)),
+        ),
+        (
+            "pilotlight_cordons",
+            "Cordons in force: nodes and deployments that get no runs.",
+            None,
+            snapshot.cordons_in_force().len() as f64,
+        ),
+        (
+            "pilotlight_connections_limit",
+            "Limit of open connections (--max-connections).",
+            None,
+            facts.connections_max as f64,
+        ),
+        (
+            "pilotlight_uptime",
+            "Time since the workers started to serve.",
+            Some(Unit::Seconds),
+            facts.about.uptime.as_secs_f64(),
+        ),
+    ] {
+        let gauge = ConstGauge::new(value);
+        gauge.encode(encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?)?;
+    }
+    Ok(())
+}
 
-/// The waiting polls of those deployments that have most, and of the others together.
+/// Numbers of each worker.
+pub fn workers(encoder: &mut DescriptorEncoder, snapshot: &Snapshot) -> fmt::Result {
+    for (name, help, value) in WORKER_GAUGES {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for worker in &snapshot.workers {
+            let index = worker.report.worker.to_string();
+            ConstGauge::new(value(worker)).encode(metric.encode_family(&[("worker", &*index)])?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The label of the deployments without a sample of their own.
+const OTHER: &str = "(other)";
+
+/// The waiting polls of the deployments that have most, and of the others together.
 pub fn waiting_by_deployment(
     encoder: &mut DescriptorEncoder,
     snapshot: &Snapshot,
@@ -43,7 +91,7 @@ pub fn waiting_by_deployment(
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(
         "pilotlight_deployment_waiting_polls",
-        "Runners waiting for a run now, by deployment: those --metrics-deployments that have most, the others together as (other).",
+        "Runners waiting now, by deployment. The deployments with most runners have a sample each (--metrics-deployments), the others share the sample (other).",
         None,
         MetricType::Gauge,
     )?;
@@ -54,38 +102,38 @@ pub fn waiting_by_deployment(
     Ok(())
 }
 
-/// What became of spans; all 0 without a collector.
-pub fn spans(encoder: &mut DescriptorEncoder, figures: &traces::Figures) -> fmt::Result {
+/// What happened to the spans. All 0 without a collector.
+pub fn spans(encoder: &mut DescriptorEncoder, counters: &SpanCounters) -> fmt::Result {
     let name = "pilotlight_spans_exported";
     let help = "Spans that the collector took (--otlp-endpoint).";
-    let exported = ConstCounter::new(figures.exported_total());
+    let exported = ConstCounter::new(counters.exported_total());
     exported.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
     let name = "pilotlight_spans_queued";
-    let help = "Spans that wait for the collector (--max-queued-spans).";
-    let queued = ConstGauge::new(figures.queued_now());
+    let help = "Spans that are queued for the collector (--max-queued-spans).";
+    let queued = ConstGauge::new(counters.queued_now());
     queued.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
     let name = "pilotlight_spans_dropped";
-    let help = "Spans that were dropped, by reason: queue_full (--max-queued-spans), export_failed (the collector was not there, too slow or refused), rejected (it took the request and threw them away).";
+    let help = "Spans that were dropped, by reason: queue_full (--max-queued-spans), export_failed (the collector was unreachable, too slow or refused the request), rejected (the collector took the request and rejected the spans).";
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (reason, dropped) in figures.dropped_totals() {
+    for (reason, dropped) in counters.dropped_totals() {
         ConstCounter::new(dropped).encode(metric.encode_family(&[("reason", reason)])?)?;
     }
     Ok(())
 }
 
-/// As a label's value is written (OpenMetrics, "ABNF": escaped-string). The encoder leaves that to its
-/// caller, and clients choose these.
+/// Escapes a label's value (OpenMetrics, "ABNF": escaped-string). The encoder leaves that to its caller, and clients
+/// choose the names of deployments.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// Waiting polls per deployment, most first, what does not fit as [`OTHER`] and last.
+/// Waiting polls per deployment, most first. The last entry is [`OTHER`].
 fn ranked(snapshot: &Snapshot, deployments_max: usize) -> Vec<(&str, u64)> {
     let mut waiting: BTreeMap<&str, u64> = BTreeMap::new();
     for row in snapshot.workers.iter().flat_map(|worker| &worker.report.keys) {
         *waiting.entry(&row.deployment).or_default() += row.waiting;
     }
-    // Clients choose the names: one of them may be this.
+    // Clients choose the names, and may choose this one.
     let mut other = waiting.remove(OTHER).unwrap_or(0);
     let mut ranked: Vec<(&str, u64)> = waiting.into_iter().filter(|(_, waiting)| *waiting > 0).collect();
     ranked.sort_by_key(|(_, waiting)| std::cmp::Reverse(*waiting));
@@ -111,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_have_most_are_named_and_nobody_is_lost() {
+    fn deployments_with_most_polls_are_named_and_the_others_are_summed() {
         let all = [("a", 1), ("b", 5), ("a", 2), ("c", 4), (OTHER, 7), ("idle", 0)];
         assert_eq!(ranked(&snapshot(&all), 2), [("b", 5), ("c", 4), (OTHER, 10)]);
         assert_eq!(ranked(&snapshot(&all), 9), [("b", 5), ("c", 4), ("a", 3), (OTHER, 7)]);

@@ -1,5 +1,6 @@
-//! Asking all workers at once, and noticing one that is silent.
+//! Asks all workers at once, and notices a worker that is silent.
 
+use super::snapshot::{Snapshot, WorkerState};
 use crate::broker::report::{Allowance, Command, KeyPage, KeyReport, WorkerReport};
 use crate::workers::{Fleet, Observed};
 use std::sync::Arc;
@@ -8,23 +9,22 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout_at};
 
-/// A worker that has not answered within this is left out of the answer.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// A report is asked for at most this often, however many scrapers there are.
+/// A worker that has not answered within this time is stalled.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Reports are shared for this long, however many clients ask.
 pub const REPORT_AGE_MAX: Duration = Duration::from_millis(100);
 
-/// Called from a worker's thread with its answer; must not block.
+/// A worker's thread calls this with its report. It must not block.
 pub type Reply = Arc<dyn Fn(WorkerReport) + Send + Sync>;
 
-/// The workers, as far as the control plane is concerned.
+/// The workers, as the control plane sees them.
 pub trait Workers: Send + Sync {
-    /// Sends `command` to every worker; each calls `reply` once.
+    /// Sends `command` to every worker. Each calls `reply` once.
     fn request(&self, command: Command, reply: Reply);
-    /// How many there are.
+    /// Their number.
     fn workers(&self) -> usize;
-    /// What moves their bytes.
     fn engine_name(&self) -> &'static str;
-    /// The next thing that one of them told of, if there is one, and how long ago it happened.
+    /// The next event that a worker reported, if there is one, and its age.
     fn next_event(&self) -> Option<(Observed, Duration)>;
 }
 
@@ -46,42 +46,11 @@ impl Workers for Fleet {
     }
 }
 
-/// What is known of one worker.
-#[derive(Clone, Debug)]
-pub struct WorkerState {
-    /// Its latest answer; older than the others' if it is stalled.
-    pub report: WorkerReport,
-    /// It did not answer this time.
-    pub stalled: bool,
-}
-
-/// What is known of all workers at one moment, by index.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// One entry per worker.
-    pub workers: Vec<WorkerState>,
-    /// The reports have their rows per key.
-    pub with_keys: bool,
-}
-
-impl Snapshot {
-    /// The sum of one number over all workers.
-    pub fn total(&self, number: impl Fn(&WorkerReport) -> u64) -> u64 {
-        self.workers.iter().map(|worker| number(&worker.report)).sum()
-    }
-
-    /// Indexes of the workers that did not answer.
-    pub fn stalled(&self) -> Vec<usize> {
-        let stalled = self.workers.iter().filter(|worker| worker.stalled);
-        stalled.map(|worker| worker.report.worker).collect()
-    }
-}
-
-/// Asks the workers, and remembers what they said.
+/// Asks the workers for reports and keeps the latest.
 pub struct Reporter {
     workers: Arc<dyn Workers>,
     started: Instant,
-    /// Microseconds after `started` of each worker's latest answer, to whatever question.
+    /// When each worker last answered anything, in microseconds after `started`.
     answered_us: Arc<[AtomicU64]>,
     latest: Mutex<Latest>,
 }
@@ -92,7 +61,7 @@ struct Latest {
 }
 
 impl Reporter {
-    /// A reporter on workers that have just started.
+    /// `workers` have just started.
     pub fn new(workers: Arc<dyn Workers>) -> Self {
         let count = workers.workers();
         let unknown = |worker| WorkerState {
@@ -110,17 +79,16 @@ impl Reporter {
         }
     }
 
-    /// How long the workers have served.
+    /// The time since the workers started to serve.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// What moves the workers' bytes.
     pub fn engine_name(&self) -> &'static str {
         self.workers.engine_name()
     }
 
-    /// The state of all workers, at most [`REPORT_AGE_MAX`] old. Askers at the same time share one question.
+    /// The state of all workers, at most [`REPORT_AGE_MAX`] old. Callers at the same time share one request.
     pub async fn snapshot(&self, keys: bool) -> Arc<Snapshot> {
         let mut latest = self.latest.lock().await;
         let fresh = latest.taken.is_some_and(|taken| taken.elapsed() < REPORT_AGE_MAX);
@@ -136,7 +104,7 @@ impl Reporter {
         latest.snapshot.clone()
     }
 
-    /// Asks every worker whether it lives, and lets each tell of more dispatches, as `dispatch_events` allows.
+    /// Asks every worker for a new report, and lets it report as many dispatches as `dispatch_events` allows.
     pub async fn beat(&self, dispatch_events: Allowance) -> Arc<Snapshot> {
         let mut latest = self.latest.lock().await;
         let workers = self.gather_numbers(Some(dispatch_events), &latest.snapshot).await;
@@ -145,12 +113,12 @@ impl Reporter {
         latest.snapshot.clone()
     }
 
-    /// The next thing that a worker told of.
+    /// The next event that a worker reported, and its age.
     pub fn next_event(&self) -> Option<(Observed, Duration)> {
         self.workers.next_event()
     }
 
-    /// Has every worker carry out `command`; the state afterwards of those that did within a second.
+    /// Makes every worker carry out `command`. The snapshot is the state after it, of those that did within a second.
     pub async fn command(&self, command: Command) -> Arc<Snapshot> {
         let mut latest = self.latest.lock().await;
         let workers = self.gather(command, &latest.snapshot).await;
@@ -159,12 +127,12 @@ impl Reporter {
         latest.snapshot.clone()
     }
 
-    /// Sends `command` to every worker and waits for nobody.
-    pub fn tell(&self, command: Command) {
-        self.workers.request(command, self.note(|_| ()));
+    /// Sends `command` to every worker without waiting.
+    pub fn send(&self, command: Command) {
+        self.workers.request(command, self.noting(|_| ()));
     }
 
-    /// Workers that have answered nothing for longer than `silence`.
+    /// The workers that have not answered for longer than `silence`.
     pub fn silent(&self, silence: Duration) -> Vec<usize> {
         let now = self.started.elapsed();
         let answered = |worker: &AtomicU64| Duration::from_micros(worker.load(Ordering::Relaxed));
@@ -181,13 +149,13 @@ impl Reporter {
         before: &Snapshot,
     ) -> Vec<WorkerState> {
         let mut workers = self.gather(Command::Report { keys: None, dispatch_events }, before).await;
-        // Those of a stalled worker, from an earlier report.
+        // A stalled worker has rows of an earlier report.
         workers.iter_mut().for_each(|worker| worker.report.keys.clear());
         workers
     }
 
-    /// Asks for the keys page by page: no worker writes all of them at one go. A worker that falls
-    /// silent on the way keeps the rows that it gave.
+    /// Asks for the keys page by page, so that no worker stops its work to write all of them. A worker that
+    /// becomes silent on the way keeps the rows that it gave.
     async fn gather_keys(&self, before: &Snapshot) -> Vec<WorkerState> {
         let mut rows: Vec<Vec<KeyReport>> = before.workers.iter().map(|_| Vec::new()).collect();
         let mut from = Some(0);
@@ -212,12 +180,12 @@ impl Reporter {
     async fn gather(&self, command: Command, before: &Snapshot) -> Vec<WorkerState> {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let (sender, mut answers) = mpsc::unbounded_channel();
-        let reply = self.note(move |report| drop(sender.send(report)));
+        let reply = self.noting(move |report| drop(sender.send(report)));
         self.workers.request(command, reply);
         let mut workers = before.workers.clone();
         workers.iter_mut().for_each(|worker| worker.stalled = true);
         let mut missing = workers.len();
-        // None: every worker that has not answered has dropped the question, because it has ended.
+        // None: the workers that have not answered have ended, and dropped the request.
         while missing > 0
             && let Ok(Some(report)) = timeout_at(deadline, answers.recv()).await
         {
@@ -229,8 +197,8 @@ impl Reporter {
         workers
     }
 
-    /// `then`, after the time of the answer has been noted. Late answers count: that worker is slow, not dead.
-    fn note(&self, then: impl Fn(WorkerReport) + Send + Sync + 'static) -> Reply {
+    /// Notes the time of the answer, then calls `then`. Late answers count: that worker is slow, not dead.
+    fn noting(&self, then: impl Fn(WorkerReport) + Send + Sync + 'static) -> Reply {
         let (answered, started) = (self.answered_us.clone(), self.started);
         Arc::new(move |report| {
             if let Some(worker) = answered.get(report.worker) {
@@ -243,65 +211,65 @@ impl Reporter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{FakeWorkers, Manner};
     use super::*;
+    use crate::control::tests::fake_workers::{Behaviour, FakeWorkers};
 
-    fn reporter(manners: &[Manner]) -> (Reporter, Arc<FakeWorkers>) {
-        let workers = Arc::new(FakeWorkers::new(manners));
+    fn reporter(behaviours: &[Behaviour]) -> (Reporter, Arc<FakeWorkers>) {
+        let workers = Arc::new(FakeWorkers::new(behaviours));
         (Reporter::new(workers.clone()), workers)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn scrapers_share_a_report_for_a_while() {
-        let (reporter, workers) = reporter(&[Manner::Answers, Manner::Answers]);
+    async fn clients_share_a_report_for_100_ms() {
+        let (reporter, workers) = reporter(&[Behaviour::Answers, Behaviour::Answers]);
         for _ in 0..50 {
             let snapshot = reporter.snapshot(false).await;
             assert!(snapshot.stalled().is_empty());
         }
-        assert_eq!(workers.asked(), 1);
+        assert_eq!(workers.requests(), 1);
         tokio::time::advance(REPORT_AGE_MAX).await;
         reporter.snapshot(false).await;
-        assert_eq!(workers.asked(), 2);
-        // Rows per key were not in that one.
+        assert_eq!(workers.requests(), 2);
+        // That one had no rows per key.
         assert!(reporter.snapshot(true).await.with_keys);
-        assert_eq!(workers.asked(), 3);
+        assert_eq!(workers.requests(), 3);
         reporter.snapshot(false).await;
-        assert_eq!(workers.asked(), 3);
+        assert_eq!(workers.requests(), 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_worker_costs_a_second_and_keeps_its_last_numbers() {
-        let (reporter, workers) = reporter(&[Manner::Answers, Manner::Answers]);
+        let (reporter, workers) = reporter(&[Behaviour::Answers, Behaviour::Answers]);
         let before = reporter.snapshot(false).await;
         assert_eq!(before.workers[1].report.waiting, 11);
-        workers.now(1, Manner::Silent);
+        workers.set(1, Behaviour::Silent);
         tokio::time::advance(REPORT_AGE_MAX).await;
-        let asked_at = Instant::now();
+        let began = Instant::now();
         let snapshot = reporter.snapshot(false).await;
-        assert_eq!(asked_at.elapsed(), ANSWER_TIMEOUT);
+        assert_eq!(began.elapsed(), ANSWER_TIMEOUT);
         assert_eq!(snapshot.stalled(), [1]);
         assert_eq!(snapshot.workers[1].report.waiting, 11);
         assert_eq!(snapshot.total(|worker| worker.waiting), 21);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_worker_that_has_ended_costs_nothing() {
-        let (reporter, workers) = reporter(&[Manner::Answers, Manner::Answers]);
-        workers.now(0, Manner::Ended);
-        let asked_at = Instant::now();
+    async fn a_worker_that_has_ended_costs_no_time() {
+        let (reporter, workers) = reporter(&[Behaviour::Answers, Behaviour::Answers]);
+        workers.set(0, Behaviour::Ended);
+        let began = Instant::now();
         let snapshot = reporter.snapshot(false).await;
-        assert_eq!(asked_at.elapsed(), Duration::ZERO);
+        assert_eq!(began.elapsed(), Duration::ZERO);
         assert_eq!(snapshot.stalled(), [0]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_measured_from_the_latest_answer_even_a_late_one() {
-        let (reporter, workers) = reporter(&[Manner::Answers, Manner::Silent]);
+    async fn silence_counts_from_the_last_answer_even_if_it_was_late() {
+        let (reporter, workers) = reporter(&[Behaviour::Answers, Behaviour::Silent]);
         let limit = Duration::from_secs(5);
-        // Each question takes the silent worker's second, and then the report's age.
-        for question in 1..=6 {
+        // Each request waits a second for the silent worker; then the report ages.
+        for request in 1..=6 {
             reporter.snapshot(false).await;
-            assert_eq!(reporter.silent(limit).is_empty(), question < 5);
+            assert_eq!(reporter.silent(limit).is_empty(), request < 5);
             tokio::time::advance(REPORT_AGE_MAX).await;
         }
         assert_eq!(reporter.silent(limit), [1]);
@@ -310,12 +278,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_command_makes_the_next_report_a_new_one() {
-        let (reporter, workers) = reporter(&[Manner::Answers]);
+    async fn a_command_makes_the_next_snapshot_a_new_one() {
+        let (reporter, workers) = reporter(&[Behaviour::Answers]);
         reporter.snapshot(false).await;
         let snapshot = reporter.command(Command::ShutDown).await;
         assert!(snapshot.workers[0].report.shutting_down);
         reporter.snapshot(false).await;
-        assert_eq!(workers.asked(), 3);
+        assert_eq!(workers.requests(), 3);
     }
 }
