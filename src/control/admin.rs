@@ -209,7 +209,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Result<Response, Refusal> {
 async fn no_such_route() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
-        "there are /, /healthz, /readyz, /metrics, /status, /cordon and /api: see docs/admin-api.md",
+        "there are /, /healthz, /readyz, /metrics, /status, /cordon and /api: see docs/reference/api.md",
     )
 }
 

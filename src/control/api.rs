@@ -1,4 +1,4 @@
-//! `/api`: what the page shows, as JSON, for the page and for programs. docs/admin-api.md says what is in it.
+//! `/api`: what the page shows, as JSON, for the page and for programs. docs/reference/api.md says what is in it.
 
 use super::admin::{Admin, Refusal};
 use super::cordon::{self, Target};

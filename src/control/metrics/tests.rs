@@ -1,4 +1,4 @@
-//! What is on the page, and that docs/metrics.md says the same.
+//! What is on the page, and that docs/reference/metrics.md says the same.
 
 use super::super::testing::report;
 use super::super::workers::WorkerState;
@@ -130,8 +130,8 @@ fn table(page: &str) -> String {
 fn the_documentation_lists_every_metric_and_no_other() {
     const BEGIN: &str = "<!-- Written by `PILOTLIGHT_WRITE_METRICS=1 cargo test --lib documentation`: do not edit from here -->\n\n| metric | type | labels | what it says |\n| --- | --- | --- | --- |\n";
     const END: &str = "\n<!-- to here -->\n";
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
-    let text = std::fs::read_to_string(path).expect("docs/metrics.md");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/metrics.md");
+    let text = std::fs::read_to_string(path).expect("docs/reference/metrics.md");
     let (before, rest) = text.split_once(BEGIN).expect("the table begins");
     let (written, after) = rest.split_once(END).expect("the table ends");
     let table = table(&page(two_workers()));
@@ -139,7 +139,7 @@ fn the_documentation_lists_every_metric_and_no_other() {
     if std::env::var_os("PILOTLIGHT_WRITE_METRICS").is_some() {
         std::fs::write(path, format!("{before}{BEGIN}{table}{END}{after}")).expect("written");
     } else {
-        assert_eq!(written, table, "docs/metrics.md is not what /metrics says");
+        assert_eq!(written, table, "docs/reference/metrics.md is not what /metrics says");
     }
 }
 
