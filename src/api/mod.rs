@@ -1,4 +1,4 @@
-//! What the admin side answers, as types that its server and all of its clients share. docs/admin-api.md says what
+//! What the admin side answers, as types that its server and all of its clients share. docs/reference/api.md says what
 //! they mean.
 //!
 //! Plain owned data. Fields are added, never renamed. What a client does not know it ignores, and rows that a broker of

@@ -1,4 +1,4 @@
-//! What the admin side answers, as far as it is shown (docs/admin-api.md). What is missing is empty: an older broker
+//! What the admin side answers, as far as it is shown (docs/reference/api.md). What is missing is empty: an older broker
 //! is watched as well as it can be.
 
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! `/api`: what the page shows, as JSON. docs/admin-api.md describes it.
+//! `/api`: what the page shows, as JSON. docs/reference/api.md describes it.
 
 use super::refusal::Refusal;
 use crate::api::{Dispatches, DispatchesQuery, ExplainQuery, Explanation, History, Live, Settings, Worker};

@@ -56,7 +56,7 @@ pub fn router(state: Arc<ControlState>, changes: AdminChanges) -> Router {
 async fn no_such_route() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
-        "no such route. The admin side has /, /healthz, /readyz, /metrics, /status, /cordon and /api.",
+        "no such route. The admin side has /, /healthz, /readyz, /metrics, /status, /cordon and /api: see docs/reference/api.md",
     )
 }
 

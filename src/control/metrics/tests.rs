@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Has the table of all metrics.
-const METRICS_DOC: &str = "docs/metrics.md";
+const METRICS_DOC: &str = "docs/reference/metrics.md";
 
 fn page(snapshot: Snapshot) -> String {
     let about =
