@@ -1,4 +1,5 @@
-//! The documents against the tree and the binary: a link leads somewhere, and the README's table names flags that exist, with their defaults.
+//! The documents against the tree and the binary: every link has a target, and README.md names real flags with their
+//! defaults.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -102,34 +103,43 @@ fn flags(page: &str) -> Vec<(String, Option<String>)> {
     flags
 }
 
+/// The most settings that README.md lists; docs/reference/settings.md has all of them.
+const README_SETTINGS_MAX: usize = 10;
+
 #[test]
-fn the_readme_names_flags_that_exist_and_their_defaults() {
+fn the_readme_names_real_flags_and_their_defaults() {
     let readme = read(&root().join("README.md"));
     let table =
         readme.split("\n## Settings\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("Settings");
-    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `--")).collect();
-    let named = |row: &str| -> Vec<String> {
-        let cell = row.split(" | ").next().expect("a first cell");
-        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-    };
     let flags = [flags("--help"), flags("--help-advanced")].concat();
     assert!(flags.len() > 50, "the help page has changed its form: {flags:?}");
-    let fits = |name: &str, flag: &str| match name.strip_suffix('*') {
-        Some(start) => flag.starts_with(start),
-        None => name == flag,
-    };
-    for (flag, default) in &flags {
-        let row = rows.iter().find(|row| named(row).iter().any(|name| fits(name, flag)));
-        let Some(row) = row else { continue };
-        // What `auto` comes to is said in words.
-        let Some(default) = default.as_deref().filter(|default| *default != "auto" && !default.contains(' '))
-        else {
-            continue;
-        };
-        let words = |c: char| !c.is_ascii_alphanumeric() && ![':', '.', '-'].contains(&c);
-        assert!(row.split(words).any(|word| word == default), "{flag} is {default} by default: {row}");
+    let mut rows = 0;
+    for row in table.lines().filter(|line| line.starts_with("| `--")) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, shown, meaning] = cells[..] else { panic!("not three cells: {row}") };
+        let (_, default) = flags
+            .iter()
+            .find(|(flag, _)| flag == name.trim_matches('`'))
+            .unwrap_or_else(|| panic!("{name} is not a flag of pilotlight serve"));
+        match default {
+            Some(default) => assert_eq!(shown, format!("`{default}`"), "default of {name}"),
+            None => assert!(!shown.contains('`'), "{name} has no fixed default: {shown}"),
+        }
+        assert!(!meaning.is_empty(), "{name} has no meaning");
+        rows += 1;
     }
-    for name in rows.iter().flat_map(|row| named(row)) {
-        assert!(flags.iter().any(|(flag, _)| fits(&name, flag)), "{name} is not a flag");
+    assert!((5..=README_SETTINGS_MAX).contains(&rows), "{rows} settings in README.md");
+    for code in readme.split('`').skip(1).step_by(2).filter(|code| code.starts_with("--")) {
+        let name = code.split([' ', '=']).next().expect("a word");
+        assert!(flags.iter().any(|(flag, _)| flag == name), "{name} is not a flag of pilotlight serve");
     }
+}
+
+/// README.md is read on one screen after another; what does not fit belongs in docs/.
+const README_LINES_MAX: usize = 130;
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read(&root().join("README.md")).lines().count();
+    assert!(lines <= README_LINES_MAX, "README.md has {lines} lines, at most {README_LINES_MAX}");
 }

@@ -59,7 +59,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
         match &error {
             RunError::Log(_) => Failure::usage(error),
-            RunError::Impatient(stop) => {
+            RunError::ForcedStop(stop) => {
                 let exit_code = stop.exit_code();
                 Failure::with_code(error, exit_code)
             }

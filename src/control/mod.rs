@@ -1,41 +1,23 @@
-//! Everything that is not hot: admin HTTP, metrics, logs, signals.
+//! The control plane: everything that is not hot.
 //!
-//! One thread (the main one) with its own small runtime. It asks the workers and they answer; they never wait for
-//! it, and it never waits long for them.
+//! One thread, the main one, with a small runtime of its own. It asks the workers for reports and never waits long. The
+//! workers never wait for it.
 //!
-//! - [`lifecycle`]: start, serve, drain, end.
-//! - [`workers`]: asking all workers at once, and noticing one that is silent.
-//! - [`watchdog`]: telling the service manager, or not, that all of them are well.
-//! - [`admin`]: the routes of the admin side; [`server`]: its connections and their bounds.
-//! - [`status`], [`metrics`], [`drain`], [`api`], [`page`]: what those routes say and do.
-//! - [`watch`]: the workers' heartbeat and events, of which [`history`] and [`recent`] are remembered.
-//! - [`explain`]: why a run would be cold.
+//! - [`lifecycle`]: starts the broker, serves, shuts it down. Also signals, reload and the watchdog.
+//! - [`state`]: what is known: the workers' reports, the last hour, recent dispatches.
+//! - [`observer`]: asks for the reports, takes the workers' events, warns in the log.
+//! - [`admin`]: the HTTP server and its routes.
+//! - [`metrics`]: what `/metrics` says.
 //! - [`traces`]: dispatches as spans, for a collector.
-//! - [`tokens`]: faults summed up; [`reload`]: secrets and certificates read again.
-//! - [`watch`]: a line of the log when a bound turns somebody away.
 //! - [`logging`]: where log lines go.
 
 pub mod admin;
-pub mod api;
-pub mod bounds;
-pub mod cordon;
-pub mod explain;
-pub mod history;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
-pub mod page;
-pub mod recent;
-pub mod reload;
-pub mod server;
-pub mod status;
-pub mod tokens;
+pub mod observer;
+pub mod state;
 pub mod traces;
-pub mod watch;
-pub mod watchdog;
-pub mod workers;
 
-#[cfg(test)]
-mod testing;
 #[cfg(test)]
 mod tests;

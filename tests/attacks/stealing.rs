@@ -28,6 +28,6 @@ fn with_forgeries(scene: &Scene) -> String {
     let counted = || counters.iter().map(|name| scene.broker.counter(&format!("token_{name}"))).sum::<u64>();
     scene.broker.wait_until("counted", || counted() == count);
     format!(
-        "401 each time, {kinds} forgeries for each of them, counted by reason; nobody but the runner got a run"
+        "401 each time, {kinds} forgeries for each of them, counted by reason; no one but the runner got a run"
     )
 }

@@ -1,5 +1,5 @@
 // Prints what the unmodified client does on the wire, per runtime: a server that only logs stands where the
-// broker would. The table in docs/protocol.md is this script's output.
+// broker would. The table in docs/reference/protocol.md is this script's output.
 //
 //   node wire.mjs [--runtime node20,node22,node24,bun] [--only WORDS] [--patience SECONDS]
 import { createServer } from "node:net";

@@ -139,7 +139,7 @@ fn cordon(case: &Case, target: &str, inside: (&str, &str), outside: (&str, &str)
     let got = receiving(kept, || supervisor.dispatch(&run));
     let answer = got.0;
     case.row(
-        &format!("drain by {of}: a run that another may have"),
+        &format!("cordon by {of}: a run for a runner outside it"),
         answer.told,
         got.1.of(&run),
         time(answer.took),
@@ -150,7 +150,7 @@ fn cordon(case: &Case, target: &str, inside: (&str, &str), outside: (&str, &str)
     let run = Run::new(inside.0);
     let answer = supervisor.dispatch(&run);
     case.row(
-        &format!("drain by {of}: a run for a new poll of it"),
+        &format!("cordon by {of}: a run for a new poll inside it"),
         answer.told,
         "nothing",
         time(answer.took),
@@ -161,7 +161,7 @@ fn cordon(case: &Case, target: &str, inside: (&str, &str), outside: (&str, &str)
     let (status, drains) = broker.admin("DELETE", "/cordon", target);
     assert_eq!((status, drains["cordons"].as_array().map(Vec::len)), (200, Some(0)), "{drains}");
     let (answer, got) = receiving(back, || supervisor.dispatch(&run));
-    case.row(&format!("drain by {of}: when it is lifted"), answer.told, got.of(&run), time(answer.took));
+    case.row(&format!("cordon by {of}: after uncordon"), answer.told, got.of(&run), time(answer.took));
     assert_eq!(answer.told, Told::True);
     assert!(got.is(&run));
 }

@@ -1,8 +1,8 @@
-//! The workers' measured times, as Prometheus histograms: one bucket to a power of two microseconds.
+//! The workers' measured times, as Prometheus histograms. Each bucket ends at a power of two microseconds.
 
-use super::super::workers::Snapshot;
 use crate::broker::histogram::Histogram;
 use crate::broker::report::Times;
+use crate::control::state::Snapshot;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
@@ -13,46 +13,47 @@ struct Timed {
     name: &'static str,
     help: &'static str,
     of: fn(&Times) -> &Histogram,
-    /// Bounds are 2 to the power of these, in microseconds.
+    /// The buckets end at 2 to the power of these, in microseconds.
     powers: RangeInclusive<u32>,
 }
 
+/// Summed over the workers.
 const MERGED: &[Timed] = &[
     Timed {
         name: "pilotlight_match",
-        help: "From a dispatch's last byte to the claim of a poll, once per attempt. A worker reads its clock once a turn: what is matched in the turn in which it arrived took 0, and pilotlight_loop_turn says how long turns are.",
+        help: "From a dispatch's last byte to the claim of a poll, once per attempt. A worker reads its clock once per turn: a dispatch that is matched in the turn in which it arrived took 0. pilotlight_loop_turn_seconds says how long turns are.",
         of: |times| &times.matching,
         powers: 4..=21,
     },
     Timed {
         name: "pilotlight_delivery",
-        help: "From the claim of a poll to the proof of delivery (--confirm), confirmed attempts only.",
+        help: "From the claim of a poll to the proof of delivery (--confirm). Confirmed attempts only.",
         of: |times| &times.delivery,
         powers: 5..=22,
     },
     Timed {
         name: "pilotlight_poll_wait",
-        help: "How long claimed polls had waited for their run.",
+        help: "How long polls had waited when a worker claimed them for a run.",
         of: |times| &times.waited,
         powers: 10..=29,
     },
 ];
 
-const PER_CORE: &[Timed] = &[Timed {
+/// With a sample per worker.
+const PER_WORKER: &[Timed] = &[Timed {
     name: "pilotlight_loop_turn",
-    help: "One turn of a worker's loop, from the end of its sleep to the end of its work.",
+    help: "One turn of a worker's event loop, from its wake-up to the end of its work.",
     of: |times| &times.turns,
     powers: 2..=20,
 }];
 
-/// Writes all of them.
 pub fn encode(encoder: &mut DescriptorEncoder, snapshot: &Snapshot) -> fmt::Result {
     for timed in MERGED {
         let mut sum = Histogram::default();
         snapshot.workers.iter().for_each(|worker| sum.add((timed.of)(&worker.report.times)));
         write(begin(encoder, timed)?, &sum, &timed.powers)?;
     }
-    for timed in PER_CORE {
+    for timed in PER_WORKER {
         let mut metric = begin(encoder, timed)?;
         for worker in &snapshot.workers {
             let index = worker.report.worker.to_string();

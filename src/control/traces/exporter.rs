@@ -1,8 +1,8 @@
-//! From the queue to the collector, batch by batch. A collector that is down, slow or refuses costs its
-//! spans, one line of the log a minute, and nothing else.
+//! Sends spans from the queue to the collector, in batches. A collector that is down, slow or refuses costs
+//! spans and one log line a minute, nothing else.
 
-use super::client::{Client, Heard};
-use super::figures::Figures;
+use super::counters::SpanCounters;
+use super::http::{Client, LastAnswer};
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{
     ExporterBuildError, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig,
@@ -17,86 +17,84 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-/// Spans of one request.
+/// Spans per request.
 const BATCH_SPANS: usize = 512;
-/// After an export that failed.
-const PAUSE: Duration = Duration::from_secs(1);
-/// One line about a collector that does not take spans this often.
-const LINE: Duration = Duration::from_secs(60);
+/// After a failed export.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Between two warnings about a collector that does not take spans.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Takes spans off the queue and sends them.
 pub struct Exporter {
     spans: mpsc::Receiver<SpanData>,
     to: SpanExporter,
-    heard: Arc<Heard>,
-    figures: Arc<Figures>,
-    complaints: Complaints,
+    last_answer: Arc<LastAnswer>,
+    counters: Arc<SpanCounters>,
+    warnings: Warnings,
 }
 
 impl Exporter {
-    /// Sends what comes by `spans` to `endpoint`.
-    ///
-    /// # Errors
-    /// What the environment says of exporters (`OTEL_EXPORTER_OTLP_…`) and this build does not have.
+    /// Sends `spans` to `endpoint`. Fails if the environment (`OTEL_EXPORTER_OTLP_…`) asks for what this build does
+    /// not have.
     pub fn new(
         endpoint: &str,
         timeout: Duration,
         spans: mpsc::Receiver<SpanData>,
-        figures: Arc<Figures>,
+        counters: Arc<SpanCounters>,
     ) -> Result<Self, ExporterBuildError> {
-        let heard = Arc::new(Heard::default());
+        let last_answer = Arc::new(LastAnswer::default());
         let mut to = SpanExporter::builder()
             .with_http()
-            .with_http_client(Client::new(timeout, heard.clone()))
+            .with_http_client(Client::new(timeout, last_answer.clone()))
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(endpoint)
             .with_timeout(timeout)
-            // Its pauses between retries put the thread to sleep, and this one has other things to do.
+            // Its delays between retries block the thread, which also serves the admin side.
             .with_retry_policy(RetryPolicy::disabled())
             .build()?;
         to.set_resource(&resource());
-        info!(endpoint, "traces: recorded dispatches go to this collector");
-        Ok(Exporter { spans, to, heard, figures, complaints: Complaints::default() })
+        info!(endpoint, "traces: the broker exports recorded dispatches to this collector");
+        Ok(Exporter { spans, to, last_answer, counters, warnings: Warnings::default() })
     }
 
-    /// Sends until nobody can queue any more and the queue is empty.
+    /// Sends until the queue is closed and empty.
     pub async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH_SPANS);
         while self.spans.recv_many(&mut batch, BATCH_SPANS).await > 0 {
-            self.figures.queued(self.spans.len());
+            self.counters.set_queued(self.spans.len());
             let count = batch.len();
             let batch = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_SPANS));
-            // Unsent unless it ends: this future is dropped when the process has no more time.
-            let mut under_way = UnderWay { count, figures: &self.figures };
+            // The spans are unsent if this future is dropped before the export ends.
+            let mut in_flight = InFlight { count, counters: &self.counters };
             let exported = self.to.export(batch).await;
-            under_way.count = 0;
-            let heard = self.heard.take();
+            in_flight.count = 0;
+            let answer = self.last_answer.take();
             match exported {
                 Ok(()) => {
-                    self.figures.exported(count, heard.rejected);
-                    match heard.rejected {
-                        0 => self.complaints.fine(),
-                        rejected => self.complaints.lost(rejected as usize, &heard.message),
+                    self.counters.exported(count, answer.rejected);
+                    match answer.rejected {
+                        0 => self.warnings.succeeded(),
+                        rejected => self.warnings.dropped(rejected as usize, &answer.message),
                     }
                 }
                 Err(error) => {
-                    self.figures.export_failed(count);
-                    self.complaints.lost(count, &heard.fault.unwrap_or_else(|| error.to_string()));
+                    self.counters.export_failed(count);
+                    self.warnings.dropped(count, &answer.error.unwrap_or_else(|| error.to_string()));
                     if !self.spans.is_closed() {
-                        sleep(PAUSE).await;
+                        sleep(RETRY_DELAY).await;
                     }
                 }
             }
         }
     }
 
-    /// Waits for `run`, the task that runs one, and gives it up after `within`: the process ends.
-    pub async fn finish(mut run: JoinHandle<()>, within: Duration, figures: &Figures) {
-        if timeout(within, &mut run).await.is_err() {
+    /// Waits until `run`, an exporter's task, has ended, and aborts it after `time_max`: the process ends.
+    pub async fn finish(mut run: JoinHandle<()>, time_max: Duration, counters: &SpanCounters) {
+        if timeout(time_max, &mut run).await.is_err() {
             run.abort();
-            // Once it has ended what it had left is counted.
+            // The exporter counts what it has left when it is dropped.
             let _ = run.await;
-            let spans = figures.unsent_total();
+            let spans = counters.unsent_total();
             warn!(spans, "the collector was too slow: the last spans were dropped (--otlp-timeout)");
         }
     }
@@ -104,48 +102,50 @@ impl Exporter {
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        self.figures.unsent(self.spans.len());
+        self.counters.unsent(self.spans.len());
     }
 }
 
-struct UnderWay<'f> {
+/// Spans that are being sent.
+struct InFlight<'c> {
     count: usize,
-    figures: &'f Figures,
+    counters: &'c SpanCounters,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.figures.unsent(self.count);
+        self.counters.unsent(self.count);
     }
 }
 
-/// Says once in a while what is wrong, and once that it is over.
+/// Warns at most once per [`WARNING_INTERVAL`] that spans were dropped, and says once that it is over.
 #[derive(Default)]
-struct Complaints {
-    said: Option<Instant>,
-    lost: usize,
-    wrong: bool,
+struct Warnings {
+    warned_at: Option<Instant>,
+    /// Since the last warning.
+    dropped: usize,
+    failing: bool,
 }
 
-impl Complaints {
-    fn lost(&mut self, spans: usize, why: &str) {
-        self.wrong = true;
-        self.lost += spans;
-        if self.said.is_none_or(|said| said.elapsed() >= LINE) {
-            warn!(spans = self.lost, error = why, "spans were dropped: the collector does not take them");
-            self.said = Some(Instant::now());
-            self.lost = 0;
+impl Warnings {
+    fn dropped(&mut self, spans: usize, error: &str) {
+        self.failing = true;
+        self.dropped += spans;
+        if self.warned_at.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
+            warn!(spans = self.dropped, error, "spans were dropped: the collector does not take them");
+            self.warned_at = Some(Instant::now());
+            self.dropped = 0;
         }
     }
 
-    fn fine(&mut self) {
-        if std::mem::take(&mut self.wrong) {
-            info!(spans_lost = std::mem::take(&mut self.lost), "the collector takes spans again");
+    fn succeeded(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            info!(spans_dropped = std::mem::take(&mut self.dropped), "the collector takes spans again");
         }
     }
 }
 
-/// Who exports. `OTEL_RESOURCE_ATTRIBUTES` may say otherwise, and more.
+/// Describes this process. `OTEL_RESOURCE_ATTRIBUTES` may override it, and add to it.
 fn resource() -> Resource {
     Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
@@ -158,7 +158,7 @@ fn resource() -> Resource {
         .build()
 }
 
-/// A random UUID (RFC 9562, version 4), as OpenTelemetry's conventions recommend: another one with every start.
+/// A random UUID (RFC 9562, version 4) per start, as OpenTelemetry's conventions recommend.
 fn instance_id() -> String {
     let random = u128::from_be_bytes(RandomIdGenerator::default().new_trace_id().to_bytes());
     let uuid = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);

@@ -1,4 +1,4 @@
-//! One dispatch as spans.
+//! Builds the spans of one dispatch.
 
 use super::{Answered, Attempt};
 use crate::broker::event::{AttemptEnd, Outcome};
@@ -7,15 +7,16 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
 use std::time::{Duration, SystemTime};
 
-/// What the time of day is at a moment of the workers' time.
+/// Converts the workers' time to the time of day.
 pub struct Clock {
-    /// That moment, in microseconds.
+    /// A moment of the workers' time, in microseconds.
     pub now_us: u64,
+    /// The time of day at that moment.
     wall: SystemTime,
 }
 
 impl Clock {
-    /// In the workers' time it is `now_us`.
+    /// It is `now_us` now.
     pub fn at(now_us: u64) -> Clock {
         Clock { now_us, wall: SystemTime::now() }
     }
@@ -31,69 +32,70 @@ impl Default for Clock {
     }
 }
 
-/// Makes spans.
-pub struct Maker {
+/// Builds spans.
+pub struct SpanBuilder {
     ids: RandomIdGenerator,
     scope: InstrumentationScope,
 }
 
-/// Where a span stands.
-struct Place {
+/// The span above.
+struct Parent {
     trace: TraceId,
     flags: TraceFlags,
-    parent: SpanId,
-    parent_is_remote: bool,
+    span: SpanId,
+    is_remote: bool,
 }
 
-impl Maker {
-    /// With ids that nobody has had.
-    pub fn new() -> Maker {
+impl SpanBuilder {
+    pub fn new() -> SpanBuilder {
         let scope = InstrumentationScope::builder("pilotlight").with_version(env!("CARGO_PKG_VERSION"));
-        Maker { ids: RandomIdGenerator::default(), scope: scope.build() }
+        SpanBuilder { ids: RandomIdGenerator::default(), scope: scope.build() }
     }
 
-    /// The spans of `answered`; none if it has no trace.
+    /// The spans of `answered`. None if it has no trace.
     pub fn spans(&self, answered: &Answered, attempts: &[Attempt], clock: &Clock) -> Vec<SpanData> {
         let event = &answered.event;
-        let Some(place) = event.origin.traceparent.as_deref().and_then(place) else { return Vec::new() };
-        // Moments of several workers, each of the turn that it was in: an effect may seem to come before its cause.
+        let Some(parent) = event.origin.traceparent.as_deref().and_then(parent) else { return Vec::new() };
+        // Each worker's clock stands still during a turn, so an effect may seem to come before its cause.
         let begun = answered.ended.saturating_sub(event.took_us);
         let claim = |attempt: &Attempt| attempt.ended.saturating_sub(attempt.event.took_us).max(begun);
         let confirmed = attempts.iter().filter(|attempt| attempt.event.end == AttemptEnd::Confirmed);
         let ended = confirmed.map(|attempt| attempt.ended).fold(answered.ended, u64::max);
         let matched = attempts.iter().map(claim).min();
 
-        let mut dispatch = self.span("dispatch", &place, clock, begun, ended);
+        let mut dispatch = self.span("dispatch", &parent, clock, begun, ended);
         dispatch.span_kind = SpanKind::Server;
-        dispatch.attributes = described(answered);
+        dispatch.attributes = attributes(answered);
         if event.end == Outcome::Unconfirmed {
-            dispatch.status = Status::error("runners were offered the run, and none was proved to have it");
+            dispatch.status = Status::error("no runner confirmed that it has the run");
         }
-        let inside = Place { parent: dispatch.span_context.span_id(), parent_is_remote: false, ..place };
+        let inside = Parent { span: dispatch.span_context.span_id(), is_remote: false, ..parent };
         let mut spans = vec![dispatch];
 
         let until = matched.unwrap_or(ended);
         let mut search = self.span("match", &inside, clock, begun, until);
         search.attributes.push(KeyValue::new("pilotlight.matched", matched.is_some()));
-        search.attributes.extend(event.end.reason().map(|why| KeyValue::new("pilotlight.cold_reason", why)));
+        search
+            .attributes
+            .extend(event.end.reason().map(|reason| KeyValue::new("pilotlight.cold_reason", reason)));
         spans.push(search);
 
         for (number, attempt) in (1_i64..).zip(attempts) {
             let from = claim(attempt);
             let mut delivery = self.span("delivery", &inside, clock, from, attempt.ended.max(from));
-            let told = &attempt.event;
+            let event = &attempt.event;
             delivery.attributes = vec![
                 KeyValue::new("pilotlight.attempt", number),
-                KeyValue::new("pilotlight.end", told.end.name()),
-                KeyValue::new("pilotlight.node", told.node.to_string()),
+                KeyValue::new("pilotlight.end", event.end.name()),
+                KeyValue::new("pilotlight.node", event.node.to_string()),
                 KeyValue::new("pilotlight.worker", attempt.worker as i64),
                 KeyValue::new(
                     "pilotlight.poll_wait_seconds",
-                    Duration::from_micros(told.waited_us).as_secs_f64(),
+                    Duration::from_micros(event.waited_us).as_secs_f64(),
                 ),
             ];
-            if let Some(fault) = fault(told.end) {
-                delivery.status = Status::error(fault);
+            if let Some(error) = error(event.end) {
+                delivery.status = Status::error(error);
             }
             spans.push(delivery);
         }
@@ -103,16 +105,16 @@ impl Maker {
     fn span(
         &self,
         name: &'static str,
-        place: &Place,
+        parent: &Parent,
         clock: &Clock,
         from_us: u64,
         until_us: u64,
     ) -> SpanData {
         let id = self.ids.new_span_id();
         SpanData {
-            span_context: SpanContext::new(place.trace, id, place.flags, false, TraceState::NONE),
-            parent_span_id: place.parent,
-            parent_span_is_remote: place.parent_is_remote,
+            span_context: SpanContext::new(parent.trace, id, parent.flags, false, TraceState::NONE),
+            parent_span_id: parent.span,
+            parent_span_is_remote: parent.is_remote,
             span_kind: SpanKind::Internal,
             name: name.into(),
             start_time: clock.wall(from_us),
@@ -127,23 +129,23 @@ impl Maker {
     }
 }
 
-/// Below the supervisor's span. The core has seen to it that `traceparent` is one.
-fn place(traceparent: &str) -> Option<Place> {
+/// The supervisor's span. The broker core has checked the form of `traceparent`.
+fn parent(traceparent: &str) -> Option<Parent> {
     let mut parts = traceparent.split('-').skip(1);
     let trace = TraceId::from_hex(parts.next()?).ok()?;
-    let parent = SpanId::from_hex(parts.next()?).ok()?;
+    let span = SpanId::from_hex(parts.next()?).ok()?;
     let flags = u8::from_str_radix(parts.next()?, 16).ok()?;
-    Some(Place { trace, flags: TraceFlags::new(flags), parent, parent_is_remote: true })
+    Some(Parent { trace, flags: TraceFlags::new(flags), span, is_remote: true })
 }
 
-fn described(answered: &Answered) -> Vec<KeyValue> {
+fn attributes(answered: &Answered) -> Vec<KeyValue> {
     let event = &answered.event;
     let mut attributes = vec![
         KeyValue::new("pilotlight.outcome", event.end.name()),
         KeyValue::new("pilotlight.attempts", i64::from(event.attempts)),
         KeyValue::new("pilotlight.worker", event.id.home as i64),
     ];
-    attributes.extend(event.end.reason().map(|why| KeyValue::new("pilotlight.cold_reason", why)));
+    attributes.extend(event.end.reason().map(|reason| KeyValue::new("pilotlight.cold_reason", reason)));
     attributes.extend(event.origin.run.as_deref().map(|run| KeyValue::new("trigger.run.id", run.to_owned())));
     if let Some(key) = event.key.as_ref().map(|key| key.as_ref()) {
         attributes.extend([
@@ -156,12 +158,12 @@ fn described(answered: &Answered) -> Vec<KeyValue> {
     attributes
 }
 
-/// What went wrong with an attempt, in words.
-fn fault(end: AttemptEnd) -> Option<&'static str> {
+/// Why an attempt failed.
+fn error(end: AttemptEnd) -> Option<&'static str> {
     match end {
         AttemptEnd::Confirmed => None,
-        AttemptEnd::Reset => Some("the runner closed before it had the run"),
-        AttemptEnd::AckTimeout => Some("the runner's machine is silent (--ack-timeout)"),
-        AttemptEnd::ReadTimeout => Some("the runner's process did not read the run (--read-timeout)"),
+        AttemptEnd::Reset => Some("the runner closed its connection before it had the run"),
+        AttemptEnd::AckTimeout => Some("the runner's host did not acknowledge the run (--ack-timeout)"),
+        AttemptEnd::ReadTimeout => Some("the runner did not read the run (--read-timeout)"),
     }
 }

@@ -1,4 +1,4 @@
-//! How what the workers tell of becomes spans.
+//! From the workers' events to spans.
 
 use super::*;
 use crate::broker::event::{AttemptEnd, ColdReason, Origin, Outcome};
@@ -8,7 +8,7 @@ use crate::broker::time::Time;
 use opentelemetry::trace::{SpanId, Status};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-/// The last turn of whichever core.
+/// The time of the last turn.
 const NOW: Time = Time(60_000_000);
 const MS: Duration = Duration::from_millis(1);
 
@@ -44,17 +44,17 @@ fn traces(queued_max: usize) -> (Traces, mpsc::Receiver<SpanData>) {
         attempts: HashMap::new(),
         answered: Vec::new(),
         due: Vec::new(),
-        attempt_age_max_us: STRAGGLERS.as_micros() as u64,
+        attempt_age_max_us: LATE_EVENTS.as_micros() as u64,
         attempts_max: queued_max,
-        maker: Maker::new(),
+        builder: SpanBuilder::new(),
         clock: Clock::default(),
         queue,
-        figures: Arc::default(),
+        counters: Arc::default(),
     };
     (traces, spans)
 }
 
-fn made(spans: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
+fn queued(spans: &mut mpsc::Receiver<SpanData>) -> Vec<SpanData> {
     std::iter::from_fn(|| spans.try_recv().ok()).collect()
 }
 
@@ -63,14 +63,14 @@ fn names(spans: &[SpanData]) -> Vec<&str> {
 }
 
 #[test]
-fn an_attempt_that_is_told_of_late_is_still_in_its_trace() {
+fn an_attempt_that_is_reported_after_its_dispatch_is_in_the_trace() {
     let (mut traces, mut spans) = traces(100);
     traces.take(dispatch(1, Outcome::Unconfirmed, 600 * MS), MS);
-    traces.looked();
-    assert_eq!(made(&mut spans).len(), 0);
+    traces.queue_due();
+    assert_eq!(queued(&mut spans).len(), 0);
     traces.take(attempt(1, AttemptEnd::ReadTimeout, 300 * MS), Duration::ZERO);
-    traces.looked();
-    let spans = made(&mut spans);
+    traces.queue_due();
+    let spans = queued(&mut spans);
     assert_eq!(names(&spans), ["dispatch", "match", "delivery"]);
     assert_eq!(spans[0].parent_span_id, SpanId::from_hex("b7ad6b7169203331").unwrap());
     assert!(spans[0].parent_span_is_remote && !spans[2].parent_span_is_remote);
@@ -78,8 +78,8 @@ fn an_attempt_that_is_told_of_late_is_still_in_its_trace() {
     assert!(traces.attempts.is_empty());
 }
 
-/// Each core has the time of its turn: what another worker did may seem to have begun before the dispatch came,
-/// and to have ended after it was answered.
+/// Each worker has the time of its turn: another worker's attempt may seem to begin before the dispatch came, and to
+/// end after it was answered.
 #[test]
 fn causes_come_before_their_effects() {
     let (mut traces, mut spans) = traces(100);
@@ -88,7 +88,7 @@ fn causes_come_before_their_effects() {
     answered.at = Time(NOW.0 - 7);
     traces.take(answered, MS);
     traces.finish();
-    let spans = made(&mut spans);
+    let spans = queued(&mut spans);
     let [dispatch, search, delivery] = &spans[..] else { panic!("{:?}", names(&spans)) };
     assert_eq!(search.start_time, dispatch.start_time);
     assert_eq!(search.end_time, delivery.start_time);
@@ -96,39 +96,39 @@ fn causes_come_before_their_effects() {
 }
 
 #[test]
-fn a_trace_is_queued_whole_or_counted_as_dropped() {
+fn all_spans_of_a_trace_are_queued_or_counted_as_dropped() {
     let (mut traces, mut spans) = traces(3);
-    let miss = |request| dispatch(request, Outcome::Cold(ColdReason::NoRunner), MS);
-    traces.take(miss(1), MS);
-    traces.take(miss(2), MS);
-    let figures = traces.figures.clone();
+    let cold = |request| dispatch(request, Outcome::Cold(ColdReason::NoRunner), MS);
+    traces.take(cold(1), MS);
+    traces.take(cold(2), MS);
+    let counters = traces.counters.clone();
     traces.finish();
-    assert_eq!(made(&mut spans).len(), 2);
-    assert_eq!(figures.dropped_totals()[0], ("queue_full", 2));
+    assert_eq!(queued(&mut spans).len(), 2);
+    assert_eq!(counters.dropped_totals()[0], ("queue_full", 2));
 }
 
 #[test]
-fn attempts_whose_dispatch_is_never_told_of_are_forgotten_and_bounded() {
+fn attempts_without_a_dispatch_are_bounded_and_dropped_after_a_while() {
     let (mut traces, _spans) = traces(2);
     for request in 0..5 {
         traces.take(attempt(request, AttemptEnd::Reset, MS), MS);
     }
-    assert_eq!((traces.attempts.len(), traces.figures.dropped_totals()[0].1), (2, 3));
-    traces.looked();
+    assert_eq!((traces.attempts.len(), traces.counters.dropped_totals()[0].1), (2, 3));
+    traces.queue_due();
     assert_eq!(traces.attempts.len(), 2);
     traces.attempts.clear();
-    traces.take(attempt(9, AttemptEnd::Reset, MS), 2 * STRAGGLERS);
-    traces.looked();
+    traces.take(attempt(9, AttemptEnd::Reset, MS), 2 * LATE_EVENTS);
+    traces.queue_due();
     assert_eq!(traces.attempts.len(), 0);
 }
 
 #[test]
-fn what_is_not_traced_is_no_span() {
+fn an_untraced_dispatch_has_no_spans() {
     let (mut traces, mut spans) = traces(100);
     let mut plain = dispatch(1, Outcome::Warm, MS);
     let Event::Dispatch(event) = &mut plain.event else { unreachable!() };
     event.origin.traced = false;
     traces.take(plain, MS);
     traces.finish();
-    assert_eq!(made(&mut spans).len(), 0);
+    assert_eq!(queued(&mut spans).len(), 0);
 }

@@ -1,0 +1,112 @@
+//! Parts of the start: the admin side's listener, the control state, and what the log says about limits.
+
+use crate::broker::settings::TokenMode;
+use crate::config::{ListenSpec, ServeConfig, TokenConfig, flags};
+use crate::control::state::{ControlState, Facts, Records};
+use crate::sys::listen::{self, ListenError, Listener, Local, Side};
+use crate::sys::local::{self, LocalOptions, SocketFile};
+use crate::sys::{descriptors, kernel, user};
+use std::fmt::Display;
+use std::io;
+use tracing::{debug, info, warn};
+
+const ADMIN_BACKLOG: u32 = 128;
+
+/// Why the admin side cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminListenError {
+    #[error(transparent)]
+    Bind(#[from] ListenError),
+    #[error("cannot set up the admin side's listener: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The state before the workers start.
+pub fn control_state(config: &ServeConfig) -> ControlState {
+    let settings = flags::in_force(config);
+    let facts = Facts {
+        confirm: config.settings.confirm,
+        connections_max: config.connections_max,
+        own_tables: if config.own_tables { config.workers.len() } else { 0 },
+        metrics_deployments: config.watching.metrics_deployments,
+        settings: settings.into_iter().map(|(flag, value)| (flag.to_owned(), value)).collect(),
+    };
+    let traced_dispatches = match config.traces.endpoint {
+        Some(_) => config.traces.dispatches_per_second,
+        None => 0,
+    };
+    let watching = &config.watching;
+    let records = Records::new(watching.recent_dispatches, watching.sampled_dispatches, traced_dispatches);
+    ControlState::new(facts, records)
+}
+
+/// The admin side's listener. The file of a Unix domain socket is removed when it is dropped.
+pub fn admin_listener(config: &ServeConfig) -> Result<(Listener, Option<SocketFile>), AdminListenError> {
+    let exclusive = !config.listeners.takeover;
+    let (listener, file) = match &config.listeners.admin {
+        ListenSpec::Addr(addr) => {
+            (Listener::Tcp(listen::bind(Side::Admin, *addr, ADMIN_BACKLOG, exclusive)?), None)
+        }
+        ListenSpec::Unix(path) => {
+            let options =
+                LocalOptions { mode: config.listeners.unix_mode, owner: config.process.identity.clone() };
+            let (listener, file) = local::bind(Side::Admin, path, ADMIN_BACKLOG, &options, exclusive)?;
+            (Listener::Unix(listener), Some(file))
+        }
+        ListenSpec::Fd(fd) => (Listener::adopt(fd.try_clone()?)?, None),
+    };
+    match &config.listeners.admin {
+        ListenSpec::Unix(path) => log_listening(Side::Admin, &Local::Path(path.clone())),
+        _ => log_listening(Side::Admin, &listener.local()?),
+    }
+    Ok((listener, file))
+}
+
+/// Tests and scripts read these lines to find out the port.
+pub fn log_listening(side: Side, addr: &impl Display) {
+    info!(%side, %addr, "listening");
+}
+
+/// Logs the descriptor limit, and warns of settings that limit the broker.
+pub fn log_limits(config: &ServeConfig) {
+    info!(
+        limit = config.descriptors.limit,
+        limit_of = if config.own_tables { "worker" } else { "process" },
+        raised_from = config.descriptors.before,
+        max_connections = config.connections_max,
+        "descriptors: holds about {} idle runners at {} sockets each",
+        descriptors::runners(config.connections_max),
+        descriptors::SOCKETS_PER_RUNNER,
+    );
+    if user::is_root() && config.process.identity.is_none() {
+        warn!("running as root, which the broker does not need. Set --user to run as another user.");
+    }
+    let backlog = config.tcp.backlog;
+    if let Some(somaxconn) = kernel::somaxconn().filter(|somaxconn| *somaxconn < backlog) {
+        warn!(
+            backlog,
+            somaxconn,
+            "the kernel limits --backlog, so many runners that connect at once are slowed down. Raise its limit: sysctl -w net.core.somaxconn={backlog}",
+        );
+    }
+}
+
+/// Logs whether deployment tokens are verified, and warns of weak secrets.
+pub fn log_tokens(config: &TokenConfig) {
+    match config.mode {
+        TokenMode::Off => debug!("deployment tokens are not verified (--token-mode off)"),
+        TokenMode::Log => {
+            info!("deployment tokens are verified; polls with a bad one are held too (--token-mode log)")
+        }
+        TokenMode::Enforce => {
+            info!("polls without a valid deployment token are refused (--token-mode enforce)")
+        }
+    }
+    warn_of_secrets(&config.warnings);
+}
+
+pub fn warn_of_secrets(warnings: &[String]) {
+    for warning in warnings {
+        warn!("token secret: {warning}");
+    }
+}
