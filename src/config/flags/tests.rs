@@ -126,7 +126,7 @@ fn settings_reference() -> String {
         };
         let _ = write!(
             page,
-            "### `{name}`\n\n`{name}{form}`, variable `{variable}`, default {default}.\n\n{help}.\n\n",
+            "### `{name}`\n\n`{name}{form}` · variable `{variable}` · default: {default}\n\n{help}.\n\n",
             name = flag.name(),
             variable = flag.variable(),
             help = flag.help(),

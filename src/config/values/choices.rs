@@ -7,11 +7,11 @@ use clap::builder::PossibleValue;
 /// The I/O backend of the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EngineChoice {
-    /// The better one of those that this build and this kernel support, for the number of workers
+    /// Chosen by build, kernel and number of workers
     Auto,
-    /// epoll: works on every Linux
+    /// Works on every Linux
     Epoll,
-    /// io_uring: needs Linux 6.1 and a build with the cargo feature `io-uring`
+    /// Needs Linux 6.1 and a build with the cargo feature `io-uring`
     IoUring,
 }
 
