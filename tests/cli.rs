@@ -201,10 +201,10 @@ fn help_teaches_and_goes_to_standard_output() {
         assert_eq!((code, stderr.as_str()), (0, ""));
         assert!(stdout.contains("--coalesce <") && !stdout.contains("--keepalive <"), "{stdout}");
     }
-    let (code, stdout, _) = said(pilotlight(&["drain", "--help"]));
-    assert_eq!((code, stdout.contains("--node worker-3 --lift")), (0, true));
     for (command, needles) in [
         ("top", ["Keys:", "--once", "Exit codes:"]),
+        ("cordon", ["pilotlight cordon --node worker-3", "--deployment", "Exit codes:"]),
+        ("uncordon", ["pilotlight uncordon --node worker-3", "--deployment", "Exit codes:"]),
         ("bench", ["--allow-remote", "--dispatch-url", "Exit codes:"]),
     ] {
         let (code, stdout, _) = said(pilotlight(&[command, "--help"]));
@@ -262,10 +262,13 @@ fn what_cannot_be_meant_exits_2_with_one_line() {
             &["--listen", "localhost:1"],
             "pilotlight: --listen (PILOTLIGHT_LISTEN): \"localhost:1\" is not an IP address",
         ),
-        (&["drain", "--admin", "127.0.0.1:8042"], "pilotlight: --admin \"127.0.0.1:8042\": write http://"),
         (
-            &["drain", "--admin", "https://127.0.0.1:8042"],
-            "pilotlight: --admin \"https://127.0.0.1:8042\": write http://",
+            &["cordon", "--admin", "127.0.0.1:8042"],
+            "pilotlight: --admin (PILOTLIGHT_ADMIN): \"127.0.0.1:8042\" is not the address of an admin side. Use a URL such as http://",
+        ),
+        (
+            &["explain", "d", "--admin", "ftp://127.0.0.1:8042"],
+            "pilotlight: --admin (PILOTLIGHT_ADMIN): \"ftp://127.0.0.1:8042\" is not the address of an admin side. ",
         ),
     ] {
         let (code, said) = refusal(pilotlight(args));
@@ -315,7 +318,7 @@ fn the_demo_asks_no_setting_of_a_broker() {
     // It would refuse the demo's own dispatches.
     command.env("PILOTLIGHT_DISPATCH_ALLOW", "192.0.2.0/24");
     let (code, stdout, stderr) = said(command);
-    assert_eq!((code, stdout.contains("its runner has it")), (0, true), "{stdout}{stderr}");
+    assert_eq!((code, stdout.contains("its runner has read it")), (0, true), "{stdout}{stderr}");
 }
 
 #[test]
@@ -403,7 +406,7 @@ fn descriptors_are_raised_and_counted() {
 }
 
 #[test]
-fn sigterm_and_sigint_drain_and_exit_0() {
+fn sigterm_and_sigint_shut_down_and_exit_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut command = pilotlight(&ANYWHERE);
         command.args(["--shutdown-time", "100ms"]);
@@ -411,13 +414,13 @@ fn sigterm_and_sigint_drain_and_exit_0() {
         running.line("serving");
         running.signal(signal);
         assert_eq!(running.ended().code(), Some(0), "{signal}");
-        running.line("shutting_down");
-        running.line("drained");
+        running.line("shutdown started");
+        running.line("shutdown complete");
     }
 }
 
 #[test]
-fn a_second_signal_ends_a_drain_at_once() {
+fn a_second_signal_ends_a_shutdown_immediately() {
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
         let mut command = pilotlight(&ANYWHERE);
         command.args(["--shutdown-time", "60s"]);
@@ -425,7 +428,7 @@ fn a_second_signal_ends_a_drain_at_once() {
         let admin = running.listening("admin");
         let runner = running.listening("runner");
         wait_ready(admin, 200);
-        // Something to drain.
+        // A poll to shut down for.
         let polls: Vec<TcpStream> = (0..20).map(|_| poll(runner)).collect();
         let began = Instant::now();
         while !get(admin, "/status").1.contains(r#""waiting":20,"#) {
@@ -557,32 +560,32 @@ fn the_service_manager_is_told() {
 }
 
 #[test]
-fn a_running_broker_is_told_to_drain_a_node() {
+fn a_node_is_cordoned_and_uncordoned() {
     let running = Running::start(pilotlight(&ANYWHERE));
     let admin = running.listening("admin");
     wait_ready(admin, 200);
     let url = format!("http://{admin}");
-    let drain = |args: &[&str]| {
-        let mut command = pilotlight(&["drain", "--admin", &url]);
+    let ask = |command: &str, args: &[&str]| {
+        let mut command = pilotlight(&[command, "--admin", &url]);
         command.args(args);
         said(command)
     };
-    let nothing = (0, "nothing is drained\n".to_owned(), String::new());
-    assert_eq!(drain(&[]), nothing);
-    let (code, stdout, _) = drain(&["--node", "worker-3"]);
-    assert_eq!((code, stdout.starts_with("drained node worker-3: ")), (0, true), "{stdout}");
-    let (code, stdout, _) = drain(&["--deployment", "deployment_a"]);
-    assert_eq!((code, stdout.starts_with("drained deployment deployment_a: ")), (0, true));
-    let (code, stdout, _) = drain(&[]);
+    let nothing = (0, "nothing is cordoned\n".to_owned(), String::new());
+    assert_eq!(ask("cordon", &[]), nothing);
+    let (code, stdout, _) = ask("cordon", &["--node", "worker-3"]);
+    assert_eq!((code, stdout.starts_with("cordoned node worker-3: ")), (0, true), "{stdout}");
+    let (code, stdout, _) = ask("cordon", &["--deployment", "deployment_a"]);
+    assert_eq!((code, stdout.starts_with("cordoned deployment deployment_a: ")), (0, true));
+    let (code, stdout, _) = ask("cordon", &[]);
     assert_eq!((code, stdout.as_str()), (0, "node worker-3\ndeployment deployment_a\n"));
-    let (code, stdout, _) = drain(&["--node", "worker-3", "--lift"]);
-    assert_eq!((code, stdout.as_str()), (0, "lifted the drain of node worker-3\n"));
-    let (code, _, stderr) = drain(&["--node", "worker-3", "--lift"]);
+    let (code, stdout, _) = ask("uncordon", &["--node", "worker-3"]);
+    assert_eq!((code, stdout.as_str()), (0, "uncordoned node worker-3\n"));
+    let (code, _, stderr) = ask("uncordon", &["--node", "worker-3"]);
     assert_eq!(code, 1);
-    assert!(stderr.contains("no drain of node \"worker-3\" is in force"), "{stderr}");
-    let (code, _, stderr) = drain(&["--node", ""]);
-    assert_eq!((code, stderr.contains("instance: empty")), (1, true), "{stderr}");
-    assert_eq!(drain(&["--lift"]).0, 2);
+    assert!(stderr.contains("node \"worker-3\" is not cordoned"), "{stderr}");
+    let (code, _, stderr) = ask("cordon", &["--node", ""]);
+    assert_eq!((code, stderr.contains("node: the name is empty")), (1, true), "{stderr}");
+    assert_eq!(ask("uncordon", &[]).0, 2);
 }
 
 #[test]
@@ -590,7 +593,7 @@ fn a_broker_that_is_not_there_is_named() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", free.local_addr().expect("bound"));
     drop(free);
-    let (code, line) = refusal(pilotlight(&["drain", "--admin", &url]));
+    let (code, line) = refusal(pilotlight(&["cordon", "--admin", &url]));
     assert_eq!(code, 1);
     assert!(line.contains(&format!("--admin {url}: cannot reach the broker")), "{line}");
     // Something that is not Pilotlight.
@@ -602,7 +605,7 @@ fn a_broker_that_is_not_there_is_named() {
         let _ = stream.read(&mut request);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
     });
-    let (code, line) = refusal(pilotlight(&["drain", "--admin", &url]));
+    let (code, line) = refusal(pilotlight(&["cordon", "--admin", &url]));
     assert_eq!(code, 1);
     assert!(line.contains("is not Pilotlight's admin side"), "{line}");
 }
