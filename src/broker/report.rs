@@ -1,10 +1,10 @@
 //! What the control plane may ask of one worker, and what that worker answers.
 
 pub use super::counters::Counters;
+pub use super::token::fault::FaultSample;
+
 use super::histogram::Histogram;
-use super::time::Time;
 use super::token::Secrets;
-use super::token::fault::Fault;
 
 /// A command from the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,19 +80,6 @@ pub struct WorkerReport {
     pub token_fault: Option<Box<FaultSample>>,
 }
 
-/// A poll whose token is at fault, for the log: what it says of itself, shortened, and no token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FaultSample {
-    /// When.
-    pub at: Time,
-    /// What is wrong with it.
-    pub fault: Fault,
-    /// The deployment that it names. Anybody's word.
-    pub deployment: String,
-    /// `x-trigger-worker-instance-name`, the node. Anybody's word.
-    pub node: String,
-}
-
 /// Times of one worker, from the start, as far as its clock can tell: the core is told the time once a
 /// turn, so what begins and ends in one turn took 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,10 +122,10 @@ pub struct KeyReport {
     pub parked: u64,
     /// Of these: under a cordon.
     pub cordoned: u64,
-    /// Dispatches that arrived on this worker and were answered true.
+    /// Dispatches to this worker by outcome. The three are disjoint.
     pub warm: u64,
-    /// Dispatches that arrived on this worker and were answered false.
     pub cold: u64,
+    pub unconfirmed: u64,
     /// How long the oldest poll that may be offered a run has waited, in milliseconds.
     pub oldest_wait_ms: u64,
 }

@@ -134,6 +134,7 @@ pub fn report(worker: usize, keys: bool) -> WorkerReport {
         cordoned: 0,
         warm: 3 + n,
         cold: 1,
+        unconfirmed: 0,
         oldest_wait_ms,
     };
     WorkerReport {

@@ -3,7 +3,7 @@
 use wide::i8x16;
 
 /// Bytes looked at in one step, for the answer is a bit of a `u64` for each.
-pub(super) const BLOCK: usize = 64;
+pub(in crate::broker) const BLOCK: usize = 64;
 
 /// Where the specials are in the first [`BLOCK`] bytes of `text`: a bit each, the first byte's lowest.
 /// A text that is shorter has more of them, behind its last byte.

@@ -1,7 +1,7 @@
 //! The members of one object, none of which is looked into: a token's header, its claims.
 
+use super::error::{Expected, JsonError};
 use super::scan::Scanner;
-use super::{Expected, JsonError};
 use std::borrow::Cow;
 
 /// A member's value.

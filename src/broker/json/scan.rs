@@ -4,16 +4,16 @@
 use std::num::NonZero;
 
 use super::block::{BLOCK, specials};
+use super::error::{Expected, JsonError};
 use super::number::number_len;
 use super::text::{Text, skip_string};
-use super::{Expected, JsonError};
 
 /// A place in a text: what is not read yet. Every method leaves it behind what it read.
 ///
 /// It lives in registers, as long as nothing takes its address: its methods are inlined, and what is
 /// not is given slices. Errors name the place by what is left there; see [`JsonError::in_body`].
 #[derive(Clone, Copy)]
-pub(super) struct Scanner<'b> {
+pub(in crate::broker) struct Scanner<'b> {
     /// What is left from the start of the current block on.
     block: &'b [u8],
     /// How much of that is read.
@@ -28,7 +28,7 @@ const AHEAD: usize = size_of::<u32>();
 
 impl<'b> Scanner<'b> {
     #[inline(always)]
-    pub(super) fn new(text: &'b [u8]) -> Self {
+    pub(in crate::broker) fn new(text: &'b [u8]) -> Self {
         Scanner { block: text, at: 0, specials: specials(text) }
     }
 
@@ -39,7 +39,7 @@ impl<'b> Scanner<'b> {
 
     /// How much is not read yet.
     #[inline(always)]
-    pub(super) fn left(self) -> usize {
+    pub(in crate::broker) fn left(self) -> usize {
         self.block.len() - self.at
     }
 
@@ -69,13 +69,13 @@ impl<'b> Scanner<'b> {
 
     /// Skips so many bytes, which are there. None is a quote.
     #[inline(always)]
-    pub(super) fn advance(&mut self, count: usize) {
+    pub(in crate::broker) fn advance(&mut self, count: usize) {
         self.at += count;
     }
 
     /// Skips the byte, which is no quote, if it is next.
     #[inline(always)]
-    pub(super) fn skip_if(&mut self, byte: u8) -> bool {
+    pub(in crate::broker) fn skip_if(&mut self, byte: u8) -> bool {
         let is_next = self.next_is(byte);
         if is_next {
             self.advance(1);
@@ -85,7 +85,7 @@ impl<'b> Scanner<'b> {
 
     /// Skips the byte, which is no quote and must be next.
     #[inline(always)]
-    pub(super) fn expect(&mut self, byte: u8, what: Expected) -> Result<(), JsonError> {
+    pub(in crate::broker) fn expect(&mut self, byte: u8, what: Expected) -> Result<(), JsonError> {
         match self.skip_if(byte) {
             true => Ok(()),
             false => Err(self.expected(what)),
@@ -94,7 +94,7 @@ impl<'b> Scanner<'b> {
 
     /// Stays in front of a name, which must be next.
     #[inline(always)]
-    pub(super) fn expect_name(&mut self) -> Result<(), JsonError> {
+    pub(in crate::broker) fn expect_name(&mut self) -> Result<(), JsonError> {
         match self.next_is(b'"') {
             true => Ok(()),
             false => Err(self.expected(Expected::Name)),
@@ -104,7 +104,7 @@ impl<'b> Scanner<'b> {
     /// Behind an object's opening brace: whether there are members. Stays in front of the first
     /// one's name, or of the closing brace.
     #[inline(always)]
-    pub(super) fn has_members(&mut self) -> Result<bool, JsonError> {
+    pub(in crate::broker) fn has_members(&mut self) -> Result<bool, JsonError> {
         if self.next_is(b'"') {
             return Ok(true);
         }
@@ -116,7 +116,7 @@ impl<'b> Scanner<'b> {
 
     /// Nothing but white space may follow.
     #[inline(always)]
-    pub(super) fn end(&mut self) -> Result<(), JsonError> {
+    pub(in crate::broker) fn end(&mut self) -> Result<(), JsonError> {
         self.peek();
         match self.left() {
             0 => Ok(()),
@@ -126,7 +126,7 @@ impl<'b> Scanner<'b> {
 
     /// A member's name, which is next, and the colon behind it; and what [`Scanner::peek`] gives then.
     #[inline(always)]
-    pub(super) fn name(&mut self) -> Result<(Text<'b>, u8), JsonError> {
+    pub(in crate::broker) fn name(&mut self) -> Result<(Text<'b>, u8), JsonError> {
         let (start, end) = self.enter_wanted();
         if let Some(window) = self.block.first_chunk() {
             let ahead = ahead(window, end);
@@ -146,7 +146,7 @@ impl<'b> Scanner<'b> {
 
     /// A string, which is next.
     #[inline(always)]
-    pub(super) fn string(&mut self) -> Result<Text<'b>, JsonError> {
+    pub(in crate::broker) fn string(&mut self) -> Result<Text<'b>, JsonError> {
         let (start, end) = self.enter_wanted();
         self.finish_wanted(start, end)
     }
@@ -181,7 +181,7 @@ impl<'b> Scanner<'b> {
     /// Skips a string, which is next. Where this byte and another string come right behind it, skips
     /// the byte too and is true: the other string is next.
     #[inline(always)]
-    pub(super) fn skip_joined_string(&mut self, joint: u8) -> Result<bool, JsonError> {
+    pub(in crate::broker) fn skip_joined_string(&mut self, joint: u8) -> Result<bool, JsonError> {
         let end = self.enter_unwanted();
         if let Some(window) = self.block.first_chunk()
             && ahead(window, end) << 8 == u32::from_le_bytes([0, b'"', joint, b'"'])
@@ -228,7 +228,7 @@ impl<'b> Scanner<'b> {
 
     /// A number, which is next, as it is written.
     #[inline(always)]
-    pub(super) fn number(&mut self) -> Result<&'b [u8], JsonError> {
+    pub(in crate::broker) fn number(&mut self) -> Result<&'b [u8], JsonError> {
         let rest = self.rest();
         let (len, is_whole) = match number_len(rest) {
             Ok(len) => (len, true),

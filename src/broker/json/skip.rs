@@ -1,13 +1,17 @@
 //! Values that do not matter: validated by a loop, not by recursion.
 
 use super::containers::Containers;
+use super::error::{Expected, JsonError};
 use super::scan::Scanner;
-use super::{Expected, JsonError};
 
 impl Scanner<'_> {
     /// A value that is no string, of which [`Scanner::peek`] gave the first byte, validated.
     #[inline(always)]
-    pub(super) fn skip_other_value(&mut self, first: u8, outer: &mut Vec<u64>) -> Result<(), JsonError> {
+    pub(in crate::broker) fn skip_other_value(
+        &mut self,
+        first: u8,
+        outer: &mut Vec<u64>,
+    ) -> Result<(), JsonError> {
         match first {
             b'{' | b'[' => self.skip_container(outer),
             b'-' | b'0'..=b'9' => self.number().map(drop),
@@ -17,7 +21,7 @@ impl Scanner<'_> {
 
     /// Any value, validated.
     #[inline(always)]
-    pub(super) fn skip_value(&mut self) -> Result<(), JsonError> {
+    pub(in crate::broker) fn skip_value(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             b'"' => self.string().map(drop),
             first => self.skip_other_value(first, &mut Vec::new()),
@@ -26,7 +30,7 @@ impl Scanner<'_> {
 
     /// The same, for where that is rare: kept apart.
     #[inline(always)]
-    pub(super) fn skip_rare_value(&mut self) -> Result<(), JsonError> {
+    pub(in crate::broker) fn skip_rare_value(&mut self) -> Result<(), JsonError> {
         *self = Scanner::new(behind_value(self.rest())?);
         Ok(())
     }

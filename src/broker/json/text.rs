@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use super::block::{BLOCK, specials, specials_of_utf8};
-use super::{Expected, JsonError};
+use super::error::{Expected, JsonError};
 
 /// A string's inside, as it is written: UTF-8 with well-formed escapes.
 #[derive(Clone, Copy)]
-pub(super) struct Text<'b> {
+pub(in crate::broker) struct Text<'b> {
     pub(super) raw: &'b [u8],
     pub(super) has_escapes: bool,
 }
@@ -15,13 +15,13 @@ pub(super) struct Text<'b> {
 impl<'b> Text<'b> {
     /// What it means, if that is what is written.
     #[inline(always)]
-    pub(super) fn plain(self) -> Option<&'b [u8]> {
+    pub(in crate::broker) fn plain(self) -> Option<&'b [u8]> {
         (!self.has_escapes).then_some(self.raw)
     }
 
     /// What it means; `None` if it holds half of a surrogate pair. Allocates only for escapes.
     #[inline]
-    pub(super) fn decode(self) -> Option<Cow<'b, str>> {
+    pub(in crate::broker) fn decode(self) -> Option<Cow<'b, str>> {
         let raw = std::str::from_utf8(self.raw).ok()?;
         match self.has_escapes {
             false => Some(Cow::Borrowed(raw)),

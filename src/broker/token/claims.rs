@@ -1,8 +1,7 @@
 //! A token's claims: from bytes that are known to be signed, or not.
 
 use super::fault::{Claim, ClaimFault, Fault, Part};
-use crate::broker::json::{Value, each_member};
-use crate::broker::key::Number;
+use crate::broker::json::{Number, Value, each_member};
 use std::borrow::Cow;
 
 /// What Trigger.dev's clients put into and demand of `iss` and `aud` (`v3/jwt` in `@trigger.dev/core`).

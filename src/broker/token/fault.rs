@@ -1,6 +1,10 @@
 //! What can be wrong with a deployment token, and the words for it.
 
+use crate::broker::time::Time;
 use std::fmt;
+
+/// A token has about 500 bytes. A longer one than this is refused before anything is computed from it.
+pub const TOKEN_BYTES_MAX: usize = 4_096;
 
 /// What is wrong with the value of `x-trigger-deployment-id`, where a token is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +135,17 @@ pub enum Reason {
     Version,
 }
 
+/// A poll with an invalid token, for the log. Its texts are shortened, unverified, and not the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultSample {
+    pub at: Time,
+    pub fault: Fault,
+    /// The deployment that the poll names.
+    pub deployment: String,
+    /// `x-trigger-worker-instance-name`.
+    pub node: String,
+}
+
 impl Fault {
     /// Its kind.
     pub const fn reason(self) -> Reason {
@@ -166,7 +181,7 @@ impl fmt::Display for Fault {
                 "x-trigger-deployment-id must be a deployment token; a bare id is not accepted here",
             ),
             Fault::TooLong => {
-                write!(f, "the deployment token is longer than {} bytes", super::TOKEN_BYTES_MAX)
+                write!(f, "the deployment token is longer than {} bytes", TOKEN_BYTES_MAX)
             }
             Fault::Encoding(part) => {
                 write!(f, "the deployment token's {part} is not base64url in its canonical form")

@@ -7,13 +7,15 @@
 mod cache;
 mod claims;
 pub mod fault;
+pub mod gate;
 mod secret;
 #[cfg(test)]
 pub(super) mod tests;
 
+pub use fault::TOKEN_BYTES_MAX;
 pub use secret::Secrets;
 
-use super::json::{Value, each_member};
+use crate::broker::json::{Value, each_member};
 use ahash::RandomState;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,9 +23,6 @@ use cache::{Cache, Verified};
 use claims::Claims;
 use fault::{Fault, Part};
 use std::sync::Arc;
-
-/// A token is some 500 bytes; one of more than this is refused before anything is computed from it.
-pub const TOKEN_BYTES_MAX: usize = 4_096;
 
 /// A value of three non-empty parts with dots between them; what else could be in them is not asked.
 #[inline]
@@ -41,7 +40,7 @@ fn has_three_parts(value: &str, first_dot: usize) -> bool {
 
 /// A deployment's name as it may be shown. What could not be read may be a token all the same, or hold
 /// one; a friendly id has no dot, and does not begin as JSON does in base64.
-pub fn shown(deployment: &str) -> &str {
+pub fn redacted(deployment: &str) -> &str {
     let is_name = memchr::memchr(b'.', deployment.as_bytes()).is_none() && !deployment.starts_with("ey");
     if is_name { deployment } else { "(a token)" }
 }
@@ -49,13 +48,13 @@ pub fn shown(deployment: &str) -> &str {
 /// Whether a token that begins so could be one: the first part is a JSON object, whose brace is `e` in
 /// base64url. A friendly id begins otherwise.
 #[inline]
-pub fn may_be_read(value: &str) -> bool {
+pub fn starts_like_token(value: &str) -> bool {
     value.as_bytes().first() == Some(&b'e')
 }
 
 /// The deployment that a token names, whoever made it. `None` if it is none, or can't be read.
-pub fn claimed_deployment(token: &str) -> Option<Arc<str>> {
-    if token.len() > TOKEN_BYTES_MAX || !may_be_read(token) || !is_token_shaped(token) {
+pub fn unverified_deployment(token: &str) -> Option<Arc<str>> {
+    if token.len() > TOKEN_BYTES_MAX || !starts_like_token(token) || !is_token_shaped(token) {
         return None;
     }
     let mut space = [0; TOKEN_BYTES_MAX];

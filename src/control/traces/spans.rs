@@ -66,7 +66,7 @@ impl Maker {
         let mut dispatch = self.span("dispatch", &place, clock, begun, ended);
         dispatch.span_kind = SpanKind::Server;
         dispatch.attributes = described(answered);
-        if event.end == Outcome::Unconfirmed {
+        if event.outcome == Outcome::Unconfirmed {
             dispatch.status = Status::error("runners were offered the run, and none was proved to have it");
         }
         let inside = Place { parent: dispatch.span_context.span_id(), parent_is_remote: false, ..place };
@@ -75,7 +75,9 @@ impl Maker {
         let until = matched.unwrap_or(ended);
         let mut search = self.span("match", &inside, clock, begun, until);
         search.attributes.push(KeyValue::new("pilotlight.matched", matched.is_some()));
-        search.attributes.extend(event.end.reason().map(|why| KeyValue::new("pilotlight.cold_reason", why)));
+        search
+            .attributes
+            .extend(event.outcome.reason().map(|why| KeyValue::new("pilotlight.cold_reason", why)));
         spans.push(search);
 
         for (number, attempt) in (1_i64..).zip(attempts) {
@@ -139,15 +141,15 @@ fn place(traceparent: &str) -> Option<Place> {
 fn described(answered: &Answered) -> Vec<KeyValue> {
     let event = &answered.event;
     let mut attributes = vec![
-        KeyValue::new("pilotlight.outcome", event.end.name()),
+        KeyValue::new("pilotlight.outcome", event.outcome.name()),
         KeyValue::new("pilotlight.attempts", i64::from(event.attempts)),
         KeyValue::new("pilotlight.worker", event.id.home as i64),
     ];
-    attributes.extend(event.end.reason().map(|why| KeyValue::new("pilotlight.cold_reason", why)));
+    attributes.extend(event.outcome.reason().map(|why| KeyValue::new("pilotlight.cold_reason", why)));
     attributes.extend(event.origin.run.as_deref().map(|run| KeyValue::new("trigger.run.id", run.to_owned())));
     if let Some(key) = event.key.as_ref().map(|key| key.as_ref()) {
         attributes.extend([
-            KeyValue::new("trigger.deployment.id", key.shown_deployment().to_owned()),
+            KeyValue::new("trigger.deployment.id", key.redacted_deployment().to_owned()),
             KeyValue::new("trigger.deployment.version", key.version.to_owned()),
             KeyValue::new("trigger.machine.cpu", key.cpu.get()),
             KeyValue::new("trigger.machine.memory", key.memory.get()),

@@ -12,7 +12,7 @@
 //! back when it comes up. Keep-alive traffic pushes its deadlines out thousands of times a second,
 //! and each push is one store.
 
-use super::time::Time;
+use crate::broker::time::Time;
 
 const LEVELS: usize = 6;
 const SLOT_BITS: u32 = 6;

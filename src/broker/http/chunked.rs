@@ -1,6 +1,6 @@
 //! Chunked bodies (RFC 9112 section 7.1), decoded as they arrive.
 
-use super::Rejection;
+use super::rejection::Rejection;
 
 /// Decodes a chunked body; may be stopped and resumed at any byte.
 ///
@@ -142,7 +142,7 @@ impl ChunkedDecoder {
             }
 
             (SizeLf | TrailerLf | EndLf, _) => {
-                return Err(Rejection::bad("the chunked body holds a bare CR"));
+                return Err(Rejection::bad("the chunked body contains a bare CR"));
             }
             (state, byte) => self.extension(state, byte)?,
         };
