@@ -128,7 +128,7 @@ mod tests {
     const STEP: usize = LEASE_BYTES;
 
     #[test]
-    fn incomplete_requests_leave_a_quarter_to_the_others() {
+    fn incomplete_requests_leave_a_quarter_to_others() {
         let shared = Taken::default();
         let (mut one, mut other) = (Budget::new(8 * STEP), Budget::new(8 * STEP));
         assert!(one.hold(&shared, 5 * STEP, Part::Incomplete));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_comes_back_but_for_a_step_or_two() {
+    fn released_bytes_are_returned_except_for_one_step() {
         let shared = Taken::default();
         let mut budget = Budget::new(64 * STEP);
         for _ in 0..3 {
@@ -154,11 +154,11 @@ mod tests {
             assert!(budget.hold(&shared, 2_000, Part::All));
             budget.release(&shared, 2_000);
         }
-        assert_eq!(shared.0.get(), STEP, "small traffic asks nobody");
+        assert_eq!(shared.0.get(), STEP, "small changes do not touch the shared number");
     }
 
     #[test]
-    fn bytes_that_were_refused_are_counted_until_they_are_given_up() {
+    fn refused_bytes_are_counted_until_released() {
         let shared = Taken::default();
         let mut budget = Budget::new(4 * STEP);
         assert!(!budget.hold(&shared, 5 * STEP, Part::All));

@@ -1,7 +1,7 @@
 //! The header fields that decide how a message is framed and whether its connection persists.
 
 use super::application::Application;
-use super::head::{Framing, Version};
+use super::framing::{Framing, Version};
 use super::rejection::Rejection;
 use super::target;
 

@@ -2,6 +2,7 @@
 
 use super::application::Application;
 use super::fields::Fields;
+use super::framing::{Framing, Version};
 use super::rejection::Rejection;
 use super::response::Persistence;
 use super::target::Target;
@@ -35,24 +36,6 @@ pub enum Method<'b> {
     Options,
     /// Any other token.
     Other(&'b str),
-}
-
-/// The versions supported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    Http10,
-    Http11,
-}
-
-/// How a request's body is framed (RFC 9112 section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// Neither Content-Length nor Transfer-Encoding: no body.
-    None,
-    /// Content-Length, in bytes; may be 0.
-    Length(u64),
-    /// `Transfer-Encoding: chunked`.
-    Chunked,
 }
 
 impl<'b, A: Application<'b>> Head<'b, A> {

@@ -11,6 +11,7 @@
 mod application;
 mod chunked;
 mod fields;
+mod framing;
 mod head;
 mod plain;
 mod read;
@@ -22,7 +23,8 @@ mod target;
 pub use application::Application;
 pub use chunked::ChunkedDecoder;
 pub(in crate::broker) use fields::is_field;
-pub use head::{Framing, HEADER_FIELDS_MAX, Head, Method, Version};
+pub use framing::{Framing, Version};
+pub use head::{HEADER_FIELDS_MAX, Head, Method};
 pub use read::{parse_head, read_head};
 pub use rejection::Rejection;
 pub use response::{CONTINUE, Persistence};

@@ -2,7 +2,8 @@
 
 use super::application::Application;
 use super::fields::Fields;
-use super::head::{HEADER_FIELDS_MAX, Head, Method, Version};
+use super::framing::Version;
+use super::head::{HEADER_FIELDS_MAX, Head, Method};
 use super::plain;
 use super::rejection::Rejection;
 use super::scanner::HeadScanner;

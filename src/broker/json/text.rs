@@ -1,11 +1,11 @@
-//! Strings: as they are written, and what they mean (RFC 8259 section 7).
+//! Strings, as written and decoded (RFC 8259 section 7).
 
 use std::borrow::Cow;
 
 use super::block::{BLOCK, specials, specials_of_utf8};
 use super::error::{Expected, JsonError};
 
-/// A string's inside, as it is written: UTF-8 with well-formed escapes.
+/// The content of a string as written: UTF-8 with well-formed escapes.
 #[derive(Clone, Copy)]
 pub(in crate::broker) struct Text<'b> {
     pub(super) raw: &'b [u8],
@@ -13,13 +13,13 @@ pub(in crate::broker) struct Text<'b> {
 }
 
 impl<'b> Text<'b> {
-    /// What it means, if that is what is written.
+    /// The decoded text, if it has no escapes.
     #[inline(always)]
     pub(in crate::broker) fn plain(self) -> Option<&'b [u8]> {
         (!self.has_escapes).then_some(self.raw)
     }
 
-    /// What it means; `None` if it holds half of a surrogate pair. Allocates only for escapes.
+    /// The decoded text; `None` if it contains half of a surrogate pair. Allocates only for escapes.
     #[inline]
     pub(in crate::broker) fn decode(self) -> Option<Cow<'b, str>> {
         let raw = std::str::from_utf8(self.raw).ok()?;
@@ -30,10 +30,10 @@ impl<'b> Text<'b> {
     }
 }
 
-/// From inside of a string on: what is left of it, and what is behind its closing quote. Kept apart, for
-/// few strings are so long, have escapes or are not ASCII.
+/// Reads the rest of a string. Returns it, and the bytes after its closing quote. A separate function, because
+/// few strings are longer than a block, have escapes or are not ASCII.
 ///
-/// Errors name the place by what is left there. `Utf8` does not: its text is to be looked through.
+/// Errors contain the number of bytes left, except `Utf8`, whose position the caller has to find.
 #[cold]
 #[inline(never)]
 pub(super) fn skip_string(inside: &[u8]) -> Result<(Text<'_>, &[u8]), JsonError> {
@@ -54,7 +54,7 @@ pub(super) fn skip_string(inside: &[u8]) -> Result<(Text<'_>, &[u8]), JsonError>
                 }
                 [b'\\', escape @ ..] => {
                     has_escapes = true;
-                    behind_escape(escape)?
+                    after_escape(escape)?
                 }
                 rest @ [0x80..=0xff, ..] => {
                     is_ascii = false;
@@ -76,8 +76,8 @@ pub(super) fn skip_string(inside: &[u8]) -> Result<(Text<'_>, &[u8]), JsonError>
     }
 }
 
-/// Behind a backslash (RFC 8259 section 7). Whether surrogates pair is not looked at.
-fn behind_escape(escape: &[u8]) -> Result<&[u8], JsonError> {
+/// The bytes after an escape (RFC 8259 section 7). Does not check that surrogates form a pair.
+fn after_escape(escape: &[u8]) -> Result<&[u8], JsonError> {
     match escape {
         [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => Ok(behind),
         [b'u', digits @ ..] => {
@@ -118,7 +118,7 @@ fn decode_escapes(raw: &str) -> Option<String> {
                         let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
                         char::from_u32(0x10000 + ((first - 0xd800) << 10 | low))?
                     }
-                    // The other half of a pair is no char.
+                    // The other half of a pair is not a char.
                     _ => char::from_u32(first)?,
                 }
             }

@@ -1,4 +1,4 @@
-//! What can be wrong with a deployment token, and the words for it.
+//! Why a deployment token is invalid.
 
 use crate::broker::time::Time;
 use std::fmt;
@@ -6,30 +6,29 @@ use std::fmt;
 /// A token has about 500 bytes. A longer one than this is refused before anything is computed from it.
 pub const TOKEN_BYTES_MAX: usize = 4_096;
 
-/// What is wrong with the value of `x-trigger-deployment-id`, where a token is needed.
+/// Why the value of `x-trigger-deployment-id` is not a valid token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is no token but a bare id.
+    /// A bare id instead of a token.
     Bare,
-    /// Longer than any token of Trigger.dev's.
+    /// Longer than [`TOKEN_BYTES_MAX`].
     TooLong,
-    /// A part is not base64url without padding (RFC 4648 section 5), or not in its one canonical form.
+    /// A part is not canonical base64url without padding (RFC 4648 section 5).
     Encoding(Part),
     /// A part is not one JSON object.
     NotJson(Part),
-    /// No `alg`, or one that is no string.
+    /// No `alg`, or one that is not a string.
     NoAlgorithm,
     /// `alg` twice: readers differ in which of the two they take.
     RepeatedAlgorithm,
-    /// Any `alg` but HS256: `none`, one with a public key, one by another spelling.
+    /// An `alg` other than HS256.
     OtherAlgorithm,
-    /// `crit`: something that must be understood (RFC 7515 section 4.1.11), and is not.
+    /// `crit`: an extension that must be understood (RFC 7515 section 4.1.11).
     Extension,
-    /// By none of the secrets.
+    /// Not signed with a known secret.
     Signature,
-    /// A claim that is not what it must be.
     Claim(Claim, ClaimFault),
-    /// `exp` is past.
+    /// `exp` has passed.
     Expired,
     /// The token is for another version than `x-trigger-deployment-version` says.
     OtherVersion,
@@ -38,11 +37,8 @@ pub enum Fault {
 /// A part of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The first.
     Header,
-    /// The second.
     Payload,
-    /// The third.
     Signature,
 }
 
@@ -76,7 +72,7 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// All of them; the first [`Claim::REQUIRED`] must be there.
+    /// All claims with their names, the [`Claim::REQUIRED`] ones first.
     pub const ALL: [(Claim, &'static str); 12] = [
         (Claim::Ver, "ver"),
         (Claim::Deployment, "deployment"),
@@ -91,7 +87,7 @@ impl Claim {
         (Claim::Nbf, "nbf"),
         (Claim::Iat, "iat"),
     ];
-    /// How many of [`Claim::ALL`] a token can't do without.
+    /// How many claims of [`Claim::ALL`] are required.
     pub const REQUIRED: usize = 8;
 
     fn name(self) -> &'static str {
@@ -106,32 +102,28 @@ impl Claim {
 /// What is wrong with a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimFault {
-    /// It is not there.
     Missing,
-    /// It is there twice.
     Repeated,
-    /// It is of another type.
     Type,
-    /// It has a value that no token for here has.
+    /// The value belongs to another service, another token version or a later time.
     Value,
 }
 
-/// Faults by kind, as they are counted.
+/// The kind of a fault, as counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// No token at all.
+    /// A bare id instead of a token.
     Bare,
-    /// Nothing that a token could look like.
+    /// Not a JWT.
     Malformed,
-    /// Not HS256, and nothing but it.
+    /// Another algorithm than HS256.
     Algorithm,
-    /// Signed with another secret, or changed since.
+    /// Not signed with a known secret.
     Signature,
-    /// Rightly signed, but not one for here.
+    /// Signed, but without the claims of a deployment token.
     Claims,
-    /// Rightly signed, and too old.
     Expired,
-    /// Rightly signed, and for another version.
+    /// For another version.
     Version,
 }
 
@@ -147,7 +139,6 @@ pub struct FaultSample {
 }
 
 impl Fault {
-    /// Its kind.
     pub const fn reason(self) -> Reason {
         match self {
             Fault::Bare => Reason::Bare,
@@ -173,7 +164,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// For the poll's sender. Nothing of the token is quoted.
+/// For the poll's sender. Quotes nothing of the token.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
