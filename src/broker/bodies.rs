@@ -11,7 +11,7 @@ use super::time::Time;
 const BODY_RESERVE_BYTES_MAX: usize = 64 * 1024;
 
 impl<S: Shared> Broker<S> {
-    /// A dispatch's head is complete. Returns how many of the bytes `behind` it were used, as the body.
+    /// A dispatch's head is complete. Returns how many of the `following` bytes were used, as the body.
     ///
     /// # Errors
     /// 403 if the address may not dispatch; 413 if the body is too long.
@@ -21,11 +21,11 @@ impl<S: Shared> Broker<S> {
         slot: u32,
         head: &RequestHead<'_>,
         head_bytes: &[u8],
-        behind: &[u8],
+        following: &[u8],
     ) -> Result<usize, Rejection> {
         let wanted = self.watch.wants_dispatches();
         let traceparent = if wanted { contract::traceparent_of(head_bytes) } else { None };
-        let begun = self.begin_body(now, slot, head, behind, traceparent);
+        let begun = self.begin_body(now, slot, head, following, traceparent);
         self.counters.dispatches_rejected += u64::from(begun.is_err());
         begun
     }
@@ -35,7 +35,7 @@ impl<S: Shared> Broker<S> {
         now: Time,
         slot: u32,
         head: &RequestHead<'_>,
-        behind: &[u8],
+        following: &[u8],
         traceparent: Option<&str>,
     ) -> Result<usize, Rejection> {
         if !self.connections.get(slot).may_dispatch {
@@ -49,9 +49,9 @@ impl<S: Shared> Broker<S> {
             Framing::Length(length) if length > self.settings.body_bytes_max as u64 => {
                 return Err(Rejection::new(413, "the body is longer than this broker accepts"));
             }
-            Framing::Length(length) if behind.len() as u64 >= length => {
+            Framing::Length(length) if following.len() as u64 >= length => {
                 let length = length as usize;
-                self.dispatch(now, slot, &behind[..length], traceparent);
+                self.dispatch(now, slot, &following[..length], traceparent);
                 return Ok(length);
             }
             Framing::Length(length) => {
@@ -64,7 +64,7 @@ impl<S: Shared> Broker<S> {
             }
         };
         let body = Box::new(Body { received, framing, traceparent: traceparent.map(Box::from) });
-        if head.expect_continue && behind.is_empty() {
+        if head.expect_continue && following.is_empty() {
             let conn = self.connections.id(slot);
             self.connections.get_mut(slot).state = State::Continue(body);
             let payload = Payload::Static(CONTINUE);

@@ -133,20 +133,20 @@ impl<S: Shared> Broker<S> {
         used
     }
 
-    /// Handles a request whose head is complete. Returns how many of the bytes `behind` the head were used,
-    /// as the body.
+    /// Handles a request whose head is complete. Returns how many of the bytes `following` the head were
+    /// used, as the body.
     fn begin_request(
         &mut self,
         now: Time,
         slot: u32,
         head: &RequestHead<'_>,
         head_bytes: &[u8],
-        behind: &[u8],
+        following: &[u8],
     ) -> usize {
         let conn = self.connections.get_mut(slot);
         conn.persistence = if self.shutdown.is_some() { Persistence::Close } else { head.persistence() };
         let result = match contract::route(head, conn.side, self.settings.dispatch_on_runner_side) {
-            Ok(Route::Dispatch) => self.begin_dispatch(now, slot, head, head_bytes, behind),
+            Ok(Route::Dispatch) => self.begin_dispatch(now, slot, head, head_bytes, following),
             Ok(route) => self.handle_without_body(now, slot, route, head),
             Err(rejection) => Err(rejection),
         };

@@ -29,8 +29,8 @@ pub const fn dispatch_answer(did_warm_start: bool, persistence: Persistence) -> 
 
 /// Appends the head of the answer to a poll, whose body is a run of `message_len` bytes.
 ///
-/// A run may be written to several polls in turn, so an HTTP/1.0 client is not told that its
-/// connection stays open.
+/// A run may be written to several polls in turn, so its head does not tell an HTTP/1.0
+/// client that the connection stays open.
 #[inline]
 pub fn run_head(out: &mut Vec<u8>, message_len: usize, persistence: Persistence) {
     json_head(out, message_len, persistence);

@@ -32,17 +32,17 @@ pub(super) fn parse<'b, A: Application<'b>>(buf: &'b [u8]) -> Option<(Head<'b, A
     };
     let mut fields = Fields::<'b, A>::default();
     for _ in 0..=HEADER_FIELDS_MAX {
-        if let Some(behind) = rest.strip_prefix(b"\r\n") {
+        if let Some(after) = rest.strip_prefix(b"\r\n") {
             let head = Head::new(method, Version::Http11, target, fields).ok()?;
-            return Some((head, buf.len() - behind.len()));
+            return Some((head, buf.len() - after.len()));
         }
-        let (name, behind) = rest.split_at(leading(rest, is_token));
-        let (value, behind) = until_line_end(behind.strip_prefix(b": ")?)?;
+        let (name, after) = rest.split_at(leading(rest, is_token));
+        let (value, after) = until_line_end(after.strip_prefix(b": ")?)?;
         if name.is_empty() || matches!(value, [] | [b' ', ..] | [.., b' ']) {
             return None;
         }
         fields.take(name, value).ok()?;
-        rest = behind;
+        rest = after;
     }
     None
 }
@@ -50,8 +50,8 @@ pub(super) fn parse<'b, A: Application<'b>>(buf: &'b [u8]) -> Option<(Head<'b, A
 /// Splits at the first line end: the plain bytes before it, and everything after it.
 #[inline(always)]
 fn until_line_end(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (line, behind) = text.split_at(leading(text, is_plain));
-    Some((line, behind.strip_prefix(b"\r\n")?))
+    let (line, after) = text.split_at(leading(text, is_plain));
+    Some((line, after.strip_prefix(b"\r\n")?))
 }
 
 /// The number of bytes of one class at the start of `text`. No class may contain NUL.
@@ -61,12 +61,12 @@ fn leading(text: &[u8], class: impl Fn(i8x16) -> i8x16) -> usize {
     let of =
         |part: &[u8; STEP]| (!class(i8x16::new(part.map(|byte| byte as i8))).to_bitmask()).trailing_zeros();
     let mut rest = text;
-    while let Some((part, behind)) = rest.split_first_chunk() {
+    while let Some((part, after)) = rest.split_first_chunk() {
         let len = of(part) as usize;
         if len < STEP {
             return text.len() - rest.len() + len;
         }
-        rest = behind;
+        rest = after;
     }
     let mut last = [0; STEP];
     last[..rest.len()].copy_from_slice(rest);
@@ -193,8 +193,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
 
         #[test]
-        fn reads_as_httparse_does(bytes in heads(), behind in "[ -~]{0,3}", split in any::<prop::sample::Index>()) {
-            let buf = [&bytes, behind.as_bytes()].concat();
+        fn reads_as_httparse_does(bytes in heads(), after in "[ -~]{0,3}", split in any::<prop::sample::Index>()) {
+            let buf = [&bytes, after.as_bytes()].concat();
             let expected = by_httparse(&buf);
             if let Some(found) = parse::<Plain>(&buf) {
                 prop_assert_eq!(debugged(&Ok::<_, Rejection>(Some(found))), debugged(&expected));

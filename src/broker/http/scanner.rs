@@ -107,22 +107,22 @@ fn events_in(window: &Window) -> u8x32 {
     let [lf, cr, nul] = [b'\n', b'\r', 0].map(u8x32::splat);
     let block = u8x32::new(*block);
     let lfs = block.simd_eq(lf);
-    let behind_cr = u8x32::new(*last).simd_eq(cr);
-    let behind_empty_line = u8x32::new(*before_last).simd_eq(lf);
-    (lfs ^ behind_cr) | (lfs & behind_empty_line) | block.simd_eq(nul)
+    let after_cr = u8x32::new(*last).simd_eq(cr);
+    let after_empty_line = u8x32::new(*before_last).simd_eq(lf);
+    (lfs ^ after_cr) | (lfs & after_empty_line) | block.simd_eq(nul)
 }
 
 /// What one byte means after the two before it, which are no event themselves.
 #[inline]
 fn event_at(buf: &[u8], at: usize) -> Option<Event> {
-    let behind_cr = at >= 1 && buf[at - 1] == b'\r';
+    let after_cr = at >= 1 && buf[at - 1] == b'\r';
     match buf[at] {
         0 => Some(Event::Bad("the request head contains a NUL")),
-        b'\n' if !behind_cr => Some(Event::Bad("a line of the request head ends in a bare LF")),
+        b'\n' if !after_cr => Some(Event::Bad("a line of the request head ends in a bare LF")),
         // LF, any byte, CR LF would have been two line ends: only an empty line has LF here.
         b'\n' if at >= 2 && buf[at - 2] == b'\n' => Some(Event::End(at + 1)),
         b'\n' => None,
-        _ if behind_cr => Some(Event::Bad("the request head contains a bare CR")),
+        _ if after_cr => Some(Event::Bad("the request head contains a bare CR")),
         _ => None,
     }
 }
@@ -179,7 +179,7 @@ mod tests {
             for bad in [b'\r', b'\n', 0] {
                 let mut torn = head.to_vec();
                 torn.insert(at, bad);
-                // A CR before a CRLF's LF, or an LF behind its CR, may make a new line end; never
+                // A CR before a CRLF's LF, or an LF after its CR, may make a new line end; never
                 // may it pass for the head that it was.
                 let answer = one_shot(&torn, MAX);
                 assert_eq!(answer, naive(&torn, MAX), "{bad} at {at}");

@@ -173,8 +173,8 @@ impl<'b> Scanner<'b> {
             self.leave(end);
             return Ok(Text { raw, has_escapes: false });
         }
-        let (text, behind) = skip_string(&self.block[start..])?;
-        *self = Scanner::new(behind);
+        let (text, after) = skip_string(&self.block[start..])?;
+        *self = Scanner::new(after);
         Ok(text)
     }
 
@@ -193,8 +193,8 @@ impl<'b> Scanner<'b> {
         if self.block.get(end) == Some(&b'"') {
             self.leave(end);
         } else {
-            let (_, behind) = skip_string(&self.block[end..])?;
-            *self = Scanner::new(behind);
+            let (_, after) = skip_string(&self.block[end..])?;
+            *self = Scanner::new(after);
         }
         Ok(false)
     }

@@ -41,13 +41,13 @@ impl Scanner<'_> {
         let mut open = Containers::new(outer);
         let mut is_at_name = false;
         'value: loop {
-            'behind: {
+            'after_value: {
                 // Before a value or a member's name.
                 if !is_at_name {
                     match self.peek() {
                         b'"' => {
                             if !self.skip_joined_string(b',')? {
-                                break 'behind;
+                                break 'after_value;
                             }
                             if !open.innermost_is_object() {
                                 continue 'value;
@@ -57,24 +57,24 @@ impl Scanner<'_> {
                             self.advance(1);
                             open.push(true);
                             if !self.has_members()? {
-                                break 'behind;
+                                break 'after_value;
                             }
                         }
                         b'[' => {
                             self.advance(1);
                             open.push(false);
                             match self.next_is(b']') {
-                                true => break 'behind,
+                                true => break 'after_value,
                                 false => continue 'value,
                             }
                         }
                         b'-' | b'0'..=b'9' => {
                             self.number()?;
-                            break 'behind;
+                            break 'after_value;
                         }
                         _ => {
                             self.skip_literal()?;
-                            break 'behind;
+                            break 'after_value;
                         }
                     }
                 }
@@ -86,7 +86,7 @@ impl Scanner<'_> {
                         continue 'value;
                     }
                     if !self.skip_joined_string(b',')? {
-                        break 'behind;
+                        break 'after_value;
                     }
                 }
             }
@@ -143,7 +143,7 @@ fn not_a_literal(mut rest: &[u8]) -> JsonError {
     };
     for byte in literal {
         match rest {
-            [first, behind @ ..] if first == byte => rest = behind,
+            [first, after @ ..] if first == byte => rest = after,
             _ => break,
         }
     }

@@ -45,10 +45,10 @@ pub(super) fn skip_string(inside: &[u8]) -> Result<(Text<'_>, &[u8]), JsonError>
         let rest = match found {
             0 => &block[BLOCK..],
             _ => match &block[found.trailing_zeros() as usize..] {
-                [b'"', behind @ ..] => {
-                    let raw = &inside[..inside.len() - behind.len() - 1];
+                [b'"', after @ ..] => {
+                    let raw = &inside[..inside.len() - after.len() - 1];
                     return match is_ascii || std::str::from_utf8(raw).is_ok() {
-                        true => Ok((Text { raw, has_escapes }, behind)),
+                        true => Ok((Text { raw, has_escapes }, after)),
                         false => Err(JsonError::Utf8 { at: 0 }),
                     };
                 }
@@ -79,12 +79,12 @@ pub(super) fn skip_string(inside: &[u8]) -> Result<(Text<'_>, &[u8]), JsonError>
 /// The bytes after an escape (RFC 8259 section 7). Does not check that surrogates form a pair.
 fn after_escape(escape: &[u8]) -> Result<&[u8], JsonError> {
     match escape {
-        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => Ok(behind),
+        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', after @ ..] => Ok(after),
         [b'u', digits @ ..] => {
             let mut rest = digits;
             for _ in 0..4 {
                 match rest {
-                    [digit, behind @ ..] if digit.is_ascii_hexdigit() => rest = behind,
+                    [digit, after @ ..] if digit.is_ascii_hexdigit() => rest = after,
                     _ => return Err(JsonError::expected(Expected::HexDigits, rest.len())),
                 }
             }
@@ -109,12 +109,12 @@ fn decode_escapes(raw: &str) -> Option<String> {
             b'r' => '\r',
             b't' => '\t',
             b'u' => {
-                let (first, behind) = code_unit(rest)?;
-                rest = behind;
+                let (first, after) = code_unit(rest)?;
+                rest = after;
                 match first {
                     0xd800..=0xdbff => {
-                        let (second, behind) = code_unit(rest.strip_prefix("\\u")?)?;
-                        rest = behind;
+                        let (second, after) = code_unit(rest.strip_prefix("\\u")?)?;
+                        rest = after;
                         let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
                         char::from_u32(0x10000 + ((first - 0xd800) << 10 | low))?
                     }

@@ -3,7 +3,7 @@
 use crate::broker::shared::{HINT_KINDS, Shared};
 
 /// Counts what this worker has in each bucket of the shared hint table: matchable polls per bucket of keys,
-/// pools with matchable polls per bucket of relations. The table is told of the first and of the last.
+/// pools with matchable polls per bucket of relations. Only the first and the last change the table.
 pub struct HintCounts {
     worker: usize,
     counts: Vec<u32>,

@@ -169,7 +169,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Bare => f.write_str(
-                "x-trigger-deployment-id must be a deployment token; a bare id is not accepted here",
+                "x-trigger-deployment-id must be a deployment token; a bare id is not accepted",
             ),
             Fault::TooLong => {
                 write!(f, "the deployment token is longer than {} bytes", TOKEN_BYTES_MAX)
@@ -184,17 +184,17 @@ impl fmt::Display for Fault {
             }
             Fault::OtherAlgorithm => f.write_str("the deployment token's algorithm must be HS256"),
             Fault::Extension => f.write_str(
-                "the deployment token's header has critical extensions (crit): none is known here",
+                "the deployment token's header has critical extensions (crit), which are not supported",
             ),
             Fault::Signature => {
-                f.write_str("the deployment token is not signed with a secret that is known here")
+                f.write_str("the deployment token is not signed with a known secret")
             }
             Fault::Claim(claim, fault) => {
                 let name = claim.name();
                 match fault {
                     ClaimFault::Missing => write!(f, "the deployment token's claim {name} is missing"),
                     ClaimFault::Repeated => {
-                        write!(f, "the deployment token's claim {name} is there more than once")
+                        write!(f, "the deployment token's claim {name} occurs more than once")
                     }
                     ClaimFault::Type if claim.is_number() => {
                         write!(f, "the deployment token's claim {name} must be a number")
@@ -206,7 +206,7 @@ impl fmt::Display for Fault {
                         Claim::Deployment => {
                             f.write_str("the deployment token's claim deployment must not be empty")
                         }
-                        _ => write!(f, "the deployment token's claim {name} is another service's"),
+                        _ => write!(f, "the deployment token's claim {name} belongs to another service"),
                     },
                 }
             }

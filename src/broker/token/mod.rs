@@ -32,9 +32,9 @@ pub fn is_token_shaped(value: &str) -> bool {
 
 #[cold]
 fn has_three_parts(value: &str, first_dot: usize) -> bool {
-    let behind = &value.as_bytes()[first_dot + 1..];
-    let Some(second_dot) = memchr::memchr(b'.', behind) else { return false };
-    let last = &behind[second_dot + 1..];
+    let after = &value.as_bytes()[first_dot + 1..];
+    let Some(second_dot) = memchr::memchr(b'.', after) else { return false };
+    let last = &after[second_dot + 1..];
     first_dot > 0 && second_dot > 0 && !last.is_empty() && memchr::memchr(b'.', last).is_none()
 }
 
