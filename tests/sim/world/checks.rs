@@ -6,7 +6,8 @@ use super::super::plan::KeySpec;
 use super::super::tally::Tally;
 use super::{Sim, World};
 use pilotlight::broker::io::{HINT_KINDS, Shared as _};
-use pilotlight::broker::key::{KeyRef, Number};
+use pilotlight::broker::json::Number;
+use pilotlight::broker::pools::KeyRef;
 use pilotlight::broker::report::{Counters, KeyPage, KeyReport};
 use pilotlight::broker::time::Time;
 
