@@ -387,8 +387,8 @@ fn sigterm_and_sigint_drain_and_exit_0() {
         running.line("serving");
         running.signal(signal);
         assert_eq!(running.ended().code(), Some(0), "{signal}");
-        running.line("shutting_down");
-        running.line("drained");
+        running.line("shutdown started");
+        running.line("shutdown complete");
     }
 }
 
