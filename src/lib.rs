@@ -1,27 +1,25 @@
 //! Pilotlight: warm starts for self-hosted Trigger.dev.
 //!
 //! ```text
-//! bytes -> http -> contract (poll? dispatch?) -> pool (match) -> contract -> http -> bytes
+//! commands -> config -> control -> workers -> engine -> broker
 //! ```
 //!
-//! - [`api`]: what the admin side answers, as types for its server and its clients.
-//! - [`broker`]: the pure core. No I/O, clock, threads or unsafe; time is a parameter.
-//! - [`engine`]: the only code that knows a system call of the data plane.
-//! - [`shard`]: one worker's loop, and the mesh between workers.
-//! - [`sys`]: affinity, descriptor limits, socket options.
-//! - [`clients`]: runners and supervisors of our own, for `demo`, `check` and `bench`.
-//! - [`top`]: the live view of a running broker in a terminal.
-//! - [`control`]: everything that is not hot: admin HTTP, metrics, signals.
+//! - [`broker`]: the pure core. No I/O, clock, threads or `unsafe`; time is a parameter.
+//! - [`engine`]: the sockets of the data plane, on epoll or io_uring.
+//! - [`workers`]: the threads of the data plane, and how they pass dispatches to each other.
+//! - [`sys`]: system calls and services of the operating system.
+//! - [`config`]: the flags of `serve`, one definition each, and the validated configuration.
+//! - [`control`]: the control plane: admin HTTP, metrics, traces, signals.
+//! - [`api`]: what the admin side says, as types that its server and its clients share.
+//! - [`commands`]: the subcommands, one file or folder each.
 //!
-//! Who may import whom is held by `tests/architecture.rs`.
+//! docs/architecture.md has the map and the invariants. tests/architecture.rs holds the import rules.
 
 pub mod api;
 pub mod broker;
-pub mod cli;
-pub mod clients;
+pub mod commands;
 pub mod config;
 pub mod control;
 pub mod engine;
 pub mod sys;
-pub mod top;
 pub mod workers;

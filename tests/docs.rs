@@ -81,10 +81,10 @@ fn every_link_inside_the_repository_leads_somewhere() {
     assert!(dead.is_empty(), "dead links:\n{}", dead.join("\n"));
 }
 
-/// A flag of `pilotlight serve` and its default, from the help page.
-fn flags() -> Vec<(String, Option<String>)> {
+/// The flags of `pilotlight serve` and their defaults, from a help page.
+fn flags(page: &str) -> Vec<(String, Option<String>)> {
     let mut help = Command::new(env!("CARGO_BIN_EXE_pilotlight"));
-    help.args(["serve", "--help"]);
+    help.args(["serve", page]);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PILOTLIGHT_"))
     {
         help.env_remove(name);
@@ -111,8 +111,8 @@ fn the_readme_names_real_flags_and_their_defaults() {
     let readme = read(&root().join("README.md"));
     let table =
         readme.split("\n## Settings\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("Settings");
-    let flags = flags();
-    assert!(flags.len() > 25, "the help page has changed its form: {flags:?}");
+    let flags = [flags("--help"), flags("--help-advanced")].concat();
+    assert!(flags.len() > 50, "the help page has changed its form: {flags:?}");
     let mut rows = 0;
     for row in table.lines().filter(|line| line.starts_with("| `--")) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();

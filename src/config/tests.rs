@@ -1,12 +1,11 @@
 use super::*;
 use crate::broker::settings::{Confirm, ConnectionLimit, MatchOrder, TokenMode};
-use crate::cli::{self, Command};
 use crate::sys::Machine;
 use crate::sys::activation::Activated;
 use crate::sys::descriptors::Descriptors;
 use crate::sys::variables::{SecretVariable, TokenVariables};
-use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 
 fn machine() -> Machine {
@@ -20,16 +19,14 @@ fn machine() -> Machine {
     }
 }
 
-fn resolve_on(machine: Machine, flags: &[&str]) -> Result<ServeConfig, ConfigError> {
-    let args = ["pilotlight", "serve"].iter().chain(flags);
-    match cli::parse(args.map(OsString::from)) {
-        Ok(Command::Serve(flags)) => ServeConfig::resolve(*flags, machine),
-        other => panic!("{flags:?}: {other:?}"),
-    }
+fn resolve_on(machine: Machine, typed: &[&str]) -> Result<ServeConfig, ConfigError> {
+    let command = flags::add_to(clap::Command::new("serve"));
+    let matches = command.get_matches_from(["serve"].iter().chain(typed));
+    ServeConfig::resolve(ServeFlags::from_matches(&matches).expect("no help"), machine)
 }
 
-fn resolve(flags: &[&str]) -> Result<ServeConfig, ConfigError> {
-    resolve_on(machine(), flags)
+fn resolve(typed: &[&str]) -> Result<ServeConfig, ConfigError> {
+    resolve_on(machine(), typed)
 }
 
 #[test]
@@ -119,7 +116,7 @@ fn tables_of_workers_are_what_the_kernel_allows() {
     let config = resolve_on(without(), &["--workers", "3"]).unwrap();
     assert!(!config.own_tables && config.connections_max < 20_000);
     let error = resolve_on(without(), &["--descriptor-tables", "worker"]).unwrap_err().to_string();
-    assert!(error.starts_with("--descriptor-tables worker: the kernel refuses it"), "{error}");
+    assert!(error.contains("\"worker\" is not supported here"), "{error}");
     assert!(resolve(&["--descriptor-tables", "worker"]).unwrap().own_tables);
 }
 
@@ -218,71 +215,90 @@ fn the_limits_themselves_are_accepted() {
     }
 }
 
-/// Flags, and what their one line must say.
+/// Flags, and what the one line of their error must contain after flag and variable.
 const REFUSED: &[(&[&str], &[&str])] = &[
-    (&["--connection-timeout", "0s"], &["--connection-timeout 0s", "above 0"]),
-    (&["--connection-timeout", "300s"], &["--connection-timeout 5m", "below 300s"]),
-    (&["--keepalive", "0s"], &["--keepalive 0s", "above 0"]),
-    (&["--keepalive", "2147483648ms"], &["--keepalive", "2147483647ms"]),
-    (&["--ack-timeout", "2s"], &["--ack-timeout 2s", "--dispatch-timeout 2s"]),
-    (&["--ack-timeout", "0s"], &["--ack-timeout 0s", "above 0"]),
-    (&["--read-timeout", "3s"], &["--read-timeout 3s", "--dispatch-timeout 2s"]),
-    (&["--dispatch-timeout", "0s"], &["--dispatch-timeout 0s"]),
-    (&["--guard", "30s"], &["--guard 30s", "--connection-timeout 30s"]),
-    (&["--idle-timeout", "4s"], &["--idle-timeout 4s", "above 4s"]),
-    (&["--preconnect-timeout", "0s"], &["--preconnect-timeout 0s"]),
-    (&["--request-timeout", "0s"], &["--request-timeout 0s"]),
-    (&["--write-timeout", "25h"], &["--write-timeout 1day 1h", "24h"]),
-    (&["--shutdown-time", "25h"], &["--shutdown-time 1day 1h"]),
-    (&["--max-head", "1023"], &["--max-head 1023 bytes", "1KiB"]),
-    (&["--max-head", "2MiB"], &["--max-head", "1MiB"]),
-    (&["--max-body", "1"], &["--max-body 1 bytes"]),
-    (&["--max-body", "2GiB"], &["--max-body", "1024MiB"]),
-    (&["--max-attempts", "256"], &["--max-attempts 256", "at most 255"]),
-    (&["--max-keys", "99999999"], &["--max-keys 99999999", "at most"]),
-    (&["--tcp-keepalive-idle", "1500ms"], &["--tcp-keepalive-idle 1s 500ms", "whole seconds"]),
-    (&["--tcp-keepalive-idle", "0s"], &["--tcp-keepalive-idle 0s", "from 1s"]),
-    (&["--tcp-keepalive-interval", "32768s"], &["--tcp-keepalive-interval", "32767s"]),
-    (&["--tcp-keepalive-count", "128"], &["--tcp-keepalive-count 128", "at most 127"]),
-    (&["--tcp-user-timeout", "25h"], &["--tcp-user-timeout"]),
-    (&["--listen", "8040"], &["--listen \"8040\"", "127.0.0.1:8040"]),
-    (&["--listen", "localhost:8040"], &["--listen \"localhost:8040\"", "IP address"]),
-    (&["--dispatch-listen", ""], &["--dispatch-listen \"\"", "IP address"]),
+    (&["--keepalive", "abc"], &["\"abc\" is not a duration. Use a value such as 30s or 5m."]),
+    (&["--keepalive", "1500us"], &["\"1500us\" is not a whole number of milliseconds. Use"]),
+    (&["--confirm", "maybe"], &["\"maybe\" is not a valid choice. Use one of read, ack, write."]),
+    (&["--max-body", "16M"], &["\"16M\" is not a size. Use"]),
+    (&["--guard", "soon"], &["\"soon\" is not a duration. Use", "or auto."]),
+    (&["--max-polls-per-key", "0"], &["\"0\" is not a count. Use", "or off."]),
+    (&["--unix-mode", "999"], &["\"999\" is not a file mode. Use"]),
+    (&["--tls-cert", ""], &["\"\" is not a path. Use"]),
+    (&["--connection-timeout", "0s"], &["\"0s\" is out of range", "above 0s"]),
+    (&["--connection-timeout", "300s"], &["\"300s\"", "below 300s"]),
+    (&["--keepalive", "0s"], &["\"0s\" is out of range"]),
+    (&["--keepalive", "2147483648ms"], &["2147483647ms"]),
+    (&["--ack-timeout", "2s"], &["\"2s\" is not less than --dispatch-timeout (2s)"]),
+    (&["--ack-timeout", "0s"], &["\"0s\" is out of range", "from 1ms"]),
+    (&["--read-timeout", "3s"], &["\"3s\" is not less than --dispatch-timeout (2s)"]),
+    (&["--dispatch-timeout", "0s"], &["\"0s\" is out of range"]),
+    (&["--guard", "30s"], &["\"30s\" is not less than --connection-timeout (30s)"]),
+    (&["--idle-timeout", "4s"], &["\"4s\" is too short. Use a duration above 4s"]),
+    (&["--idle-timeout", "25h"], &["\"25h\" is out of range"]),
+    (&["--preconnect-timeout", "0s"], &["\"0s\" is out of range"]),
+    (&["--request-timeout", "0s"], &["\"0s\" is out of range"]),
+    (&["--write-timeout", "25h"], &["\"25h\" is out of range", "24h"]),
+    (&["--shutdown-time", "25h"], &["\"25h\" is out of range", "from 0s to 24h"]),
+    (&["--max-head", "1023"], &["\"1023\" is out of range", "from 1KiB to 1MiB"]),
+    (&["--max-head", "2MiB"], &["\"2MiB\"", "1MiB"]),
+    (&["--max-body", "1"], &["\"1\" is out of range"]),
+    (&["--max-body", "2GiB"], &["1024MiB"]),
+    (&["--max-attempts", "256"], &["\"256\" is out of range", "from 1 to 255"]),
+    (&["--max-keys", "99999999"], &["\"99999999\" is out of range"]),
+    (&["--tcp-keepalive-idle", "1500ms"], &["\"1500ms\"", "whole seconds"]),
+    (&["--tcp-keepalive-idle", "0s"], &["\"0s\"", "from 1s"]),
+    (&["--tcp-keepalive-interval", "32768s"], &["32767s"]),
+    (&["--tcp-keepalive-count", "128"], &["\"128\"", "from 1 to 127"]),
+    (&["--tcp-user-timeout", "25h"], &["from 0s to 24h"]),
+    (&["--listen", "8040"], &["\"8040\" is not an IP address with a port", "127.0.0.1:8040"]),
+    (&["--listen", "localhost:8040"], &["\"localhost:8040\" is not an IP address with a port"]),
+    (&["--listen", "unix:/run/pilotlight.sock"], &["delivery cannot be confirmed"]),
+    (&["--dispatch-listen", ""], &["\"\" is not an IP address with a port"]),
+    (&["--dispatch-listen", "unix:d.sock"], &["\"unix:d.sock\" is not the absolute path"]),
+    (&["--dispatch-listen", "127.0.0.1:8040"], &["\"127.0.0.1:8040\" is also the address of --listen"]),
+    (&["--admin-listen", "127.0.0.1:8040"], &["\"127.0.0.1:8040\" is also the address of --listen"]),
     (
-        &["--dispatch-listen", "127.0.0.1:8040"],
-        &["--dispatch-listen 127.0.0.1:8040", "--listen has that address"],
+        &["--admin-listen", "unix:/run/a", "--dispatch-listen", "unix:/run/a"],
+        &["\"unix:/run/a\" is also the address of --dispatch-listen"],
     ),
-    (&["--admin-listen", "127.0.0.1:8040"], &["--admin-listen 127.0.0.1:8040", "--listen has that address"]),
-    (&["--cpus", "0-3", "--workers", "2"], &["--cpus 0-3", "--workers 2", "leave one"]),
-    (&["--cpus", "3-0"], &["--cpus \"3-0\"", "0-3"]),
-    (&["--cpus", "1,1"], &["--cpus \"1,1\"", "twice"]),
-    (&["--cpus", "0,4"], &["--cpus \"0,4\"", "CPU 4", "may use 0-3,6"]),
-    (&["--workers", "65"], &["--workers 65", "at most 64"]),
-    (&["--coalesce", "11ms"], &["--coalesce 11ms", "from 0s to 10ms"]),
-    (&["--coalesce-from-percent", "101"], &["--coalesce-from-percent 101", "from 1 to 100"]),
+    (&["--dispatch-allow", "10.0.0.0/33"], &["\"10.0.0.0/33\" is not a list of networks"]),
+    (&["--cpus", "0-3", "--workers", "2"], &["\"0-3\" conflicts with --workers 2", "Omit one"]),
+    (&["--cpus", "3-0"], &["\"3-0\" is not a list of CPUs", "0-3"]),
+    (&["--cpus", "1,1"], &["\"1,1\"", "twice"]),
+    (&["--cpus", "0,4"], &["\"0,4\" names CPU 4", "0-3,6"]),
+    (&["--workers", "65"], &["\"65\" is out of range", "from 1 to 64"]),
+    (&["--coalesce", "11ms"], &["\"11ms\" is out of range", "from 0s to 10ms"]),
+    (&["--coalesce-from-percent", "101"], &["\"101\" is out of range", "from 1 to 100"]),
     (
         &["--max-connections", "39777"],
-        &[
-            "--max-connections 39777",
-            "20000 open files for each worker",
-            "39776",
-            "ulimit -Hn",
-            "LimitNOFILE",
-        ],
+        &["\"39777\"", "20000 open files for each worker", "39776", "ulimit -Hn", "LimitNOFILE"],
     ),
-    (&["--max-connections", "16777217"], &["--max-connections 16777217", "at most 16777216"]),
-    (&["--max-connections", "1"], &["--max-connections 1", "2 workers"]),
-    (&["--log-level", "loud"], &["--log-level \"loud\"", "debug"]),
-    (&["--log-level", "pilotlight=loud"], &["--log-level"]),
+    (&["--max-connections", "16777217"], &["\"16777217\" is out of range", "16777216"]),
+    (&["--max-connections", "1"], &["\"1\" is fewer than the 2 workers"]),
+    (&["--max-buffered", "1MiB"], &["\"1MiB\" is too small", "--max-body (16MiB)"]),
+    (&["--log-level", "loud"], &["\"loud\" is not a log level", "debug"]),
+    (&["--log-level", "pilotlight=loud"], &["\"pilotlight=loud\""]),
+    (&["--otlp-endpoint", "https://a:4318"], &["\"https://a:4318\" needs TLS"]),
+    (&["--otlp-timeout", "61s"], &["\"61s\" is out of range", "60s"]),
+    (&["--max-queued-spans", "256"], &["\"256\" is too few", "257"]),
+    (&["--traced-dispatches", "10001"], &["\"10001\" is out of range", "10000"]),
+    (&["--user", "root"], &["\"root\" cannot be used: that is root"]),
+    (&["--admin-token-file", "/nowhere"], &["\"/nowhere\" cannot be read"]),
+    (&["--tls-cert", "/c"], &["\"/c\" needs --tls-key"]),
+    (&["--dispatch-tls-key", "/k"], &["\"/k\" needs --dispatch-tls-cert"]),
 ];
 
 #[test]
-fn what_cannot_be_honoured_is_refused_in_one_line_that_says_what_to_do() {
+fn a_value_that_cannot_be_used_is_refused_in_one_line_that_says_what_to_do() {
     for (flags, needles) in REFUSED {
         let error = match resolve(flags) {
             Err(error) => error.to_string(),
             Ok(_) => panic!("{flags:?} was accepted"),
         };
+        let variable = format!("PILOTLIGHT_{}", flags[0][2..].replace('-', "_").to_uppercase());
+        let start = format!("{} ({variable}): ", flags[0]);
+        assert!(error.starts_with(&start) && error.ends_with('.'), "{flags:?}: {error}");
         assert!(!error.contains('\n'), "{flags:?}: {error}");
         for needle in *needles {
             assert!(error.contains(needle), "{flags:?}: {needle:?} is not in: {error}");
@@ -295,7 +311,7 @@ fn too_few_descriptors_to_start_with_are_refused() {
     let mut machine = machine();
     machine.descriptors.limit = 64;
     let error = resolve_on(machine, &[]).unwrap_err().to_string();
-    for needle in ["--max-connections auto", "64 open files", "ulimit -Hn"] {
+    for needle in ["PILOTLIGHT_MAX_CONNECTIONS): \"auto\"", "64 open files", "ulimit -Hn"] {
         assert!(error.contains(needle), "{needle:?} is not in: {error}");
     }
 }
@@ -307,7 +323,7 @@ fn io_uring_is_in_the_build_or_refused() {
         assert_eq!(asked, Ok(EngineChoice::IoUring));
     } else {
         let error = asked.unwrap_err().to_string();
-        assert!(error.starts_with("--engine io-uring: this build does not contain it"), "{error}");
+        assert!(error.contains("\"io-uring\" is not in this build"), "{error}");
     }
     assert!(resolve(&["--engine", "epoll"]).is_ok());
 }
@@ -347,18 +363,23 @@ fn the_token_mode_is_said_by_flag_or_as_the_supervisor_says_it() {
 #[test]
 fn a_token_mode_without_its_secret_or_a_secret_without_its_mode_is_refused() {
     for (secret, enforcement, flags, needles) in [
-        (None, None, &["--token-mode", "enforce"][..], &["--token-mode enforce", "--token-secret-file"][..]),
-        (None, Some("log"), &[], &["--token-mode log", "WORKLOAD_TOKEN_SECRET"]),
-        (Some(SECRET), None, &[], &["--token-mode unset", "WORKLOAD_TOKEN_SECRET", "enforce"]),
-        (Some(SECRET), Some("on"), &[], &["WORKLOAD_TOKEN_ENFORCEMENT \"on\"", "disabled, log, enforce"]),
-        (None, None, &["--token-secret-file", "/nowhere"], &["--token-mode unset", "/nowhere"]),
+        (None, None, &["--token-mode", "enforce"][..], &["\"enforce\" needs", "--token-secret-file"][..]),
+        (None, Some("log"), &[], &["\"log\" needs", "WORKLOAD_TOKEN_SECRET"]),
+        (Some(SECRET), None, &[], &["--token-mode (PILOTLIGHT_TOKEN_MODE): unset", "WORKLOAD_TOKEN_SECRET"]),
+        (
+            Some(SECRET),
+            Some("on"),
+            &[],
+            &["WORKLOAD_TOKEN_ENFORCEMENT: \"on\" is not", "disabled, log, enforce"],
+        ),
+        (None, None, &["--token-secret-file", "/nowhere"], &["TOKEN_MODE): unset", "/nowhere"]),
         (
             None,
             None,
             &["--token-mode", "log", "--token-secret-file", "/nowhere"],
-            &["--token-secret-file /nowhere", "cannot be read"],
+            &["(PILOTLIGHT_TOKEN_SECRET_FILE): \"/nowhere\" cannot be read"],
         ),
-        (None, None, &["--max-tokens", "9999999"], &["--max-tokens 9999999", "at most 1048576"]),
+        (None, None, &["--max-tokens", "9999999"], &["\"9999999\" is out of range", "1048576"]),
     ] {
         let error = resolve_on(with_variables(secret, enforcement), flags).unwrap_err().to_string();
         assert!(!error.contains(SECRET) && !error.contains('\n'), "{error}");
@@ -388,12 +409,12 @@ fn a_file_of_secrets_is_read_strictly_and_warned_about() {
     assert!(warnings[0].contains("line 1: a secret of 11 bytes"), "{warnings:?}");
     assert!(warnings[1].contains("chmod o-r"), "{warnings:?}");
     for (text, error) in [
-        (&b""[..], "no secret in it"),
-        (b"\n\r\n\n", "no secret in it"),
-        (b"good\n bad\n", "line 2 begins or ends with a blank"),
-        (b"bad \n", "line 1 begins or ends with a blank"),
-        (long.repeat(17).as_bytes(), "17 secrets in it: at most 16"),
-        (&[b'x'; (64 << 10) + 1], "longer than 65536 bytes"),
+        (&b""[..], "contains no secret"),
+        (b"\n\r\n\n", "contains no secret"),
+        (b"good\n bad\n", "blank at the start or end of line 2"),
+        (b"bad \n", "blank at the start or end of line 1"),
+        (long.repeat(17).as_bytes(), "17 secrets. Use at most 16"),
+        (&[b'x'; (64 << 10) + 1], "is longer than 65536 bytes"),
     ] {
         let refused = read(text, 0o600).unwrap_err();
         assert!(refused.contains(error) && !refused.contains("bad"), "{refused}");

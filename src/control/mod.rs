@@ -9,17 +9,13 @@
 //! - [`admin`]: the HTTP server and its routes.
 //! - [`metrics`]: what `/metrics` says.
 //! - [`traces`]: dispatches as spans, for a collector.
-//! - [`settings`]: the settings in force.
 //! - [`logging`]: where log lines go.
-//! - [`client`]: asks the admin side of a running broker.
 
 pub mod admin;
-pub mod client;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
 pub mod observer;
-pub mod settings;
 pub mod state;
 pub mod traces;
 

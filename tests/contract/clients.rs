@@ -165,7 +165,11 @@ fn a_bench_says_what_it_cannot_load_and_why() {
     let (code, _, said) = bench("--rate 100000 --for 1h");
     assert_eq!((code, said.contains("a lower --rate or a shorter --for")), (2, true), "{said}");
     let (code, _, said) = bench("--rate 0");
-    assert_eq!((code, said.contains("--rate \"0\": write how many per second")), (2, true), "{said}");
+    assert_eq!(
+        (code, said.contains("--rate (PILOTLIGHT_BENCH_RATE): \"0\" is not a rate")),
+        (2, true),
+        "{said}"
+    );
 
     let file = SecretFile::new(&["a secret that is long enough for anybody"]);
     let guarded = Broker::start(&format!("--workers 1 {}", file.flags("enforce")));

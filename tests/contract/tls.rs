@@ -313,8 +313,8 @@ fn a_start_that_makes_no_sense_says_why() {
     let other = folder.path("other.key");
     let path = |name| folder.path(name);
     for (flags, says) in [
-        (format!("--tls-cert {cert}"), "--tls-key is missing"),
-        (format!("--tls-key {key}"), "--tls-cert is missing"),
+        (format!("--tls-cert {cert}"), "needs --tls-key, which is missing"),
+        (format!("--tls-key {key}"), "needs --tls-cert, which is missing"),
         (format!("--tls-cert {cert} --tls-key {other}"), "it is not the key of the certificate in"),
         (format!("--tls-cert {} --tls-key {key}", path("nowhere")), "cannot be read: No such file"),
         (format!("--tls-cert {} --tls-key {key}", path("empty")), "no certificate in it"),
@@ -327,7 +327,7 @@ fn a_start_that_makes_no_sense_says_why() {
                 "--dispatch-listen unix:{} --dispatch-tls-cert {cert} --dispatch-tls-key {key}",
                 path("d.sock")
             ),
-            "is a Unix domain socket, which is served without TLS",
+            "is a Unix domain socket, which has no TLS",
         ),
         (format!("--dispatch-listen 127.0.0.1:0 --dispatch-client-ca {cert}"), "with --dispatch-tls-cert"),
         (format!("--tls-cert {cert} --tls-key {key} --dispatch-client-ca {cert}"), "--dispatch-listen"),

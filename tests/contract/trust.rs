@@ -56,13 +56,19 @@ fn dispatch_is_not_served_to_a_whole_network_by_oversight() {
         drop(Broker::start(&format!("--workers 1 --listen 0.0.0.0:0 {way}")));
     }
     for (flags, says) in [
-        ("--dispatch-allow 10.0.0.0/33", "--dispatch-allow \"10.0.0.0/33\""),
+        ("--dispatch-allow 10.0.0.0/33", "--dispatch-allow (PILOTLIGHT_DISPATCH_ALLOW): \"10.0.0.0/33\""),
         ("--dispatch-allow supervisor", "10.0.3.0/24"),
-        ("--listen unix:/tmp/x", "delivery can be proved"),
-        ("--dispatch-listen unix:x.sock", "a whole path"),
-        ("--dispatch-listen unix:/tmp/a --admin-listen unix:/tmp/a", "--dispatch-listen has that path"),
+        ("--listen unix:/tmp/x", "delivery cannot be confirmed"),
+        ("--dispatch-listen unix:x.sock", "the absolute path"),
+        (
+            "--dispatch-listen unix:/tmp/a --admin-listen unix:/tmp/a",
+            "is also the address of --dispatch-listen",
+        ),
         ("--max-buffered 1MiB", "--max-body"),
-        ("--admin-token-file /nowhere", "--admin-token-file /nowhere: cannot read it"),
+        (
+            "--admin-token-file /nowhere",
+            "--admin-token-file (PILOTLIGHT_ADMIN_TOKEN_FILE): \"/nowhere\" cannot be read",
+        ),
         ("--user root", "that is root"),
     ] {
         let line = refused(flags);

@@ -113,13 +113,16 @@ fn every_setting_is_shown() {
     let broker = Broker::start("--workers 1 --ack-timeout 250ms");
     let settings = broker.admin("/api/settings").json();
     assert_eq!(settings["--ack-timeout"], "250ms");
-    let help = Command::new(binary()).args(["serve", "--help"]).output().expect("it runs").stdout;
-    let help = String::from_utf8(help).expect("UTF-8");
+    let help = |flag| {
+        let help = Command::new(binary()).args(["serve", flag]).output().expect("it runs").stdout;
+        String::from_utf8(help).expect("UTF-8")
+    };
+    let help = help("--help") + &help("--help-advanced");
     let flags =
         help.lines().filter_map(|line| line.trim().split([' ', '=']).find(|word| word.starts_with("--")));
     let flags: Vec<&str> = flags.filter(|flag| help.contains(&format!("\n      {flag}"))).collect();
-    assert!(flags.len() > 25, "{flags:?}");
-    for flag in flags.into_iter().filter(|flag| *flag != "--help") {
+    assert!(flags.len() > 50, "{flags:?}");
+    for flag in flags.into_iter().filter(|flag| !flag.starts_with("--help")) {
         assert!(settings[flag].is_string(), "{flag} is not shown");
     }
 }

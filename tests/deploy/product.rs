@@ -16,7 +16,7 @@ pub struct Product {
 pub fn product() -> &'static Product {
     static PRODUCT: OnceLock<Product> = OnceLock::new();
     PRODUCT.get_or_init(|| {
-        let serve = help(&["serve", "--help"]);
+        let serve = help(&["serve", "--help"]) + &help(&["serve", "--help-advanced"]);
         let mut settings = BTreeMap::new();
         let mut name = None;
         for line in serve.lines().map(str::trim) {

@@ -1,8 +1,7 @@
 //! Parts of the start: the admin side's listener, the control state, and what the log says about limits.
 
 use crate::broker::settings::TokenMode;
-use crate::config::{ListenSpec, ServeConfig, TokenConfig};
-use crate::control::settings;
+use crate::config::{ListenSpec, ServeConfig, TokenConfig, flags};
 use crate::control::state::{ControlState, Facts, Records};
 use crate::sys::listen::{self, ListenError, Listener, Local, Side};
 use crate::sys::local::{self, LocalOptions, SocketFile};
@@ -24,7 +23,7 @@ pub enum AdminListenError {
 
 /// The state before the workers start.
 pub fn control_state(config: &ServeConfig) -> ControlState {
-    let settings = settings::in_force(config);
+    let settings = flags::in_force(config);
     let facts = Facts {
         confirm: config.settings.confirm,
         connections_max: config.connections_max,

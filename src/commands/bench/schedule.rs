@@ -1,0 +1,175 @@
+//! When each run of an open loop is due, and what became of it. `benches/compare` compiles this very file.
+
+use hdrhistogram::Histogram;
+use std::time::{Duration, Instant};
+
+/// Longer latencies count as this.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// Digits of a latency that are kept.
+const DIGITS: u8 = 3;
+
+/// What a supervisor was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A runner has it.
+    Warm,
+    /// Nobody has it.
+    Cold,
+    /// Neither: another status, or the connection ended.
+    Failed,
+}
+
+/// Runs at a fixed rate, whatever the server does. Every latency counts from the moment at which its run was due,
+/// so that a server that stalls is charged for the runs that had to wait (no coordinated omission).
+pub struct Schedule {
+    started: Instant,
+    interval: Duration,
+    /// The first run that counts; those before it warm up.
+    pub first: u64,
+    /// One more than the last run.
+    pub end: u64,
+    delivered: Vec<u8>,
+    outcomes: Vec<Option<Outcome>>,
+    /// From due to received by a runner, in nanoseconds.
+    pub to_runner: Histogram<u64>,
+    /// From due to answered, in nanoseconds.
+    pub to_answer: Histogram<u64>,
+}
+
+/// What became of the runs that count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Runs that were due.
+    pub dispatched: u64,
+    /// Answered true.
+    pub warm: u64,
+    /// Answered false.
+    pub cold: u64,
+    /// Answered otherwise, or not.
+    pub failed: u64,
+    /// Of all, answered true, and no runner got it.
+    pub lost: u64,
+    /// Of all, received by a runner, and not answered true: started twice, once cold.
+    pub unproved: u64,
+    /// Of all, received by more than one runner.
+    pub doubled: u64,
+}
+
+impl Schedule {
+    /// `rate` runs per second, from now on.
+    pub fn new(rate: f64, warm_up: Duration, time: Duration) -> Self {
+        let runs = |time: Duration| (time.as_secs_f64() * rate) as u64;
+        let first = runs(warm_up);
+        let end = first + runs(time).max(1);
+        let histogram = || Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS).expect("bounds that fit");
+        Schedule {
+            started: Instant::now(),
+            interval: Duration::from_secs_f64(1.0 / rate),
+            first,
+            end,
+            delivered: vec![0; end as usize],
+            outcomes: vec![None; end as usize],
+            to_runner: histogram(),
+            to_answer: histogram(),
+        }
+    }
+
+    /// When it is to be dispatched.
+    pub fn due(&self, run: u64) -> Instant {
+        self.started + Duration::from_nanos(self.interval.as_nanos() as u64 * run)
+    }
+
+    /// Nanoseconds that it is overdue.
+    pub fn late_ns(&self, run: u64, now: Instant) -> u64 {
+        now.saturating_duration_since(self.due(run)).as_nanos() as u64
+    }
+
+    /// A runner has received it.
+    pub fn note_delivered(&mut self, run: u64, now: Instant) {
+        let late_ns = self.late_ns(run, now);
+        let Some(times) = self.delivered.get_mut(run as usize) else { return };
+        *times = times.saturating_add(1);
+        if run >= self.first && *times == 1 {
+            self.to_runner.saturating_record(late_ns);
+        }
+    }
+
+    /// Its supervisor has been answered.
+    pub fn note_answered(&mut self, run: u64, outcome: Outcome, now: Instant) {
+        let late_ns = self.late_ns(run, now);
+        let Some(known) = self.outcomes.get_mut(run as usize) else { return };
+        *known = Some(outcome);
+        if run >= self.first {
+            self.to_answer.saturating_record(late_ns);
+        }
+    }
+
+    /// Every dispatch is answered and every hit delivered.
+    pub fn is_settled(&self) -> bool {
+        let open = |(outcome, delivered): (&Option<Outcome>, &u8)| match outcome {
+            None => true,
+            Some(Outcome::Warm) => *delivered == 0,
+            Some(_) => false,
+        };
+        // From the end: what is still open stands there.
+        !self.outcomes.iter().zip(&self.delivered).rev().any(open)
+    }
+
+    /// What became of them.
+    pub fn tally(&self) -> Tally {
+        let counted = &self.outcomes[self.first as usize..];
+        let count = |wanted: Option<Outcome>| counted.iter().filter(|found| **found == wanted).count() as u64;
+        let all = |wanted: fn(bool, u8) -> bool| {
+            let runs = self.outcomes.iter().zip(&self.delivered);
+            runs.filter(|(outcome, times)| wanted(**outcome == Some(Outcome::Warm), **times)).count() as u64
+        };
+        Tally {
+            dispatched: self.end - self.first,
+            warm: count(Some(Outcome::Warm)),
+            cold: count(Some(Outcome::Cold)),
+            failed: count(Some(Outcome::Failed)) + count(None),
+            lost: all(|warm, times| warm && times == 0),
+            unproved: all(|warm, times| !warm && times > 0),
+            doubled: all(|_, times| times > 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latency_counts_from_when_a_run_was_due_and_nothing_is_forgotten() {
+        let mut schedule = Schedule::new(1_000.0, Duration::from_millis(2), Duration::from_millis(5));
+        assert_eq!((schedule.first, schedule.end), (2, 7));
+        let at = |schedule: &Schedule, run, millis| schedule.due(run) + Duration::from_millis(millis);
+        // A warm-up that goes well; a hit; one that a stall held up; a miss; a lie; one on two runners, unproved.
+        for (run, outcome, runners, millis) in [
+            (0, Outcome::Warm, 1, 1),
+            (2, Outcome::Warm, 1, 1),
+            (3, Outcome::Warm, 1, 500),
+            (4, Outcome::Cold, 0, 1),
+            (5, Outcome::Warm, 0, 1),
+            (6, Outcome::Cold, 2, 1),
+        ] {
+            let now = at(&schedule, run, millis);
+            (0..runners).for_each(|_| schedule.note_delivered(run, now));
+            schedule.note_answered(run, outcome, now);
+        }
+        assert!(!schedule.is_settled());
+        let expected = Tally { dispatched: 5, warm: 3, cold: 2, failed: 0, lost: 1, unproved: 1, doubled: 1 };
+        assert_eq!(schedule.tally(), expected);
+        assert_eq!(schedule.to_answer.len(), 5);
+        assert_eq!(schedule.to_runner.len(), 3);
+        assert!(schedule.to_answer.max() >= 500_000_000, "the stall is charged");
+        let now = at(&schedule, 5, 2);
+        schedule.note_delivered(5, now);
+        schedule.note_answered(1, Outcome::Failed, now);
+        assert!(schedule.is_settled());
+        // Numbers that nobody dispatched are nobody's.
+        schedule.note_delivered(7, now);
+        schedule.note_answered(7, Outcome::Warm, now);
+        assert_eq!(schedule.tally().lost, 0);
+    }
+}
