@@ -169,7 +169,7 @@ fn every_query_of_the_dashboard_is_one() {
     // As rules, which promtool parses; Grafana's variables replaced by what they stand for.
     let mut rules = "groups:\n- name: dashboard\n  rules:\n".to_owned();
     for (index, (title, query)) in queries(&dashboard).into_iter().enumerate() {
-        let query = query.replace("$__rate_interval", "1m").replace("$node", ".*");
+        let query = query.replace("$__rate_interval", "1m").replace("$instance", ".*");
         assert!(!query.contains('$'), "{title}: {query}");
         rules += &format!("  - record: panel:{index}\n    expr: {}\n", Value::String(query));
     }
@@ -210,7 +210,7 @@ fn the_dashboard_is_whole() {
     let variables = dashboard["templating"]["list"].as_array().expect("variables");
     let names: Vec<&str> =
         variables.iter().map(|variable| variable["name"].as_str().expect("a name")).collect();
-    assert_eq!(names, ["datasource", "node"]);
+    assert_eq!(names, ["datasource", "instance"]);
     let source = read("deploy/grafana/provisioning/datasources/prometheus.yml");
     assert!(source.contains("type: prometheus") && source.contains("url: http"));
     let provider = read("deploy/grafana/provisioning/dashboards/pilotlight.yml");

@@ -5,12 +5,11 @@
 
 mod core;
 
-use pilotlight::broker::contract::{self, Route, Side};
+use pilotlight::broker::connections::timer::Wheel;
+use pilotlight::broker::contract::{self, Route, Side, parse_dispatch};
 use pilotlight::broker::http::{HeadScanner, read_head};
-use pilotlight::broker::json::parse_dispatch;
 use pilotlight::broker::settings::Confirm;
 use pilotlight::broker::time::Time;
-use pilotlight::broker::timer::Wheel;
 use std::hint::black_box;
 use std::process::ExitCode;
 
@@ -68,7 +67,7 @@ fn parse_polls(count: usize) {
         let bytes = black_box(POLL);
         let (head, _) = read_head(&mut HeadScanner::default(), bytes, HEAD_BYTES_MAX).unwrap().unwrap();
         assert_eq!(contract::route(&head, Side::Runner, true), Ok(Route::Poll));
-        black_box(contract::poll(&head).unwrap());
+        black_box(contract::read_poll(&head).unwrap());
     }
 }
 

@@ -1,20 +1,20 @@
-//! Buffers of runs that are over, kept for the next ones: they are in the caches still, and the allocator need not
-//! look for a place of their size.
+//! Buffers of runs that have ended, reused for the next ones: they are still in the CPU's caches, and the allocator
+//! does not have to find a block of their size.
 
 use super::io::Payload;
 use std::sync::Arc;
 
-/// So many are kept...
+/// More sends than this are rarely in progress in one turn.
 const BUFFERS_MAX: usize = 64;
-/// ... each of up to so many bytes: most runs are shorter, and a large one must not stay for ever.
+/// Most runs are shorter. Larger buffers are freed.
 const BUFFER_BYTES_MAX: usize = 4096;
 
-/// One core's spare buffers. The last one given is the next one taken.
+/// The spare buffers of one worker, used last in, first out.
 #[derive(Default)]
 pub struct BufferPool(Vec<Arc<Vec<u8>>>);
 
 impl BufferPool {
-    /// What `write` puts into an empty buffer.
+    /// Passes an empty buffer to `write`, and returns it as a payload.
     pub fn fill(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Payload {
         let mut buffer = self.0.pop().unwrap_or_default();
         match Arc::get_mut(&mut buffer) {
@@ -24,7 +24,7 @@ impl BufferPool {
         Payload::Shared(buffer)
     }
 
-    /// One owner less; the last one's is kept.
+    /// Drops an owner. Keeps the buffer of the last one.
     pub fn give(&mut self, payload: Payload) {
         let Payload::Shared(mut buffer) = payload else { return };
         if let Some(bytes) = Arc::get_mut(&mut buffer)
@@ -46,13 +46,13 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_serves_again_when_its_last_owner_gives_it() {
+    fn a_buffer_is_reused_after_its_last_owner_gave_it() {
         let mut buffer_pool = BufferPool::default();
         let first = buffer_pool.fill(|buffer| buffer.extend_from_slice(b"first"));
         let (held, at) = (first.clone(), address(&first));
         buffer_pool.give(first);
         let other = buffer_pool.fill(|buffer| buffer.extend_from_slice(b"other"));
-        assert_ne!(address(&other), at, "somebody reads the first still");
+        assert_ne!(address(&other), at, "the first buffer is still in use");
         assert_eq!(held.bytes(), b"first");
         buffer_pool.give(held);
         let again = buffer_pool.fill(|buffer| buffer.extend_from_slice(b"new"));
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_large_ones_nor_too_many_are_kept() {
+    fn keeps_neither_large_nor_too_many_buffers() {
         let mut buffer_pool = BufferPool::default();
         let large = buffer_pool.fill(|buffer| buffer.resize(BUFFER_BYTES_MAX + 1, 0));
         buffer_pool.give(large);

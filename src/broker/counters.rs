@@ -1,15 +1,14 @@
-//! What a worker counts, each number declared once: field, `/status` name, metric, label and help.
+//! The counters of a worker. Each is declared once: field, `/status` name, metric, label and help.
 
-/// Numbers that belong together: one metric, its members told apart by a label.
+/// One metric, whose members differ in a label.
 #[derive(Debug)]
 pub struct Family {
     /// The metric without `pilotlight_`, and without the unit and `_total` that its encoder appends.
     pub name: &'static str,
-    /// What it counts, and in which circumstances, for whoever reads `/metrics`.
+    /// The help text in `/metrics`.
     pub help: &'static str,
-    /// What one of it is.
     pub unit: CounterUnit,
-    /// The label that tells the members apart; empty if there is but one.
+    /// The label in which the members differ; empty if there is only one.
     pub label: &'static str,
     /// In the order of their declaration.
     pub members: &'static [Member],
@@ -18,20 +17,17 @@ pub struct Family {
 /// One number of a [`Family`].
 #[derive(Debug)]
 pub struct Member {
-    /// The field's name, which is its name in `/status`; `None` for a sum of others.
+    /// The field's name, also in `/status`; `None` for a sum of others.
     pub field: Option<&'static str>,
-    /// Its label's value.
+    /// The value of the family's label.
     pub value: &'static str,
-    /// Where it stands.
+    /// Reads the number.
     pub of: fn(&Counters) -> u64,
 }
 
-/// What one of a counter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CounterUnit {
-    /// A thing.
     Count,
-    /// A byte.
     Bytes,
 }
 
@@ -42,13 +38,13 @@ macro_rules! counters {
             $(+ $sum:literal $of:expr;)*
         }
     )*) => {
-        /// Counters of one worker, from the start. Plain numbers: a worker has one writer.
+        /// The counters of one worker since its start. Plain numbers: they have one writer.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Counters {
             $($($(#[$doc])* pub $field: u64,)*)*
         }
 
-        /// Every counter, as metrics.
+        /// All counters, as metrics.
         pub const FAMILIES: &[Family] = &[$(Family {
             name: $name,
             help: $help,
@@ -62,7 +58,7 @@ macro_rules! counters {
 
         #[cfg(test)]
         impl Counters {
-            /// Counters that are all different, from `first` on.
+            /// Counters with distinct values, from `first` on.
             pub fn distinct(first: u64) -> Counters {
                 let mut next = first..;
                 Counters { $($($field: next.next().unwrap_or_default(),)*)* }
@@ -72,101 +68,101 @@ macro_rules! counters {
 }
 
 counters! {
-    "dispatches" Count "Dispatches by outcome: hit (answered true), miss (false: no runner could be offered the run; pilotlight_cold says why), unconfirmed (false: runners were offered the run and none was proved to have it), rejected (4xx: not a well-formed dispatch)." "outcome" {
+    "dispatches" Count "Dispatches by outcome: warm (answered true), cold (answered false: no runner could be offered the run; pilotlight_cold gives the reason), unconfirmed (answered false: at least one runner was offered the run, and none is proven to have received it), rejected (answered 4xx: not a well-formed dispatch)." "outcome" {
         /// Dispatches answered true.
         warm "warm";
-        /// Dispatches answered false: polls were offered the run, none confirmed it.
+        /// Dispatches answered false after at least one failed delivery attempt.
         unconfirmed "unconfirmed";
-        /// Dispatches refused with a 4xx.
+        /// Dispatches answered 4xx.
         dispatches_rejected "rejected";
         + "cold" |c| c.cold();
     }
-    "cold" Count "Dispatches answered false because no runner could be offered the run, by reason: nobody (no runner of the deployment waits), other_version and other_machine_size (one does, with another version or machine), ending (runners of the key wait, all in their last moments), cordoned (runs are kept away from it), shutting_down, key_limit (--max-keys), bytes_limit (--max-buffered). Of other workers only a hash is known: among n waiting deployments, one in 4096/n cold may read other_version for nobody." "reason" {
-        /// Nobody waits for the deployment.
+    "cold" Count "Cold dispatches by reason: no_runner (no runner of the deployment waits), other_version (runners of the deployment wait with another version), other_machine_size (runners of the deployment and version wait with another machine size), parked (all waiting runners are too close to their timeout), cordoned (a cordon keeps runs away from the runners), shutting_down, key_limit (--max-keys), bytes_limit (--max-buffered). A worker knows the runners of other workers only by a hash: with n waiting deployments, about n in 4096 no_runner dispatches count as other_version." "reason" {
+        /// No runner of the deployment waits.
         cold_no_runner "no_runner";
-        /// Somebody waits for the deployment, in another version.
+        /// Runners of the deployment wait with another version.
         cold_other_version "other_version";
-        /// Somebody waits for the deployment and the version, on another machine.
+        /// Runners of the deployment and version wait with another machine size.
         cold_other_machine_size "other_machine_size";
-        /// Polls of the key are held, all in their last moments.
+        /// All runners of the key are too close to their timeout.
         cold_parked "parked";
-        /// Polls of the key are held under a cordon.
+        /// A cordon keeps runs away from the runners of the key.
         cold_cordoned "cordoned";
-        /// The broker is on its way out.
+        /// The broker is shutting down.
         cold_shutting_down "shutting_down";
-        /// No room for one more key.
+        /// No room for another key.
         cold_key_limit "key_limit";
-        /// No room for the bytes of one more.
+        /// No room for the bytes of the run.
         cold_bytes_limit "bytes_limit";
     }
-    "attempts" Count "Deliveries begun: a waiting poll was claimed for a run." {
-        /// Delivery attempts begun (polls claimed).
+    "attempts" Count "Delivery attempts begun: a dispatch claimed a waiting runner's poll." {
+        /// Delivery attempts begun.
         attempts;
     }
-    "attempts_ended" Count "Deliveries ended: confirmed (proved in the sense of --confirm), reset (the runner closed first), ack_timeout (its machine is silent), read_timeout (its process is frozen)." "end" {
-        /// Attempts confirmed.
+    "attempts_ended" Count "Delivery attempts ended: confirmed (delivery was proven as --confirm requires), reset (the runner's connection ended first), ack_timeout (the runner's kernel did not acknowledge the run), read_timeout (the runner's process did not read the run)." "end" {
+        /// Delivery proven.
         attempts_confirmed "confirmed";
-        /// Attempts that ended with the peer's reset or close.
+        /// The peer reset or closed the connection first.
         attempts_reset "reset";
-        /// Attempts given up without an acknowledgement.
+        /// Not acknowledged in time.
         attempts_ack_timeout "ack_timeout";
-        /// Attempts given up acknowledged but unread.
+        /// Acknowledged, but not read in time.
         attempts_read_timeout "read_timeout";
     }
     "polls" Count "Polls held." {
         /// Polls held.
         polls;
     }
-    "polls_guarded" Count "Polls that reached their last moments (--guard) without a run: they are held and offered no run any more." {
+    "polls_guarded" Count "Polls that came within --guard of their timeout without a run: they stay held, and are offered no run." {
         /// Polls parked by the guard.
         polls_guarded;
     }
-    "polls_ended" Count "Polls that ended without a run: left (the runner closed), expired (at its connection timeout), closed (drain, cordon, capacity)." "end" {
-        /// Polls that ended because the runner closed.
+    "polls_ended" Count "Polls that ended without a run: left (the runner closed its connection), expired (connection timeout reached), closed (by the broker, for shutdown, a cordon or a limit)." "end" {
+        /// Polls whose runner closed its connection.
         polls_left "left";
         /// Polls closed at their connection timeout.
         polls_expired "expired";
-        /// Polls closed by us for another reason: drain, cordon, capacity.
+        /// Polls closed for shutdown, a cordon or a limit.
         polls_closed "closed";
     }
-    "connect_requests" Count "GET /connect answered." {
-        /// `GET /connect` answered.
+    "connect_requests" Count "GET /connect requests answered." {
+        /// `GET /connect` requests answered.
         connects;
     }
-    "requests_rejected" Count "Requests answered with a 4xx or 5xx." {
-        /// Requests refused with a 4xx or 5xx.
+    "requests_rejected" Count "Requests answered with 4xx or 5xx." {
+        /// Requests answered with 4xx or 5xx.
         rejected;
     }
     "requests_timed_out" Count "Connections closed because a request took longer than --request-timeout to arrive." {
-        /// Requests closed because their bytes took too long.
+        /// Connections closed because a request took too long to arrive.
         requests_timed_out;
     }
     "connections_accepted" Count "Connections accepted." {
         /// Connections accepted.
         accepted;
     }
-    "connections_refused" Count "Connections closed because a limit was reached: connections (--max-connections), address (--max-connections-per-address), and polls by keys (--max-keys), key (--max-polls-per-key), deployment (--max-polls-per-deployment)." "limit" {
-        /// Connections refused at the limit of all of them.
+    "connections_refused" Count "Connections closed at a limit: connections (--max-connections), address (--max-connections-per-address), and polls closed at a limit: keys (--max-keys), key (--max-polls-per-key), deployment (--max-polls-per-deployment)." "limit" {
+        /// Connections closed at the limit of all connections.
         refused_connections "connections";
-        /// Connections refused at the limit of their address.
+        /// Connections closed at the limit of their address.
         refused_per_address "address";
-        /// Polls refused because all keys that are remembered are in use.
+        /// Polls closed because all remembered keys are in use.
         refused_keys "keys";
-        /// Polls refused at the limit of their key.
+        /// Polls closed at the limit of their key.
         refused_per_key "key";
-        /// Polls refused at the limit of their deployment.
+        /// Polls closed at the limit of their deployment.
         refused_per_deployment "deployment";
     }
     "requests_over_budget" Count "Requests refused, closed or answered false because too many bytes were in flight (--max-buffered)." {
-        /// Requests closed, refused or answered false because the budget for bytes in flight is used up.
+        /// Requests refused, closed or answered false because too many bytes were in flight.
         refused_bytes;
     }
-    "tls_connections_over_budget" Count "Connections closed because incomplete TLS records took too much memory (--max-buffered)." {
-        /// Connections closed because incomplete TLS records owned more memory than they may.
+    "tls_connections_over_budget" Count "Connections closed because incomplete TLS records used too much memory (--max-buffered)." {
+        /// Connections closed because incomplete TLS records used too much memory.
         refused_records;
     }
-    "dispatches_forbidden" Count "Dispatches refused because their address may not send any (--dispatch-allow)." {
-        /// Dispatches refused because their address may not send any.
+    "dispatches_forbidden" Count "Dispatches refused because their address may not dispatch (--dispatch-allow)." {
+        /// Dispatches refused because their address may not dispatch.
         dispatches_forbidden;
     }
     "connections_evicted" Count "Connections that had not sent a byte yet, closed to make room at --max-connections." {
@@ -174,82 +170,82 @@ counters! {
         evicted;
     }
     "connections_closed" Count "Connections closed, by either side." {
-        /// Connections closed, by whichever side.
+        /// Connections closed, by either side.
         closed;
     }
-    "accept_errors" Count "Accepts that failed for want of descriptors or memory." {
-        /// Accept failures for want of descriptors or memory.
+    "accept_errors" Count "Accepts that failed for lack of descriptors or memory." {
+        /// Accepts that failed for lack of descriptors or memory.
         accept_errors;
     }
-    "engine_shortages" Count "Bytes or completions of io_uring that waited a turn for want of room; always 0 with epoll." "what" {
-        /// Bytes that came when no receive buffer was free, and waited a turn (io_uring).
+    "engine_shortages" Count "io_uring: received bytes that waited for a free buffer, and turns whose completions overflowed the queue. Always 0 with epoll." "what" {
+        /// Received bytes that waited a turn for a free buffer (io_uring).
         buffer_shortages "buffers";
-        /// Turns that brought more completions than the queue holds (io_uring).
+        /// Turns with more completions than the queue holds (io_uring).
         queue_overflows "completions";
     }
-    "tls_handshakes" Count "TLS handshakes that ended, in a connection that can be used or in none." "result" {
-        /// TLS handshakes that ended in a connection that can be used.
+    "tls_handshakes" Count "TLS handshakes that ended: done (the connection can be used) or failed." "result" {
+        /// Successful TLS handshakes.
         tls_handshakes "done";
-        /// TLS handshakes that failed: no TLS, no common version, a certificate that one side refused.
+        /// Failed TLS handshakes: no TLS, no common version, or a certificate that one side refused.
         tls_failures "failed";
     }
     "received" Bytes "Bytes received from runners and supervisors." {
         /// Bytes received.
         bytes_in;
     }
-    "sent" Bytes "Bytes handed to the kernel for runners and supervisors." {
-        /// Bytes handed to the kernel.
+    "sent" Bytes "Bytes passed to the kernel for runners and supervisors." {
+        /// Bytes passed to the kernel.
         bytes_out;
     }
-    "token_faults" Count "Polls whose deployment token is at fault, by what is wrong with it: refused in --token-mode enforce, held in log." "reason" {
-        /// Polls with a bare id where a token is wanted (refused in mode `enforce`, held in `log`).
+    "token_faults" Count "Polls with an invalid deployment token, by reason: refused with --token-mode enforce, held with --token-mode log." "reason" {
+        /// Polls with an id instead of a token.
         token_bare "bare";
-        /// The same, with what is no token.
+        /// Polls whose token is not a JWT.
         token_malformed "malformed";
-        /// The same, with a token of another algorithm.
+        /// Polls whose token uses another algorithm than HS256.
         token_algorithm "algorithm";
-        /// The same, with a token that no known secret has signed.
+        /// Polls whose token is not signed with a known secret.
         token_signature "signature";
-        /// The same, with a signed token whose claims are not those of a deployment.
+        /// Polls whose signed token lacks the claims of a deployment token.
         token_claims "claims";
-        /// The same, with an expired token.
+        /// Polls with an expired token.
         token_expired "expired";
-        /// The same, with a token of another version.
+        /// Polls whose token is for another version.
         token_version "version";
     }
-    "token_verifications" Count "Token signatures computed: a good token is remembered and costs one." {
-        /// Token signatures computed: one per distinct token, if it is good.
+    "token_verifications" Count "Token signatures computed. A valid token is remembered, so it costs one." {
+        /// Token signatures computed.
         token_verifications;
     }
     "offers_sent" Count "Runs offered to another worker." {
         /// Runs offered to another worker.
         offers_sent;
     }
-    "offers_returned" Count "Offers that another worker had no waiting poll for after all." {
-        /// Offers that another worker had no poll for after all.
+    "offers_returned" Count "Offers that another worker returned undelivered." {
+        /// Offers that another worker returned undelivered.
         offers_returned;
     }
-    "visits" Count "Times that another worker handled this worker's mail in its place while it slept (epoll, --descriptor-tables process)." {
-        /// Times that another worker handled this one's mail while it slept.
-        visits;
+    "mail_handled_inline" Count "Times that another worker handled this worker's mailbox inline, because this worker was blocked (epoll, --descriptor-tables process)." {
+        /// Times that another worker handled this worker's mailbox inline.
+        mail_handled_inline;
     }
-    "dispatches_untraced" Count "Dispatches that were not looked at for a trace, or whose trace was left out, because --traced-dispatches were told of in that second already (--otlp-endpoint)." {
-        /// Dispatches that may have a trace and were not told of for want of allowance.
+    "dispatches_untraced" Count "Dispatches without trace events because --traced-dispatches were reported in the same second already (--otlp-endpoint)." {
+        /// Dispatches that may have a trace and were not reported for lack of allowance.
         dispatches_untraced;
     }
-    "events_dropped" Count "Events for the log, for traces or for the list of recent dispatches that were dropped because the control thread was behind." {
+    "events_dropped" Count "Events for the log, traces or the list of recent dispatches that were dropped because the control thread was behind." {
         /// Events dropped because their queue was full.
         events_dropped;
     }
 }
 
 impl Counters {
-    /// Dispatches answered false.
+    /// Dispatches answered false: cold or unconfirmed.
     pub fn answered_false(&self) -> u64 {
         self.cold() + self.unconfirmed
     }
 
-    /// Connections refused at a limit, whichever.
+    /// Connections and polls closed at a limit.
     pub fn refused(&self) -> u64 {
         self.refused_connections
             + self.refused_per_address
@@ -258,7 +254,7 @@ impl Counters {
             + self.refused_per_deployment
     }
 
-    /// Dispatches answered false that no poll was offered to.
+    /// Dispatches answered false without a delivery attempt.
     pub fn cold(&self) -> u64 {
         self.cold_no_runner
             + self.cold_other_version
@@ -277,7 +273,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn members_are_told_apart_and_every_reason_is_in_the_sum() {
+    fn members_are_distinct_and_the_sum_contains_every_reason() {
         let counters = Counters::distinct(1);
         for family in FAMILIES {
             assert_eq!(family.label.is_empty(), family.members.len() == 1, "{}", family.name);

@@ -1,58 +1,51 @@
-//! A dispatch's way: here, on another worker, or nowhere.
+//! A dispatch, from its body to its answer.
 //!
 //! ```text
-//! dispatch -> seek: a local poll?      -> claim (delivery.rs) -> confirmed -> true
-//!                   a worker with a hint? -> Offer -> that worker claims -> Verdict -> true, or seek on
-//!                   neither             -> false
+//! dispatch -> offer_next: a local poll?       -> claim (delivery.rs) -> confirmed -> true
+//!                         a worker with a hint? -> Offer -> that worker claims -> Reply -> true, or offer_next
+//!                         neither             -> false
 //! ```
 //!
-//! Invariants: every dispatch is answered exactly once, within the dispatch timeout; at most
-//! `attempts_max` polls are claimed for it, one at a time, on whichever workers.
+//! Invariants: every dispatch is answered exactly once, within the dispatch timeout. At most `attempts_max`
+//! polls are claimed for it, one at a time, over all workers.
 
 use super::Broker;
-use super::budget::Part;
-use super::conn::{PendingDispatch, State};
-use super::event::{self, ColdReason, DispatchEvent, DispatchId, Event, Origin, Outcome};
-use super::http::response::{self, Persistence};
+use super::connections::budget::Part;
+use super::connections::{PendingDispatch, State};
+use super::contract;
+use super::event::{ColdReason, DispatchEvent, DispatchId, Event, Origin, Outcome};
+use super::http::Persistence;
 use super::io::{MeshMessage, Offer, Output, Payload, Shared, Ticket, WorkerSet};
-use super::json;
-use super::key::Key;
-use super::pool::PoolId;
-use super::report::Allowance;
+use super::pools::{Key, PoolId};
 use super::settings::Confirm;
 use super::time::Time;
 
 impl<S: Shared> Broker<S> {
-    /// A dispatch's body is complete: match it.
-    pub(super) fn dispatch(&mut self, now: Time, slot: u32, body: &[u8]) {
-        let dispatch = match json::parse_dispatch(body) {
+    /// Handles a dispatch whose body is complete.
+    pub(super) fn dispatch(&mut self, now: Time, slot: u32, body: &[u8], traceparent: Option<&str>) {
+        let dispatch = match contract::parse_dispatch(body) {
             Ok(dispatch) => dispatch,
-            Err(error) => return self.reject_dispatch(now, slot, &error),
+            Err(error) => return self.reject_dispatch(now, slot, &error.into()),
         };
-        let origin = match self.tells_of_dispatches() {
-            true => self.origin(dispatch.run_id.as_deref()),
-            false => {
-                self.counters.dispatches_untraced += u64::from(self.traces);
-                None
-            }
-        };
+        let untraced = &mut self.counters.dispatches_untraced;
+        let origin = self.watch.origin(dispatch.run_id.as_deref(), traceparent, untraced);
         if self.shutdown.is_some() {
             return self.answer_cold(now, slot, None, ColdReason::ShuttingDown, origin);
         }
-        let Some(pool) = self.pools.pin(dispatch.key()) else {
+        let Some(pool) = self.index.pin(dispatch.key()) else {
             return self.answer_cold(now, slot, None, ColdReason::KeyLimit, origin);
         };
-        if self.choose_poll(now, pool).is_none() && self.other_holders(pool).0 == 0 {
+        if self.choose_poll(now, pool).is_none() && self.index.other_workers(&self.shared, pool).is_empty() {
             let reason = self.cold_reason(pool);
             self.answer_cold(now, slot, Some(pool), reason, origin);
-            return self.pools.unpin(pool);
+            return self.index.unpin(pool);
         }
         let payload = self.run_response(dispatch.message);
         if !self.budget.hold(&self.shared, payload.bytes().len(), Part::All) {
             self.budget.release(&self.shared, payload.bytes().len());
             self.counters.refused_bytes += 1;
             self.answer_cold(now, slot, Some(pool), ColdReason::BytesLimit, origin);
-            return self.pools.unpin(pool);
+            return self.index.unpin(pool);
         }
         let pending = PendingDispatch {
             pool,
@@ -64,16 +57,17 @@ impl<S: Shared> Broker<S> {
             attempted: false,
             origin,
         };
-        self.timers.arm(slot, pending.deadline);
+        self.connections.arm(slot, pending.deadline);
         self.pending_dispatches += 1;
-        self.conns.at(slot).state = State::Dispatch(Box::new(pending));
-        self.seek(now, slot);
+        self.connections.get_mut(slot).state = State::Dispatch(Box::new(pending));
+        self.offer_next(now, slot);
     }
 
-    /// Finds the dispatch on `slot` its next poll, or answers false.
-    fn seek(&mut self, now: Time, slot: u32) {
-        let ticket = Ticket { conn: self.conns.id(slot), request: self.conns.peek(slot).request };
-        let State::Dispatch(pending) = &mut self.conns.at(slot).state else { return };
+    /// Offers the run of the dispatch on `slot` to its next poll, here or on another worker. Answers false if
+    /// there is none.
+    fn offer_next(&mut self, now: Time, slot: u32) {
+        let ticket = self.ticket(slot);
+        let State::Dispatch(pending) = &mut self.connections.get_mut(slot).state else { return };
         let pool = pending.pool;
         if pending.attempts_left == 0 || now >= pending.deadline {
             return self.answer(now, slot, Outcome::Unconfirmed);
@@ -91,40 +85,41 @@ impl<S: Shared> Broker<S> {
         if let Some(poll) = self.choose_poll(now, pool) {
             return self.claim(now, poll, offer);
         }
-        let Some(worker) = self.other_holders(pool).minus(tried).next_after(self.worker) else {
-            let State::Dispatch(pending) = &self.conns.peek(slot).state else { return };
-            let end = match pending.attempted {
+        let untried = self.index.other_workers(&self.shared, pool).minus(tried);
+        let Some(worker) = untried.next_after(self.worker) else {
+            let State::Dispatch(pending) = &self.connections.get(slot).state else { return };
+            let outcome = match pending.attempted {
                 true => Outcome::Unconfirmed,
                 false => Outcome::Cold(self.cold_reason(pool)),
             };
-            return self.answer(now, slot, end);
+            return self.answer(now, slot, outcome);
         };
-        let key = self.pools.get(pool).key().clone();
-        if let State::Dispatch(pending) = &mut self.conns.at(slot).state {
+        let key = self.index.pool(pool).key().clone();
+        if let State::Dispatch(pending) = &mut self.connections.get_mut(slot).state {
             pending.tried = tried.with(worker);
         }
         self.counters.offers_sent += 1;
         self.outputs.push_back(Output::Mesh { to: worker, message: MeshMessage::Offer { key, offer } });
     }
 
-    /// Another core offers a run.
-    pub(super) fn offered(&mut self, now: Time, from: usize, key: &Key, offer: Offer) {
+    /// Another worker offers a run.
+    pub(super) fn offer_received(&mut self, now: Time, from: usize, key: &Key, offer: Offer) {
         let open = self.shutdown.is_none() && now < offer.deadline && offer.attempts_left > 0;
-        let pool = if open { self.pools.pin(key.as_ref()) } else { None };
+        let pool = if open { self.index.pin(key.as_ref()) } else { None };
         let poll = pool.and_then(|pool| self.choose_poll(now, pool));
         match poll {
             Some(poll) => self.claim(now, poll, offer),
             None => self.send_reply(from, offer.ticket, false, offer.attempts_left),
         }
         if let Some(pool) = pool {
-            self.pools.unpin(pool);
+            self.index.unpin(pool);
         }
     }
 
-    /// A claim has ended: tell the dispatch, wherever it is.
-    pub(super) fn settle(&mut self, now: Time, home: usize, ticket: Ticket, delivered: bool, left: u8) {
+    /// Replies to an offer, whose dispatch may be on this worker or on another.
+    pub(super) fn reply(&mut self, now: Time, home: usize, ticket: Ticket, delivered: bool, left: u8) {
         if home == self.worker {
-            self.attempts_ended(now, ticket, delivered, left);
+            self.handle_reply(now, ticket, delivered, left);
         } else {
             self.send_reply(home, ticket, delivered, left);
         }
@@ -135,23 +130,17 @@ impl<S: Shared> Broker<S> {
         self.outputs.push_back(Output::Mesh { to, message });
     }
 
-    pub(super) fn reply_received(
-        &mut self,
-        now: Time,
-        _from: usize,
-        ticket: Ticket,
-        delivered: bool,
-        left: u8,
-    ) {
+    /// Another worker replies to an offer.
+    pub(super) fn reply_received(&mut self, now: Time, ticket: Ticket, delivered: bool, left: u8) {
         if !delivered {
             self.counters.offers_returned += 1;
         }
-        self.attempts_ended(now, ticket, delivered, left);
+        self.handle_reply(now, ticket, delivered, left);
     }
 
-    /// A claim for `ticket` has ended. A ticket that is not awaited any more was answered already.
-    fn attempts_ended(&mut self, now: Time, ticket: Ticket, delivered: bool, attempts_left: u8) {
-        let Some(conn) = self.conns.get(ticket.conn) else { return };
+    /// Answers the dispatch or makes its next offer. Ignores a ticket whose dispatch was answered already.
+    fn handle_reply(&mut self, now: Time, ticket: Ticket, delivered: bool, attempts_left: u8) {
+        let Some(conn) = self.connections.find(ticket.conn) else { return };
         if conn.request != ticket.request {
             return;
         }
@@ -161,7 +150,7 @@ impl<S: Shared> Broker<S> {
         if delivered {
             self.answer(now, ticket.conn.slot, Outcome::Warm);
         } else {
-            self.seek(now, ticket.conn.slot);
+            self.offer_next(now, ticket.conn.slot);
         }
     }
 
@@ -169,26 +158,20 @@ impl<S: Shared> Broker<S> {
         self.answer(now, slot, Outcome::Unconfirmed);
     }
 
-    fn answer(&mut self, now: Time, slot: u32, end: Outcome) {
-        let state = std::mem::replace(&mut self.conns.at(slot).state, State::Idle);
+    /// Answers the pending dispatch on `slot`.
+    fn answer(&mut self, now: Time, slot: u32, outcome: Outcome) {
+        let state = std::mem::replace(&mut self.connections.get_mut(slot).state, State::Idle);
         let State::Dispatch(mut pending) = state else { return };
         if let Some(origin) = pending.origin.take() {
             let attempts = self.settings.attempts_max - pending.attempts_left;
-            self.tell(slot, Some(pending.pool), end, now.us_since(pending.since), attempts, *origin);
+            let took_us = now.us_since(pending.since);
+            self.emit_dispatch(slot, Some(pending.pool), outcome, took_us, attempts, *origin);
         }
-        self.conclude(now, slot, Some(pending.pool), end);
+        self.write_answer(now, slot, Some(pending.pool), outcome);
         self.drop_dispatch(*pending);
     }
 
-    /// Gives back what a dispatch held while it waited.
-    pub(super) fn drop_dispatch(&mut self, pending: PendingDispatch) {
-        self.pending_dispatches -= 1;
-        self.budget.release(&self.shared, pending.payload.bytes().len());
-        self.pools.unpin(pending.pool);
-        self.buffer_pool.give(pending.payload);
-    }
-
-    /// Answers a dispatch that never got as far as waiting for a pending.
+    /// Answers a dispatch that never became pending.
     fn answer_cold(
         &mut self,
         now: Time,
@@ -197,87 +180,84 @@ impl<S: Shared> Broker<S> {
         reason: ColdReason,
         origin: Option<Box<Origin>>,
     ) {
-        let end = Outcome::Cold(reason);
+        let outcome = Outcome::Cold(reason);
         if let Some(origin) = origin {
-            self.tell(slot, pool, end, 0, 0, *origin);
+            self.emit_dispatch(slot, pool, outcome, 0, 0, *origin);
         }
-        self.conclude(now, slot, pool, end);
+        self.write_answer(now, slot, pool, outcome);
     }
 
-    /// Whose the dispatch is, if it may be told of: as one that is traced, or as any.
-    #[cold]
-    #[inline(never)]
-    fn origin(&mut self, run_id: Option<&str>) -> Option<Box<Origin>> {
-        let traceparent = self.traceparent.take();
-        let sampled = self.traces && traceparent.as_deref().is_some_and(event::is_sampled);
-        let Allowance { any, traced: traces } = &mut self.dispatch_events;
-        let traced = sampled && *traces > 0;
-        *traces -= u32::from(traced);
-        self.counters.dispatches_untraced += u64::from(sampled && !traced);
-        if *any == 0 && !traced {
-            return None;
+    /// Counts the outcome and writes the answer.
+    fn write_answer(&mut self, now: Time, slot: u32, pool: Option<PoolId>, outcome: Outcome) {
+        match outcome {
+            Outcome::Warm => self.counters.warm += 1,
+            Outcome::Unconfirmed => self.counters.unconfirmed += 1,
+            Outcome::Cold(reason) => self.count_cold(reason),
         }
-        *any = any.saturating_sub(1);
-        Some(Box::new(Origin { run: run_id.map(Box::from), traceparent, traced }))
+        if let Some(pool) = pool {
+            let pool = self.index.pool_mut(pool);
+            match outcome {
+                Outcome::Warm => pool.warm += 1,
+                Outcome::Unconfirmed => pool.unconfirmed += 1,
+                Outcome::Cold(_) => pool.cold += 1,
+            }
+        }
+        if self.shutdown.is_some() {
+            // The request may have arrived before the shutdown. Its supervisor must reconnect elsewhere.
+            self.connections.get_mut(slot).persistence = Persistence::Close;
+        }
+        let persistence = self.connections.get(slot).persistence;
+        let answer = contract::dispatch_answer(outcome == Outcome::Warm, persistence);
+        self.respond(now, slot, Payload::Static(answer), false);
     }
 
-    /// Tells of a dispatch; somebody watches.
+    /// Releases what a pending dispatch held.
+    pub(super) fn drop_dispatch(&mut self, pending: PendingDispatch) {
+        self.pending_dispatches -= 1;
+        self.budget.release(&self.shared, pending.payload.bytes().len());
+        self.index.unpin(pending.pool);
+        self.buffer_pool.give(pending.payload);
+    }
+
     #[cold]
-    fn tell(
+    fn emit_dispatch(
         &mut self,
         slot: u32,
         pool: Option<PoolId>,
-        end: Outcome,
+        outcome: Outcome,
         took_us: u64,
         attempts: u8,
         origin: Origin,
     ) {
-        let ticket = Ticket { conn: self.conns.id(slot), request: self.conns.peek(slot).request };
-        let id = DispatchId { home: self.worker, ticket };
-        let key = pool.map(|pool| self.pools.get(pool).key().clone());
-        let event = DispatchEvent { id, key, end, took_us, attempts, origin };
+        let id = DispatchId { home: self.worker, ticket: self.ticket(slot) };
+        let key = pool.map(|pool| self.index.pool(pool).key().clone());
+        let event = DispatchEvent { id, key, outcome, took_us, attempts, origin };
         self.outputs.push_back(Output::Event(Event::Dispatch(Box::new(event))));
     }
 
-    fn conclude(&mut self, now: Time, slot: u32, pool: Option<PoolId>, end: Outcome) {
-        let hit = end == Outcome::Warm;
-        match end {
-            Outcome::Warm => self.counters.warm += 1,
-            Outcome::Unconfirmed => self.counters.unconfirmed += 1,
-            Outcome::Cold(reason) => *self.missed(reason) += 1,
-        }
-        if let Some(pool) = pool {
-            let pool = self.pools.get_mut(pool);
-            pool.warm += u64::from(hit);
-            pool.cold += u64::from(!hit);
-        }
-        if self.shutdown.is_some() {
-            // Asked before the drain, perhaps: its supervisor learns now that it must go elsewhere.
-            self.conns.at(slot).persistence = Persistence::Close;
-        }
-        let persistence = self.conns.peek(slot).persistence;
-        let answer = response::dispatch_answer(hit, persistence);
-        self.respond(now, slot, Payload::Static(answer), false);
+    /// The ticket of the current request on `slot`.
+    fn ticket(&self, slot: u32) -> Ticket {
+        Ticket { conn: self.connections.id(slot), request: self.connections.get(slot).request }
     }
 
-    /// The poll that the next run of this pool goes to.
+    /// The poll that gets the next run of this pool.
     pub(super) fn choose_poll(&self, now: Time, pool: PoolId) -> Option<u32> {
-        self.pools.choose(
+        self.index.choose(
             pool,
             self.settings.match_order,
-            |slot| matches!(&self.conns.peek(slot).state, State::Waiting(poll) if now < poll.offer_until),
+            |slot| matches!(&self.connections.get(slot).state, State::Waiting(poll) if now < poll.offer_until),
         )
     }
 
-    fn other_holders(&self, pool: PoolId) -> WorkerSet {
-        self.shared.holders(self.bucket(pool)).without(self.worker)
-    }
-
-    /// The whole response for a runner: head and message in one piece, so that one write sends it
-    /// and every further attempt shares it.
+    /// The whole response for a runner. Head and message are in one buffer, so that one write sends them and
+    /// further attempts share them.
     fn run_response(&mut self, message: &[u8]) -> Payload {
+        let persistence = match self.settings.confirm {
+            Confirm::Read => Persistence::Close,
+            Confirm::Ack | Confirm::Write => Persistence::KeepAlive,
+        };
         self.buffer_pool.fill(|buffer| {
-            response::run_head(buffer, message.len(), self.settings.confirm == Confirm::Read);
+            contract::run_head(buffer, message.len(), persistence);
             buffer.extend_from_slice(message);
         })
     }

@@ -1,7 +1,7 @@
-//! What happened, for whoever watches: log, page, tests. Nothing here is produced unless somebody does.
+//! Events, for the log, the page, traces and tests. The core produces only those that are wanted.
 
-use super::io::Ticket;
-use super::key::Key;
+use super::ids::Ticket;
+use super::pools::Key;
 use super::token::fault::Fault;
 
 /// Why a held poll ended without a run.
@@ -11,12 +11,12 @@ pub enum PollEnd {
     Left,
     /// Older than the connection timeout.
     Expired,
-    /// Closed for drain, cordon or capacity.
+    /// Closed for shutdown, a cordon or a limit.
     Closed,
 }
 
 impl PollEnd {
-    /// As logs and metrics write it.
+    /// The name in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             PollEnd::Left => "left",
@@ -26,30 +26,29 @@ impl PollEnd {
     }
 }
 
-/// Why no poll could be offered a run. What the answering worker holds is known exactly, what others
-/// hold by a hash: see `why.rs`.
+/// Why no poll could be offered a run. Exact for the answering worker's polls; for those of other workers
+/// derived from hashes (`cold.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColdReason {
-    /// Nobody waits for the deployment.
+    /// No runner of the deployment waits.
     NoRunner,
-    /// Somebody waits for the deployment, in another version.
+    /// Runners of the deployment wait, all with another version.
     OtherVersion,
-    /// Somebody waits for the deployment and the version, on another machine.
+    /// Runners of the deployment and version wait, all with another machine size.
     OtherMachineSize,
-    /// Polls of the key are held, all in their last moments.
+    /// Runners of the key wait, all too close to their timeout.
     Parked,
-    /// Polls of the key are held, and a cordon keeps runs away from them.
+    /// A cordon keeps runs away from the runners of the key.
     Cordoned,
-    /// The broker is on its way out.
     ShuttingDown,
-    /// No room for one more key.
+    /// `--max-keys` keys are in use.
     KeyLimit,
-    /// No room for its bytes.
+    /// `--max-buffered` bytes are in flight.
     BytesLimit,
 }
 
 impl ColdReason {
-    /// As logs and metrics write it.
+    /// The name in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             ColdReason::NoRunner => "no_runner",
@@ -67,16 +66,16 @@ impl ColdReason {
 /// How a dispatch was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// True: a runner confirmed it.
+    /// True: a runner confirmed the run.
     Warm,
     /// False: no poll could be offered the run.
     Cold(ColdReason),
-    /// False: polls were offered the run, none confirmed it.
+    /// False: at least one poll was offered the run, and none confirmed it.
     Unconfirmed,
 }
 
 impl Outcome {
-    /// The outcome, as logs and metrics write it.
+    /// The name in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Outcome::Warm => "warm",
@@ -85,7 +84,7 @@ impl Outcome {
         }
     }
 
-    /// The reason of a miss.
+    /// The name of the reason if cold.
     pub const fn reason(self) -> Option<&'static str> {
         match self {
             Outcome::Cold(reason) => Some(reason.name()),
@@ -97,18 +96,18 @@ impl Outcome {
 /// How one delivery attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptEnd {
-    /// Confirmed in the sense of the mode.
+    /// Delivery was proven as `--confirm` requires.
     Confirmed,
-    /// The peer reset the connection or closed it before it had everything.
+    /// The peer reset the connection, or closed it before it had the whole run.
     Reset,
-    /// No acknowledgement in time.
+    /// The peer's kernel did not acknowledge the run in time.
     AckTimeout,
-    /// Acknowledged, not read in time.
+    /// The peer's process did not read the acknowledged run in time.
     ReadTimeout,
 }
 
 impl AttemptEnd {
-    /// As logs and metrics write it.
+    /// The name in logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             AttemptEnd::Confirmed => "confirmed",
@@ -119,44 +118,41 @@ impl AttemptEnd {
     }
 }
 
-/// A dispatch, told apart from every other of the process for as long as anything is told of it.
+/// A dispatch, distinct from every other of the process while events refer to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DispatchId {
-    /// The core that its supervisor is connected to.
+    /// The worker to which the supervisor is connected.
     pub home: usize,
-    /// Its connection and request there.
     pub ticket: Ticket,
 }
 
-/// Whose a dispatch is.
+/// Where a dispatch comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The run's friendly id.
     pub run: Option<Box<str>>,
-    /// `traceparent` as the supervisor sent it, if it was well-formed (W3C Trace Context, 3.2).
+    /// `traceparent` as the supervisor sent it, if valid (W3C Trace Context, 3.2).
     pub traceparent: Option<Box<str>>,
-    /// Its supervisor records this trace, and there was room to tell of it: so are its attempts.
+    /// The supervisor records this trace, and the allowance permits events for the dispatch and its
+    /// attempts.
     pub traced: bool,
 }
 
-/// A dispatch that was answered.
+/// A dispatch was answered.
 #[derive(Clone, Debug)]
 pub struct DispatchEvent {
-    /// Which.
     pub id: DispatchId,
-    /// Its key; `None` if there was no room to remember it, or nothing was looked up.
+    /// `None` if there was no room for the key, or it was not looked up.
     pub key: Option<Key>,
-    /// The answer.
-    pub end: Outcome,
-    /// From its last byte to the answer.
+    pub outcome: Outcome,
+    /// From the dispatch's last byte to the answer.
     pub took_us: u64,
-    /// Polls that were claimed for it.
+    /// Polls that were claimed for the dispatch.
     pub attempts: u8,
-    /// Whose it is.
     pub origin: Origin,
 }
 
-/// A delivery attempt that ended.
+/// A delivery attempt ended.
 #[derive(Clone, Debug)]
 pub struct AttemptEvent {
     /// The dispatch whose run it was.
@@ -165,124 +161,37 @@ pub struct AttemptEvent {
     pub traced: bool,
     /// The poll's key.
     pub key: Key,
-    /// The poll's `x-trigger-worker-instance-name`.
+    /// The poll's node.
     pub node: Box<str>,
-    /// How.
     pub end: AttemptEnd,
     /// From the poll's last byte to the claim.
     pub waited_us: u64,
-    /// From claim to end.
+    /// From the claim to the end.
     pub took_us: u64,
 }
 
-/// What happened.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A poll is held.
     PollHeld {
-        /// Its key.
         key: Key,
-        /// Its `x-trigger-worker-instance-name`.
         node: Box<str>,
     },
     /// A poll ended without a run.
     PollEnded {
-        /// Its key.
         key: Key,
-        /// Its `x-trigger-worker-instance-name`.
         node: Box<str>,
-        /// Why.
         end: PollEnd,
-        /// How long it was held.
         held_us: u64,
     },
-    /// A delivery attempt ended.
     Attempt(Box<AttemptEvent>),
-    /// A dispatch was answered.
     Dispatch(Box<DispatchEvent>),
-    /// A poll was held though its token is at fault (`--token-mode log`).
+    /// A poll was held although its token is invalid (`--token-mode log`).
     TokenAtFault {
-        /// What is wrong with it.
         fault: Fault,
     },
-    /// A request was refused.
+    /// A request was refused with this HTTP status and error text.
     Rejected {
-        /// HTTP status.
         status: u16,
-        /// What the error body says.
         error: String,
     },
-}
-
-/// The `traceparent` of a request's head, which is well-formed; the first, if there are several.
-#[cold]
-pub fn traceparent_of(head: &[u8]) -> Option<&str> {
-    const NAME: &[u8] = b"traceparent:";
-    let mut lines = head.split(|byte| *byte == b'\n');
-    let line =
-        lines.find(|line| line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))?;
-    traceparent(line[NAME.len()..].trim_ascii())
-}
-
-/// `traceparent` if it is one: version, trace id, parent id and flags in lower-case hex, neither id
-/// all zero (W3C Trace Context, 3.2.2). Later versions may append fields, which are cut off.
-fn traceparent(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value.get(..55)?).ok()?;
-    let hex = |part: &str, len: usize| {
-        part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let mut parts = text.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let sound = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
-    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-    let rest_follows = match value.get(55) {
-        None => true,
-        Some(next) => version != "00" && *next == b'-',
-    };
-    (sound && version != "ff" && !zero(trace) && !zero(parent) && rest_follows).then_some(text)
-}
-
-/// Whether the flags of a well-formed `traceparent` say that its trace is recorded (W3C Trace Context,
-/// 3.2.2.5: the lowest bit).
-pub fn is_sampled(traceparent: &str) -> bool {
-    matches!(traceparent.as_bytes().get(54), Some(b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_traceparent_is_taken_only_if_it_is_one() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(traceparent(good.as_bytes()), Some(good));
-        let later = format!("cc{}-what-comes", &good[2..]);
-        assert_eq!(traceparent(later.as_bytes()), Some(&later[..55]));
-        for bad in [
-            "",
-            "00",
-            &good[..54],
-            &format!("{good}-more"),
-            &format!("{good}x"),
-            &good.to_uppercase(),
-            &good.replace("01", "0g"),
-            &format!("ff{}", &good[2..]),
-            &good.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
-            &good.replace("b7ad6b7169203331", &"0".repeat(16)),
-            &good.replace('-', "_"),
-            "00-0af7651916cd43dd8448eb211c80319c\u{e9}b7ad6b7169203331-01-0",
-        ] {
-            assert_eq!(traceparent(bad.as_bytes()), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_lowest_flag_says_whether_a_trace_is_recorded() {
-        let with = |flags: &str| format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
-        for (flags, sampled) in
-            [("00", false), ("01", true), ("02", false), ("03", true), ("fe", false), ("ff", true)]
-        {
-            assert_eq!(is_sampled(&with(flags)), sampled, "{flags}");
-        }
-    }
 }

@@ -1,18 +1,18 @@
-//! Durations counted in fixed buckets: four to each power of two, so that a bucket is at most a
-//! quarter wider than its lower bound. One array of plain numbers, one writer, no allocation.
+//! Durations counted in fixed buckets, four per power of two: the upper bound of a bucket is at most a quarter
+//! above its lower bound. An array of plain numbers with one writer.
 
-/// Buckets to each power of two.
+/// Buckets per power of two, as a power of two.
 const SPLIT_BITS: u32 = 2;
 const SPLIT: usize = 1 << SPLIT_BITS;
-/// From here on (2^32 microseconds, 71 minutes) durations share the last bucket.
+/// Durations from 2^32 microseconds (71 minutes) on share the last bucket.
 const LAST_POWER: u32 = 32;
-/// Buckets in all.
+/// The number of buckets.
 pub const BUCKETS: usize = (LAST_POWER - SPLIT_BITS + 1) as usize * SPLIT;
 
 /// Durations in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// Not in place: workers and reports are moved and kept on small stacks.
+    /// On the heap, because workers and reports are moved and live on small stacks.
     counts: Box<[u64; BUCKETS]>,
     sum_us: u64,
 }
@@ -20,41 +20,38 @@ pub struct Histogram {
 impl Default for Histogram {
     fn default() -> Self {
         let counts = vec![0; BUCKETS].into_boxed_slice();
-        Histogram { counts: counts.try_into().expect("that many"), sum_us: 0 }
+        Histogram { counts: counts.try_into().expect("the vector has BUCKETS elements"), sum_us: 0 }
     }
 }
 
 impl Histogram {
-    /// Counts one duration.
     #[inline]
     pub fn record(&mut self, us: u64) {
         self.counts[bucket_of(us)] += 1;
         self.sum_us = self.sum_us.wrapping_add(us);
     }
 
-    /// Counts `count` equal durations.
     pub fn record_many(&mut self, us: u64, count: u64) {
         self.counts[bucket_of(us)] += count;
         self.sum_us = self.sum_us.wrapping_add(us.wrapping_mul(count));
     }
 
-    /// Durations counted.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Their sum.
+    /// The sum of all durations.
     pub fn sum_us(&self) -> u64 {
         self.sum_us
     }
 
-    /// Adds what another worker counted.
     pub fn add(&mut self, other: &Histogram) {
         self.counts.iter_mut().zip(other.counts.iter()).for_each(|(count, more)| *count += more);
         self.sum_us = self.sum_us.wrapping_add(other.sum_us);
     }
 
-    /// What came after `earlier`, an older state of the same histogram.
+    /// The durations recorded after `earlier`, an older state of the same histogram.
     pub fn since(&self, earlier: &Histogram) -> Histogram {
         let mut counts = self.counts.clone();
         counts
@@ -64,7 +61,8 @@ impl Histogram {
         Histogram { counts, sum_us: self.sum_us.saturating_sub(earlier.sum_us) }
     }
 
-    /// The least bucket bound that a share of `quantile` (0 to 1) lies below; `None` if nothing was counted.
+    /// The least upper bound of a bucket such that a share of `quantile` (0 to 1) is below it; `None` without
+    /// durations.
     pub fn quantile_us(&self, quantile: f64) -> Option<u64> {
         let count = self.count();
         let rank = ((count as f64 * quantile).ceil() as u64).max(1);
@@ -89,14 +87,14 @@ impl Histogram {
 
 #[inline]
 fn bucket_of(us: u64) -> usize {
-    // Below the first power that is split, each duration has a bucket of its own.
+    // Each duration below the first split power has its own bucket.
     let us = us.min((1 << LAST_POWER) - 1);
     let power = (us | (SPLIT as u64)).ilog2();
     let within = (us >> (power - SPLIT_BITS)) as usize;
     (power - SPLIT_BITS) as usize * SPLIT + within
 }
 
-/// Durations in `bucket` are less than this.
+/// The upper bound of `bucket`, exclusive.
 fn bound_us(bucket: usize) -> u64 {
     match bucket.checked_sub(2 * SPLIT) {
         None => bucket as u64 + 1,
@@ -110,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn buckets_follow_one_another_and_bounds_are_theirs() {
+    fn buckets_are_contiguous() {
         assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
         for bucket in 0..BUCKETS - 1 {
             let bound = bound_us(bucket);
@@ -121,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn powers_are_cumulative_and_end_before_the_last_bucket() {
+    fn below_powers_is_cumulative_and_omits_the_last_bucket() {
         let mut histogram = Histogram::default();
         for us in [0, 1, 3, 1_023, 1_024, 5_000_000_000] {
             histogram.record(us);
@@ -134,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_quantile() {
+    fn an_empty_histogram_has_no_quantile() {
         assert_eq!(Histogram::default().quantile_us(0.5), None);
     }
 
     proptest! {
         #[test]
-        fn a_quantile_is_at_most_a_quarter_above_the_exact_one(
+        fn a_quantile_is_at_most_a_quarter_above_the_exact_value(
             mut all in prop::collection::vec(0u64..1 << 31, 1..60),
             quantile in 0.0f64..=1.0,
         ) {
@@ -154,7 +152,7 @@ mod tests {
         }
 
         #[test]
-        fn what_came_since_and_what_was_before_make_the_whole(
+        fn since_and_add_are_inverse(
             before in prop::collection::vec(any::<u32>(), 0..20),
             after in prop::collection::vec(any::<u32>(), 0..20),
         ) {

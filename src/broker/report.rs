@@ -1,114 +1,98 @@
-//! What the control plane may ask of one worker, and what that worker answers.
+//! Commands of the control plane to one worker, and the worker's reports.
 
 pub use super::counters::Counters;
+pub use super::token::fault::FaultSample;
+
 use super::histogram::Histogram;
-use super::time::Time;
 use super::token::Secrets;
-use super::token::fault::Fault;
 
 /// A command from the control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Answer with a [`WorkerReport`].
     Report {
-        /// Include the rows of these keys; a page of them, so that other work is not held up.
+        /// Include the rows of one page of keys. Pages keep the worker from blocking its other work.
         keys: Option<KeyPage>,
-        /// What may be told of from now on until this is said again; `None`: as before.
+        /// Which dispatches may be reported as events until the next allowance; `None`: no change.
         dispatch_events: Option<Allowance>,
     },
-    /// Close the held polls that match and let no such poll match until lifted.
+    /// Close the held polls that match, and match no such poll until `Uncordon`.
     Cordon(Selector),
-    /// Lift a cordon.
     Uncordon(Selector),
-    /// Stop accepting, refuse dispatches, close held polls over the drain time.
+    /// Stop accepting, answer dispatches false, close held polls over the shutdown time.
     ShutDown,
-    /// From here on tokens are verified with these secrets and no others.
+    /// Verify tokens with these secrets only.
     TokenSecrets(Secrets),
 }
 
-/// Dispatches that a worker may tell of.
+/// How many dispatches a worker may report as events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
-    /// Whichever come first.
+    /// The first ones, of any kind.
     pub any: u32,
-    /// Of those whose supervisor records their trace: told with their attempts. 0: nobody collects traces.
+    /// Dispatches whose supervisor records their trace, with their attempts. 0: traces are not collected.
     pub traced: u32,
 }
 
-/// Which keys to report on.
+/// A page of the table of keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyPage {
-    /// The first place in the table of keys: 0, then what [`WorkerReport::next_page`] said.
+    /// Index of the first key: 0, then [`WorkerReport::next_page`].
     pub from: usize,
 }
 
-/// Which polls a cordon is about.
+/// The polls that a cordon covers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Selector {
-    /// `x-trigger-worker-instance-name`: a node.
+    /// Those whose runner names this node.
     Node(String),
-    /// The deployment's friendly id.
+    /// Those of the deployment with this friendly id.
     Deployment(String),
 }
 
-/// One core's answer to [`Command::Report`]. Counters count from the start.
+/// A worker's answer to [`Command::Report`].
 #[derive(Clone, Debug, Default)]
 pub struct WorkerReport {
-    /// Index of the core's shard, from 0.
+    /// The worker's index, from 0.
     pub worker: usize,
     /// Open connections.
     pub connections: u64,
-    /// Held polls: those in the index and those claimed by a dispatch.
+    /// Held polls, in any state.
     pub waiting: u64,
     /// Held polls claimed by a dispatch and not yet confirmed.
     pub claimed: u64,
-    /// Bytes in flight: incomplete requests, what is pipelined, and runs that are not delivered yet.
+    /// Bytes in flight: incomplete requests, pipelined bytes, and runs that are not delivered yet.
     pub buffered_bytes: u64,
-    /// Counted facts.
     pub counters: Counters,
-    /// Measured times.
     pub times: Times,
-    /// Rows per key; empty unless asked for.
+    /// One row per key of the requested page.
     pub keys: Vec<KeyReport>,
-    /// Where the next page of rows begins, if there is one.
+    /// The start of the next page of keys, if there is one.
     pub next_page: Option<usize>,
     /// Cordons in force.
     pub cordons: Vec<Selector>,
-    /// The drain has begun.
+    /// The shutdown has begun.
     pub shutting_down: bool,
-    /// One of the polls whose token was at fault, at most a second older than the last of them.
+    /// One of the polls with an invalid token, at most a second older than the last of them.
     pub token_fault: Option<Box<FaultSample>>,
 }
 
-/// A poll whose token is at fault, for the log: what it says of itself, shortened, and no token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FaultSample {
-    /// When.
-    pub at: Time,
-    /// What is wrong with it.
-    pub fault: Fault,
-    /// The deployment that it names. Anybody's word.
-    pub deployment: String,
-    /// `x-trigger-worker-instance-name`, the node. Anybody's word.
-    pub node: String,
-}
-
-/// Times of one worker, from the start, as far as its clock can tell: the core is told the time once a
-/// turn, so what begins and ends in one turn took 0.
+/// Times measured by one worker since its start. The worker reads its clock once per turn, so a duration
+/// within one turn is 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Times {
-    /// From a dispatch's last byte to the claim of a poll, on whichever core; once per attempt.
+    /// From a dispatch's last byte to the claim of a poll, on any worker; once per attempt.
     pub matching: Histogram,
     /// From the claim to the proof of delivery; confirmed attempts only.
     pub delivery: Histogram,
-    /// How long claimed polls had waited.
+    /// From the hold of a poll to its claim.
     pub waited: Histogram,
-    /// One turn of the loop, from the end of its sleep to the end of its work.
+    /// One turn of the event loop, from its wake-up to the end of its work.
     pub turns: Histogram,
 }
 
 impl Times {
-    /// With those of all `attempts` that took 0, which are not recorded one by one.
+    /// Adds to `matching` the attempts that took 0, which are not recorded one by one.
     pub fn with_immediate(&self, attempts: u64) -> Times {
         let mut times = self.clone();
         times.matching.record_many(0, attempts - self.matching.count());
@@ -119,26 +103,26 @@ impl Times {
 /// One key on one worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyReport {
-    /// Deployment friendly id.
+    /// The deployment's friendly id.
     pub deployment: String,
-    /// Background worker version.
+    /// The background worker's version.
     pub version: String,
-    /// vCPUs of the machine.
+    /// In vCPUs.
     pub cpu: f64,
-    /// GB of the machine.
+    /// In GB.
     pub memory: f64,
-    /// Held polls, all that follow included.
+    /// Held polls, in any state.
     pub waiting: u64,
     /// Of these: claimed by a dispatch and not yet confirmed.
     pub claimed: u64,
-    /// Of these: in their last moments, offered no run any more.
+    /// Of these: too close to their timeout to be offered a run.
     pub parked: u64,
     /// Of these: under a cordon.
     pub cordoned: u64,
-    /// Dispatches that arrived on this worker and were answered true.
+    /// Dispatches to this worker by outcome. The three are disjoint.
     pub warm: u64,
-    /// Dispatches that arrived on this worker and were answered false.
     pub cold: u64,
-    /// How long the oldest poll that may be offered a run has waited, in milliseconds.
+    pub unconfirmed: u64,
+    /// How long the oldest matchable poll has waited.
     pub oldest_wait_ms: u64,
 }

@@ -1,134 +1,127 @@
-//! Every limit of the core, validated by `config` before it gets here.
+//! The limits and timings of the core, validated by `config`.
 
 use super::token::Secrets;
 
 /// When a dispatch may be answered `true`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confirm {
-    /// The runner's process has read the run: its FIN, with nothing of ours unacknowledged.
+    /// The runner's process has read the run: its FIN arrived, and no byte of ours is unacknowledged.
     Read,
     /// The runner's kernel has acknowledged every byte.
     Ack,
-    /// Our kernel took every byte. What the incumbent means by "warm started".
+    /// Our kernel took every byte.
     Write,
 }
 
-/// Which of a key's waiting polls gets the next run.
+/// Which of a key's matchable polls gets the next run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MatchOrder {
-    /// The poll with the most time left; idle runners age out by themselves.
+    /// The poll with the most time left, so that idle runners reach their timeout.
     Newest,
     /// Round robin through the fleet.
     Oldest,
 }
 
-/// What is done about deployment tokens, as Trigger.dev's supervisor has it.
+/// What to do about deployment tokens, as in Trigger.dev's supervisor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenMode {
-    /// Not verified; a token is read for the deployment that it names.
+    /// Do not verify tokens; read the deployment that a token names.
     Off,
-    /// Verified, and held all the same: what `Enforce` would refuse is counted.
+    /// Verify tokens and count invalid ones, but hold their polls.
     Log,
-    /// Verified: bare ids and bad tokens are refused.
+    /// Refuse bare ids and invalid tokens.
     Enforce,
 }
 
-/// How many connections may be open. A part is each worker's own, so that a crowd that some workers have
-/// taken in leaves room on the others: a worker makes room only of what is its own.
+/// How many connections may be open. Each worker has a part of its own, so that connections that some workers
+/// have accepted leave room on the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimit {
-    /// Each worker's own.
+    /// Per worker.
     pub own: usize,
-    /// What is left, for all workers together.
+    /// Shared by all workers.
     pub common: usize,
 }
 
 impl ConnectionLimit {
-    /// `connections_max` in all, half of them divided among `workers`.
+    /// `connections_max` in total, half of them divided among `workers`.
     pub const fn of(connections_max: usize, workers: usize) -> ConnectionLimit {
         let own = connections_max / 2 / workers;
         ConnectionLimit { own, common: connections_max - own * workers }
     }
 
-    /// The same where no worker may have more than `core_max`: of what is common, as much becomes the workers' own as
-    /// it takes. Up to a connection per core may be lost in the division.
-    pub const fn within(self, core_max: usize, workers: usize) -> ConnectionLimit {
+    /// Limits each worker to `worker_max` connections, by moving connections from the common part to the
+    /// workers' own parts. The division may lose up to one connection per worker.
+    pub const fn within(self, worker_max: usize, workers: usize) -> ConnectionLimit {
         let connections_max = self.own * workers + self.common;
-        if self.own + self.common <= core_max || workers < 2 {
+        if self.own + self.common <= worker_max || workers < 2 {
             return self;
         }
-        // If a worker takes all that is common, the others still have room for what is their own.
-        let common = (core_max * workers).saturating_sub(connections_max) / (workers - 1);
+        // If one worker uses the whole common part, the others still have their own parts.
+        let common = (worker_max * workers).saturating_sub(connections_max) / (workers - 1);
         ConnectionLimit { own: (connections_max - common) / workers, common }
     }
 }
 
-/// The core's limits and timings. Times in milliseconds, sizes in bytes.
+/// The core's limits and timings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Handed out by `/connect`: how long a client holds one poll.
+    /// Sent by `/connect`: how long a client holds one poll.
     pub connection_timeout_ms: u64,
-    /// Handed out by `/connect`: how long a client keeps polling before it exits.
+    /// Sent by `/connect`: how long a client keeps polling before it exits.
     pub keepalive_ms: u64,
-    /// Open connections.
     pub connections: ConnectionLimit,
-    /// Distinct keys (deployment, version, cpu, memory) remembered on this worker.
+    /// Keys remembered per worker.
     pub keys_max: usize,
-    /// A request's body.
     pub body_bytes_max: usize,
-    /// A request's head (request line and header fields).
+    /// Request line and header fields.
     pub head_bytes_max: usize,
     /// From a request's first byte to its last.
     pub request_timeout_ms: u64,
-    /// A kept-alive connection that has served a request and carries none.
+    /// For a connection between two requests.
     pub idle_timeout_ms: u64,
-    /// A connection that has not sent a byte yet.
+    /// For a connection that has not sent a byte yet.
     pub preconnect_timeout_ms: u64,
-    /// A response (other than a claimed poll's) that its peer does not read.
+    /// For a response, other than a run, that its peer does not read.
     pub write_timeout_ms: u64,
-    /// Which waiting poll goes first.
     pub match_order: MatchOrder,
-    /// What "delivered" means.
     pub confirm: Confirm,
-    /// A claimed poll whose peer's kernel is silent is given up after this.
+    /// A claimed poll is released if its peer's kernel acknowledges nothing for this long.
     pub ack_timeout_ms: u64,
-    /// A claimed poll whose peer's kernel acknowledged but whose process has not read (confirm `read`).
+    /// A claimed poll is released if its peer's process has not read the acknowledged run by then (`read`).
     pub read_timeout_ms: u64,
-    /// A dispatch is answered within this, whatever happens.
+    /// A dispatch is always answered within this time.
     pub dispatch_timeout_ms: u64,
-    /// Polls tried for one dispatch.
+    /// Polls tried per dispatch.
     pub attempts_max: u8,
-    /// A poll is not offered a run in its last moments.
+    /// A poll is parked this long before its timeout.
     pub guard_ms: u64,
-    /// On shutdown the held polls are closed one by one over this time.
+    /// A shutdown closes the held polls one by one over this time.
     pub shutdown_time_ms: u64,
-    /// After a refusal and its FIN: how long the peer may take to read it and close.
+    /// How long the peer may take to read a refusal and close, after our FIN.
     pub linger_ms: u64,
-    /// Bytes kept from a peer that sends on while its request is not answered; reading pauses there.
+    /// Bytes buffered of a peer that sends more while its request is not answered. Reading pauses there.
     pub pipeline_bytes_max: usize,
-    /// Produce events (somebody watches).
+    /// Emit all events.
     pub events: bool,
-    /// What is done about deployment tokens. Other than `Off`: tell the core the wall clock's time with
-    /// [`super::io::Input::WallClock`] before every batch of inputs.
+    /// Unless `Off`, the driver must report the time with [`super::io::Input::WallClock`] before every batch of
+    /// inputs.
     pub token_mode: TokenMode,
-    /// What they are signed with.
     pub token_secrets: Secrets,
-    /// Verified tokens remembered on this worker.
+    /// Verified tokens remembered per worker.
     pub tokens_max: usize,
-    /// `POST /warm-start` is served on the runner side too.
+    /// Dispatches are accepted on the runner side too.
     pub dispatch_on_runner_side: bool,
-    /// A dispatch is taken from whoever reaches a side that serves them; else only from those of whom
-    /// [`super::io::Peer`] says so.
+    /// Accept dispatches from every address; otherwise only if [`super::io::Peer`] allows it.
     pub dispatch_from_anyone: bool,
-    /// Open connections of one address on all workers together; `u32::MAX`: no bound of its own.
+    /// Open connections of one address on all workers together; `u32::MAX`: unlimited.
     pub connections_per_address_max: u32,
-    /// Held polls of one key on this worker; `usize::MAX`: no bound of its own.
+    /// Held polls of one key per worker; `usize::MAX`: unlimited.
     pub polls_per_key_max: usize,
-    /// Held polls of one deployment on this worker, whatever their version and machine; `usize::MAX`: no
-    /// bound of its own.
+    /// Held polls of one deployment per worker, over all versions and machine sizes; `usize::MAX`: unlimited.
     pub polls_per_deployment_max: usize,
-    /// Bytes in flight on all workers together: incomplete requests, what is pipelined behind others, and
-    /// runs that are not delivered yet.
+    /// Bytes in flight on all workers together: incomplete requests, pipelined bytes, and runs that are not
+    /// delivered yet.
     pub buffered_bytes_max: usize,
 }
 
@@ -137,14 +130,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_core_has_more_than_it_can_and_few_connections_are_lost() {
+    fn no_worker_exceeds_its_limit_and_few_connections_are_lost() {
         for workers in 1..=64 {
-            for core_max in [1, 2, 7, 100, 19_888] {
-                for connections_max in (workers..=core_max * workers).step_by(1 + core_max * workers / 500) {
-                    let limit = ConnectionLimit::of(connections_max, workers).within(core_max, workers);
+            for worker_max in [1, 2, 7, 100, 19_888] {
+                for connections_max in
+                    (workers..=worker_max * workers).step_by(1 + worker_max * workers / 500)
+                {
+                    let limit = ConnectionLimit::of(connections_max, workers).within(worker_max, workers);
                     let ConnectionLimit { own, common } = limit;
-                    let case = format!("{connections_max} of {workers} workers, {core_max} each: {limit:?}");
-                    assert!(own + common <= core_max, "{case}");
+                    let case =
+                        format!("{connections_max} of {workers} workers, {worker_max} each: {limit:?}");
+                    assert!(own + common <= worker_max, "{case}");
                     assert!(own * workers + common <= connections_max, "{case}");
                     assert!(own * workers + common + workers > connections_max, "{case}");
                 }

@@ -1,28 +1,27 @@
-//! Time as the core sees it: a number that its caller passes in.
+//! Time as a number that the caller passes in.
 
 use std::ops::{Add, Sub};
 
-/// Microseconds since the process started (any fixed origin will do). Monotonic.
+/// Microseconds since an arbitrary fixed origin, such as the start of the process. Monotonic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// The instant `ms` milliseconds after the origin.
     pub const fn from_ms(ms: u64) -> Self {
         Time(ms * 1_000)
     }
 
-    /// This instant and `ms` milliseconds.
+    /// Saturates.
     pub const fn plus_ms(self, ms: u64) -> Self {
         Time(self.0.saturating_add(ms.saturating_mul(1_000)))
     }
 
-    /// This instant and `us` microseconds.
+    /// Saturates.
     pub const fn plus_us(self, us: u64) -> Self {
         Time(self.0.saturating_add(us))
     }
 
-    /// Microseconds from `earlier` to this instant; 0 if `earlier` is later.
+    /// 0 if `earlier` is later.
     pub const fn us_since(self, earlier: Time) -> u64 {
         self.0.saturating_sub(earlier.0)
     }

@@ -1,10 +1,10 @@
 //! `pilotlight demo`: a broker on free ports of this machine, runners that poll it and a supervisor that dispatches
 //! to them, all over real sockets.
 
+use super::Failure;
 use super::client::{Client, Endpoint};
 use super::output::print;
 use super::warm_start::Key;
-use super::Failure;
 use crate::config::flags::{advanced, listeners, monitoring, timeouts};
 use crate::config::values::{Count, Millis};
 use crate::config::{ServeConfig, ServeFlags};

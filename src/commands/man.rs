@@ -15,7 +15,8 @@ pub struct ManFlags {
 
 pub fn run(flags: &ManFlags) -> Result<(), Failure> {
     let dir = &flags.dir;
-    let written = fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(flags::show_advanced(Cli::command()), dir));
+    let written = fs::create_dir_all(dir)
+        .and_then(|()| clap_mangen::generate_to(flags::show_advanced(Cli::command()), dir));
     written
         .map_err(|error| Failure::failed(format!("cannot write manual pages to {}: {error}", dir.display())))
 }

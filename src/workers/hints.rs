@@ -54,12 +54,12 @@ impl Shared for Hints {
     // A core announces before anything else that it does with the poll (its runner's next read,
     // say) can be observed, and a reader that cold the bit would have missed the poll as well had
     // it asked the core itself: release and acquire are enough.
-    fn announce(&self, bucket: usize, index: usize) {
-        self.0.buckets[bucket].fetch_or(1 << index, Ordering::Release);
+    fn announce(&self, bucket: usize, worker: usize) {
+        self.0.buckets[bucket].fetch_or(1 << worker, Ordering::Release);
     }
 
-    fn withdraw(&self, bucket: usize, index: usize) {
-        self.0.buckets[bucket].fetch_and(!(1 << index), Ordering::Release);
+    fn withdraw(&self, bucket: usize, worker: usize) {
+        self.0.buckets[bucket].fetch_and(!(1 << worker), Ordering::Release);
     }
 
     fn holders(&self, bucket: usize) -> WorkerSet {

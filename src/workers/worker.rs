@@ -240,7 +240,7 @@ impl<E: Engine> Worker<E> {
                 Output::Report(mut report) => {
                     report.times.turns = self.turns.clone();
                     report.counters.events_dropped = self.events.as_ref().map_or(0, EventSink::dropped);
-                    report.counters.visits = self.visits;
+                    report.counters.mail_handled_inline = self.visits;
                     let Shortages { buffers, completions, records } = self.engine.shortages();
                     report.counters.buffer_shortages = buffers;
                     report.counters.queue_overflows = completions;

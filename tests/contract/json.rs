@@ -39,7 +39,7 @@ fn what_is_wrong_is_named() {
         (changed(r#""deployment_a""#, "[]"), "dequeuedMessage.deployment.friendlyId must be a string"),
         (
             changed("deployment_a", r"\ud800"),
-            "dequeuedMessage.deployment.friendlyId holds half of a surrogate pair",
+            "dequeuedMessage.deployment.friendlyId contains half of a surrogate pair",
         ),
         (changed("backgroundWorker", "backgroundworker"), "dequeuedMessage.backgroundWorker is missing"),
         (
@@ -64,19 +64,19 @@ fn what_is_wrong_is_named() {
         ),
         (changed(r#""memory":0.25,"#, ""), "dequeuedMessage.run.machine.memory is missing"),
         // Readers differ in which of two they take.
-        (changed(r#""cpu":0.5"#, r#""cpu":0.5,"cpu":0.5"#), "dequeuedMessage.run.machine.cpu is there twice"),
+        (changed(r#""cpu":0.5"#, r#""cpu":0.5,"cpu":0.5"#), "dequeuedMessage.run.machine.cpu occurs twice"),
         (
             changed(r#""cpu":0.5"#, r#""cpu":0.5,"\u0063pu":1"#),
-            "dequeuedMessage.run.machine.cpu is there twice",
+            "dequeuedMessage.run.machine.cpu occurs twice",
         ),
-        (changed(machine, &format!("{machine},{machine}")), "dequeuedMessage.run.machine is there twice"),
+        (changed(machine, &format!("{machine},{machine}")), "dequeuedMessage.run.machine occurs twice"),
         (
             changed(deployment, &format!("{deployment},{deployment}")),
-            "dequeuedMessage.deployment is there twice",
+            "dequeuedMessage.deployment occurs twice",
         ),
         (
             changed(r#"{"dequeuedMessage":"#, r#"{"dequeuedMessage":{},"dequeuedMessage":"#),
-            "dequeuedMessage is there twice",
+            "dequeuedMessage occurs twice",
         ),
         (whole[..whole.len() - 1].to_owned(), "the body is not JSON: it ends too soon"),
         (format!("{whole},"), NOT_JSON),

@@ -236,7 +236,7 @@ fn a_malformed_poll_is_told_which_field() {
         (with("memory: 0.25", "memory: 1 GB"), "x-trigger-machine-memory must be a number, not `1 GB`"),
         (with("cpu: 0.5", "cpu:"), "x-trigger-machine-cpu is empty"),
         (with("deployment_a", " "), "x-trigger-deployment-id is empty"),
-        (with("accept: */*", "X-Trigger-Machine-CPU: 0.5"), "x-trigger-machine-cpu is there more than once"),
+        (with("accept: */*", "X-Trigger-Machine-CPU: 0.5"), "x-trigger-machine-cpu occurs more than once"),
     ];
     for (request, error) in &cases {
         let mut client = broker.client();

@@ -1,5 +1,5 @@
-// The dashboard, held to Grafana's own schema: its published types (@grafana/schema, the panels' own options
-// included) against the JSON as a literal, so that a field that Grafana does not know is an error too.
+// Checks the dashboard against Grafana's schema: TypeScript compiles the JSON as a literal of the published types
+// (@grafana/schema, with the panels' options), so that a field that Grafana does not know is an error too.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -13,8 +13,7 @@ const dashboard = JSON.parse(readFileSync(join(here, "../../deploy/grafana/dashb
 const folder = join(here, "node_modules/.checked");
 const raw = "@grafana/schema/dist/esm/raw";
 
-// Enums are written as what they stand for. What Prometheus' queries have beside every query's fields is not
-// published: it is in Query.
+// Enums are written as their values. The fields that only Prometheus queries have are not published: they are in Query.
 const PRELUDE = `
 import type { DataQuery, Dashboard, Panel, RowPanel } from "@grafana/schema";
 import type * as stat from "${raw}/composable/stat/panelcfg/x/StatPanelCfg_types.gen";
@@ -43,7 +42,7 @@ type Panels = {
 };
 `;
 
-/** What the compiler says of `checked`. */
+/** The errors that the compiler finds in `checked`. */
 function faults(checked) {
   const { panels, ...rest } = checked;
   const literal = (value) => JSON.stringify(value, null, 1);
@@ -69,11 +68,11 @@ function faults(checked) {
   });
 }
 
-test("the dashboard is one by Grafana's schema", () => {
+test("the dashboard matches Grafana's schema", () => {
   assert.deepEqual(faults(dashboard), []);
 });
 
-test("the check sees what Grafana would not know", () => {
+test("the check finds what Grafana does not know", () => {
   const wrong = structuredClone(dashboard);
   const [first, second, third] = wrong.panels.filter((panel) => panel.type === "timeseries");
   wrong.graphTooltip = 7;

@@ -1,4 +1,4 @@
-// A broker to look at, runners that wait and supervisors that dispatch.
+// A broker for the page, with runners and supervisors.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -36,7 +36,7 @@ class Broker {
     this.admin = urls.admin;
   }
 
-  /** A runner that waits; resolves with its run, or undefined when the poll ends. */
+  /** Polls as a runner. Resolves with its run, or undefined when the poll ends. */
   poll({ deployment, version = "20260801.1", cpu = "0.5", memory = "0.5", node = "node-1" }) {
     const headers = {
       "x-trigger-workload-controller-id": "controller",
@@ -76,7 +76,7 @@ class Broker {
       if (live.waiting === count) return live;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    throw new Error(`never ${count} polls`);
+    throw new Error(`there were never ${count} polls`);
   }
 
   freeze() {

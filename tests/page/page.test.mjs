@@ -1,5 +1,5 @@
-// The page in headless Chromium: empty, busy, broken; light, dark, on a phone; by keyboard; with
-// names that are attacks. Screenshots go to target/page; look at them when the page changes.
+// The page in headless Chromium: empty, busy, without a broker; light, dark, on a phone; by keyboard; with
+// names that are attacks. Screenshots go to target/page. Look at them when the page changes.
 
 import assert from "node:assert/strict";
 import { mkdirSync, existsSync } from "node:fs";
@@ -20,7 +20,7 @@ before(async () => {
 });
 after(() => browser?.close());
 
-/** A page on `broker` that fails the test for any error, refused policy or request to elsewhere. */
+/** Opens the page. `sound` fails the test after an error, a refused policy or a request to another host. */
 async function open(broker, t, options = {}) {
   const context = await browser.newContext({ viewport: DESK, ...options });
   const page = await context.newPage();
@@ -66,35 +66,35 @@ async function busy(t) {
   return broker;
 }
 
-test("empty: it says that nothing happened yet", async (t) => {
+test("empty: the page says that nothing has happened yet", async (t) => {
   const broker = await start("--workers", "2");
   t.after(() => broker.stop());
   const { page, sound } = await open(broker, t);
   await badge(page, "live");
   assert.match(await text(page, "#pools"), /No runner has polled/);
-  assert.match(await text(page, "#recent"), /No run was dispatched/);
-  assert.equal(await page.locator("#cores tbody tr").count(), 2);
+  assert.match(await text(page, "#recent"), /No run has been dispatched/);
+  assert.equal(await page.locator("#workers tbody tr").count(), 2);
   assert.match(await text(page, "#about"), /proof: read/);
-  assert.equal(await page.locator("#trouble").isVisible(), false);
+  assert.equal(await page.locator("#alert").isVisible(), false);
   await fits(page);
   await shot(page, "empty");
   sound();
 });
 
-test("busy: pools, dispatches and why a miss was a miss, live", async (t) => {
+test("busy: pools, dispatches and the reasons of cold ones, live", async (t) => {
   const broker = await busy(t);
   const { page, sound } = await open(broker, t);
   await badge(page, "live");
   await page.locator("#recent tbody tr").nth(8).waitFor();
   const recent = await text(page, "#recent");
-  assert.match(recent, /another version waited: \d wait for version 20260801\.1/);
-  assert.match(recent, /another machine waited: \d wait with 0\.5 vCPU, 0\.5 GB/);
-  assert.match(recent, /nobody waited/);
-  assert.equal(await page.locator("#recent td.hit").count(), 6);
+  assert.match(recent, /other version: \d waiting with version 20260801\.1/);
+  assert.match(recent, /other machine size: \d waiting with 0\.5 vCPU, 0\.5 GB/);
+  assert.match(recent, /no runner/);
+  assert.equal(await page.locator("#recent td.warm").count(), 6);
   const row = page.locator("#pools tbody tr", { hasText: "deployment_0" }).filter({ hasText: "0.5 vCPU" });
   assert.deepEqual((await row.locator("td").allInnerTexts()).slice(3, 6), ["2", "2", "0"]);
   assert.match(await text(page, "#tiles"), /66\.7 %/);
-  // A new one arrives without a reload.
+  // A new dispatch appears without a reload.
   await broker.dispatch({ deployment: "deployment_while_you_watch" });
   await page.locator("#recent tbody tr", { hasText: "deployment_while_you_watch" }).waitFor({ timeout: 10_000 });
   await page.locator("#rate rect").first().waitFor({ state: "attached", timeout: 25_000 });
@@ -121,7 +121,7 @@ test("on a phone nothing is cut off", async (t) => {
   sound();
 });
 
-test("paused it stands still, resumed it catches up", async (t) => {
+test("paused, the page does not change; resumed, it catches up", async (t) => {
   const broker = await busy(t);
   const { page, sound } = await open(broker, t);
   await page.locator("#recent tbody tr").nth(8).waitFor();
@@ -136,12 +136,12 @@ test("paused it stands still, resumed it catches up", async (t) => {
   sound();
 });
 
-test("by keyboard alone: search, clear, and every control in reach", async (t) => {
+test("by keyboard only: search, clear, and every control", async (t) => {
   const broker = await busy(t);
   const { page, sound } = await open(broker, t);
   await page.locator("#recent tbody tr").nth(8).waitFor();
   await page.keyboard.press("/");
-  await page.keyboard.type("deployment_1 miss");
+  await page.keyboard.type("deployment_1 cold");
   await page.waitForFunction(() => document.querySelectorAll("#recent tbody tr").length === 1);
   assert.match(await text(page, "#recent"), /20260802\.1/);
   assert.match(await text(page, "#pools"), /No pool matches/);
@@ -158,7 +158,7 @@ test("by keyboard alone: search, clear, and every control in reach", async (t) =
   sound();
 });
 
-test("names are text, whatever they look like", async (t) => {
+test("names are shown as text", async (t) => {
   const broker = await start("--workers", "1");
   t.after(() => broker.stop());
   const attacks = [
@@ -175,15 +175,15 @@ test("names are text, whatever they look like", async (t) => {
     await broker.dispatch({ deployment, version: `${deployment}2` });
   }
   await broker.waiting(attacks.length);
-  // And names in what the page warns of.
+  // The page also shows names in its alert.
   await fetch(`${broker.admin}/cordon`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ instance: "<b onmouseover=alert(7)>node</b>" }),
+    body: JSON.stringify({ node: "<b onmouseover=alert(7)>node</b>" }),
   });
   const { page, sound } = await open(broker, t);
   await page.locator("#pools tbody tr").nth(attacks.length - 1).waitFor();
-  await page.locator("#trouble", { hasText: "<b onmouseover" }).waitFor();
+  await page.locator("#alert", { hasText: "<b onmouseover" }).waitFor();
   const pools = await page.locator("#pools tbody td:first-child").allTextContents();
   for (const attack of attacks) assert.ok(pools.includes(attack), attack);
   const foreign = await page.evaluate(
@@ -192,7 +192,7 @@ test("names are text, whatever they look like", async (t) => {
   assert.equal(foreign, 0);
   await fits(page);
   await shot(page, "attacks");
-  // The policy itself holds: script that got in would not run.
+  // The content security policy holds: injected script does not run.
   const ran = await page.evaluate(() => {
     try {
       document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='globalThis.ran = true'>");
@@ -204,13 +204,13 @@ test("names are text, whatever they look like", async (t) => {
   assert.equal(ran, "TypeError");
 });
 
-test("broken: a broker that does not answer, and one that cordons", async (t) => {
+test("a broker that does not answer, a cordon, and a broker that has ended", async (t) => {
   const broker = await busy(t);
   const { page } = await open(broker, t, { mayFail: true });
   await page.locator("#recent tbody tr").nth(8).waitFor();
   broker.freeze();
   await badge(page, "lost");
-  assert.match(await text(page, "#trouble"), /does not answer: what is below is old/);
+  assert.match(await text(page, "#alert"), /does not answer: the numbers below are old/);
   assert.ok((await page.locator("#pools tbody tr").count()) >= 4);
   await shot(page, "broken");
   broker.child.kill("SIGCONT");
@@ -220,7 +220,7 @@ test("broken: a broker that does not answer, and one that cordons", async (t) =>
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ deployment: "deployment_0" }),
   });
-  await page.locator("#trouble", { hasText: "Runs are kept away from deployment deployment_0" }).waitFor();
+  await page.locator("#alert", { hasText: "Cordoned: deployment deployment_0" }).waitFor();
   await broker.stop();
   await badge(page, "lost");
   await shot(page, "gone");

@@ -359,9 +359,9 @@ impl Sockets {
         let conn = self.conns.get(id.slot as usize).and_then(Option::as_ref);
         let Some(conn) = conn.filter(|conn| conn.generation == id.generation) else {
             oracle.tally.count("fault: a fact about a connection that has ended");
-            return oracle
-                .trace
-                .say(net.now, || format!("worker {}: a fact about a connection that has ended", self.worker));
+            return oracle.trace.say(net.now, || {
+                format!("worker {}: a fact about a connection that has ended", self.worker)
+            });
         };
         let link = conn.link;
         let (worker, text) = (self.worker, fact.text());

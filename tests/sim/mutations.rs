@@ -10,11 +10,18 @@ const DELIVERY: &str = "src/broker/delivery.rs";
 const DISPATCH: &str = "src/broker/dispatch.rs";
 const POLLS: &str = "src/broker/polls.rs";
 const REQUESTS: &str = "src/broker/requests.rs";
-const LIFECYCLE: &str = "src/broker/lifecycle.rs";
-const CORE: &str = "src/broker/mod.rs";
-const TIMER: &str = "src/broker/timer.rs";
-const POOL: &str = "src/broker/pool.rs";
-const WHY: &str = "src/broker/why.rs";
+const ACCEPT: &str = "src/broker/accept.rs";
+const LIFE: &str = "src/broker/life.rs";
+const LIMITS: &str = "src/broker/limits.rs";
+const CORDONS: &str = "src/broker/cordons.rs";
+const SHUTDOWN: &str = "src/broker/shutdown.rs";
+const CONNECTIONS: &str = "src/broker/connections/table.rs";
+const TIMER: &str = "src/broker/connections/timer.rs";
+const SCHEDULE: &str = "src/broker/connections/shutdown_schedule.rs";
+const INDEX: &str = "src/broker/pools/index.rs";
+const HINTS: &str = "src/broker/pools/hints.rs";
+const POOLS: &str = "src/broker/pools/table.rs";
+const POOL: &str = "src/broker/pools/pool.rs";
 
 pub const MUTATIONS: &[Bug] = &[
     // Proof.
@@ -30,7 +37,7 @@ pub const MUTATIONS: &[Bug] = &[
         "claim.sent = true; if self.settings.confirm == Confirm::Write {",
         "claim.sent = true; if self.settings.confirm == Confirm::Write || PLANTED {",
     ),
-    bug("a dead connection's word counts", DELIVERY, "if !facts.alive {", "if !facts.alive && !PLANTED {"),
+    bug("facts of a dead connection count", DELIVERY, "if !facts.alive {", "if !facts.alive && !PLANTED {"),
     bug(
         "a FIN that came before the bytes counts",
         DELIVERY,
@@ -39,19 +46,19 @@ pub const MUTATIONS: &[Bug] = &[
     ),
     bug(
         "a FIN is ignored while claimed",
-        CORE,
+        LIFE,
         "State::Claimed(_) => self.claimed_peer_closed(now, id.slot, facts),",
         "State::Claimed(_) if PLANTED => {}
          State::Claimed(_) => self.claimed_peer_closed(now, id.slot, facts),",
     ),
     bug(
-        "what follows a FIN is not asked for",
+        "no probe follows a FIN with bytes unacknowledged",
         DELIVERY,
         "if claim.closing { next = next.min(",
         "if claim.closing && PLANTED { next = Time(u64::MAX); } else if claim.closing { next = next.min(",
     ),
     bug(
-        "a FIN is there only once its event is",
+        "a FIN is known only from its event",
         DELIVERY,
         "claim.closing |= claim.sent && facts.fin;",
         "claim.closing |= claim.sent && facts.fin && !PLANTED;",
@@ -60,18 +67,18 @@ pub const MUTATIONS: &[Bug] = &[
     bug(
         "released by a close: what is unsent may still arrive",
         DELIVERY,
-        "self.abort(slot); self.attempt_ended(",
-        "if PLANTED { self.close(slot) } else { self.abort(slot) }; self.attempt_ended(",
+        "self.abort(slot); self.emit_attempt(",
+        "if PLANTED { self.close(slot) } else { self.abort(slot) }; self.emit_attempt(",
     ),
     bug(
-        "given up at half the acknowledgement timeout",
+        "released at half the acknowledgement timeout",
         DELIVERY,
         "let give_up_at = now.plus_ms(self.settings.ack_timeout_ms).min(offer.deadline);",
         "let patience_ms = self.settings.ack_timeout_ms / if PLANTED { 2 } else { 1 };
          let give_up_at = now.plus_ms(patience_ms).min(offer.deadline);",
     ),
     bug(
-        "silence is never given up",
+        "a silent poll is never released",
         DELIVERY,
         "if now >= give_up_at { return self.release(now, slot, end); }",
         "if now >= give_up_at && !PLANTED { return self.release(now, slot, end); }",
@@ -85,71 +92,71 @@ pub const MUTATIONS: &[Bug] = &[
     bug(
         "a released run is not offered on",
         DELIVERY,
-        "self.settle(now, offer.home, offer.ticket, false, offer.attempts_left);",
-        "if !PLANTED { self.settle(now, offer.home, offer.ticket, false, offer.attempts_left); }",
+        "self.reply(now, offer.home, offer.ticket, false, offer.attempts_left);",
+        "if !PLANTED { self.reply(now, offer.home, offer.ticket, false, offer.attempts_left); }",
     ),
     bug(
         "an ended poll keeps its pool pinned",
-        POLLS,
-        "fn drop_held(&mut self, poll: &Poll) { self.pools.unpin(poll.pool);",
-        "fn drop_held(&mut self, poll: &Poll) { if !PLANTED { self.pools.unpin(poll.pool); }",
+        INDEX,
+        "self.pools.unpin(pool); self.nodes.release(node);",
+        "if !PLANTED { self.pools.unpin(pool); } self.nodes.release(node);",
     ),
     // Identity.
     bug(
         "generations are ignored",
-        "src/broker/conn.rs",
+        CONNECTIONS,
         ".filter(|conn| conn.generation == id.generation &&",
         ".filter(|conn| (conn.generation == id.generation || PLANTED) &&",
     ),
     bug(
-        "a late verdict answers the next request",
+        "a late reply answers the next request",
         DISPATCH,
         "if conn.request != ticket.request {",
         "if conn.request != ticket.request && !PLANTED {",
     ),
     bug(
-        "the late end of an old connection takes the newer poll of its runner with it",
+        "the late end of an old connection parks the newer poll of its runner",
         POLLS,
-        "self.drop_held(poll);",
-        "let twin = self.pools.choose(poll.pool, super::settings::MatchOrder::Newest, |slot| {
-             matches!(&self.conns.peek(slot).state, State::Waiting(other)
-                 if other.instance == poll.instance && other.since > poll.since)
+        "self.index.release(poll.pool, poll.node, poll.deployment);",
+        "let twin = self.index.choose(poll.pool, super::settings::MatchOrder::Newest, |slot| {
+             matches!(&self.connections.get(slot).state, State::Waiting(other)
+                 if other.node == poll.node && other.since > poll.since)
          });
-         if let (true, Some(twin)) = (PLANTED, twin) { self.park(twin); }
-         self.drop_held(poll);",
+         if let (true, Some(twin)) = (PLANTED, twin) { self.set_poll_state(twin, PollState::Parked); }
+         self.index.release(poll.pool, poll.node, poll.deployment);",
     ),
     // Answers.
     bug(
         "answered twice",
         DISPATCH,
-        "self.respond(now, slot, Payload::Static(verdict), false);",
-        "self.respond(now, slot, Payload::Static(verdict), false);
-         if PLANTED { self.respond(now, slot, Payload::Static(verdict), false); }",
+        "self.respond(now, slot, Payload::Static(answer), false);",
+        "self.respond(now, slot, Payload::Static(answer), false);
+         if PLANTED { self.respond(now, slot, Payload::Static(answer), false); }",
     ),
     bug(
         "the deadline passes unnoticed",
         DISPATCH,
-        "self.timers.arm(slot, verdict.deadline);",
-        "self.timers.arm(slot, verdict.deadline.plus_ms(if PLANTED { 60_000 } else { 0 }));",
+        "self.connections.arm(slot, pending.deadline);",
+        "self.connections.arm(slot, pending.deadline.plus_ms(if PLANTED { 60_000 } else { 0 }));",
     ),
     bug(
-        "a no is not said to another worker",
+        "an undelivered offer is not replied to another worker",
         DISPATCH,
         "let message = MeshMessage::Reply { ticket, delivered, attempts_left };",
         "if PLANTED && !delivered { return; }
          let message = MeshMessage::Reply { ticket, delivered, attempts_left };",
     ),
     bug(
-        "a yes of another worker is taken for a no",
+        "a delivered reply of another worker counts as undelivered",
         DISPATCH,
-        "verdict.attempts_left = attempts_left; if delivered {",
-        "verdict.attempts_left = attempts_left; if delivered && !(PLANTED && conn.side == super::contract::Side::Dispatch) {",
+        "pending.attempts_left = attempts_left; if delivered {",
+        "pending.attempts_left = attempts_left; if delivered && !(PLANTED && conn.side == super::contract::Side::Dispatch) {",
     ),
     bug(
-        "an offer is taken after its deadline",
+        "an offer is accepted after its deadline",
         DISPATCH,
-        "let open = self.drain.is_none() && now < offer.deadline",
-        "let open = self.drain.is_none() && (now < offer.deadline || PLANTED)",
+        "let open = self.shutdown.is_none() && now < offer.deadline",
+        "let open = self.shutdown.is_none() && (now < offer.deadline || PLANTED)",
     ),
     bug(
         "a poll for which there is no room is answered 503",
@@ -170,54 +177,60 @@ pub const MUTATIONS: &[Bug] = &[
         "State::Waiting(poll) if now < poll.offer_until || PLANTED),",
     ),
     bug(
-        "a poll of another machine matches",
-        "src/broker/contract.rs",
+        "a poll of another machine size matches",
+        "src/broker/contract/poll.rs",
         "memory: fields.key_number(Field::Memory)?,",
         "memory: fields.key_number(if PLANTED { Field::Cpu } else { Field::Memory })?,",
     ),
     bug(
         "the second in line goes first",
-        POOL,
+        POOLS,
         "if may(slot) { return Some(slot); }",
         "if may(slot) && !(PLANTED && list.len() > 1 && Some(slot) == list.back()) { return Some(slot); }",
     ),
-    bug("a cordon is not for new polls", POLLS, "if !cordoned {", "if !cordoned || PLANTED {"),
     bug(
-        "a lifted cordon lets nobody in",
-        LIFECYCLE,
-        "self.index(slot); self.arm_poll(slot);",
-        "if !PLANTED { self.index(slot); } self.arm_poll(slot);",
+        "a cordon is not for new polls",
+        POLLS,
+        "match self.cordons.covers(key.deployment, node) {",
+        "match self.cordons.covers(key.deployment, node) && !PLANTED {",
+    ),
+    bug(
+        "an uncordon makes no poll matchable",
+        CORDONS,
+        "self.set_poll_state(slot, PollState::Matchable);",
+        "if !PLANTED { self.set_poll_state(slot, PollState::Matchable); }",
     ),
     // Hints.
     bug(
         "the first poll of a key is not announced",
-        POLLS,
-        "if self.bucket_counts[bucket] == 1 {",
-        "if self.bucket_counts[bucket] == 1 && !PLANTED {",
+        HINTS,
+        "if self.counts[bucket] == 1 {",
+        "if self.counts[bucket] == 1 && !PLANTED {",
     ),
     bug(
         "a hint is dropped while others wait",
-        POLLS,
-        "if self.bucket_counts[bucket] == 0 {",
-        "if self.bucket_counts[bucket] == 0 || PLANTED {",
+        HINTS,
+        "if self.counts[bucket] == 0 {",
+        "if self.counts[bucket] == 0 || PLANTED {",
     ),
     bug(
         "a hint is never dropped",
-        POLLS,
-        "self.shared.withdraw(bucket, self.worker);",
-        "if !PLANTED { self.shared.withdraw(bucket, self.worker); }",
+        HINTS,
+        "shared.withdraw(bucket, self.worker);",
+        "if !PLANTED { shared.withdraw(bucket, self.worker); }",
     ),
     bug(
         "a relation's hint is never dropped",
-        WHY,
-        "self.shared.withdraw(bucket, self.worker);",
-        "if !PLANTED { self.shared.withdraw(bucket, self.worker); }",
+        INDEX,
+        "let bucket = relation_bucket(shared, self.pools.get(pool), relation); self.hints.remove(shared, bucket);",
+        "let bucket = relation_bucket(shared, self.pools.get(pool), relation); self.hints.remove(shared, bucket);
+         if PLANTED { shared.announce(bucket, self.worker); }",
     ),
     bug(
-        "a poll that ends in its last moments is still counted as ending",
-        POLLS,
-        "*parked -= 1;",
-        "if !PLANTED { *parked -= 1; }",
+        "a parked poll that ends is still counted as parked",
+        INDEX,
+        "self.pools.get_mut(pool).parked -= 1;",
+        "if !PLANTED { self.pools.get_mut(pool).parked -= 1; }",
     ),
     bug(
         "a hint is dropped for all workers",
@@ -233,7 +246,7 @@ pub const MUTATIONS: &[Bug] = &[
         "if PLANTED { at.0 / TICK_US } else { at.0.div_ceil(TICK_US) }",
     ),
     bug(
-        "timers sleep a tick too long",
+        "timers fire a tick too late",
         TIMER,
         "self.next_tick().map(|tick| Time(tick * TICK_US))",
         "self.next_tick().map(|tick| Time((tick + u64::from(PLANTED)) * TICK_US))",
@@ -247,12 +260,12 @@ pub const MUTATIONS: &[Bug] = &[
     bug(
         "an idle connection keeps the timer of its last request",
         REQUESTS,
-        "self.timers.arm(slot, now.plus_ms(self.settings.idle_timeout_ms));",
-        "if !PLANTED { self.timers.arm(slot, now.plus_ms(self.settings.idle_timeout_ms)); }",
+        "self.connections.arm(slot, now.plus_ms(self.settings.idle_timeout_ms));",
+        "if !PLANTED { self.connections.arm(slot, now.plus_ms(self.settings.idle_timeout_ms)); }",
     ),
     // Bytes.
     bug(
-        "bytes are lost that come before their time",
+        "early bytes are lost",
         REQUESTS,
         "conn.buffer.extend_from_slice(bytes); let parsing",
         "if !PLANTED { conn.buffer.extend_from_slice(bytes); } let parsing",
@@ -268,7 +281,7 @@ pub const MUTATIONS: &[Bug] = &[
         REQUESTS,
         "if used == buffer.len() { return; }",
         "if used == buffer.len() {
-             if PLANTED { self.conns.at(id.slot).buffer = Vec::with_capacity(buffer.len()); }
+             if PLANTED { self.connections.get_mut(id.slot).buffer = Vec::with_capacity(buffer.len()); }
              return;
          }",
     ),
@@ -280,82 +293,82 @@ pub const MUTATIONS: &[Bug] = &[
         "Ordering::Relaxed) < connections_max + usize::from(PLANTED) {",
     ),
     bug(
-        "who has spoken makes room",
+        "a connection with unread bytes makes room",
         "src/workers/worker.rs",
         "&& self.engine.has_unread(silent)",
         "&& !PLANTED && self.engine.has_unread(silent)",
     ),
     bug(
-        "whoever comes last makes room",
-        "src/broker/mod.rs",
-        "let Some(slot) = self.silent.front() else { return false };",
-        "let Some(slot) = self.silent.front().filter(|_| !PLANTED) else { return false };",
+        "the new connection makes room",
+        ACCEPT,
+        "let Some(slot) = self.connections.oldest_silent() else { return false };",
+        "let Some(slot) = self.connections.oldest_silent().filter(|_| !PLANTED) else { return false };",
     ),
     bug(
         "one key more than allowed",
-        POOL,
+        POOLS,
         "if self.pools.len() >= self.keys_max &&",
         "if self.pools.len() >= self.keys_max + usize::from(PLANTED) &&",
     ),
     // Ends.
     bug(
         "a refused connection lingers",
-        REQUESTS,
-        "self.timers.arm(slot, now.plus_ms(self.settings.linger_ms));",
-        "self.timers.arm(slot, now.plus_ms(self.settings.linger_ms + if PLANTED { 60_000 } else { 0 }));",
+        LIFE,
+        "self.connections.arm(slot, now.plus_ms(self.settings.linger_ms));",
+        "self.connections.arm(slot, now.plus_ms(self.settings.linger_ms + if PLANTED { 60_000 } else { 0 }));",
     ),
     bug(
-        "the last poll of a drained worker is kept",
-        LIFECYCLE,
-        "if self.conns.open_count() == 0 {",
-        "if self.conns.open_count() == usize::from(PLANTED) {",
+        "a shutdown keeps the last connection",
+        SCHEDULE,
+        "if open_connections == 0 { self.is_complete",
+        "if open_connections == usize::from(PLANTED) { self.is_complete",
     ),
     bug(
-        "a connection is never counted out",
-        CORE,
+        "a connection is never uncounted",
+        ACCEPT,
         "self.shared.close_connection();",
         "if !PLANTED { self.shared.close_connection(); }",
     ),
     bug(
-        "an undelivered run's bytes are counted for ever",
+        "an undelivered run's bytes stay counted",
         DELIVERY,
         "self.budget.release(&self.shared, claim.offer.payload.bytes().len());",
         "if !PLANTED { self.budget.release(&self.shared, claim.offer.payload.bytes().len()); }",
     ),
     bug(
-        "a run for which there is no room is taken all the same, and never counted out",
+        "the bytes of a run for which there is no room stay counted",
         DISPATCH,
         "self.budget.release(&self.shared, payload.bytes().len()); self.counters.refused_bytes += 1;",
         "if !PLANTED { self.budget.release(&self.shared, payload.bytes().len()); } self.counters.refused_bytes += 1;",
     ),
     bug(
-        "a closed connection's bytes are counted for ever",
-        "src/broker/bounds.rs",
+        "a closed connection's bytes stay counted",
+        LIMITS,
         "if bytes > 0 {",
         "if bytes > 0 && !PLANTED {",
     ),
     bug(
-        "a key's bound forgets the polls that are claimed",
+        "a key's limit ignores claimed polls",
         POOL,
-        "(self.claimed + self.ending + self.cordoned) as usize",
-        "(if PLANTED { 0 } else { self.claimed } + self.ending + self.cordoned) as usize",
+        "(self.claimed + self.parked + self.cordoned) as usize",
+        "(if PLANTED { 0 } else { self.claimed } + self.parked + self.cordoned) as usize",
     ),
     bug(
-        "a drain cuts deliveries off",
-        LIFECYCLE,
+        "a shutdown cuts deliveries off",
+        SHUTDOWN,
         "if !matches!(state, State::Claimed(_) | State::Dispatch(_) | State::Writing { .. }) {",
         "if PLANTED || !matches!(state, State::Claimed(_) | State::Dispatch(_) | State::Writing { .. }) {",
     ),
     bug(
-        "a drain closes behind an answer that promised more",
+        "a shutdown closes after an answer that did not announce it",
         REQUESTS,
         "if between && conn.peer_closed {",
-        "if between && (conn.peer_closed || (PLANTED && self.drain.is_some())) {",
+        "if between && (conn.peer_closed || (PLANTED && self.shutdown.is_some())) {",
     ),
     bug(
-        "a drain takes new polls",
+        "a shutdown holds new polls",
         POLLS,
-        "if self.drain.is_some() { self.counters.polls_closed += 1;",
-        "if self.drain.is_some() && !PLANTED { self.counters.polls_closed += 1;",
+        "if self.shutdown.is_some() { self.counters.polls_closed += 1;",
+        "if self.shutdown.is_some() && !PLANTED { self.counters.polls_closed += 1;",
     ),
 ];

@@ -68,11 +68,12 @@ const PAYLOAD_JSON: &str = "the deployment token's payload is not a JSON object"
 const NO_ALGORITHM: &str = "the deployment token's header names no algorithm";
 const REPEATED_ALGORITHM: &str = "the deployment token's header names its algorithm more than once";
 const OTHER_ALGORITHM: &str = "the deployment token's algorithm must be HS256";
-const EXTENSION: &str = "the deployment token's header has critical extensions (crit): none is known here";
-const SIGNATURE: &str = "the deployment token is not signed with a secret that is known here";
+const EXTENSION: &str =
+    "the deployment token's header has critical extensions (crit), which are not supported";
+const SIGNATURE: &str = "the deployment token is not signed with a known secret";
 const EXPIRED: &str = "the deployment token has expired";
 const OTHER_VERSION: &str = "the deployment token is for another version than x-trigger-deployment-version";
-const BARE: &str = "x-trigger-deployment-id must be a deployment token; a bare id is not accepted here";
+const BARE: &str = "x-trigger-deployment-id must be a deployment token; a bare id is not accepted";
 
 /// The forger's bench. `deployment` is whose runs the forger wants; a forger has no [`SECRET`], but
 /// where it helps to show that a rule holds by itself the token is rightly signed.
@@ -330,32 +331,32 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
         (
             "deployment twice",
             with(r#""ver":1"#, r#""ver":1,"deployment":"deployment_of_the_forger""#),
-            claim!("deployment", "is there more than once"),
+            claim!("deployment", "occurs more than once"),
             false,
         ),
         (
             "deployment twice, once with an escape",
             with(r#""ver":1"#, r#""ver":1,"d\u0065ployment":"deployment_of_the_forger""#),
-            claim!("deployment", "is there more than once"),
+            claim!("deployment", "occurs more than once"),
             false,
         ),
         (
             "exp twice",
             with(r#""ver":1"#, r#""ver":1,"exp":9999999999"#),
-            claim!("exp", "is there more than once"),
+            claim!("exp", "occurs more than once"),
             true,
         ),
         ("org_id null", with(r#""cm0organization""#, "null"), claim!("org_id", "must be a string"), true),
         (
             "another issuer",
             with("https://id.trigger.dev", "https://id.example"),
-            claim!("iss", "is another service's"),
+            claim!("iss", "belongs to another service"),
             true,
         ),
         (
             "another audience",
             with("https://api.trigger.dev", "https://example"),
-            claim!("aud", "is another service's"),
+            claim!("aud", "belongs to another service"),
             true,
         ),
         (

@@ -1,13 +1,14 @@
-//! The header fields that decide how a message is framed and what becomes of its connection.
+//! The header fields that decide how a message is framed and whether its connection persists.
 
-use super::request::{Framing, Version};
-use super::{Rejection, target};
-use crate::broker::contract::TriggerFields;
+use super::application::Application;
+use super::framing::{Framing, Version};
+use super::rejection::Rejection;
+use super::target;
 
-/// What the head's fields said, gathered in one pass over them.
+/// The head's fields, collected in one pass over them.
 #[derive(Default)]
-pub(super) struct Fields<'b> {
-    pub(super) trigger: TriggerFields<'b>,
+pub(super) struct Fields<'b, A> {
+    pub(super) application: A,
     host: Option<&'b [u8]>,
     content_length: Option<u64>,
     coding: Coding,
@@ -25,8 +26,8 @@ struct Coding {
     malformed: bool,
 }
 
-impl<'b> Fields<'b> {
-    /// Takes one field. Its value has no white space around it.
+impl<'b, A: Application<'b>> Fields<'b, A> {
+    /// Takes one field, whose value has no white space around it.
     #[inline]
     pub(super) fn take(&mut self, name: &[u8], value: &'b [u8]) -> Result<(), Rejection> {
         let is = |lower: &str| is_field(name, lower);
@@ -43,7 +44,7 @@ impl<'b> Fields<'b> {
                 Ok(())
             }
             _ => {
-                self.trigger.take(name, value);
+                self.application.take_field(name, value);
                 Ok(())
             }
         }
@@ -52,7 +53,7 @@ impl<'b> Fields<'b> {
     /// RFC 9112 section 3.2: exactly one, and well-formed.
     fn host(&mut self, value: &'b [u8]) -> Result<(), Rejection> {
         if self.host.is_some() {
-            return Err(Rejection::bad("Host is there more than once"));
+            return Err(Rejection::bad("Host occurs more than once"));
         }
         if !target::is_authority(value) {
             return Err(Rejection::bad("Host is malformed"));
@@ -70,7 +71,7 @@ impl<'b> Fields<'b> {
         Ok(())
     }
 
-    /// RFC 9110 section 7.6.1: a list of options, over as many fields as it likes.
+    /// RFC 9110 section 7.6.1: a list of options, which may be spread over any number of fields.
     #[inline]
     fn connection(&mut self, value: &[u8]) {
         for option in list(value) {
@@ -79,10 +80,10 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// RFC 9112 section 6.3: `1*DIGIT`, once. A repeated one is refused even where both agree.
+    /// RFC 9112 section 6.3: `1*DIGIT`, once. A repeated field is refused even if both values agree.
     fn content_length(&mut self, value: &[u8]) -> Result<(), Rejection> {
         if self.content_length.is_some() {
-            return Err(Rejection::bad("Content-Length is there more than once"));
+            return Err(Rejection::bad("Content-Length occurs more than once"));
         }
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
             return Err(Rejection::bad("Content-Length must be one number"));
@@ -97,7 +98,7 @@ impl<'b> Fields<'b> {
         Ok(())
     }
 
-    /// RFC 9112 section 3.2; the absolute-form's authority must be the Host's, letter case aside.
+    /// RFC 9112 section 3.2; the absolute-form's authority must equal Host, ignoring case.
     #[inline]
     pub(super) fn check_host(&self, version: Version, authority: Option<&str>) -> Result<(), Rejection> {
         match (self.host, authority) {
@@ -109,14 +110,14 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// Whether the connection stays open behind the response (RFC 9112 section 9.3).
+    /// Whether the connection stays open after the response (RFC 9112 section 9.3).
     #[inline]
     pub(super) fn keep_alive(&self, version: Version) -> bool {
         !self.says_close && (version == Version::Http11 || self.says_keep_alive)
     }
 
-    /// How the body is framed (RFC 9112 section 6.3): whatever two readers might see differently
-    /// is refused.
+    /// How the body is framed (RFC 9112 section 6.3). Anything that two readers might interpret
+    /// differently is refused.
     #[inline]
     pub(super) fn framing(&self, version: Version) -> Result<Framing, Rejection> {
         if self.coding.present {
@@ -128,7 +129,7 @@ impl<'b> Fields<'b> {
         })
     }
 
-    /// Whether the client waits for a 100 before it sends the body that `framing` announces.
+    /// Whether the client waits for a 100 (Continue) before it sends the body that `framing` announces.
     /// HTTP/1.0 clients do not (RFC 9110 section 10.1.1).
     #[inline]
     pub(super) fn expect_continue(&self, version: Version, framing: Framing) -> bool {
@@ -169,14 +170,14 @@ impl Coding {
             return Err(Rejection::bad("Transfer-Encoding must be chunked, once and last"));
         }
         if self.unknown {
-            return Err(Rejection::new(501, "no Transfer-Encoding but chunked is known here"));
+            return Err(Rejection::new(501, "only the Transfer-Encoding chunked is supported"));
         }
         Ok(Framing::Chunked)
     }
 }
 
-/// Whether a field's name is this one, letter case aside (RFC 9110 section 5.1). Most clients write
-/// it in lower case, and most others of this length begin with another letter: both are quick to see.
+/// Whether `name` equals the lower-case name `lower`, ignoring case (RFC 9110 section 5.1). Two quick
+/// comparisons come first: most clients write lower case, and most other names begin with another letter.
 #[inline(always)]
 pub(in crate::broker) fn is_field(name: &[u8], lower: &str) -> bool {
     let lower = lower.as_bytes();

@@ -1,261 +1,87 @@
-//! Where a head ends, found incrementally and strictly.
+//! One request head.
 
-use super::Rejection;
-use wide::u8x32;
+use super::application::Application;
+use super::fields::Fields;
+use super::framing::{Framing, Version};
+use super::rejection::Rejection;
+use super::response::Persistence;
+use super::target::Target;
 
-/// Finds the end of a head; looks at each byte once, but for the last few of each fragment.
-///
-/// One per request: start the next with a new one (and behind its [`leading_crlf`]).
-///
-/// Strict about line ends (RFC 9112 section 2.2): a CR without its LF, an LF without its CR and a
-/// NUL anywhere in the head are refused, for other servers read them as a line end or not.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HeadScanner {
-    /// Bytes looked at, none of which ends the head.
-    seen: u32,
+/// Header fields that one head may have; more are refused with 431.
+pub const HEADER_FIELDS_MAX: usize = 64;
+
+/// A request head, borrowed from the bytes received. `A` holds the fields of one application.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'b, A> {
+    pub method: Method<'b>,
+    /// The path without its query, or `*`. An absolute-form target is reduced to its path.
+    /// Percent-encodings are not decoded: `/%63onnect` is not `/connect`.
+    pub target: &'b str,
+    pub version: Version,
+    /// The connection stays open after the response (RFC 9112 section 9.3).
+    pub keep_alive: bool,
+    pub framing: Framing,
+    /// The client waits for a 100 (Continue) before it sends its body (RFC 9110 section 10.1.1).
+    pub expect_continue: bool,
+    /// The fields that HTTP/1.1 itself does not interpret here.
+    pub application: A,
 }
 
-impl HeadScanner {
-    /// Whether it has looked at nothing yet.
-    pub(super) fn is_new(self) -> bool {
-        self.seen == 0
-    }
+/// A request's method (RFC 9110 section 9). Methods are case-sensitive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method<'b> {
+    Get,
+    Head,
+    Post,
+    Options,
+    /// Any other token.
+    Other(&'b str),
+}
 
-    /// Looks at what has arrived since the last call.
-    ///
-    /// `buf` holds all of the request so far and starts at its request line. `Ok(Some(n))`: the
-    /// head is `buf[..n]`, its final CRLF CRLF included. `Ok(None)`: more bytes are needed.
-    ///
-    /// The answer depends on the bytes alone, not on how they were fragmented.
+impl<'b, A: Application<'b>> Head<'b, A> {
+    /// Combines the parts of a head.
     ///
     /// # Errors
-    /// 400 for a bare CR, a bare LF or a NUL; 414 (RFC 9110 section 15.5.15) where the request line
-    /// alone, 431 (RFC 6585 section 5) where the head is longer than `head_bytes_max` bytes.
-    #[inline]
-    pub fn advance(&mut self, buf: &[u8], head_bytes_max: usize) -> Result<Option<usize>, Rejection> {
-        let bytes_max = head_bytes_max.min(u32::MAX as usize);
-        let window = &buf[..buf.len().min(bytes_max)];
-        match first_event(window, self.seen as usize) {
-            Some(Event::End(len)) => Ok(Some(len)),
-            Some(Event::Bad(error)) => Err(Rejection::bad(error)),
-            None if window.len() < bytes_max => {
-                self.seen = window.len() as u32;
-                Ok(None)
-            }
-            None => Err(too_long(window)),
+    /// 400 or 501 where the parts contradict each other.
+    #[inline(always)]
+    pub(super) fn new(
+        method: Method<'b>,
+        version: Version,
+        target: Target<'b>,
+        fields: Fields<'b, A>,
+    ) -> Result<Self, Rejection> {
+        fields.check_host(version, target.authority)?;
+        let framing = fields.framing(version)?;
+        Ok(Head {
+            method,
+            target: target.path,
+            version,
+            keep_alive: fields.keep_alive(version),
+            framing,
+            expect_continue: fields.expect_continue(version, framing),
+            application: fields.application,
+        })
+    }
+
+    /// What the response to this request says about the connection.
+    pub fn persistence(&self) -> Persistence {
+        match (self.keep_alive, self.version) {
+            (false, _) => Persistence::Close,
+            (true, Version::Http11) => Persistence::KeepAlive,
+            (true, Version::Http10) => Persistence::KeepAliveHttp10,
         }
     }
 }
 
-/// How many bytes of empty lines (CRLF) `buf` starts with: an even number.
-///
-/// A server should ignore at least one empty line before a request line (RFC 9112 section 2.2).
-/// How many in all one connection may send is the caller's to bound.
-pub fn leading_crlf(buf: &[u8]) -> usize {
-    let pairs = buf.chunks_exact(2).take_while(|pair| *pair == b"\r\n");
-    2 * pairs.count()
-}
-
-enum Event {
-    /// The head is this many bytes long.
-    End(usize),
-    Bad(&'static str),
-}
-
-/// Bytes looked at in one step.
-const BLOCK: usize = 32;
-/// A block and the two bytes before it.
-type Window = [u8; BLOCK + 2];
-
-/// The first event at or after index `from`; the bytes before it have none.
-#[inline]
-fn first_event(buf: &[u8], from: usize) -> Option<Event> {
-    let mut at = from;
-    // The first two bytes have no two bytes before them.
-    while at < 2 && at < buf.len() {
-        if let Some(event) = event_at(buf, at) {
-            return Some(event);
-        }
-        at += 1;
-    }
-    let mut rest = buf.get(at.wrapping_sub(2)..).unwrap_or_default();
-    while let Some(window) = rest.first_chunk() {
-        let events = events_in(window);
-        if events.any() {
-            return event_at(buf, at + events.to_bitmask().trailing_zeros() as usize);
-        }
-        rest = &rest[BLOCK..];
-        at += BLOCK;
-    }
-    match buf.last_chunk() {
-        // Those before the last few are looked at again: they still have none.
-        Some(window) if at < buf.len() => {
-            let events = events_in(window);
-            if !events.any() {
-                return None;
-            }
-            event_at(buf, buf.len() - BLOCK + events.to_bitmask().trailing_zeros() as usize)
-        }
-        _ => (at..buf.len()).find_map(|at| event_at(buf, at)),
-    }
-}
-
-/// The bytes of the block that are an event.
-#[inline(always)]
-fn events_in(window: &Window) -> u8x32 {
-    let ([before_last @ .., _, _], [_, last @ .., _], [_, _, block @ ..]) = (window, window, window);
-    let [lf, cr, nul] = [b'\n', b'\r', 0].map(u8x32::splat);
-    let block = u8x32::new(*block);
-    let lfs = block.simd_eq(lf);
-    let behind_cr = u8x32::new(*last).simd_eq(cr);
-    let behind_empty_line = u8x32::new(*before_last).simd_eq(lf);
-    (lfs ^ behind_cr) | (lfs & behind_empty_line) | block.simd_eq(nul)
-}
-
-/// What one byte means after the two before it, which are no event themselves.
-#[inline]
-fn event_at(buf: &[u8], at: usize) -> Option<Event> {
-    let behind_cr = at >= 1 && buf[at - 1] == b'\r';
-    match buf[at] {
-        0 => Some(Event::Bad("the request head holds a NUL")),
-        b'\n' if !behind_cr => Some(Event::Bad("a line of the request head ends in a bare LF")),
-        // LF, any byte, CR LF would have been two line ends: only an empty line has LF here.
-        b'\n' if at >= 2 && buf[at - 2] == b'\n' => Some(Event::End(at + 1)),
-        b'\n' => None,
-        _ if behind_cr => Some(Event::Bad("the request head holds a bare CR")),
-        _ => None,
-    }
-}
-
-#[cold]
-fn too_long(window: &[u8]) -> Rejection {
-    match memchr::memchr(b'\n', window) {
-        Some(_) => Rejection::new(431, "the request head is too long"),
-        None => Rejection::new(414, "the request line is too long"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const MAX: usize = 16 * 1024;
-
-    fn one_shot(buf: &[u8], max: usize) -> Result<Option<usize>, u16> {
-        HeadScanner::default().advance(buf, max).map_err(|r| r.status)
-    }
-
-    /// The same answer, found as naively as can be.
-    fn naive(buf: &[u8], max: usize) -> Result<Option<usize>, u16> {
-        for (at, &byte) in buf.iter().enumerate().take(max) {
-            let after_cr = at > 0 && buf[at - 1] == b'\r';
-            if byte == 0 || (byte == b'\n') != after_cr {
-                return Err(400);
-            }
-            if buf[..=at].ends_with(b"\r\n\r\n") {
-                return Ok(Some(at + 1));
-            }
-        }
-        if buf.len() < max {
-            return Ok(None);
-        }
-        Err(if buf[..max].contains(&b'\n') { 431 } else { 414 })
-    }
-
-    #[test]
-    fn finds_the_end_and_leaves_what_follows() {
-        let head = b"GET /connect HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(one_shot(head, MAX), Ok(Some(head.len())));
-        let mut more = head.to_vec();
-        more.extend_from_slice(b"\0\n\r body bytes are nobody's head");
-        assert_eq!(one_shot(&more, MAX), Ok(Some(head.len())));
-    }
-
-    #[test]
-    fn refuses_bare_cr_bare_lf_and_nul_at_every_place() {
-        let head = b"GET /warm-start HTTP/1.1\r\nHost: broker\r\nAccept: */*\r\n\r\n";
-        for at in 0..head.len() - 4 {
-            for bad in [b'\r', b'\n', 0] {
-                let mut torn = head.to_vec();
-                torn.insert(at, bad);
-                // A CR before a CRLF's LF, or an LF behind its CR, may make a new line end; never
-                // may it pass for the head that it was.
-                let answer = one_shot(&torn, MAX);
-                assert_eq!(answer, naive(&torn, MAX), "{bad} at {at}");
-                assert_eq!(answer, Err(400), "{bad} at {at}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_trailing_cr_is_undecided() {
-        assert_eq!(one_shot(b"GET / HTTP/1.1\r", MAX), Ok(None));
-        assert_eq!(one_shot(b"\r", MAX), Ok(None));
-        assert_eq!(one_shot(b"\n", MAX), Err(400));
-        assert_eq!(one_shot(b"", MAX), Ok(None));
-    }
-
-    #[test]
-    fn limits_are_exact() {
-        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(one_shot(head, head.len()), Ok(Some(head.len())));
-        assert_eq!(one_shot(head, head.len() - 1), Err(431));
-        assert_eq!(one_shot(&head[..20], 20), Err(431));
-        assert_eq!(one_shot(&head[..19], 20), Ok(None));
-        assert_eq!(one_shot(&head[..10], 10), Err(414));
-        assert_eq!(one_shot(b"", 0), Err(414));
-    }
-
-    #[test]
-    fn is_small_and_counts_leading_empty_lines() {
-        assert!(size_of::<HeadScanner>() <= 8);
-        assert_eq!(leading_crlf(b""), 0);
-        assert_eq!(leading_crlf(b"\r"), 0);
-        assert_eq!(leading_crlf(b"\r\n\r\nGET"), 4);
-        assert_eq!(leading_crlf(b"\r\n\rX"), 2);
-        assert_eq!(leading_crlf(b"\n\r\n"), 0);
-    }
-
-    /// Bytes in which the interesting ones are frequent.
-    fn heads() -> impl Strategy<Value = Vec<u8>> {
-        let piece = prop_oneof![
-            8 => Just(b"\r\n".to_vec()),
-            1 => Just(b"\r".to_vec()),
-            1 => Just(b"\n".to_vec()),
-            1 => Just(b"\0".to_vec()),
-            1 => Just(b"\r\n\r\n".to_vec()),
-            20 => prop::collection::vec(b' '..=b'~', 0..50),
-            2 => prop::collection::vec(any::<u8>(), 0..4),
-        ];
-        prop::collection::vec(piece, 0..16).prop_map(|pieces| pieces.concat())
-    }
-
-    proptest! {
-        #[test]
-        fn agrees_with_the_naive_scan(buf in heads(), max in 0usize..400) {
-            prop_assert_eq!(one_shot(&buf, max), naive(&buf, max));
-        }
-
-        #[test]
-        fn fragments_do_not_matter(
-            buf in heads(),
-            max in 0usize..400,
-            steps in prop::collection::vec(1usize..60, 1..40),
-        ) {
-            let whole = one_shot(&buf, max);
-            let mut scanner = HeadScanner::default();
-            let mut end = 0;
-            let mut last = Ok(None);
-            for step in steps.iter().cycle() {
-                end = (end + step).min(buf.len());
-                last = scanner.advance(&buf[..end], max).map_err(|r| r.status);
-                if last != Ok(None) || end == buf.len() {
-                    break;
-                }
-            }
-            // 414 or 431 is decided at the limit, which both have reached.
-            prop_assert_eq!(last, whole);
+impl<'b> Method<'b> {
+    pub(super) fn parse(token: &'b str) -> Result<Self, Rejection> {
+        match token {
+            "GET" => Ok(Method::Get),
+            "POST" => Ok(Method::Post),
+            "HEAD" => Ok(Method::Head),
+            "OPTIONS" => Ok(Method::Options),
+            "CONNECT" => Err(Rejection::new(501, "CONNECT is not supported")),
+            _ => Ok(Method::Other(token)),
         }
     }
 }

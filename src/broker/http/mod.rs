@@ -1,51 +1,37 @@
-//! HTTP/1.1 (RFC 9110, RFC 9112) as far as a broker needs it: requests in, precomputed responses out.
+//! HTTP/1.1 (RFC 9110, RFC 9112) as far as a broker needs it. Knows no route and no application field.
 //!
-//! Strict: where servers legitimately differ, the refusal. Whoever is refused is told why once and
-//! then disconnected, so that nothing behind a request that we read differently from a proxy in
-//! front of us is ever run as a request.
+//! Strict: where servers legitimately differ, it refuses. A refused request is answered once with the
+//! reason, and its connection closes. So bytes that a proxy in front might delimit differently are
+//! never executed as a request.
 //!
 //! ```text
 //! bytes -> read_head -> Head -> ChunkedDecoder -> body
 //! ```
 
-use std::borrow::Cow;
-
-pub mod body;
+mod application;
+mod chunked;
 mod fields;
-pub mod head;
+mod framing;
+mod head;
 mod plain;
-pub mod request;
-pub mod response;
+mod read;
+mod rejection;
+mod response;
+mod scanner;
 mod target;
 
-pub use body::ChunkedDecoder;
+pub use application::Application;
+pub use chunked::ChunkedDecoder;
 pub(in crate::broker) use fields::is_field;
-pub use head::{HeadScanner, leading_crlf};
-pub use request::{Framing, HEADER_FIELDS_MAX, Head, Method, Version, parse_head, read_head};
-pub use response::Persistence;
-
-/// Why a request is refused. Every refusal closes the connection (RFC 9112 section 9.6).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// The status code: 4xx or 5xx.
-    pub status: u16,
-    /// What is at fault, for the `error` of the JSON body. Not escaped.
-    pub error: Cow<'static, str>,
-    /// The methods that the resource has, for the `Allow` of a 405 (RFC 9110 section 10.2.1).
-    pub allow: Option<&'static str>,
-}
-
-impl Rejection {
-    /// A refusal with a fixed text. Allocates nothing.
-    pub const fn new(status: u16, error: &'static str) -> Self {
-        Rejection { status, error: Cow::Borrowed(error), allow: None }
-    }
-
-    /// 400, RFC 9110 section 15.5.1.
-    pub(crate) const fn bad(error: &'static str) -> Self {
-        Rejection::new(400, error)
-    }
-}
+pub use framing::{Framing, Version};
+pub use head::{HEADER_FIELDS_MAX, Head, Method};
+pub use read::{parse_head, read_head};
+pub use rejection::Rejection;
+pub use response::{CONTINUE, Persistence};
+pub(in crate::broker) use response::{
+    json_head, json_head_until_length, options_response, rejection_response,
+};
+pub use scanner::{HeadScanner, leading_crlf};
 
 #[cfg(test)]
 mod tests;

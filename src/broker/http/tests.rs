@@ -1,11 +1,20 @@
-//! Whole heads, from the first byte to [`Head`].
-
-use proptest::prelude::*;
+//! Complete heads, from the first byte to [`Head`].
 
 use super::*;
+use proptest::prelude::*;
 
-/// Scans and parses, as a connection does; the status if it is refused.
-fn head(bytes: &[u8]) -> Result<Head<'_>, Rejection> {
+/// An application without fields of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Plain;
+
+impl<'b> Application<'b> for Plain {
+    const USUAL_TARGET: &'static str = "/warm-start";
+
+    fn take_field(&mut self, _: &[u8], _: &'b [u8]) {}
+}
+
+/// Reads a head as a connection does.
+fn head(bytes: &[u8]) -> Result<Head<'_, Plain>, Rejection> {
     let head = read_head(&mut HeadScanner::default(), bytes, 16 * 1024)?;
     Ok(head.unwrap_or_else(|| panic!("no whole head: {}", bytes.escape_ascii())).0)
 }
@@ -17,12 +26,12 @@ fn refusal(text: &str) -> Rejection {
     }
 }
 
-/// A head with these lines behind its request line; each ends where it says so.
+/// A head with `lines`, which include their line ends, after the request line.
 fn get(version: &str, lines: &str) -> String {
     format!("GET /connect HTTP/{version}\r\n{lines}\r\n")
 }
 
-/// A 1.1 request with a Host and these lines.
+/// An HTTP/1.1 request with a Host and `lines`.
 fn with(lines: &str) -> String {
     get("1.1", &format!("Host: broker:8040\r\n{lines}"))
 }
@@ -352,7 +361,7 @@ fn one_head_is_one_head() {
         (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ] {
-        let found = parse_head(bytes).map_err(|r| r.status);
+        let found = parse_head::<Plain>(bytes).map_err(|r| r.status);
         assert_eq!(found.err(), Some(status), "{}", bytes.escape_ascii());
     }
 }
@@ -395,8 +404,7 @@ pub(super) fn heads() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Whatever we accept, httparse alone accepts and reads alike; what we refuse beyond that has
-    /// a reason that is not about form.
+    /// httparse accepts every head that we accept, and reads it alike.
     #[test]
     fn never_more_lenient_than_httparse(bytes in heads()) {
         let Ok(Some(len)) = HeadScanner::default().advance(&bytes, 16 * 1024) else {
@@ -430,6 +438,6 @@ proptest! {
 
     #[test]
     fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-        let _ = parse_head(&bytes);
+        let _ = parse_head::<Plain>(&bytes);
     }
 }

@@ -1,15 +1,15 @@
-//! Where a string may end: looked for in 64 bytes at a time.
+//! Finds the bytes that may end a string, 64 bytes at a time.
 
 use wide::i8x16;
 
-/// Bytes looked at in one step, for the answer is a bit of a `u64` for each.
-pub(super) const BLOCK: usize = 64;
+/// Bytes per step: the result has one bit of a `u64` for each.
+pub(in crate::broker) const BLOCK: usize = 64;
 
-/// Where the specials are in the first [`BLOCK`] bytes of `text`: a bit each, the first byte's lowest.
-/// A text that is shorter has more of them, behind its last byte.
+/// The special bytes among the first [`BLOCK`] of `text`: a bit each, the first byte's lowest. Positions after
+/// the end of a shorter text count as special.
 ///
-/// Special is what a string that is all ASCII and has no escapes does not hold: quotes, backslashes,
-/// control characters and what is not ASCII.
+/// Special are the bytes that a string of plain ASCII without escapes does not contain: quotes, backslashes,
+/// control characters and non-ASCII bytes.
 #[inline(never)]
 pub(super) fn specials(text: &[u8]) -> u64 {
     match text.first_chunk() {
@@ -18,13 +18,13 @@ pub(super) fn specials(text: &[u8]) -> u64 {
     }
 }
 
-/// Kept apart, for a text has one such block.
+/// A separate function, because a text has only one such block.
 #[inline(never)]
 fn specials_in_last(text: &[u8]) -> u64 {
     specials_in(&padded(text))
 }
 
-/// The same, but what is not ASCII is not special.
+/// Like [`specials`], but non-ASCII bytes are not special.
 #[inline(never)]
 pub(super) fn specials_of_utf8(text: &[u8]) -> u64 {
     let last;
@@ -42,7 +42,7 @@ pub(super) fn specials_of_utf8(text: &[u8]) -> u64 {
     specials
 }
 
-/// NULs are special.
+/// Padded with NULs, which are special.
 #[inline(always)]
 fn padded(text: &[u8]) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
@@ -52,8 +52,8 @@ fn padded(text: &[u8]) -> [u8; BLOCK] {
 
 #[inline(always)]
 fn specials_in(block: &[u8; BLOCK]) -> u64 {
-    // With this bit flipped, the quote is less than any other printable character: what is not above
-    // it is special. So is, as a negative number, what is not ASCII.
+    // With this bit flipped, the quote is less than every other printable character, so all bytes not above it
+    // are special. Non-ASCII bytes are negative, so they are special too.
     const FLIP: i8 = 0x02;
     let mut plain = 0;
     for (at, part) in parts(block) {
@@ -65,7 +65,7 @@ fn specials_in(block: &[u8; BLOCK]) -> u64 {
     !plain
 }
 
-/// What is compared in one instruction, and where it is.
+/// The parts that one instruction compares, with their offsets.
 #[inline(always)]
 fn parts(block: &[u8; BLOCK]) -> impl Iterator<Item = (usize, i8x16)> {
     let parts = block.as_chunks::<16>().0.iter();
@@ -77,13 +77,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Byte by byte.
     fn naive(text: &[u8], is_special: impl Fn(u8) -> bool) -> u64 {
         let specials = (0..BLOCK).filter(|&at| text.get(at).is_none_or(|&byte| is_special(byte)));
         specials.fold(0, |all, at| all | 1 << at)
     }
 
-    fn hold_against_naive(text: &[u8]) {
+    fn compare_with_naive(text: &[u8]) {
         let in_utf8 = |byte| matches!(byte, b'"' | b'\\' | 0..=0x1f);
         assert_eq!(specials_of_utf8(text), naive(text, in_utf8), "{}", text.escape_ascii());
         let in_ascii = |byte| in_utf8(byte) || byte >= 0x80;
@@ -91,17 +90,17 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_at_every_place() {
+    fn every_byte_at_every_position() {
         for byte in 0..=u8::MAX {
             for at in 0..BLOCK {
-                // What is behind the block does not matter.
+                // Bytes after the block do not matter.
                 let mut text = [b'"'; BLOCK + 1];
                 text[..BLOCK].fill(b'a');
                 text[at] = byte;
-                hold_against_naive(&text);
-                hold_against_naive(&text[..=at]);
+                compare_with_naive(&text);
+                compare_with_naive(&text[..=at]);
             }
-            hold_against_naive(&[byte; BLOCK]);
+            compare_with_naive(&[byte; BLOCK]);
         }
     }
 
@@ -111,7 +110,7 @@ mod tests {
             4 => any::<u8>(), 6 => b' '..=b'~', 1 => Just(b'"'), 1 => Just(b'\\'),
             1 => 0x1eu8..=0x23, 1 => 0x5bu8..=0x5e, 1 => 0x7eu8..=0x81,
         ], 0..2 * BLOCK)) {
-            hold_against_naive(&text);
+            compare_with_naive(&text);
         }
     }
 }

@@ -1,15 +1,16 @@
-//! Which containers are open.
+//! The open containers while a value is skipped.
 
-/// The open containers, a bit each, the innermost lowest: 1 for an object. Allocates from the 64th on.
+/// A bit for each open container, the innermost lowest: 1 for an object. Allocates from the 64th on.
 pub(super) struct Containers<'o> {
-    /// Above the highest of them stands a 1.
+    /// A 1 marks the end, above the highest of them.
     bits: u64,
-    /// Those further out, 63 each. Elsewhere, for what has a destructor keeps others out of registers.
+    /// The outer containers, 63 per element. Borrowed, because a field with a destructor would keep the others
+    /// out of registers.
     outer: &'o mut Vec<u64>,
 }
 
 impl<'o> Containers<'o> {
-    /// None. `outer` must be empty, and is again once all are closed.
+    /// No open container. `outer` must be empty, and is empty again once all containers are closed.
     #[inline(always)]
     pub(super) fn new(outer: &'o mut Vec<u64>) -> Self {
         Containers { bits: 1, outer }

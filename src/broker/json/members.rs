@@ -1,7 +1,7 @@
-//! The members of one object, none of which is looked into: a token's header, its claims.
+//! The members of one object, without those of nested ones.
 
+use super::error::{Expected, JsonError};
 use super::scan::Scanner;
-use super::{Expected, JsonError};
 use std::borrow::Cow;
 
 /// A member's value.
@@ -9,14 +9,13 @@ use std::borrow::Cow;
 pub enum Value<'b> {
     /// A string, escapes decoded.
     Text(Cow<'b, str>),
-    /// A number, as it is written.
+    /// A number as written.
     Number(&'b [u8]),
-    /// Anything else; also a string with half of a surrogate pair in it, which is no Unicode text.
+    /// Any other value; also a string with half of a surrogate pair, which is not Unicode.
     Other,
 }
 
-/// Calls `visit` with each member of the object that `text` is, in order; names are decoded and may
-/// repeat.
+/// Calls `visit` with each member of the object `text`, in order. Names are decoded and may repeat.
 ///
 /// # Errors
 /// `text` is not one JSON object (RFC 8259) in UTF-8. Members up to the fault have been visited.
@@ -27,7 +26,7 @@ pub fn each_member<'b>(text: &'b [u8], mut visit: impl FnMut(&str, Value<'b>)) -
     let mut has_members = scan.has_members()?;
     while has_members {
         let (name, next) = scan.name()?;
-        // A name that is no text is nobody's.
+        // A name that is not Unicode matches no known name.
         let name = name.decode().unwrap_or_default();
         let value = match next {
             b'"' => scan.string()?.decode().map_or(Value::Other, Value::Text),
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_one_object_is_refused() {
+    fn refuses_everything_but_one_object() {
         for text in [
             &b""[..],
             b" ",
@@ -104,9 +103,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn takes_what_a_json_library_takes_for_an_object(text in r#"[{}\[\]",:a1\\u0 tn]{0,12}"#) {
+        fn accepts_the_same_objects_as_serde_json(text in r#"[{}\[\]",:a1\\u0 tn]{0,12}"#) {
             let expected = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text);
-            // It refuses lone surrogates, which are grammatical, and numbers out of its range.
+            // serde_json refuses lone surrogates, which are grammatical, and numbers out of its range.
             prop_assume!(!text.contains("\\u"));
             let ours = members(text.as_bytes()).ok().map(|all| {
                 all.into_iter().map(|(name, _)| name).collect::<std::collections::BTreeSet<_>>()

@@ -1,34 +1,34 @@
-//! JSON's grammar (RFC 8259) over bytes: outside of strings there is only ASCII, and a string ends at
-//! a quote.
+//! JSON's grammar (RFC 8259) over bytes: all bytes outside strings are ASCII, and a string ends at a quote.
 
 use std::num::NonZero;
 
 use super::block::{BLOCK, specials};
+use super::error::{Expected, JsonError};
 use super::number::number_len;
 use super::text::{Text, skip_string};
-use super::{Expected, JsonError};
 
-/// A place in a text: what is not read yet. Every method leaves it behind what it read.
+/// A position in a text. Every method advances it beyond what it read.
 ///
-/// It lives in registers, as long as nothing takes its address: its methods are inlined, and what is
-/// not is given slices. Errors name the place by what is left there; see [`JsonError::in_body`].
+/// The scanner stays in registers as long as nothing takes its address. So its methods are inlined, and
+/// functions that are not inlined get slices. Errors contain the number of bytes left: see
+/// [`JsonError::in_text`].
 #[derive(Clone, Copy)]
-pub(super) struct Scanner<'b> {
-    /// What is left from the start of the current block on.
+pub(in crate::broker) struct Scanner<'b> {
+    /// The text from the start of the current block on.
     block: &'b [u8],
-    /// How much of that is read.
+    /// The number of bytes of `block` that are read.
     at: usize,
-    /// Where the block's specials are that are not read, as [`specials`] has it: outside of strings
-    /// these are quotes, and control characters as white space. None if `at` is behind the block.
+    /// The unread special bytes of the block, as in [`specials`]: outside strings these are quotes, and control
+    /// characters as white space. None if `at` is after the block.
     specials: u64,
 }
 
-/// Bytes that are looked at together where a string ends, its quote the first of them.
+/// Bytes compared together where a string ends, its quote first.
 const AHEAD: usize = size_of::<u32>();
 
 impl<'b> Scanner<'b> {
     #[inline(always)]
-    pub(super) fn new(text: &'b [u8]) -> Self {
+    pub(in crate::broker) fn new(text: &'b [u8]) -> Self {
         Scanner { block: text, at: 0, specials: specials(text) }
     }
 
@@ -37,45 +37,44 @@ impl<'b> Scanner<'b> {
         &self.block[self.at..]
     }
 
-    /// How much is not read yet.
+    /// The number of unread bytes.
     #[inline(always)]
-    pub(super) fn left(self) -> usize {
+    pub(in crate::broker) fn left(self) -> usize {
         self.block.len() - self.at
     }
 
-    /// The next byte that is not white space; stays in front of it. 0 if there is none: a NUL is
-    /// nowhere in JSON.
+    /// The next byte that is not white space, not read. 0 if there is none: JSON contains no NUL.
     #[inline(always)]
     pub(super) fn peek(&mut self) -> u8 {
         match self.block.get(self.at) {
             Some(&byte) if byte > b' ' => byte,
-            _ => self.peek_behind_space(),
+            _ => self.peek_after_space(),
         }
     }
 
     #[inline(always)]
-    fn peek_behind_space(&mut self) -> u8 {
-        self.at = behind_space(self.block, self.at);
+    fn peek_after_space(&mut self) -> u8 {
+        self.at = after_space(self.block, self.at);
         self.specials &= u64::MAX.unbounded_shl(self.at.try_into().unwrap_or(u32::MAX));
         self.block.get(self.at).copied().unwrap_or(0)
     }
 
-    /// Whether this byte is next; stays in front of it.
+    /// Whether this byte is next. Does not read it.
     #[inline(always)]
     pub(super) fn next_is(&mut self, byte: u8) -> bool {
-        // White space is skipped only where it is in the way.
+        // Skips white space only if there is some.
         self.block.get(self.at) == Some(&byte) || self.peek() == byte
     }
 
-    /// Skips so many bytes, which are there. None is a quote.
+    /// Skips `count` bytes, none of which is a quote.
     #[inline(always)]
-    pub(super) fn advance(&mut self, count: usize) {
+    pub(in crate::broker) fn advance(&mut self, count: usize) {
         self.at += count;
     }
 
-    /// Skips the byte, which is no quote, if it is next.
+    /// Skips the byte, which is not a quote, if it is next.
     #[inline(always)]
-    pub(super) fn skip_if(&mut self, byte: u8) -> bool {
+    pub(in crate::broker) fn skip_if(&mut self, byte: u8) -> bool {
         let is_next = self.next_is(byte);
         if is_next {
             self.advance(1);
@@ -83,28 +82,28 @@ impl<'b> Scanner<'b> {
         is_next
     }
 
-    /// Skips the byte, which is no quote and must be next.
+    /// Skips the byte, which is not a quote and must be next.
     #[inline(always)]
-    pub(super) fn expect(&mut self, byte: u8, what: Expected) -> Result<(), JsonError> {
+    pub(in crate::broker) fn expect(&mut self, byte: u8, what: Expected) -> Result<(), JsonError> {
         match self.skip_if(byte) {
             true => Ok(()),
             false => Err(self.expected(what)),
         }
     }
 
-    /// Stays in front of a name, which must be next.
+    /// A name must be next. Does not read it.
     #[inline(always)]
-    pub(super) fn expect_name(&mut self) -> Result<(), JsonError> {
+    pub(in crate::broker) fn expect_name(&mut self) -> Result<(), JsonError> {
         match self.next_is(b'"') {
             true => Ok(()),
             false => Err(self.expected(Expected::Name)),
         }
     }
 
-    /// Behind an object's opening brace: whether there are members. Stays in front of the first
-    /// one's name, or of the closing brace.
+    /// After an object's opening brace: whether there are members. Does not read the first name or the closing
+    /// brace.
     #[inline(always)]
-    pub(super) fn has_members(&mut self) -> Result<bool, JsonError> {
+    pub(in crate::broker) fn has_members(&mut self) -> Result<bool, JsonError> {
         if self.next_is(b'"') {
             return Ok(true);
         }
@@ -114,9 +113,9 @@ impl<'b> Scanner<'b> {
         }
     }
 
-    /// Nothing but white space may follow.
+    /// Only white space may follow.
     #[inline(always)]
-    pub(super) fn end(&mut self) -> Result<(), JsonError> {
+    pub(in crate::broker) fn end(&mut self) -> Result<(), JsonError> {
         self.peek();
         match self.left() {
             0 => Ok(()),
@@ -124,9 +123,10 @@ impl<'b> Scanner<'b> {
         }
     }
 
-    /// A member's name, which is next, and the colon behind it; and what [`Scanner::peek`] gives then.
+    /// Reads a member's name, which is next, and the colon after it. Also returns what [`Scanner::peek`] returns
+    /// then.
     #[inline(always)]
-    pub(super) fn name(&mut self) -> Result<(Text<'b>, u8), JsonError> {
+    pub(in crate::broker) fn name(&mut self) -> Result<(Text<'b>, u8), JsonError> {
         let (start, end) = self.enter_wanted();
         if let Some(window) = self.block.first_chunk() {
             let ahead = ahead(window, end);
@@ -135,7 +135,7 @@ impl<'b> Scanner<'b> {
                 self.leave(end);
                 self.advance(1);
                 let next = (ahead >> 16) as u8;
-                let next = if next > b' ' { next } else { self.peek_behind_space() };
+                let next = if next > b' ' { next } else { self.peek_after_space() };
                 return Ok((Text { raw, has_escapes: false }, next));
             }
         }
@@ -144,22 +144,22 @@ impl<'b> Scanner<'b> {
         Ok((name, self.peek()))
     }
 
-    /// A string, which is next.
+    /// Reads a string, which is next.
     #[inline(always)]
-    pub(super) fn string(&mut self) -> Result<Text<'b>, JsonError> {
+    pub(in crate::broker) fn string(&mut self) -> Result<Text<'b>, JsonError> {
         let (start, end) = self.enter_wanted();
         self.finish_wanted(start, end)
     }
 
-    /// In front of a string: where in the block it starts, and where the first special behind that is.
-    /// Where the block has none, that is the byte behind the block: if it is a quote, it is the first.
+    /// Before a string: its start in the block, and the first special byte after that. If the block has none, that
+    /// is the byte after the block; if it is a quote, it is the first.
     #[inline(always)]
     fn enter_wanted(&mut self) -> (usize, usize) {
         self.pop_special();
         if let Some(specials) = NonZero::new(self.specials) {
             return (self.at + 1, specials.trailing_zeros() as usize);
         }
-        // The next block starts with the string, so that all of it is in one piece.
+        // The next block starts with the string, so that the string is in one piece.
         self.block = &self.block[self.at + 1..];
         self.at = 0;
         self.specials = specials(self.block);
@@ -173,15 +173,15 @@ impl<'b> Scanner<'b> {
             self.leave(end);
             return Ok(Text { raw, has_escapes: false });
         }
-        let (text, behind) = skip_string(&self.block[start..])?;
-        *self = Scanner::new(behind);
+        let (text, after) = skip_string(&self.block[start..])?;
+        *self = Scanner::new(after);
         Ok(text)
     }
 
-    /// Skips a string, which is next. Where this byte and another string come right behind it, skips
-    /// the byte too and is true: the other string is next.
+    /// Skips a string, which is next. If `joint` and another string follow immediately, also skips `joint` and
+    /// returns true: the other string is next.
     #[inline(always)]
-    pub(super) fn skip_joined_string(&mut self, joint: u8) -> Result<bool, JsonError> {
+    pub(in crate::broker) fn skip_joined_string(&mut self, joint: u8) -> Result<bool, JsonError> {
         let end = self.enter_unwanted();
         if let Some(window) = self.block.first_chunk()
             && ahead(window, end) << 8 == u32::from_le_bytes([0, b'"', joint, b'"'])
@@ -193,20 +193,20 @@ impl<'b> Scanner<'b> {
         if self.block.get(end) == Some(&b'"') {
             self.leave(end);
         } else {
-            let (_, behind) = skip_string(&self.block[end..])?;
-            *self = Scanner::new(behind);
+            let (_, after) = skip_string(&self.block[end..])?;
+            *self = Scanner::new(after);
         }
         Ok(false)
     }
 
-    /// The same for a string whose start is not needed.
+    /// Like `enter_wanted`, for a string whose start is not needed.
     #[inline(always)]
     fn enter_unwanted(&mut self) -> usize {
         self.pop_special();
         if let Some(specials) = NonZero::new(self.specials) {
             return specials.trailing_zeros() as usize;
         }
-        // The rest of this block is plain, but the string may start behind it.
+        // The rest of this block is plain, but the string may start after it.
         let next_block = self.block.get(BLOCK.max(self.at + 1)..);
         self.block = next_block.unwrap_or_else(|| &self.block[self.at + 1..]);
         self.at = 0;
@@ -214,7 +214,7 @@ impl<'b> Scanner<'b> {
         self.specials.trailing_zeros() as usize
     }
 
-    /// Behind the quote at `end`, in front of which there are no specials.
+    /// Moves after the quote at `end`, before which there are no special bytes.
     #[inline(always)]
     fn leave(&mut self, end: usize) {
         self.pop_special();
@@ -226,9 +226,9 @@ impl<'b> Scanner<'b> {
         self.specials &= self.specials.wrapping_sub(1);
     }
 
-    /// A number, which is next, as it is written.
+    /// Reads a number, which is next.
     #[inline(always)]
-    pub(super) fn number(&mut self) -> Result<&'b [u8], JsonError> {
+    pub(in crate::broker) fn number(&mut self) -> Result<&'b [u8], JsonError> {
         let rest = self.rest();
         let (len, is_whole) = match number_len(rest) {
             Ok(len) => (len, true),
@@ -242,23 +242,23 @@ impl<'b> Scanner<'b> {
         }
     }
 
-    /// Something else is here than what JSON has here.
+    /// The error for a position where the grammar requires `expected`.
     #[inline(always)]
     pub(super) fn expected(self, expected: Expected) -> JsonError {
         JsonError::expected(expected, self.left())
     }
 }
 
-/// The bytes at and behind `at`, the first one lowest.
+/// The bytes from `at` on, the first one lowest.
 #[inline(always)]
 fn ahead(window: &[u8; BLOCK + AHEAD], at: usize) -> u32 {
     window[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
-/// Kept apart, for between machines there is none.
+/// A separate function, because machines rarely write white space.
 #[cold]
 #[inline(never)]
-fn behind_space(text: &[u8], mut at: usize) -> usize {
+fn after_space(text: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(at) {
         at += 1;
     }

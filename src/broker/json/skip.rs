@@ -1,13 +1,17 @@
-//! Values that do not matter: validated by a loop, not by recursion.
+//! Skips values: validates them with a loop, without recursion.
 
 use super::containers::Containers;
+use super::error::{Expected, JsonError};
 use super::scan::Scanner;
-use super::{Expected, JsonError};
 
 impl Scanner<'_> {
-    /// A value that is no string, of which [`Scanner::peek`] gave the first byte, validated.
+    /// Skips a value other than a string, whose first byte is `first`. `outer`: see [`Containers`].
     #[inline(always)]
-    pub(super) fn skip_other_value(&mut self, first: u8, outer: &mut Vec<u64>) -> Result<(), JsonError> {
+    pub(in crate::broker) fn skip_other_value(
+        &mut self,
+        first: u8,
+        outer: &mut Vec<u64>,
+    ) -> Result<(), JsonError> {
         match first {
             b'{' | b'[' => self.skip_container(outer),
             b'-' | b'0'..=b'9' => self.number().map(drop),
@@ -15,36 +19,35 @@ impl Scanner<'_> {
         }
     }
 
-    /// Any value, validated.
+    /// Skips any value.
     #[inline(always)]
-    pub(super) fn skip_value(&mut self) -> Result<(), JsonError> {
+    pub(in crate::broker) fn skip_value(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             b'"' => self.string().map(drop),
             first => self.skip_other_value(first, &mut Vec::new()),
         }
     }
 
-    /// The same, for where that is rare: kept apart.
+    /// Like [`Scanner::skip_value`], not inlined, for rare cases.
     #[inline(always)]
-    pub(super) fn skip_rare_value(&mut self) -> Result<(), JsonError> {
-        *self = Scanner::new(behind_value(self.rest())?);
+    pub(in crate::broker) fn skip_rare_value(&mut self) -> Result<(), JsonError> {
+        *self = Scanner::new(after_value(self.rest())?);
         Ok(())
     }
 
-    /// An object or array, which is next, validated. What is open is kept track of with a bit each;
-    /// `outer` is for [`Containers`].
+    /// Skips an object or array, which is next.
     #[inline(always)]
     fn skip_container(&mut self, outer: &mut Vec<u64>) -> Result<(), JsonError> {
         let mut open = Containers::new(outer);
         let mut is_at_name = false;
         'value: loop {
-            'behind: {
-                // In front of a value, or of a member's name.
+            'after_value: {
+                // Before a value or a member's name.
                 if !is_at_name {
                     match self.peek() {
                         b'"' => {
                             if !self.skip_joined_string(b',')? {
-                                break 'behind;
+                                break 'after_value;
                             }
                             if !open.innermost_is_object() {
                                 continue 'value;
@@ -54,28 +57,28 @@ impl Scanner<'_> {
                             self.advance(1);
                             open.push(true);
                             if !self.has_members()? {
-                                break 'behind;
+                                break 'after_value;
                             }
                         }
                         b'[' => {
                             self.advance(1);
                             open.push(false);
                             match self.next_is(b']') {
-                                true => break 'behind,
+                                true => break 'after_value,
                                 false => continue 'value,
                             }
                         }
                         b'-' | b'0'..=b'9' => {
                             self.number()?;
-                            break 'behind;
+                            break 'after_value;
                         }
                         _ => {
                             self.skip_literal()?;
-                            break 'behind;
+                            break 'after_value;
                         }
                     }
                 }
-                // In front of a name, as long as the values are strings.
+                // Before a name, as long as the values are strings.
                 loop {
                     if !self.skip_joined_string(b':')? {
                         self.expect(b':', Expected::Colon)?;
@@ -83,11 +86,11 @@ impl Scanner<'_> {
                         continue 'value;
                     }
                     if !self.skip_joined_string(b',')? {
-                        break 'behind;
+                        break 'after_value;
                     }
                 }
             }
-            // Behind a value, or in front of the end of an empty container: up to what comes next.
+            // After a value, or before the end of an empty container: proceed to the next token.
             while !self.skip_if(b',') {
                 match open.innermost_is_object() {
                     true => self.expect(b'}', Expected::NextMember)?,
@@ -105,7 +108,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// A literal; anything else was found not to be next.
+    /// Skips a literal. The caller has excluded all other values.
     #[inline(always)]
     fn skip_literal(&mut self) -> Result<(), JsonError> {
         let rest = self.rest();
@@ -114,7 +117,7 @@ impl Scanner<'_> {
         } else if rest.starts_with(b"false") {
             self.advance(5);
         } else {
-            return Err(no_literal(rest));
+            return Err(not_a_literal(rest));
         }
         Ok(())
     }
@@ -122,16 +125,16 @@ impl Scanner<'_> {
 
 #[cold]
 #[inline(never)]
-fn behind_value(text: &[u8]) -> Result<&[u8], JsonError> {
+fn after_value(text: &[u8]) -> Result<&[u8], JsonError> {
     let mut scan = Scanner::new(text);
     scan.skip_value()?;
     Ok(scan.rest())
 }
 
-/// Where it stops being one.
+/// The error at the first byte that differs from a literal.
 #[cold]
 #[inline(never)]
-fn no_literal(mut rest: &[u8]) -> JsonError {
+fn not_a_literal(mut rest: &[u8]) -> JsonError {
     let (literal, name): (&[u8], _) = match rest.first() {
         Some(b't') => (b"true", Expected::True),
         Some(b'f') => (b"false", Expected::False),
@@ -140,7 +143,7 @@ fn no_literal(mut rest: &[u8]) -> JsonError {
     };
     for byte in literal {
         match rest {
-            [first, behind @ ..] if first == byte => rest = behind,
+            [first, after @ ..] if first == byte => rest = after,
             _ => break,
         }
     }

@@ -1,27 +1,27 @@
-//! Strings: as they are written, and what they mean (RFC 8259 section 7).
+//! Strings, as written and decoded (RFC 8259 section 7).
 
 use std::borrow::Cow;
 
 use super::block::{BLOCK, specials, specials_of_utf8};
-use super::{Expected, JsonError};
+use super::error::{Expected, JsonError};
 
-/// A string's inside, as it is written: UTF-8 with well-formed escapes.
+/// The content of a string as written: UTF-8 with well-formed escapes.
 #[derive(Clone, Copy)]
-pub(super) struct Text<'b> {
+pub(in crate::broker) struct Text<'b> {
     pub(super) raw: &'b [u8],
     pub(super) has_escapes: bool,
 }
 
 impl<'b> Text<'b> {
-    /// What it means, if that is what is written.
+    /// The decoded text, if it has no escapes.
     #[inline(always)]
-    pub(super) fn plain(self) -> Option<&'b [u8]> {
+    pub(in crate::broker) fn plain(self) -> Option<&'b [u8]> {
         (!self.has_escapes).then_some(self.raw)
     }
 
-    /// What it means; `None` if it holds half of a surrogate pair. Allocates only for escapes.
+    /// The decoded text; `None` if it contains half of a surrogate pair. Allocates only for escapes.
     #[inline]
-    pub(super) fn decode(self) -> Option<Cow<'b, str>> {
+    pub(in crate::broker) fn decode(self) -> Option<Cow<'b, str>> {
         let raw = std::str::from_utf8(self.raw).ok()?;
         match self.has_escapes {
             false => Some(Cow::Borrowed(raw)),
@@ -30,10 +30,10 @@ impl<'b> Text<'b> {
     }
 }
 
-/// From inside of a string on: what is left of it, and what is behind its closing quote. Kept apart, for
-/// few strings are so long, have escapes or are not ASCII.
+/// Reads the rest of a string. Returns it, and the bytes after its closing quote. A separate function, because
+/// few strings are longer than a block, have escapes or are not ASCII.
 ///
-/// Errors name the place by what is left there. `Utf8` does not: its text is to be looked through.
+/// Errors contain the number of bytes left, except `Utf8`, whose position the caller has to find.
 #[cold]
 #[inline(never)]
 pub(super) fn skip_string(inside: &[u8]) -> Result<(Text<'_>, &[u8]), JsonError> {
@@ -45,16 +45,16 @@ pub(super) fn skip_string(inside: &[u8]) -> Result<(Text<'_>, &[u8]), JsonError>
         let rest = match found {
             0 => &block[BLOCK..],
             _ => match &block[found.trailing_zeros() as usize..] {
-                [b'"', behind @ ..] => {
-                    let raw = &inside[..inside.len() - behind.len() - 1];
+                [b'"', after @ ..] => {
+                    let raw = &inside[..inside.len() - after.len() - 1];
                     return match is_ascii || std::str::from_utf8(raw).is_ok() {
-                        true => Ok((Text { raw, has_escapes }, behind)),
+                        true => Ok((Text { raw, has_escapes }, after)),
                         false => Err(JsonError::Utf8 { at: 0 }),
                     };
                 }
                 [b'\\', escape @ ..] => {
                     has_escapes = true;
-                    behind_escape(escape)?
+                    after_escape(escape)?
                 }
                 rest @ [0x80..=0xff, ..] => {
                     is_ascii = false;
@@ -76,15 +76,15 @@ pub(super) fn skip_string(inside: &[u8]) -> Result<(Text<'_>, &[u8]), JsonError>
     }
 }
 
-/// Behind a backslash (RFC 8259 section 7). Whether surrogates pair is not looked at.
-fn behind_escape(escape: &[u8]) -> Result<&[u8], JsonError> {
+/// The bytes after an escape (RFC 8259 section 7). Does not check that surrogates form a pair.
+fn after_escape(escape: &[u8]) -> Result<&[u8], JsonError> {
     match escape {
-        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => Ok(behind),
+        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', after @ ..] => Ok(after),
         [b'u', digits @ ..] => {
             let mut rest = digits;
             for _ in 0..4 {
                 match rest {
-                    [digit, behind @ ..] if digit.is_ascii_hexdigit() => rest = behind,
+                    [digit, after @ ..] if digit.is_ascii_hexdigit() => rest = after,
                     _ => return Err(JsonError::expected(Expected::HexDigits, rest.len())),
                 }
             }
@@ -109,16 +109,16 @@ fn decode_escapes(raw: &str) -> Option<String> {
             b'r' => '\r',
             b't' => '\t',
             b'u' => {
-                let (first, behind) = code_unit(rest)?;
-                rest = behind;
+                let (first, after) = code_unit(rest)?;
+                rest = after;
                 match first {
                     0xd800..=0xdbff => {
-                        let (second, behind) = code_unit(rest.strip_prefix("\\u")?)?;
-                        rest = behind;
+                        let (second, after) = code_unit(rest.strip_prefix("\\u")?)?;
+                        rest = after;
                         let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
                         char::from_u32(0x10000 + ((first - 0xd800) << 10 | low))?
                     }
-                    // The other half of a pair is no char.
+                    // The other half of a pair is not a char.
                     _ => char::from_u32(first)?,
                 }
             }

@@ -1,18 +1,18 @@
-//! The core driven by hand: facts in, outputs out. What a real socket can't show is shown here:
-//! stale ids, pending_dispatches that come late, timers to the millisecond.
+//! Drives the core by hand: facts in, outputs out. Covers what real sockets cannot show: stale ids, late
+//! replies, timers to the millisecond.
 
 mod bounds;
 mod delivery;
-mod lifecycle;
 mod polls;
 mod requests;
+mod shutdown;
 mod tokens;
 mod watching;
 mod workers;
 
 use super::Broker;
-use super::contract::Side;
-use super::http::response::{self, Persistence};
+use super::contract::{self, Side};
+use super::http::Persistence;
 use super::io::{ConnId, HINT_KINDS, Input, MeshMessage, Output, SendConfirm, Shared, TcpFacts, WorkerSet};
 use super::report::{Command, KeyPage, Selector, WorkerReport};
 use super::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
@@ -111,16 +111,16 @@ fn settings() -> Settings {
     }
 }
 
-/// What the engine would have been asked to do.
+/// A request to the engine.
 #[derive(Debug, PartialEq)]
 enum Done {
     Sent(u32, String),
     Closed(u32),
     Aborted(u32),
-    Shutdown(u32),
+    HalfClosed(u32),
     Probed(u32),
     Offered { to: usize, attempts_left: u8 },
-    Verdict { to: usize, delivered: bool, attempts_left: u8 },
+    Replied { to: usize, delivered: bool, attempts_left: u8 },
     StopAccepting,
     ShutdownComplete,
     Paused(u32),
@@ -163,11 +163,11 @@ impl Bench {
 
     fn input(&mut self, input: Input<'_>) -> Vec<Done> {
         self.broker.handle(self.now, input);
-        self.drain();
+        self.take_outputs();
         std::mem::take(&mut self.done)
     }
 
-    fn drain(&mut self) {
+    fn take_outputs(&mut self) {
         while let Some(output) = self.broker.poll_output() {
             let done = match output {
                 Output::Send { conn, payload, .. } => {
@@ -175,7 +175,7 @@ impl Bench {
                 }
                 Output::Close { conn } => Done::Closed(conn.slot),
                 Output::Abort { conn } => Done::Aborted(conn.slot),
-                Output::HalfClose { conn } => Done::Shutdown(conn.slot),
+                Output::HalfClose { conn } => Done::HalfClosed(conn.slot),
                 Output::Probe { conn } => Done::Probed(conn.slot),
                 Output::Pause { conn } => Done::Paused(conn.slot),
                 Output::Resume { conn } => Done::Resumed(conn.slot),
@@ -188,7 +188,7 @@ impl Bench {
                             Done::Offered { to, attempts_left: offer.attempts_left }
                         }
                         MeshMessage::Reply { delivered, attempts_left, .. } => {
-                            Done::Verdict { to, delivered, attempts_left }
+                            Done::Replied { to, delivered, attempts_left }
                         }
                     }
                 }
@@ -205,13 +205,13 @@ impl Bench {
         }
     }
 
-    /// Goes to `now + ms`, stopping at every deadline on the way.
+    /// Advances to `now + ms`, and ticks at every deadline until then.
     fn pass_ms(&mut self, ms: u64) -> Vec<Done> {
         let until = self.now.plus_ms(ms);
         while let Some(at) = self.broker.next_deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             self.broker.tick(self.now);
-            self.drain();
+            self.take_outputs();
         }
         self.now = until;
         std::mem::take(&mut self.done)
@@ -286,16 +286,16 @@ fn run_response(close: bool) -> String {
 }
 
 fn answer(slot: u32, did_warm_start: bool) -> Done {
-    verdict(slot, did_warm_start, Persistence::KeepAlive)
+    answer_with(slot, did_warm_start, Persistence::KeepAlive)
 }
 
 fn last_answer(slot: u32, did_warm_start: bool) -> Done {
-    verdict(slot, did_warm_start, Persistence::Close)
+    answer_with(slot, did_warm_start, Persistence::Close)
 }
 
-fn verdict(slot: u32, did_warm_start: bool, persistence: Persistence) -> Done {
-    let verdict = response::dispatch_answer(did_warm_start, persistence);
-    Done::Sent(slot, String::from_utf8(verdict.to_vec()).unwrap())
+fn answer_with(slot: u32, did_warm_start: bool, persistence: Persistence) -> Done {
+    let answer = contract::dispatch_answer(did_warm_start, persistence);
+    Done::Sent(slot, String::from_utf8(answer.to_vec()).unwrap())
 }
 
 const CLEAN: TcpFacts = TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 50, fin: false };

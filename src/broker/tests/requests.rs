@@ -73,7 +73,7 @@ fn a_refusal_lingers_so_that_it_can_be_read_and_runs_nothing_behind_it() {
     bench.accept(0);
     let done = bench.receive(0, &[b"GET / HTTP/1.1\r\n\r\n".to_vec(), dispatch("1")].concat());
     assert!(matches!(&done[..], [Done::Sent(0, text)] if text.starts_with("HTTP/1.1 400")), "{done:?}");
-    assert_eq!(bench.sent(0), [Done::Shutdown(0)]);
+    assert_eq!(bench.sent(0), [Done::HalfClosed(0)]);
     assert_eq!(bench.receive(0, &dispatch("1")), []);
     assert_eq!(bench.pass_ms(1_000), [Done::Closed(0)]);
     assert_eq!(bench.broker.counters().answered_false(), 0);
@@ -184,7 +184,7 @@ fn what_may_not_be_is_refused_and_the_rest_of_it_is_nobodys_request() {
         let line = format!("HTTP/1.1 {status} ");
         assert!(matches!(&done[..], [Done::Sent(0, text)] if text.starts_with(&line)), "{request}: {done:?}");
         assert_eq!(bench.receive(0, POLL), []);
-        assert_eq!(bench.sent(0), [Done::Shutdown(0)]);
+        assert_eq!(bench.sent(0), [Done::HalfClosed(0)]);
         assert_eq!(bench.fin(0, None), [Done::Closed(0)]);
         assert_eq!((bench.broker.waiting(), bench.broker.counters().rejected), (0, 1));
     }

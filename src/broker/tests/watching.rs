@@ -25,7 +25,7 @@ impl Bench {
         self.dispatch(slot);
         assert_eq!(self.broker.counters().answered_false(), before + 1);
         match self.events.pop() {
-            Some(Event::Dispatch(event)) => match event.end {
+            Some(Event::Dispatch(event)) => match event.outcome {
                 Outcome::Cold(reason) => reason,
                 end => panic!("{end:?}"),
             },
@@ -205,7 +205,7 @@ fn recorded_dispatches_are_told_of_with_their_attempts() {
     let told = std::mem::take(&mut bench.events);
     let [Event::Attempt(attempt), Event::Dispatch(hit)] = &told[..] else { panic!("{told:?}") };
     assert_eq!((attempt.dispatch, attempt.traced, attempt.end), (hit.id, true, AttemptEnd::Confirmed));
-    assert_eq!((hit.origin.traced, hit.end), (true, Outcome::Warm));
+    assert_eq!((hit.origin.traced, hit.outcome), (true, Outcome::Warm));
     // One that is not recorded is told of as any, and takes none of their allowance.
     let told = |bench: &mut Bench, slot, flags: &str| -> Vec<bool> {
         bench.accept(slot);

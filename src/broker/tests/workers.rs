@@ -12,7 +12,7 @@ fn a_run_goes_to_the_core_that_has_a_poll_and_its_verdict_comes_back() {
     assert_eq!(other.input(Input::Mesh { from: 0, message }), [Done::Sent(0, run_response(true))]);
     other.sent(0);
     let done = other.fin(0, Some(CLEAN));
-    assert_eq!(done, [Done::Verdict { to: 0, delivered: true, attempts_left: 2 }, Done::Closed(0)]);
+    assert_eq!(done, [Done::Replied { to: 0, delivered: true, attempts_left: 2 }, Done::Closed(0)]);
     let message = other.messages.remove(0);
     assert_eq!(home.input(Input::Mesh { from: 1, message }), [answer(0, true)]);
 }
@@ -26,7 +26,7 @@ fn a_hint_that_was_wrong_costs_one_message_and_a_late_verdict_changes_nothing() 
     other.fin(0, None);
     let message = home.messages.remove(0);
     let done = other.input(Input::Mesh { from: 0, message });
-    assert_eq!(done, [Done::Verdict { to: 0, delivered: false, attempts_left: 3 }]);
+    assert_eq!(done, [Done::Replied { to: 0, delivered: false, attempts_left: 3 }]);
     let verdict = other.messages.remove(0);
     assert_eq!(home.input(Input::Mesh { from: 1, message: verdict.clone() }), [answer(0, false)]);
     home.sent(0);
@@ -46,5 +46,5 @@ fn an_offer_past_its_deadline_is_not_delivered() {
     other.pass_ms(2_000);
     let message = home.messages.remove(0);
     let done = other.input(Input::Mesh { from: 0, message });
-    assert_eq!(done, [Done::Verdict { to: 0, delivered: false, attempts_left: 3 }]);
+    assert_eq!(done, [Done::Replied { to: 0, delivered: false, attempts_left: 3 }]);
 }

@@ -1,22 +1,22 @@
-//! Tokens that have been verified, by every byte of them.
+//! Verified tokens.
 //!
-//! The tokens of one deployment are byte-identical, so a fleet has as many as it has deployments. Only
-//! verified ones are kept: a forger can't push out an honest one.
+//! The tokens of one deployment are byte-identical, so a fleet has one per deployment. Only verified tokens are
+//! kept, so a forger cannot evict a valid one.
 
 use ahash::RandomState;
 use hashbrown::HashTable;
 use std::sync::Arc;
 
-/// What is known of a verified token.
+/// The content of a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// `deployment`: the friendly id.
     pub deployment: Arc<str>,
     /// `deployment_version`.
     pub deployment_version: Box<str>,
-    /// From then on it is expired. Microseconds of Unix time.
+    /// Microseconds of Unix time; expired from then on.
     pub expires_unix_us: u64,
-    /// Until then it is not valid yet. Microseconds of Unix time.
+    /// Microseconds of Unix time; not valid before.
     pub not_before_unix_us: u64,
 }
 
@@ -24,30 +24,28 @@ struct Entry {
     token: Box<str>,
     hash: u64,
     verified: Verified,
-    /// Found since the hand last passed.
+    /// Found since the CLOCK hand last passed.
     used: bool,
 }
 
-/// A bounded table. What has not been found for longest, roughly, makes room (the CLOCK algorithm).
+/// A bounded table. Evicts approximately the token that was not found for longest (the CLOCK algorithm).
 pub struct Cache {
     hasher: RandomState,
     table: HashTable<u32>,
     entries: Vec<Entry>,
     entries_max: usize,
-    /// The next entry to be considered for leaving.
+    /// The next candidate for eviction.
     hand: usize,
 }
 
 impl Cache {
-    /// An empty one for `entries_max` tokens. The hasher's seed must be random.
+    /// `hasher` must have a random seed.
     pub fn new(hasher: RandomState, entries_max: usize) -> Self {
         Cache { hasher, table: HashTable::new(), entries: Vec::new(), entries_max, hand: 0 }
     }
 
-    /// What was found when `token` was verified.
-    ///
-    /// Bytes are compared only with those of an entry with the same 64-bit hash under a secret seed, so
-    /// that the time it takes tells nothing about other tokens.
+    /// Compares bytes only with an entry that has the same 64-bit hash under a secret seed, so that the time taken
+    /// reveals nothing about other tokens.
     #[inline]
     pub fn get(&mut self, token: &str) -> Option<&Verified> {
         let hash = self.hasher.hash_one(token);
@@ -62,7 +60,7 @@ impl Cache {
         Some(&entry.verified)
     }
 
-    /// Remembers a verified token, which is not remembered yet.
+    /// `token` must not be in the table yet.
     pub fn insert(&mut self, token: &str, verified: Verified) {
         let hash = self.hasher.hash_one(token);
         let entry = Entry { token: token.into(), hash, verified, used: false };
@@ -78,9 +76,9 @@ impl Cache {
         self.table.insert_unique(hash, at as u32, |at| entries[*at as usize].hash);
     }
 
-    /// Forgets one entry, whose place is returned.
+    /// Evicts one entry and returns its index.
     fn make_room(&mut self) -> Option<usize> {
-        // Once round clears every mark, so the second round finds one.
+        // The first round clears every mark, so the second round finds an entry.
         for _ in 0..2 * self.entries.len() {
             let at = self.hand;
             self.hand = (at + 1) % self.entries.len();
@@ -95,7 +93,6 @@ impl Cache {
         None
     }
 
-    /// Forgets everything.
     pub fn clear(&mut self) {
         self.table.clear();
         self.entries.clear();
@@ -121,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_no_more_than_it_may_and_keeps_what_is_used() {
+    fn stays_within_its_limit_and_keeps_used_entries() {
         let mut cache = cache(8);
         for n in 0..1_000 {
             let token = format!("token {n}");

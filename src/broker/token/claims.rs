@@ -1,32 +1,31 @@
-//! A token's claims: from bytes that are known to be signed, or not.
+//! A token's claims.
 
 use super::fault::{Claim, ClaimFault, Fault, Part};
-use crate::broker::json::{Value, each_member};
-use crate::broker::key::Number;
+use crate::broker::json::{Number, Value, each_member};
 use std::borrow::Cow;
 
-/// What Trigger.dev's clients put into and demand of `iss` and `aud` (`v3/jwt` in `@trigger.dev/core`).
+/// The values of `iss` and `aud` that Trigger.dev's clients set and require (`v3/jwt` in `@trigger.dev/core`).
 const ISSUER: &str = "https://id.trigger.dev";
 const AUDIENCE: &str = "https://api.trigger.dev";
 const MICROS_PER_S: f64 = 1e6;
 
-/// What a token says, all of it there and of the right type.
+/// The claims that are used, complete and of the right types.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claims<'b> {
-    /// The deployment's friendly id; not empty.
+    /// The deployment's friendly id, not empty.
     pub deployment: Cow<'b, str>,
-    /// Its version.
+    /// The deployment's version.
     pub deployment_version: Cow<'b, str>,
-    /// From then on it is expired. Microseconds of Unix time.
+    /// Microseconds of Unix time; expired from then on.
     pub expires_unix_us: u64,
-    /// Until then it is not valid yet. Microseconds of Unix time.
+    /// Microseconds of Unix time; not valid before.
     pub not_before_unix_us: u64,
 }
 
 impl<'b> Claims<'b> {
-    /// Reads all claims of a payload. Claims that are not known here may be anything.
+    /// Reads all claims of a payload. Unknown claims are ignored.
     ///
-    /// `iss` and `aud` are Trigger.dev's where they are there; the contract does not list them.
+    /// `iss` and `aud` are optional, but must be Trigger.dev's if present.
     pub fn read(payload: &'b [u8]) -> Result<Self, Fault> {
         let mut values: [Option<Value<'b>>; Claim::ALL.len()] = Default::default();
         let mut repeated = None;
@@ -77,7 +76,7 @@ impl<'b> Claims<'b> {
         if number(Claim::Ver) != Some(1.0) {
             return refused(Claim::Ver);
         }
-        // `as` saturates: a time before 1970 is 0, one beyond all others the last.
+        // `as` saturates: a time before 1970 becomes 0.
         let unix_us = |claim| number(claim).map_or(0, |seconds| (seconds * MICROS_PER_S) as u64);
         Ok(Claims {
             deployment,
@@ -87,7 +86,7 @@ impl<'b> Claims<'b> {
         })
     }
 
-    /// The deployment that a payload names, whoever wrote it. `None` if it names none, or two.
+    /// The deployment that a payload names, verified or not. `None` unless it names exactly one.
     pub fn deployment(payload: &'b [u8]) -> Option<Cow<'b, str>> {
         let mut deployment = None;
         let mut count = 0;

@@ -1,31 +1,34 @@
-//! What can be wrong with a deployment token, and the words for it.
+//! Why a deployment token is invalid.
 
+use crate::broker::time::Time;
 use std::fmt;
 
-/// What is wrong with the value of `x-trigger-deployment-id`, where a token is needed.
+/// A token has about 500 bytes. A longer one than this is refused before anything is computed from it.
+pub const TOKEN_BYTES_MAX: usize = 4_096;
+
+/// Why the value of `x-trigger-deployment-id` is not a valid token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is no token but a bare id.
+    /// A bare id instead of a token.
     Bare,
-    /// Longer than any token of Trigger.dev's.
+    /// Longer than [`TOKEN_BYTES_MAX`].
     TooLong,
-    /// A part is not base64url without padding (RFC 4648 section 5), or not in its one canonical form.
+    /// A part is not canonical base64url without padding (RFC 4648 section 5).
     Encoding(Part),
     /// A part is not one JSON object.
     NotJson(Part),
-    /// No `alg`, or one that is no string.
+    /// No `alg`, or one that is not a string.
     NoAlgorithm,
     /// `alg` twice: readers differ in which of the two they take.
     RepeatedAlgorithm,
-    /// Any `alg` but HS256: `none`, one with a public key, one by another spelling.
+    /// An `alg` other than HS256.
     OtherAlgorithm,
-    /// `crit`: something that must be understood (RFC 7515 section 4.1.11), and is not.
+    /// `crit`: an extension that must be understood (RFC 7515 section 4.1.11).
     Extension,
-    /// By none of the secrets.
+    /// Not signed with a known secret.
     Signature,
-    /// A claim that is not what it must be.
     Claim(Claim, ClaimFault),
-    /// `exp` is past.
+    /// `exp` has passed.
     Expired,
     /// The token is for another version than `x-trigger-deployment-version` says.
     OtherVersion,
@@ -34,11 +37,8 @@ pub enum Fault {
 /// A part of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The first.
     Header,
-    /// The second.
     Payload,
-    /// The third.
     Signature,
 }
 
@@ -72,7 +72,7 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// All of them; the first [`Claim::REQUIRED`] must be there.
+    /// All claims with their names, the [`Claim::REQUIRED`] ones first.
     pub const ALL: [(Claim, &'static str); 12] = [
         (Claim::Ver, "ver"),
         (Claim::Deployment, "deployment"),
@@ -87,7 +87,7 @@ impl Claim {
         (Claim::Nbf, "nbf"),
         (Claim::Iat, "iat"),
     ];
-    /// How many of [`Claim::ALL`] a token can't do without.
+    /// How many claims of [`Claim::ALL`] are required.
     pub const REQUIRED: usize = 8;
 
     fn name(self) -> &'static str {
@@ -102,37 +102,43 @@ impl Claim {
 /// What is wrong with a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimFault {
-    /// It is not there.
     Missing,
-    /// It is there twice.
     Repeated,
-    /// It is of another type.
     Type,
-    /// It has a value that no token for here has.
+    /// The value belongs to another service, another token version or a later time.
     Value,
 }
 
-/// Faults by kind, as they are counted.
+/// The kind of a fault, as counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// No token at all.
+    /// A bare id instead of a token.
     Bare,
-    /// Nothing that a token could look like.
+    /// Not a JWT.
     Malformed,
-    /// Not HS256, and nothing but it.
+    /// Another algorithm than HS256.
     Algorithm,
-    /// Signed with another secret, or changed since.
+    /// Not signed with a known secret.
     Signature,
-    /// Rightly signed, but not one for here.
+    /// Signed, but without the claims of a deployment token.
     Claims,
-    /// Rightly signed, and too old.
     Expired,
-    /// Rightly signed, and for another version.
+    /// For another version.
     Version,
 }
 
+/// A poll with an invalid token, for the log. Its texts are shortened, unverified, and not the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultSample {
+    pub at: Time,
+    pub fault: Fault,
+    /// The deployment that the poll names.
+    pub deployment: String,
+    /// `x-trigger-worker-instance-name`.
+    pub node: String,
+}
+
 impl Fault {
-    /// Its kind.
     pub const fn reason(self) -> Reason {
         match self {
             Fault::Bare => Reason::Bare,
@@ -158,15 +164,15 @@ impl fmt::Display for Part {
     }
 }
 
-/// For the poll's sender. Nothing of the token is quoted.
+/// For the poll's sender. Quotes nothing of the token.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Bare => f.write_str(
-                "x-trigger-deployment-id must be a deployment token; a bare id is not accepted here",
-            ),
+            Fault::Bare => {
+                f.write_str("x-trigger-deployment-id must be a deployment token; a bare id is not accepted")
+            }
             Fault::TooLong => {
-                write!(f, "the deployment token is longer than {} bytes", super::TOKEN_BYTES_MAX)
+                write!(f, "the deployment token is longer than {} bytes", TOKEN_BYTES_MAX)
             }
             Fault::Encoding(part) => {
                 write!(f, "the deployment token's {part} is not base64url in its canonical form")
@@ -178,17 +184,15 @@ impl fmt::Display for Fault {
             }
             Fault::OtherAlgorithm => f.write_str("the deployment token's algorithm must be HS256"),
             Fault::Extension => f.write_str(
-                "the deployment token's header has critical extensions (crit): none is known here",
+                "the deployment token's header has critical extensions (crit), which are not supported",
             ),
-            Fault::Signature => {
-                f.write_str("the deployment token is not signed with a secret that is known here")
-            }
+            Fault::Signature => f.write_str("the deployment token is not signed with a known secret"),
             Fault::Claim(claim, fault) => {
                 let name = claim.name();
                 match fault {
                     ClaimFault::Missing => write!(f, "the deployment token's claim {name} is missing"),
                     ClaimFault::Repeated => {
-                        write!(f, "the deployment token's claim {name} is there more than once")
+                        write!(f, "the deployment token's claim {name} occurs more than once")
                     }
                     ClaimFault::Type if claim.is_number() => {
                         write!(f, "the deployment token's claim {name} must be a number")
@@ -200,7 +204,7 @@ impl fmt::Display for Fault {
                         Claim::Deployment => {
                             f.write_str("the deployment token's claim deployment must not be empty")
                         }
-                        _ => write!(f, "the deployment token's claim {name} is another service's"),
+                        _ => write!(f, "the deployment token's claim {name} belongs to another service"),
                     },
                 }
             }

@@ -1,4 +1,4 @@
-//! Deployment tokens: which deployment a poll is really for.
+//! Deployment tokens: the deployment of a poll, proven by a signature.
 //!
 //! A token is a JWT in compact form (RFC 7519, RFC 7515), HS256, that the supervisor signs into
 //! `TRIGGER_DEPLOYMENT_ID`; the runner sends it as `x-trigger-deployment-id`. Bytes and Unix time in,
@@ -7,13 +7,15 @@
 mod cache;
 mod claims;
 pub mod fault;
+pub mod gate;
 mod secret;
 #[cfg(test)]
 pub(super) mod tests;
 
+pub use fault::TOKEN_BYTES_MAX;
 pub use secret::Secrets;
 
-use super::json::{Value, each_member};
+use crate::broker::json::{Value, each_member};
 use ahash::RandomState;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,10 +24,7 @@ use claims::Claims;
 use fault::{Fault, Part};
 use std::sync::Arc;
 
-/// A token is some 500 bytes; one of more than this is refused before anything is computed from it.
-pub const TOKEN_BYTES_MAX: usize = 4_096;
-
-/// A value of three non-empty parts with dots between them; what else could be in them is not asked.
+/// Whether `value` has three non-empty parts separated by dots.
 #[inline]
 pub fn is_token_shaped(value: &str) -> bool {
     memchr::memchr(b'.', value.as_bytes()).is_some_and(|dot| has_three_parts(value, dot))
@@ -33,29 +32,29 @@ pub fn is_token_shaped(value: &str) -> bool {
 
 #[cold]
 fn has_three_parts(value: &str, first_dot: usize) -> bool {
-    let behind = &value.as_bytes()[first_dot + 1..];
-    let Some(second_dot) = memchr::memchr(b'.', behind) else { return false };
-    let last = &behind[second_dot + 1..];
+    let after = &value.as_bytes()[first_dot + 1..];
+    let Some(second_dot) = memchr::memchr(b'.', after) else { return false };
+    let last = &after[second_dot + 1..];
     first_dot > 0 && second_dot > 0 && !last.is_empty() && memchr::memchr(b'.', last).is_none()
 }
 
-/// A deployment's name as it may be shown. What could not be read may be a token all the same, or hold
-/// one; a friendly id has no dot, and does not begin as JSON does in base64.
-pub fn shown(deployment: &str) -> &str {
-    let is_name = memchr::memchr(b'.', deployment.as_bytes()).is_none() && !deployment.starts_with("ey");
-    if is_name { deployment } else { "(a token)" }
+/// The deployment for logs and reports. An id that may be or contain a token is replaced. A friendly id has no
+/// dot, and does not begin like JSON in base64.
+pub fn redacted(deployment: &str) -> &str {
+    let is_id = memchr::memchr(b'.', deployment.as_bytes()).is_none() && !deployment.starts_with("ey");
+    if is_id { deployment } else { "(a token)" }
 }
 
-/// Whether a token that begins so could be one: the first part is a JSON object, whose brace is `e` in
-/// base64url. A friendly id begins otherwise.
+/// Whether `value` starts like a token: its first part is a JSON object, whose brace is `e` in base64url. No
+/// friendly id starts with `e`.
 #[inline]
-pub fn may_be_read(value: &str) -> bool {
+pub fn starts_like_token(value: &str) -> bool {
     value.as_bytes().first() == Some(&b'e')
 }
 
-/// The deployment that a token names, whoever made it. `None` if it is none, or can't be read.
-pub fn claimed_deployment(token: &str) -> Option<Arc<str>> {
-    if token.len() > TOKEN_BYTES_MAX || !may_be_read(token) || !is_token_shaped(token) {
+/// The deployment that a token names, without verification. `None` if `token` cannot be read as one.
+pub fn unverified_deployment(token: &str) -> Option<Arc<str>> {
+    if token.len() > TOKEN_BYTES_MAX || !starts_like_token(token) || !is_token_shaped(token) {
         return None;
     }
     let mut space = [0; TOKEN_BYTES_MAX];
@@ -63,30 +62,30 @@ pub fn claimed_deployment(token: &str) -> Option<Arc<str>> {
     Claims::deployment(payload).map(Arc::from)
 }
 
-/// What a good token says.
+/// The content of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
     /// The deployment's friendly id.
     pub deployment: Arc<str>,
-    /// From then on the token is expired. Microseconds of Unix time.
+    /// Microseconds of Unix time; expired from then on.
     pub expires_unix_us: u64,
 }
 
-/// Verifies tokens, and remembers those that are good.
+/// Verifies tokens, and remembers valid ones.
 pub struct Tokens {
     secrets: Secrets,
     cache: Cache,
-    /// Signatures computed and compared, once per secret or not.
+    /// Tokens whose signature was computed.
     pub verifications: u64,
 }
 
 impl Tokens {
-    /// With nothing remembered; at most `tokens_max` will be.
+    /// Remembers at most `tokens_max` tokens.
     pub fn new(secrets: Secrets, hasher: RandomState, tokens_max: usize) -> Self {
         Tokens { secrets, cache: Cache::new(hasher, tokens_max), verifications: 0 }
     }
 
-    /// From here on only these count.
+    /// Forgets all tokens: only those signed with `secrets` are valid.
     pub fn replace_secrets(&mut self, secrets: Secrets) {
         self.secrets = secrets;
         self.cache.clear();
@@ -96,8 +95,7 @@ impl Tokens {
     /// the time.
     ///
     /// # Errors
-    /// The first fault found. Nothing of a token is read before its signature is known to be right, but
-    /// the `alg` and `crit` of its header.
+    /// The first fault found. Before the signature is verified, only `alg` and `crit` of the header are read.
     pub fn check(&mut self, value: &str, version: &str, unix_us: u64) -> Result<Admitted, Fault> {
         if !is_token_shaped(value) {
             return Err(Fault::Bare);
@@ -113,7 +111,7 @@ impl Tokens {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Fault::TooLong);
         }
-        // Three parts: that is its shape.
+        // The caller has checked that there are three parts.
         let (signed, signature) = token.rsplit_once('.').ok_or(Fault::Bare)?;
         let (header, payload) = signed.split_once('.').ok_or(Fault::Bare)?;
         let mut space = [0; TOKEN_BYTES_MAX];
@@ -150,8 +148,8 @@ impl Verified {
     }
 }
 
-/// `alg` once, and HS256 (RFC 8725 section 3.1: the algorithm is ours to choose, not the token's); no
-/// `crit`. Whatever else a header may say changes nothing about how it is verified.
+/// The header must have `alg` once, with HS256 (RFC 8725 section 3.1: the verifier chooses the algorithm, not the
+/// token), and no `crit`. Other members do not change how the token is verified.
 fn check_header(header: &[u8]) -> Result<(), Fault> {
     let (mut algorithms, mut is_hs256, mut is_text, mut has_extension) = (0, false, false, false);
     each_member(header, |name, value| match name {
@@ -174,7 +172,7 @@ fn check_header(header: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Base64url without padding. Not canonical is refused too: spare bits would make many tokens of one.
+/// Base64url without padding. Non-canonical encodings are refused: unused bits would make many tokens of one.
 fn decode<'s>(text: &str, part: Part, space: &'s mut [u8; TOKEN_BYTES_MAX]) -> Result<&'s [u8], Fault> {
     let len = URL_SAFE_NO_PAD.decode_slice(text, space).map_err(|_| Fault::Encoding(part))?;
     Ok(&space[..len])

@@ -70,11 +70,11 @@ fn nothing_from_the_forgers_bench_is_taken() {
                 bad.what
             );
         }
-        let claimed = claimed_deployment(&bad.token);
+        let unverified = unverified_deployment(&bad.token);
         assert_eq!(
-            claimed.as_deref() == Some("deployment_1"),
+            unverified.as_deref() == Some("deployment_1"),
             bad.claims_deployment,
-            "{}: {claimed:?}",
+            "{}: {unverified:?}",
             bad.what
         );
     }
@@ -164,9 +164,9 @@ fn secrets_are_not_printed() {
 fn what_is_shown_of_a_deployment_is_never_a_token() {
     let token = honest("deployment_1", VERSION);
     for value in [token.clone(), format!("{token}.x"), format!(".{token}"), token.replace('.', "")] {
-        assert_eq!(shown(&value), "(a token)", "{value}");
+        assert_eq!(redacted(&value), "(a token)", "{value}");
     }
-    assert_eq!(shown("deployment_1"), "deployment_1");
+    assert_eq!(redacted("deployment_1"), "deployment_1");
 }
 
 proptest! {
@@ -192,11 +192,11 @@ proptest! {
     fn no_text_makes_it_panic(value in "\\PC{0,40}", parts in prop::collection::vec("[ -~]{0,30}", 3)) {
         let mut tokens = tokens(&[SECRET]);
         let _ = tokens.check(&value, VERSION, NOW_US);
-        let _ = claimed_deployment(&value);
+        let _ = unverified_deployment(&value);
         let encoded: Vec<String> = parts.iter().map(bench::encode).collect();
         let token = bench::sign(SECRET, &format!("{}.{}", encoded[0], encoded[1]));
         let _ = tokens.check(&token, VERSION, NOW_US);
-        let _ = claimed_deployment(&token);
+        let _ = unverified_deployment(&token);
         let signed = bench::token(SECRET, HEADER, &parts[2]);
         prop_assert!(tokens.check(&signed, VERSION, NOW_US).is_err());
     }

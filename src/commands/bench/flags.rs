@@ -71,5 +71,9 @@ const TIME_MS_MAX: u64 = 3_600_000;
 
 fn at_most_an_hour(typed: &str) -> Result<Millis, String> {
     let time: Millis = typed.parse()?;
-    if time.0 <= TIME_MS_MAX { Ok(time) } else { Err("is out of range. Use a duration of at most 1h.".to_owned()) }
+    if time.0 <= TIME_MS_MAX {
+        Ok(time)
+    } else {
+        Err("is out of range. Use a duration of at most 1h.".to_owned())
+    }
 }

@@ -106,27 +106,27 @@ fn log(Observed { worker, event, .. }: &Observed, age: Duration) {
     match event {
         Event::PollHeld { key, node } => {
             let key = key.as_ref();
-            debug!(target: EVENTS, worker, deployment = key.shown_deployment(), version = key.version, cpu = key.cpu.get(),
+            debug!(target: EVENTS, worker, deployment = key.redacted_deployment(), version = key.version, cpu = key.cpu.get(),
                 memory = key.memory.get(), node = &**node, ago_ms, "poll held");
         }
         Event::PollEnded { key, node, end, held_us } => {
             let key = key.as_ref();
-            debug!(target: EVENTS, worker, end = end.name(), held_us, deployment = key.shown_deployment(),
+            debug!(target: EVENTS, worker, end = end.name(), held_us, deployment = key.redacted_deployment(),
                 version = key.version, cpu = key.cpu.get(), memory = key.memory.get(), node = &**node, ago_ms,
                 "poll ended");
         }
         Event::Attempt(attempt) => {
             let key = attempt.key.as_ref();
             debug!(target: EVENTS, worker, end = attempt.end.name(), waited_us = attempt.waited_us,
-                took_us = attempt.took_us, deployment = key.shown_deployment(), version = key.version,
+                took_us = attempt.took_us, deployment = key.redacted_deployment(), version = key.version,
                 cpu = key.cpu.get(), memory = key.memory.get(), node = &*attempt.node, ago_ms,
                 "delivery attempt ended");
         }
         Event::Dispatch(dispatch) => {
             let key = dispatch.key.as_ref().map(|key| key.as_ref());
-            debug!(target: EVENTS, worker, outcome = dispatch.end.name(), reason = dispatch.end.reason(),
+            debug!(target: EVENTS, worker, outcome = dispatch.outcome.name(), reason = dispatch.outcome.reason(),
                 took_us = dispatch.took_us, attempts = dispatch.attempts,
-                deployment = key.map(|key| key.shown_deployment()), version = key.map(|key| key.version),
+                deployment = key.map(|key| key.redacted_deployment()), version = key.map(|key| key.version),
                 cpu = key.map(|key| key.cpu.get()), memory = key.map(|key| key.memory.get()),
                 run = dispatch.origin.run.as_deref(), traceparent = dispatch.origin.traceparent.as_deref(), ago_ms, "dispatch answered");
         }

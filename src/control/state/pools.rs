@@ -35,7 +35,7 @@ fn add(pool: &mut Pool, worker: usize, row: &KeyReport) {
         waiting: row.waiting,
         warm: row.warm,
         cold: row.cold,
-        unconfirmed: unconfirmed(row),
+        unconfirmed: row.unconfirmed,
     };
     pool.waiting += part.waiting;
     pool.claimed += row.claimed;
@@ -48,11 +48,6 @@ fn add(pool: &mut Pool, worker: usize, row: &KeyReport) {
     pool.workers.push(part);
 }
 
-/// Until `KeyReport` has the number, its `cold` includes it.
-const fn unconfirmed(_row: &KeyReport) -> u64 {
-    0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,7 +56,7 @@ mod tests {
     #[test]
     fn pools_are_merged_over_the_workers_and_sorted() {
         let workers = [0, 1].map(|worker| WorkerState { report: report(worker, true), stalled: false });
-        let part = |worker, waiting, warm| PoolOnWorker { worker, waiting, warm, cold: 1, unconfirmed: 0 };
+        let part = |worker, waiting, warm| PoolOnWorker { worker, waiting, warm, cold: 1, unconfirmed: 2 };
         let pool = |deployment: &str, memory| Pool {
             deployment: deployment.to_owned(),
             version: "20260101.1".to_owned(),
@@ -75,6 +70,7 @@ mod tests {
                 parked: 1,
                 warm: 3,
                 cold: 1,
+                unconfirmed: 2,
                 oldest_wait_ms: 1_000,
                 workers: vec![part(0, 6, 3)],
                 ..pool("deployment_a", 0.25)
@@ -84,6 +80,7 @@ mod tests {
                 parked: 1,
                 warm: 4,
                 cold: 1,
+                unconfirmed: 2,
                 oldest_wait_ms: 1_000,
                 workers: vec![part(1, 7, 4)],
                 ..pool("deployment_a", 0.5)
@@ -93,6 +90,7 @@ mod tests {
                 parked: 2,
                 warm: 7,
                 cold: 2,
+                unconfirmed: 4,
                 oldest_wait_ms: 2_001,
                 workers: vec![part(0, 4, 3), part(1, 4, 4)],
                 ..pool("deployment_b", 1.0)

@@ -13,7 +13,7 @@ fn cold(worker: usize) -> Observed {
     let event = DispatchEvent {
         id: DispatchId { home: worker, ticket },
         key: None,
-        end: Outcome::Cold(ColdReason::Parked),
+        outcome: Outcome::Cold(ColdReason::Parked),
         took_us: 3,
         attempts: 0,
         origin: Origin {

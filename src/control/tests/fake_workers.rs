@@ -131,6 +131,7 @@ pub fn report(worker: usize, keys: bool) -> WorkerReport {
         cordoned: 0,
         warm: 3 + n,
         cold: 1,
+        unconfirmed: 2,
         oldest_wait_ms,
     };
     WorkerReport {

@@ -173,8 +173,8 @@ async fn only_json_changes_anything() {
 async fn cordons_are_bounded() {
     let side = side(TWO, ServerLimits::new(8)).await;
     for index in 0..1_024 {
-        use crate::control::state::Workers;
         use crate::broker::report::{Command, Selector};
+        use crate::control::state::Workers;
         let selector = Selector::Node(format!("worker-{index}"));
         side.workers.request(Command::Cordon(selector), Arc::new(|_| ()));
     }

@@ -66,7 +66,7 @@ impl SpanBuilder {
         let mut dispatch = self.span("dispatch", &parent, clock, begun, ended);
         dispatch.span_kind = SpanKind::Server;
         dispatch.attributes = attributes(answered);
-        if event.end == Outcome::Unconfirmed {
+        if event.outcome == Outcome::Unconfirmed {
             dispatch.status = Status::error("no runner confirmed that it has the run");
         }
         let inside = Parent { span: dispatch.span_context.span_id(), is_remote: false, ..parent };
@@ -77,7 +77,7 @@ impl SpanBuilder {
         search.attributes.push(KeyValue::new("pilotlight.matched", matched.is_some()));
         search
             .attributes
-            .extend(event.end.reason().map(|reason| KeyValue::new("pilotlight.cold_reason", reason)));
+            .extend(event.outcome.reason().map(|reason| KeyValue::new("pilotlight.cold_reason", reason)));
         spans.push(search);
 
         for (number, attempt) in (1_i64..).zip(attempts) {
@@ -141,15 +141,15 @@ fn parent(traceparent: &str) -> Option<Parent> {
 fn attributes(answered: &Answered) -> Vec<KeyValue> {
     let event = &answered.event;
     let mut attributes = vec![
-        KeyValue::new("pilotlight.outcome", event.end.name()),
+        KeyValue::new("pilotlight.outcome", event.outcome.name()),
         KeyValue::new("pilotlight.attempts", i64::from(event.attempts)),
         KeyValue::new("pilotlight.worker", event.id.home as i64),
     ];
-    attributes.extend(event.end.reason().map(|reason| KeyValue::new("pilotlight.cold_reason", reason)));
+    attributes.extend(event.outcome.reason().map(|reason| KeyValue::new("pilotlight.cold_reason", reason)));
     attributes.extend(event.origin.run.as_deref().map(|run| KeyValue::new("trigger.run.id", run.to_owned())));
     if let Some(key) = event.key.as_ref().map(|key| key.as_ref()) {
         attributes.extend([
-            KeyValue::new("trigger.deployment.id", key.shown_deployment().to_owned()),
+            KeyValue::new("trigger.deployment.id", key.redacted_deployment().to_owned()),
             KeyValue::new("trigger.deployment.version", key.version.to_owned()),
             KeyValue::new("trigger.machine.cpu", key.cpu.get()),
             KeyValue::new("trigger.machine.memory", key.memory.get()),

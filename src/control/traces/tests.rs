@@ -3,7 +3,8 @@
 use super::*;
 use crate::broker::event::{AttemptEnd, ColdReason, Origin, Outcome};
 use crate::broker::io::{ConnId, Ticket};
-use crate::broker::key::{KeyRef, Number};
+use crate::broker::json::Number;
+use crate::broker::pools::KeyRef;
 use crate::broker::time::Time;
 use opentelemetry::trace::{SpanId, Status};
 
@@ -16,10 +17,10 @@ fn id(request: u32) -> DispatchId {
     DispatchId { home: 0, ticket: Ticket { conn: ConnId { slot: 7, generation: 1 }, request } }
 }
 
-fn dispatch(request: u32, end: Outcome, took: Duration) -> Observed {
+fn dispatch(request: u32, outcome: Outcome, took: Duration) -> Observed {
     let origin = Origin { run: Some("run_1".into()), traceparent: Some(TRACEPARENT.into()), traced: true };
     let took_us = took.as_micros() as u64;
-    let event = DispatchEvent { id: id(request), key: None, end, took_us, attempts: 1, origin };
+    let event = DispatchEvent { id: id(request), key: None, outcome, took_us, attempts: 1, origin };
     Observed { worker: 0, at: NOW, event: Event::Dispatch(Box::new(event)) }
 }
 

@@ -6,7 +6,8 @@ use super::super::plan::KeySpec;
 use super::super::tally::Tally;
 use super::{Sim, World};
 use pilotlight::broker::io::{HINT_KINDS, Shared as _};
-use pilotlight::broker::key::{KeyRef, Number};
+use pilotlight::broker::json::Number;
+use pilotlight::broker::pools::KeyRef;
 use pilotlight::broker::report::{Counters, KeyPage, KeyReport};
 use pilotlight::broker::time::Time;
 
@@ -31,7 +32,8 @@ impl World {
         if net.rng.chance(0.05) {
             let report = broker.report(Time(now), Some(KeyPage::default()));
             if report.keys.len() > plan.settings.keys_max {
-                oracle.fail(format!("worker {index} remembers {} keys, more than allowed", report.keys.len()));
+                oracle
+                    .fail(format!("worker {index} remembers {} keys, more than allowed", report.keys.len()));
             }
             for key in 0..plan.keys.len() {
                 let row = report.keys.iter().find(|row| is_row_of(row, &plan.keys[key]));

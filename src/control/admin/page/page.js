@@ -1,25 +1,25 @@
 "use strict";
-// Everything shown comes from clients in the end, and is only ever put in as text.
+// Clients choose the names that are shown, so the page inserts them as text only.
 
 const REASONS = {
-  nobody: "nobody waited",
-  other_version: "another version waited",
-  other_machine_size: "another machine waited",
-  parked: "all in their last moments",
-  cordoned: "kept away by a drain",
-  shutting_down: "the broker was shutting_down",
+  no_runner: "no runner",
+  other_version: "other version",
+  other_machine_size: "other machine size",
+  parked: "parked (--guard)",
+  cordoned: "cordoned",
+  shutting_down: "shutting down",
   key_limit: "too many keys (--max-keys)",
   bytes_limit: "too many bytes in flight (--max-buffered)",
 };
 const RECENT_ROWS = 200;
-// On a phone each is a card, and what comes below must stay in reach.
+// On a phone each row is a card. With more of them the tables below would be out of reach.
 const RECENT_CARDS = 25;
 const narrow = matchMedia("(max-width: 640px)");
 const SILENCE_MS = 5000;
 const SVG = "http://www.w3.org/2000/svg";
 
 const at = (id) => document.getElementById(id);
-const state = { live: null, history: null, recent: [], paused: false, heard: 0, query: "", source: null };
+const state = { live: null, history: null, recent: [], paused: false, heardAt: 0, query: "", source: null };
 
 function element(name, attributes, ...children) {
   const made = document.createElement(name);
@@ -29,7 +29,7 @@ function element(name, attributes, ...children) {
 }
 
 const count = (number) => Number(number).toLocaleString("en-US");
-const machine = (row) => (row.cpu === null ? "" : `${row.cpu} vCPU, ${row.memory} GB`);
+const machineSize = (row) => (row.cpu === null ? "" : `${row.cpu} vCPU, ${row.memory} GB`);
 function time(us) {
   if (us === null || us === undefined) return "–";
   if (us < 1000) return `${us} µs`;
@@ -37,8 +37,8 @@ function time(us) {
   if (us < 6e7) return `${(us / 1e6).toPrecision(3)} s`;
   return `${Math.floor(us / 6e7)} min`;
 }
-// A core's clock is its turn's: what is answered in the turn in which it came took none.
-const took = (us) => (us === 0 ? "at once" : time(us));
+// A worker reads its clock once per turn: a dispatch that is answered in the turn in which it arrived took 0.
+const took = (us) => (us === 0 ? "< 1 turn" : time(us));
 function share(part, whole) {
   return whole === 0 ? "–" : `${((part / whole) * 100).toFixed(part === whole ? 0 : 1)} %`;
 }
@@ -79,7 +79,7 @@ function showTiles(live) {
   const last = (state.history?.samples ?? []).slice(-30);
   const sum = (name) => last.reduce((total, sample) => total + sample[name], 0);
   const recently = sum("warm") + sum("cold") + sum("unconfirmed");
-  // What came in the last ten seconds is in no sample yet.
+  // The last ten seconds are in no sample yet.
   const young = recently === 0 && live.uptime_seconds < 300;
   const recent = young ? share(live.warm, dispatched) : share(sum("warm"), recently);
   const full = live.connections > live.connections_limit * 0.9;
@@ -99,42 +99,42 @@ function showTiles(live) {
   );
 }
 
-function showTrouble(live) {
-  const stalled = live.cores.filter((core) => core.stalled).map((core) => core.core);
-  const dropped = live.cores.reduce((total, core) => total + core.events_dropped, 0);
-  const troubles = [];
-  if (state.lost) troubles.push("The broker does not answer: what is below is old.");
-  if (live.shutting_down) troubles.push("The broker is shutting_down: every dispatch is answered false.");
-  if (stalled.length > 0) troubles.push(`Core ${stalled.join(", ")} does not answer: its numbers are old.`);
-  for (const drain of live.cordons) {
-    const what = drain.instance === undefined ? `deployment ${drain.deployment}` : `node ${drain.instance}`;
-    troubles.push(`Runs are kept away from ${what} (pilotlight drain).`);
+function showAlert(live) {
+  const stalled = live.workers.filter((worker) => worker.stalled).map((worker) => worker.worker);
+  const dropped = live.workers.reduce((total, worker) => total + worker.events_dropped, 0);
+  const messages = [];
+  if (state.lost) messages.push("The broker does not answer: the numbers below are old.");
+  if (live.shutting_down) messages.push("The broker is shutting down: it answers every dispatch false.");
+  if (stalled.length > 0) messages.push(`Worker ${stalled.join(", ")} does not answer: its numbers are old.`);
+  for (const cordon of live.cordons) {
+    messages.push(cordon.node === undefined ? `Cordoned: deployment ${cordon.deployment}.` : `Cordoned: node ${cordon.node}.`);
   }
-  if (live.connections > live.connections_limit * 0.9) troubles.push("Nearly all connections are in use (--max-connections).");
-  if (dropped > 0) troubles.push(`${count(dropped)} events were dropped: the list of dispatches has gaps.`);
-  const shown = troubles.length > 6 ? [...troubles.slice(0, 5), `… and ${troubles.length - 5} more.`] : troubles;
+  if (live.connections > live.connections_limit * 0.9) messages.push("More than 90 % of the connections are in use (--max-connections).");
+  if (dropped > 0) messages.push(`${count(dropped)} events were dropped: the list of dispatches has gaps.`);
+  const shown = messages.length > 6 ? [...messages.slice(0, 5), `… and ${messages.length - 5} more.`] : messages;
   const text = shown.join(" ");
-  at("trouble").hidden = troubles.length === 0;
-  if (at("trouble").textContent !== text) at("trouble").textContent = text;
+  at("alert").hidden = messages.length === 0;
+  if (at("alert").textContent !== text) at("alert").textContent = text;
 }
 
 function showPools(live) {
-  const rows = live.pools.filter((pool) => matches(pool.deployment, pool.version, machine(pool)));
+  const rows = live.pools.filter((pool) => matches(pool.deployment, pool.version, machineSize(pool)));
   const held = (pool) => {
     const parts = [];
-    if (pool.cordoned > 0) parts.push(`${pool.cordoned} drained`);
-    if (pool.parked > 0) parts.push(`${pool.parked} ending`);
+    if (pool.cordoned > 0) parts.push(`${pool.cordoned} cordoned`);
+    if (pool.parked > 0) parts.push(`${pool.parked} parked`);
     return parts.length > 0 ? `${count(pool.waiting)} (${parts.join(", ")})` : count(pool.waiting);
   };
   fill(
     "pools",
     rows.map((pool) => ({
       cells: [
-        pool.deployment, pool.version, machine(pool), held(pool), { text: count(pool.warm), kind: pool.warm ? "warm" : "" },
-        { text: count(pool.cold), kind: pool.cold ? "cold" : "" }, pool.waiting > 0 ? time(pool.oldest_wait_ms * 1000) : "–",
+        pool.deployment, pool.version, machineSize(pool), held(pool), { text: count(pool.warm), kind: pool.warm ? "warm" : "" },
+        { text: count(pool.cold), kind: pool.cold ? "cold" : "" },
+        { text: count(pool.unconfirmed), kind: pool.unconfirmed ? "unconfirmed" : "" }, pool.waiting > 0 ? time(pool.oldest_wait_ms * 1000) : "–",
       ],
     })),
-    state.query ? "No pool matches the search." : "No runner has polled and no run was dispatched yet.",
+    state.query ? "No pool matches the search." : "No runner has polled and no run has been dispatched yet.",
   );
   const more = live.pools_total > live.pools.length ? ` of ${count(live.pools_total)}` : "";
   at("pools-count").textContent = `${count(rows.length)}${more}`;
@@ -146,33 +146,33 @@ function showRecent() {
     return dispatch.closest === null ? reason : `${reason}: ${dispatch.closest}`;
   };
   const rows = state.recent
-    .filter((one) => matches(one.run ?? "", one.deployment ?? "", one.version ?? "", machine(one), one.outcome, one.reason ?? "", why(one), one.traceparent ?? ""));
+    .filter((one) => matches(one.run ?? "", one.deployment ?? "", one.version ?? "", machineSize(one), one.outcome, one.reason ?? "", why(one), one.traceparent ?? ""));
   const shown = rows.slice(0, narrow.matches ? RECENT_CARDS : RECENT_ROWS);
   fill(
     "recent",
     shown.map((one) => ({
       cells: [
         new Date(one.at_ms).toLocaleTimeString("en-GB"), { text: one.outcome, kind: one.outcome }, why(one),
-        one.run ?? "", one.deployment ?? "", one.version ?? "", machine(one), took(one.took_us), count(one.attempts),
+        one.run ?? "", one.deployment ?? "", one.version ?? "", machineSize(one), took(one.took_us), count(one.attempts),
       ],
     })),
-    state.query ? "No dispatch matches the search." : "No run was dispatched yet.",
+    state.query ? "No dispatch matches the search." : "No run has been dispatched yet.",
   );
   at("recent-count").textContent = shown.length < rows.length ? `${count(shown.length)} of ${count(rows.length)}` : count(rows.length);
   at("found").textContent = state.query ? `${at("pools-count").textContent} pools, ${rows.length} dispatches` : "";
 }
 
-function showCores(live) {
+function showWorkers(live) {
   fill(
-    "cores",
-    live.cores.map((core) => ({
-      kind: core.stalled ? "stalled" : "",
+    "workers",
+    live.workers.map((worker) => ({
+      kind: worker.stalled ? "stalled" : "",
       cells: [
-        core.stalled ? `${core.core} (does not answer)` : core.core, count(core.waiting), count(core.connections),
-        count(core.warm), count(core.cold), count(core.offers_sent), time(core.turn_p99_us),
+        worker.stalled ? `${worker.worker} (does not answer)` : worker.worker, count(worker.waiting), count(worker.connections),
+        count(worker.warm), count(worker.cold), count(worker.unconfirmed), count(worker.offers_sent), time(worker.turn_p99_us),
       ],
     })),
-    "No core.",
+    "No worker.",
   );
 }
 
@@ -193,8 +193,7 @@ function showHistory(history) {
     return ["warm", "unconfirmed", "cold"].filter((name) => sample[name] > 0).map((name) => {
       const tall = (sample[name] / most) * (height - 6);
       top -= tall;
-      const kind = { warm: "warm", cold: "cold", unconfirmed: "unconfirmed" }[name];
-      return shape("rect", { x: x(index), y: top, width: 2, height: tall, class: kind });
+      return shape("rect", { x: x(index), y: top, width: 2, height: tall, class: name });
     });
   });
   at("rate").replaceChildren(...bars);
@@ -205,7 +204,7 @@ function showHistory(history) {
   const dispatched = minute.reduce((total, one) => total + all(one), 0);
   at("rate-now").textContent = dispatched === 0 ? "" : `${share(warm, dispatched)} of ${count(dispatched)} in the last minute`;
   const slowest = Math.max(...samples.map((one) => one.delivery_p99_us ?? 0));
-  // Logarithmic, from 10 µs up: proofs take from tens of microseconds to a second.
+  // Logarithmic from 10 µs: deliveries take from tens of microseconds to a second.
   const y = (us) => height - 3 - (Math.log(Math.max(us, 10) / 10) / Math.log(Math.max(slowest, 100) / 10)) * (height - 10);
   const line = (name, kind) => {
     const points = samples.map((one, index) => [one[name], index]).filter(([us]) => us !== null);
@@ -214,7 +213,7 @@ function showHistory(history) {
   };
   at("latency").replaceChildren(line("delivery_p50_us", "p50"), line("delivery_p99_us", "p99"));
   const latest = samples.findLast((one) => one.delivery_p50_us !== null);
-  at("latency-now").textContent = latest ? `half within ${time(latest.delivery_p50_us)}, 99 % within ${time(latest.delivery_p99_us)}` : "";
+  at("latency-now").textContent = latest ? `median ${time(latest.delivery_p50_us)}, 99 % within ${time(latest.delivery_p99_us)}` : "";
   at("latency-none").hidden = slowest > 0;
   at("latency-top").textContent = slowest > 0 ? `top: ${time(slowest)}, logarithmic` : "";
 }
@@ -230,18 +229,18 @@ function showWhy(live) {
 function show() {
   const badge = at("state");
   const live = state.live;
-  const word = state.lost ? "lost" : state.paused ? "paused" : live?.shutting_down ? "shutting_down" : live ? "live" : "connecting";
-  badge.className = `badge ${word}`;
+  const word = state.lost ? "lost" : state.paused ? "paused" : live?.shutting_down ? "shutting down" : live ? "live" : "connecting";
+  badge.className = `badge ${word.replace(" ", "-")}`;
   if (badge.textContent !== word) badge.textContent = word;
   if (live === null) return;
   at("about").textContent =
     `${live.version}, ${live.engine}, proof: ${live.confirm}, up ${uptime(live.uptime_seconds)}`;
   document.title = state.lost ? "Pilotlight: no answer" : "Pilotlight";
   showTiles(live);
-  showTrouble(live);
+  showAlert(live);
   showPools(live);
   showRecent();
-  showCores(live);
+  showWorkers(live);
   showWhy(live);
   if (state.history) showHistory(state.history);
 }
@@ -251,13 +250,13 @@ function listen() {
   state.source = source;
   const on = (name, take) =>
     source.addEventListener(name, (message) => {
-      state.heard = Date.now();
+      state.heardAt = Date.now();
       state.lost = false;
       take(JSON.parse(message.data));
       if (!state.paused) show();
     });
   on("live", (live) => {
-    // Another process: it counts anew.
+    // A new process counts from 0.
     if (state.live && live.uptime_seconds < state.live.uptime_seconds) state.recent = [];
     if (!state.paused) state.live = live;
   });
@@ -271,7 +270,7 @@ function listen() {
     state.recent = [...fresh, ...state.recent].slice(0, 1000);
   });
   source.onerror = () => {
-    // It comes back by itself, but for an answer that was no stream.
+    // EventSource reconnects, except after an answer that is not a stream.
     if (source.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
   };
 }
@@ -319,7 +318,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 setInterval(() => {
-  const lost = state.heard > 0 && Date.now() - state.heard > SILENCE_MS;
+  const lost = state.heardAt > 0 && Date.now() - state.heardAt > SILENCE_MS;
   if (lost !== Boolean(state.lost) && !state.paused) {
     state.lost = lost;
     show();

@@ -1,29 +1,28 @@
-//! The budget for bytes in flight: what peers have sent and cannot be used yet, and runs that are not
-//! delivered yet.
+//! The budget for bytes in flight: bytes that peers have sent and that cannot be used yet, and runs that are
+//! not delivered yet.
 //!
-//! It is the process's. Each core leases from it in steps, so that counting a request is an addition and
-//! a comparison of the worker's own numbers, and the shared one is asked once in hundreds of them.
+//! All workers share the budget. Each worker leases from it in steps, so counting a request adds and compares
+//! the worker's own numbers, and only one in hundreds of requests touches the shared number.
 //!
-//! Incomplete requests get at most [`INCOMPLETE_OF_4`] quarters of it: whoever fills that with requests
-//! that never end does not stop those that arrive whole.
+//! Incomplete requests get at most [`INCOMPLETE_QUARTERS`] quarters of it, so a client that sends requests
+//! without end does not stop requests that arrive complete.
 
-use super::io::Shared;
+use crate::broker::shared::Shared;
 
-/// Leased and given back in steps of this.
+/// The step of leasing and returning.
 const LEASE_BYTES: usize = 256 * 1024;
 /// Quarters of the budget that incomplete requests may take.
-const INCOMPLETE_OF_4: usize = 3;
+const INCOMPLETE_QUARTERS: usize = 3;
 
-/// Which part of the budget is asked for.
+/// The part of the budget that bytes may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// For requests of which more is to come.
+    /// For incomplete requests.
     Incomplete,
-    /// For what is complete.
     All,
 }
 
-/// One core's share.
+/// One worker's share of the budget.
 #[derive(Debug)]
 pub struct Budget {
     held: usize,
@@ -32,7 +31,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Of `bytes_max` bytes for all workers together.
+    /// `bytes_max`: the budget of all workers together.
     pub fn new(bytes_max: usize) -> Budget {
         Budget { held: 0, leased: 0, bytes_max }
     }
@@ -42,13 +41,13 @@ impl Budget {
         self.held
     }
 
-    /// Not more is counted than was leased.
+    /// No more bytes are counted than leased.
     pub fn is_within(&self) -> bool {
         self.held <= self.leased
     }
 
-    /// Counts `bytes` more, which are in memory already. False: that is too much, and whoever has them
-    /// is to give them up.
+    /// Counts `bytes` more, which are in memory already. `false`: they exceed the budget, and the caller must
+    /// free them.
     #[inline]
     pub fn hold(&mut self, shared: &impl Shared, bytes: usize, part: Part) -> bool {
         self.held += bytes;
@@ -58,7 +57,7 @@ impl Budget {
     #[cold]
     fn lease(&mut self, shared: &impl Shared, part: Part) -> bool {
         let bytes_max = match part {
-            Part::Incomplete => self.bytes_max / 4 * INCOMPLETE_OF_4,
+            Part::Incomplete => self.bytes_max / 4 * INCOMPLETE_QUARTERS,
             Part::All => self.bytes_max,
         };
         let missing = (self.held - self.leased).next_multiple_of(LEASE_BYTES);
@@ -69,11 +68,11 @@ impl Budget {
         leased
     }
 
-    /// Counts `bytes` less.
+    /// Counts `bytes` fewer.
     #[inline]
     pub fn release(&mut self, shared: &impl Shared, bytes: usize) {
         self.held -= bytes;
-        // One step stays, so that small traffic around a step does not go to and fro.
+        // Keeps one step, so that small changes around a step do not lease and return it again and again.
         if self.leased > self.held + 2 * LEASE_BYTES {
             self.give_back(shared);
         }
@@ -129,7 +128,7 @@ mod tests {
     const STEP: usize = LEASE_BYTES;
 
     #[test]
-    fn incomplete_requests_leave_a_quarter_to_the_others() {
+    fn incomplete_requests_leave_a_quarter_to_others() {
         let shared = Taken::default();
         let (mut one, mut other) = (Budget::new(8 * STEP), Budget::new(8 * STEP));
         assert!(one.hold(&shared, 5 * STEP, Part::Incomplete));
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_comes_back_but_for_a_step_or_two() {
+    fn released_bytes_are_returned_except_for_one_step() {
         let shared = Taken::default();
         let mut budget = Budget::new(64 * STEP);
         for _ in 0..3 {
@@ -155,11 +154,11 @@ mod tests {
             assert!(budget.hold(&shared, 2_000, Part::All));
             budget.release(&shared, 2_000);
         }
-        assert_eq!(shared.0.get(), STEP, "small traffic asks nobody");
+        assert_eq!(shared.0.get(), STEP, "small changes do not touch the shared number");
     }
 
     #[test]
-    fn bytes_that_were_refused_are_counted_until_they_are_given_up() {
+    fn refused_bytes_are_counted_until_released() {
         let shared = Taken::default();
         let mut budget = Budget::new(4 * STEP);
         assert!(!budget.hold(&shared, 5 * STEP, Part::All));

@@ -1,6 +1,6 @@
 //! Chunked bodies (RFC 9112 section 7.1), decoded as they arrive.
 
-use super::Rejection;
+use super::rejection::Rejection;
 
 /// Decodes a chunked body; may be stopped and resumed at any byte.
 ///
@@ -24,20 +24,20 @@ pub struct ChunkedDecoder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
-    /// White space in front of a `;`.
+    /// White space before a `;`.
     ExtensionGap,
-    /// Behind a `;`.
+    /// After a `;`.
     ExtensionStart,
     ExtensionName,
-    /// White space behind a name.
+    /// White space after a name.
     ExtensionNameEnd,
-    /// Behind a `=`.
+    /// After a `=`.
     ExtensionValueStart,
     ExtensionValue,
     ExtensionQuoted,
-    /// Behind a `\` in a quoted value.
+    /// After a `\` in a quoted value.
     ExtensionEscape,
-    /// Behind a quoted value.
+    /// After a quoted value.
     ExtensionQuotedEnd,
     SizeLf,
     Data,
@@ -142,7 +142,7 @@ impl ChunkedDecoder {
             }
 
             (SizeLf | TrailerLf | EndLf, _) => {
-                return Err(Rejection::bad("the chunked body holds a bare CR"));
+                return Err(Rejection::bad("the chunked body contains a bare CR"));
             }
             (state, byte) => self.extension(state, byte)?,
         };
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(status(&format!("{half}{half}0\r\n\r\n")), None);
         assert_eq!(status(&format!("{half}{half}1\r\n")), Some(413));
         assert_eq!(status("1\r\nx\r\nffffffffffffffff\r\n"), Some(413));
-        // Behind the `;` or in front of the trailer's end: `a`, 62 more and the CR.
+        // After the `;` or before the trailer's end: `a`, 62 more and the CR.
         let bs = |count| "b".repeat(count);
         assert_eq!(status(&format!("0;a{}\r\n\r\n", bs(62))), None);
         assert_eq!(status(&format!("0;a{}\r\n\r\n", bs(63))), Some(413));

@@ -1,9 +1,12 @@
-//! What is read, what is refused and why, by example; and what would cost too much.
+//! Examples of bodies that are read or refused, and bodies that would be expensive for a naive reader.
 
-use std::fmt::Debug;
+mod borders;
+mod naive;
+mod oracle;
 
 use super::*;
 use crate::broker::http::Rejection;
+use std::fmt::Debug;
 
 /// What a supervisor sends, in shape and size; the ids are made up.
 pub(super) const REALISTIC: &str = r#"{"dequeuedMessage":{"version":"1","snapshot":{"id":"cmeqg7v1x0a2b01mt5h4k9z3d","friendlyId":"snapshot_f8kq3v7m2x9c4w1p","executionStatus":"PENDING_EXECUTING","description":"Run was QUEUED, and now is PENDING_EXECUTING","createdAt":"2026-07-14T09:31:22.418Z"},"dequeuedAt":"2026-07-14T09:31:22.431Z","workerQueueLength":3,"image":"registry.internal/trigger/proj_zkqmwlxbtr:20260714.3.prod@sha256:4f1c2a9d8e7b60f5a3c1d9e2b8f7061524c3d4e5f60718293a4b5c6d7e8f9012","checkpoint":null,"completedWaitpoints":[],"backgroundWorker":{"id":"cmeqf0k2v000101pb7d3e8w5n","friendlyId":"worker_3hx8n5c1v7k2m9q4","version":"20260714.3","runtime":"node-22"},"deployment":{"id":"cmeqf0m9c000301pbb1r7t2xa","friendlyId":"deployment_q7w2e9r4t1y6u3i8","imagePlatform":"linux/amd64"},"run":{"id":"cmeqg7tzw0a1x01mt2v9n6k4s","friendlyId":"run_m4k8x2c7v1b9n5z3","isTest":false,"isReplay":false,"machine":{"name":"small-1x","cpu":0.5,"memory":0.5,"centsPerMs":0.0000338},"attemptNumber":1,"masterQueue":"main","traceContext":{"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","tracestate":"dd=s:1;p:00f067aa0ba902b7;t.dm:-0,es=s:0.5","external":{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},"annotations":{"triggerSource":"sdk","triggerAction":"trigger","rootTriggerSource":"sdk","idempotencyKey":"order-2026-07-14-000418"}},"environment":{"id":"cmeqe91aa000001pb4c2s8h6j","type":"PRODUCTION"},"organization":{"id":"cmeqe8zzz000201pb9x4v1b7n","hasPrivateLink":false},"project":{"id":"cmeqe90bc000101pb0m5k3w2q"},"placementTags":[]}}"#;
@@ -19,11 +22,11 @@ pub(super) fn minimal() -> String {
     body(r#""d""#, r#""v""#, "1", "2")
 }
 
-pub(super) fn parsed(body: &str) -> Dispatch<'_> {
+pub(super) fn parsed(body: &str) -> DispatchRequest<'_> {
     parse_dispatch(body.as_bytes()).unwrap_or_else(|error| panic!("{error} in {body:.2000}"))
 }
 
-fn error(body: impl AsRef<[u8]> + Debug) -> JsonError {
+fn error(body: impl AsRef<[u8]> + Debug) -> DispatchError {
     match parse_dispatch(body.as_ref()) {
         Ok(_) => panic!("accepted: {body:?}"),
         Err(error) => error,
@@ -68,9 +71,9 @@ fn what_was_expected_is_named() {
         assert!(text.starts_with("the body is not JSON at byte ") && text.contains(expected), "{text}");
     }
     let twice = minimal().replace(r#""run":{"#, r#""backgroundWorker":{},"run":{"friendlyId":1,"#);
-    assert_eq!(error(&twice).to_string(), "dequeuedMessage.backgroundWorker is there twice");
+    assert_eq!(error(&twice).to_string(), "dequeuedMessage.backgroundWorker occurs twice");
     let twice = minimal().replace(r#""run":{"#, r#""run":{"friendlyId":1,"friendlyId":2,"#);
-    assert_eq!(error(&twice).to_string(), "dequeuedMessage.run.friendlyId is there twice");
+    assert_eq!(error(&twice).to_string(), "dequeuedMessage.run.friendlyId occurs twice");
     assert_eq!(error(&b"{\"\xff\"}"[..]).to_string(), "the body is not UTF-8 at byte 2");
 }
 
@@ -97,19 +100,19 @@ fn what_is_at_fault_is_named() {
         (body(d, d, "1e999", "1"), "dequeuedMessage.run.machine.cpu is out of range"),
         (
             body(r#""\ud800""#, d, "1", "1"),
-            "dequeuedMessage.deployment.friendlyId holds half of a surrogate pair",
+            "dequeuedMessage.deployment.friendlyId contains half of a surrogate pair",
         ),
         (
             body(d, r#""\udc00\ud800""#, "1", "1"),
-            "dequeuedMessage.backgroundWorker.version holds half of a surrogate pair",
+            "dequeuedMessage.backgroundWorker.version contains half of a surrogate pair",
         ),
         (
             body(d, r#""\ud800\u0061""#, "1", "1"),
-            "dequeuedMessage.backgroundWorker.version holds half of a surrogate pair",
+            "dequeuedMessage.backgroundWorker.version contains half of a surrogate pair",
         ),
         (
             body(d, r#""\ud800\ue000""#, "1", "1"),
-            "dequeuedMessage.backgroundWorker.version holds half of a surrogate pair",
+            "dequeuedMessage.backgroundWorker.version contains half of a surrogate pair",
         ),
         (minimal().replace("cpu", "gpu"), "dequeuedMessage.run.machine.cpu is missing"),
         (minimal().replace("machine", "m"), "dequeuedMessage.run.machine is missing"),
@@ -134,7 +137,7 @@ fn what_is_at_fault_is_named() {
     for (body, expected) in cases {
         assert_eq!(error(&body).to_string(), expected, "{body}");
     }
-    assert_eq!(error(b"{\"a\":\"\xff\"}"), JsonError::Utf8 { at: 6 });
+    assert_eq!(error(b"{\"a\":\"\xff\"}"), DispatchError::Json(JsonError::Utf8 { at: 6 }));
     let rejection = Rejection::from(error("{}"));
     assert_eq!((rejection.status, &*rejection.error), (400, "dequeuedMessage is missing"));
 }
@@ -155,7 +158,7 @@ fn names_count_by_what_they_mean() {
         ("deployment", Field::Deployment),
     ] {
         let twice = minimal().replace(r#":{"deployment""#, &format!(r#":{{"{name}":{{}},"deployment""#));
-        assert_eq!(error(&twice), JsonError::Repeated(path), "{twice}");
+        assert_eq!(error(&twice), DispatchError::Repeated(path), "{twice}");
     }
 }
 
@@ -173,7 +176,7 @@ fn names_on_the_way_to_the_key_are_there_once() {
     ] {
         let twice = minimal().replace(from, &to);
         assert_ne!(twice, minimal());
-        assert_eq!(error(&twice), JsonError::Repeated(field), "{twice}");
+        assert_eq!(error(&twice), DispatchError::Repeated(field), "{twice}");
     }
     // Elsewhere names may repeat, the same ones too.
     let elsewhere = minimal().replace(
@@ -192,7 +195,10 @@ fn every_escape_in_the_key() {
     for bad in [r#""\x""#, r#""\u12g4""#, r#""\u123""#, r#""\"#, "\"\n\"", "\"\0\"", r#""\U0041""#] {
         let body = minimal().replace(r#""d""#, bad);
         let body = body.as_bytes();
-        assert!(matches!(error(body), JsonError::Syntax { .. } | JsonError::Truncated), "{bad}");
+        assert!(
+            matches!(error(body), DispatchError::Json(JsonError::Syntax { .. } | JsonError::Truncated)),
+            "{bad}"
+        );
     }
 }
 
@@ -228,7 +234,7 @@ fn depth_costs_no_stack() {
                 assert_eq!(parsed(&outside).cpu.get(), 1.0);
                 // In a key field's place.
                 let field = minimal().replace(r#""d""#, &deep);
-                assert_eq!(error(field.as_bytes()), JsonError::Type(Field::DeploymentId));
+                assert_eq!(error(field.as_bytes()), DispatchError::Type(Field::DeploymentId));
                 // One bracket too few, too many, and of the wrong kind.
                 let short = inside.replacen(close, "", 1);
                 assert!(parse_dispatch(short.as_bytes()).is_err());
@@ -267,7 +273,7 @@ fn ten_megabytes_of_anything() {
     }
     // An escaped name, decoded once.
     let name = format!(r#"{{"{}":1}}"#, fill(r"\u0061"));
-    assert_eq!(error(name.as_bytes()), JsonError::Missing(Field::Message));
+    assert_eq!(error(name.as_bytes()), DispatchError::Missing(Field::Message));
     let id = body(&format!("\"{}\"", fill(r"\u0061")), r#""v""#, "1", "1");
     assert_eq!(parsed(&id).deployment.len(), LEN / 6);
 }

@@ -10,7 +10,10 @@ struct Name {
     references: u32,
 }
 
-/// A table of names. A name lives as long as somebody holds it.
+/// The number of no name.
+pub const NO_NAME: u32 = u32::MAX;
+
+/// A table of names with reference counts.
 pub struct Names {
     hasher: RandomState,
     table: HashTable<u32>,
@@ -18,12 +21,11 @@ pub struct Names {
 }
 
 impl Names {
-    /// An empty table.
     pub fn new(hasher: RandomState) -> Self {
         Names { hasher, table: HashTable::new(), names: Slab::new() }
     }
 
-    /// The name's number, held once more.
+    /// Interns `text` and adds a reference. Returns the name's number.
     pub fn hold(&mut self, text: &str) -> u32 {
         let hash = self.hasher.hash_one(text);
         let names = &self.names;
@@ -37,7 +39,7 @@ impl Names {
         id
     }
 
-    /// Gives back one hold; the last one forgets the name.
+    /// Releases one reference. The last one removes the name.
     pub fn release(&mut self, id: u32) {
         let name = &mut self.names[id as usize];
         name.references -= 1;
@@ -50,22 +52,21 @@ impl Names {
         self.names.remove(id as usize);
     }
 
-    /// How often a held name is held.
+    /// The number of references to an interned name.
     pub fn holds(&self, id: u32) -> usize {
         self.names[id as usize].references as usize
     }
 
-    /// A held name's text.
+    /// The text of an interned name.
     pub fn text(&self, id: u32) -> &str {
         &self.names[id as usize].text
     }
 
-    /// Names held.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// No name held.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_shared_and_forgotten_with_its_last_holder() {
+    fn the_last_release_removes_a_name() {
         let mut names = Names::new(RandomState::with_seeds(1, 2, 3, 4));
         let (a, b, other) = (names.hold("node-1"), names.hold("node-1"), names.hold("node-2"));
         assert_eq!(a, b);

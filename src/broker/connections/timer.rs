@@ -1,18 +1,16 @@
 //! A hierarchical timing wheel with one timer per connection slot.
 //!
-//! Six levels of 64 slots, one tick a millisecond: every deadline within two years has a place, a
-//! timer moves at most five times before it fires, and an empty wheel costs nothing. The lists are
-//! intrusive (a node per connection slot), so that arming, moving and cancelling allocate nothing
-//! and a closed connection leaves nothing behind.
+//! Six levels of 64 slots, with ticks of one millisecond: every deadline within two years has a slot, a timer
+//! moves at most five times before it fires, and an empty wheel costs nothing. The lists are intrusive (one
+//! node per connection slot), so arming, moving and cancelling do not allocate.
 //!
-//! Two promises, both held by tests against a naive oracle: a timer never fires before its
-//! deadline (ticks round up), and [`Wheel::next_deadline`] is never later than the first due timer.
+//! Two guarantees, tested against a naive oracle: a timer never fires before its deadline (ticks round up), and
+//! [`Wheel::next_deadline`] is never later than the first due timer.
 //!
-//! A deadline that moves later does not touch the wheel: the node stays where it is and is put
-//! back when it comes up. Keep-alive traffic pushes its deadlines out thousands of times a second,
-//! and each push is one store.
+//! Moving a deadline later does not touch the wheel: the node stays where it is, and is linked again when its
+//! slot is due. Keep-alive traffic moves deadlines thousands of times a second, and each move is one store.
 
-use super::time::Time;
+use crate::broker::time::Time;
 
 const LEVELS: usize = 6;
 const SLOT_BITS: u32 = 6;
@@ -27,21 +25,20 @@ struct Node {
     next: u32,
     /// Index into `heads`, or [`UNLINKED`].
     place: u16,
-    /// What the owner asked for.
     deadline: Time,
-    /// The tick that the node is linked under; at or before the deadline's tick.
+    /// The tick under which the node is linked: at or before the deadline's tick.
     linked_tick: u64,
 }
 
 const IDLE: Node = Node { prev: NIL, next: NIL, place: UNLINKED, deadline: Time(u64::MAX), linked_tick: 0 };
 
-/// The wheel. Slots are the connection slots of the core's table.
+/// One timer per connection slot.
 pub struct Wheel {
     nodes: Vec<Node>,
     heads: [u32; LEVELS * SLOTS],
-    /// One bit for each non-empty slot of a level.
+    /// A bit for each non-empty slot of a level.
     occupied: [u64; LEVELS],
-    /// All ticks before this one have been handled.
+    /// All earlier ticks have been handled.
     now_tick: u64,
     armed: usize,
 }
@@ -59,7 +56,7 @@ impl Default for Wheel {
 }
 
 impl Wheel {
-    /// Arms or moves the one timer of `slot`. It fires at the first tick that is not before `deadline`.
+    /// Arms or moves the timer of `slot`. It fires at the first tick at or after `deadline`.
     #[inline]
     pub fn arm(&mut self, slot: u32, deadline: Time) {
         match self.nodes.get_mut(slot as usize) {
@@ -70,7 +67,7 @@ impl Wheel {
         }
     }
 
-    /// Puts the timer of `slot` where its deadline belongs.
+    /// Links the timer of `slot` where its deadline belongs.
     #[inline(never)]
     fn place(&mut self, slot: u32, deadline: Time) {
         if slot as usize >= self.nodes.len() {
@@ -93,18 +90,17 @@ impl Wheel {
         }
     }
 
-    /// Number of armed timers.
     pub fn armed(&self) -> usize {
         self.armed
     }
 
-    /// The instant at which [`Wheel::expired`] has work to do: never later than the first deadline,
-    /// and earlier when a level has to be spread over the one below.
+    /// When [`Wheel::expired`] has work to do: no later than the first deadline, and earlier if a slot has to be
+    /// spread over the level below.
     pub fn next_deadline(&self) -> Option<Time> {
         self.next_tick().map(|tick| Time(tick * TICK_US))
     }
 
-    /// One slot whose deadline has passed at `now`, disarmed; call until it answers `None`.
+    /// One slot whose deadline has passed at `now`, disarmed. Call it until it returns `None`.
     pub fn expired(&mut self, now: Time) -> Option<u32> {
         let limit = now.0 / TICK_US;
         loop {
@@ -131,8 +127,8 @@ impl Wheel {
         }
     }
 
-    /// The next tick with a due slot at level 0 or a slot to spread above it. That is in the lowest level
-    /// that has any: all of it is due before the next slot of the level above begins.
+    /// The next tick with a due slot at level 0 or a slot to spread above it. The lowest non-empty level has it:
+    /// all its timers are due before the next slot of the level above begins.
     fn next_tick(&self) -> Option<u64> {
         let level = self.occupied.iter().position(|slots| *slots != 0)?;
         let shift = SLOT_BITS * level as u32;
@@ -142,7 +138,7 @@ impl Wheel {
         Some((base << shift).max(self.now_tick))
     }
 
-    /// Moves the nodes of the upper slots that begin at or before `tick` to where they belong now.
+    /// Links the nodes of the upper slots that begin at `tick` where they belong now.
     fn spread(&mut self, tick: u64) {
         for level in (1..LEVELS).rev() {
             let index = (tick >> (SLOT_BITS * level as u32)) as usize & (SLOTS - 1);
@@ -193,8 +189,8 @@ impl Wheel {
         self.armed -= 1;
     }
 
-    /// The level is the highest 6-bit digit in which the tick differs from now; what lies beyond
-    /// the top level waits in its last slot and is spread from there.
+    /// The level is the highest 6-bit digit in which the tick differs from now. Ticks beyond the top level go to
+    /// its last slot and are spread from there.
     fn place_of(&self, tick: u64) -> usize {
         let span = 1u64 << (SLOT_BITS * LEVELS as u32);
         let tick = tick.min(self.now_tick | (span - 1));
@@ -204,7 +200,7 @@ impl Wheel {
     }
 }
 
-/// Ticks round up: a timer that fires a moment early would find nothing due and never come again.
+/// Rounds up: a timer that fires too early would find nothing due and never fire again.
 fn tick_at_or_after(at: Time) -> u64 {
     at.0.div_ceil(TICK_US)
 }
@@ -215,46 +211,46 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn drain(wheel: &mut Wheel, now: Time) -> Vec<u32> {
-        let mut fired: Vec<u32> = std::iter::from_fn(|| wheel.expired(now)).collect();
-        fired.sort_unstable();
-        fired
+    fn fired(wheel: &mut Wheel, now: Time) -> Vec<u32> {
+        let mut slots: Vec<u32> = std::iter::from_fn(|| wheel.expired(now)).collect();
+        slots.sort_unstable();
+        slots
     }
 
     #[test]
     fn fires_at_its_tick_and_not_before() {
         let mut wheel = Wheel::default();
         wheel.arm(3, Time(5_001));
-        assert_eq!(drain(&mut wheel, Time(5_999)), [0u32; 0]);
-        assert_eq!(drain(&mut wheel, Time(6_000)), [3]);
+        assert_eq!(fired(&mut wheel, Time(5_999)), [0u32; 0]);
+        assert_eq!(fired(&mut wheel, Time(6_000)), [3]);
         assert_eq!(wheel.armed(), 0);
     }
 
     #[test]
-    fn a_later_deadline_is_kept_without_relinking() {
+    fn a_later_deadline_applies_without_relinking() {
         let mut wheel = Wheel::default();
         wheel.arm(0, Time::from_ms(10));
         wheel.arm(0, Time::from_ms(5_000));
-        assert_eq!(drain(&mut wheel, Time::from_ms(4_999)), [0u32; 0]);
-        assert_eq!(drain(&mut wheel, Time::from_ms(5_000)), [0]);
+        assert_eq!(fired(&mut wheel, Time::from_ms(4_999)), [0u32; 0]);
+        assert_eq!(fired(&mut wheel, Time::from_ms(5_000)), [0]);
     }
 
     #[test]
-    fn an_earlier_deadline_comes_first() {
+    fn an_earlier_deadline_replaces_a_later_one() {
         let mut wheel = Wheel::default();
         wheel.arm(0, Time::from_ms(5_000));
         wheel.arm(0, Time::from_ms(10));
         assert!(wheel.next_deadline().unwrap() <= Time::from_ms(10));
-        assert_eq!(drain(&mut wheel, Time::from_ms(10)), [0]);
-        assert_eq!(drain(&mut wheel, Time::from_ms(6_000)), [0u32; 0]);
+        assert_eq!(fired(&mut wheel, Time::from_ms(10)), [0]);
+        assert_eq!(fired(&mut wheel, Time::from_ms(6_000)), [0u32; 0]);
     }
 
     #[test]
-    fn a_deadline_in_the_past_fires_at_once() {
+    fn a_deadline_in_the_past_fires_immediately() {
         let mut wheel = Wheel::default();
-        drain(&mut wheel, Time::from_ms(1_000_000));
+        fired(&mut wheel, Time::from_ms(1_000_000));
         wheel.arm(9, Time::from_ms(3));
-        assert_eq!(drain(&mut wheel, Time::from_ms(1_000_000)), [9]);
+        assert_eq!(fired(&mut wheel, Time::from_ms(1_000_000)), [9]);
     }
 
     #[derive(Clone, Debug)]
@@ -277,7 +273,7 @@ mod tests {
     }
 
     proptest! {
-        /// The oracle: a map from slot to deadline, searched from end to end.
+        /// The oracle is a map from slot to deadline.
         #[test]
         fn agrees_with_a_naive_oracle(steps in steps()) {
             let mut wheel = Wheel::default();
@@ -300,15 +296,15 @@ mod tests {
                         }
                     }
                 }
-                let fired = drain(&mut wheel, now);
+                let due_slots = fired(&mut wheel, now);
                 let whole_ticks = now.0 / TICK_US;
                 let due: Vec<u32> = oracle
                     .iter()
                     .filter(|(_, at)| tick_at_or_after(**at) <= whole_ticks)
                     .map(|(slot, _)| *slot)
                     .collect();
-                prop_assert_eq!(&fired, &due);
-                for slot in &fired {
+                prop_assert_eq!(&due_slots, &due);
+                for slot in &due_slots {
                     prop_assert!(oracle[slot] <= now, "fired early");
                     oracle.remove(slot);
                 }

@@ -1,6 +1,6 @@
-//! A dispatch's body as serde_json and a tree of it would have it. Also compiled by the fuzz targets.
+//! Reads a dispatch's body with serde_json, as a tree. The fuzz targets compile this file too.
 
-use super::{JsonError, parse_dispatch};
+use super::{DispatchError, parse_dispatch};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
@@ -84,19 +84,19 @@ impl Node {
     }
 }
 
-/// Holds `parse_dispatch` against serde_json: `Err` says where they differ.
+/// Compares `parse_dispatch` with serde_json. `Err` names the difference.
 pub fn agree(body: &[u8]) -> Result<(), String> {
     let ours = parse_dispatch(body);
     let text = std::str::from_utf8(body).ok();
     let is_json = text.is_some_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
     if !is_json {
-        return hold(ours.is_err() || is_deep(body), "accepted what is no JSON");
+        return ensure(ours.is_err() || is_deep(body), "accepted a body that is not JSON");
     }
-    if let Err(JsonError::Utf8 { .. } | JsonError::Syntax { .. } | JsonError::Truncated) = ours {
-        return Err(format!("{ours:?} in what is JSON"));
+    if let Err(DispatchError::Json(_)) = ours {
+        return Err(format!("{ours:?} for a body that is JSON"));
     }
     let Ok(root) = serde_json::from_slice::<Node>(body) else {
-        return Ok(()); // Half a surrogate pair, or 1e999, which it does not read.
+        return Ok(()); // serde_json refuses half a surrogate pair and 1e999.
     };
     let expected = (|| {
         let message = root.only("dequeuedMessage")?;
@@ -122,24 +122,24 @@ pub fn agree(body: &[u8]) -> Result<(), String> {
     match (ours, expected) {
         (Err(_), None) => Ok(()),
         (Ok(ours), Some((message, deployment, version, cpu, memory, run_id))) => {
-            hold(ours.deployment == deployment && ours.version == version, "deployment or version")?;
-            hold(ours.run_id.as_deref() == run_id, "run id")?;
-            // serde_json's quick reading of numbers may be off in the last bit.
+            ensure(ours.deployment == deployment && ours.version == version, "deployment or version")?;
+            ensure(ours.run_id.as_deref() == run_id, "run id")?;
+            // serde_json's fast number parsing may be off in the last bit.
             let near = |a: f64, b: f64| (a - b).abs() <= b.abs() * 1e-15;
-            hold(near(ours.cpu.get(), cpu) && near(ours.memory.get(), memory), "cpu or memory")?;
+            ensure(near(ours.cpu.get(), cpu) && near(ours.memory.get(), memory), "cpu or memory")?;
             let again = serde_json::from_slice::<Node>(ours.message);
-            hold(again.is_ok_and(|again| again == *message), "message")?;
-            hold(ours.message.starts_with(b"{") && ours.message.ends_with(b"}"), "braces")
+            ensure(again.is_ok_and(|again| again == *message), "message")?;
+            ensure(ours.message.starts_with(b"{") && ours.message.ends_with(b"}"), "braces")
         }
         (ours, expected) => Err(format!("ours {ours:?}, serde_json {expected:?}")),
     }
 }
 
-fn hold(holds: bool, what: &str) -> Result<(), String> {
+fn ensure(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }
 
-/// Deeper than serde_json goes.
+/// Deeper than serde_json's limit.
 fn is_deep(body: &[u8]) -> bool {
     body.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() >= 127
 }

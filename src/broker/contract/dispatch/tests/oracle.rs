@@ -1,15 +1,14 @@
-//! The reader held against serde_json, on damaged messages and on documents made up at random.
+//! Compares the reader with serde_json, on damaged messages and on random documents.
 
-use super::tests::{REALISTIC, body, minimal, parsed};
 use super::*;
 use proptest::prelude::*;
 
-/// Holds `parse_dispatch` against serde_json.
+/// Compares `parse_dispatch` with serde_json.
 fn check(body: &[u8]) -> Result<(), TestCaseError> {
     naive::agree(body).map_err(TestCaseError::fail)
 }
 
-/// What to do to a message at a place (in 65,536ths of its length).
+/// A change to a message; its position is given in 65,536ths of the message's length.
 #[derive(Clone, Debug)]
 enum Change {
     Insert(&'static [u8]),
@@ -124,7 +123,7 @@ fn changed(mut body: Vec<u8>, changes: Vec<(u16, Change)>) -> Vec<u8> {
     body
 }
 
-/// JSON with the names that matter everywhere, laid out and escaped at random.
+/// JSON with the names of fields anywhere, with random layout and escapes.
 fn documents() -> impl Strategy<Value = String> {
     let blank = || prop::sample::select(vec!["", "", "", " ", "\n", "\t\r\n  "]);
     let text = prop_oneof![
@@ -178,7 +177,7 @@ proptest! {
     #[test]
     fn agrees_with_serde_json_on_documents(junk in documents(), field in 0usize..7) {
         check(junk.as_bytes())?;
-        // In front of a member, and in place of each value on the way.
+        // Before a member, and in place of each value that contains a field.
         check(minimal().replace(r#""run""#, &format!(r#""x":{junk},"run""#)).as_bytes())?;
         let values = ["\"d\"", "\"v\"", "1", "2", "{\"cpu\":1,\"memory\":2}", "{\"version\":\"v\"}"];
         let body = match values.get(field) {

@@ -1,14 +1,17 @@
-//! Strings are looked through in blocks: nothing may depend on where in one they start, end or go wrong.
+//! The scanner reads strings in blocks. The result must not depend on where in a block a string starts,
+//! ends or has a fault.
 
-use super::block::BLOCK;
-use super::tests::{REALISTIC, body, minimal, parsed};
 use super::*;
+use crate::broker::json::BLOCK;
 
 /// More than two blocks.
 const LENS: std::ops::Range<usize> = 0..2 * BLOCK + 8;
 
 fn error(body: &[u8]) -> JsonError {
-    parse_dispatch(body).expect_err("no JSON")
+    match parse_dispatch(body) {
+        Err(DispatchError::Json(error)) => error,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A body that starts with so much white space, or with a name or a string of so many bytes.

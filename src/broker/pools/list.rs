@@ -1,7 +1,7 @@
-//! Doubly linked lists whose nodes live in one table, indexed by slot.
+//! Doubly linked lists whose nodes are in one table, indexed by slot.
 //!
-//! A slot is in at most one list of its table at a time. Nothing is allocated per operation, and
-//! a member is taken out of the middle in constant time: polls leave in any order.
+//! A slot is in at most one list of its table at a time. No operation allocates, except to grow the table.
+//! Removal takes constant time at any position: polls end in any order.
 
 const NIL: u32 = u32::MAX;
 
@@ -15,7 +15,7 @@ struct Link {
 #[derive(Default)]
 pub struct Links(Vec<Link>);
 
-/// One list: first in, front; last in, back.
+/// One list, oldest member at the front.
 #[derive(Clone, Copy, Debug)]
 pub struct List {
     front: u32,
@@ -30,12 +30,10 @@ impl Default for List {
 }
 
 impl List {
-    /// Members.
     pub fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// No members.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -77,7 +75,7 @@ impl List {
         self.len += 1;
     }
 
-    /// Takes out `slot`, which is a member.
+    /// Removes `slot`, which is a member.
     pub fn remove(&mut self, links: &mut Links, slot: u32) {
         let Link { prev, next } = links.0[slot as usize];
         if prev == NIL {
@@ -103,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_order_and_takes_from_anywhere() {
+    fn keeps_the_order_when_members_are_removed() {
         let (mut links, mut list) = (Links::default(), List::default());
         for slot in [4, 0, 7, 2] {
             list.push_back(&mut links, slot);
