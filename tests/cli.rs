@@ -584,7 +584,7 @@ fn a_node_is_cordoned_and_uncordoned() {
     assert_eq!(code, 1);
     assert!(stderr.contains("node \"worker-3\" is not cordoned"), "{stderr}");
     let (code, _, stderr) = ask("cordon", &["--node", ""]);
-    assert_eq!((code, stderr.contains("node: the name is empty")), (1, true), "{stderr}");
+    assert_eq!((code, stderr.contains("node: \"\" is empty")), (1, true), "{stderr}");
     assert_eq!(ask("uncordon", &[]).0, 2);
 }
 
