@@ -68,7 +68,8 @@ const PAYLOAD_JSON: &str = "the deployment token's payload is not a JSON object"
 const NO_ALGORITHM: &str = "the deployment token's header names no algorithm";
 const REPEATED_ALGORITHM: &str = "the deployment token's header names its algorithm more than once";
 const OTHER_ALGORITHM: &str = "the deployment token's algorithm must be HS256";
-const EXTENSION: &str = "the deployment token's header has critical extensions (crit), which are not supported";
+const EXTENSION: &str =
+    "the deployment token's header has critical extensions (crit), which are not supported";
 const SIGNATURE: &str = "the deployment token is not signed with a known secret";
 const EXPIRED: &str = "the deployment token has expired";
 const OTHER_VERSION: &str = "the deployment token is for another version than x-trigger-deployment-version";

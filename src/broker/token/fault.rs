@@ -168,9 +168,9 @@ impl fmt::Display for Part {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Bare => f.write_str(
-                "x-trigger-deployment-id must be a deployment token; a bare id is not accepted",
-            ),
+            Fault::Bare => {
+                f.write_str("x-trigger-deployment-id must be a deployment token; a bare id is not accepted")
+            }
             Fault::TooLong => {
                 write!(f, "the deployment token is longer than {} bytes", TOKEN_BYTES_MAX)
             }
@@ -186,9 +186,7 @@ impl fmt::Display for Fault {
             Fault::Extension => f.write_str(
                 "the deployment token's header has critical extensions (crit), which are not supported",
             ),
-            Fault::Signature => {
-                f.write_str("the deployment token is not signed with a known secret")
-            }
+            Fault::Signature => f.write_str("the deployment token is not signed with a known secret"),
             Fault::Claim(claim, fault) => {
                 let name = claim.name();
                 match fault {
