@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 #[path = "../../../tests/support/token.rs"]
 #[allow(dead_code, missing_docs)]
-pub(in crate::broker) mod bench;
+pub(crate) mod bench;
 
 use bench::{EXP, HEADER, OTHER_SECRET, SECRET, VERSION, honest, payload, token};
 
