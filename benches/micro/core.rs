@@ -1,4 +1,4 @@
-//! Whole requests through the core, over an engine that takes everything and has it acknowledged.
+//! Complete requests through the core, over an engine that sends everything and gets it acknowledged.
 
 use super::{POLL, dispatch_request};
 use ahash::RandomState;
@@ -11,11 +11,11 @@ use pilotlight::broker::token::Secrets;
 use pilotlight::workers::hints::Hints;
 use std::collections::VecDeque;
 
-/// Runners that hold a poll at any time.
+/// Runners that hold a poll.
 const RUNNERS: u32 = 100;
 const SUPERVISOR: ConnId = ConnId { slot: RUNNERS, generation: 1 };
 
-/// Dispatches that each find a poll, and the polls that they find.
+/// Dispatches that each find a poll, and the runners' next polls.
 pub fn matches(confirm: Confirm, count: usize) {
     let mut engine = Engine::new(confirm);
     let mut runners: Vec<ConnId> = (0..RUNNERS).map(|slot| ConnId { slot, generation: 1 }).collect();
@@ -33,8 +33,8 @@ pub fn matches(confirm: Confirm, count: usize) {
     assert_eq!(engine.broker.counters().warm, count as u64);
 }
 
-/// Dispatches that find nobody.
-pub fn misses(count: usize) {
+/// Cold dispatches.
+pub fn cold(count: usize) {
     let mut engine = Engine::new(Confirm::Write);
     engine.accept(SUPERVISOR);
     let dispatch = dispatch_request();
@@ -42,7 +42,7 @@ pub fn misses(count: usize) {
     assert_eq!(engine.broker.counters().answered_false(), count as u64);
 }
 
-/// The core with facts on their way to it.
+/// The core, and facts for it.
 struct Engine {
     broker: Broker<Hints>,
     facts: VecDeque<Input<'static>>,
@@ -101,7 +101,7 @@ impl Engine {
     }
 }
 
-/// The product's defaults, but for the order: the runners are served in turn.
+/// The defaults, except for the order: the runners are served in turn.
 fn settings(confirm: Confirm) -> Settings {
     Settings {
         connection_timeout_ms: 30_000,

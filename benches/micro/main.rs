@@ -1,4 +1,4 @@
-//! The hot paths, one at a time, to be counted instruction by instruction: see `scripts/bench-micro`.
+//! The hot paths, one at a time, for counting their instructions: see `scripts/bench-micro`.
 //!
 //!   micro            lists the operations
 //!   micro OP COUNT   runs one of them COUNT times
@@ -13,21 +13,21 @@ use pilotlight::broker::time::Time;
 use std::hint::black_box;
 use std::process::ExitCode;
 
-/// What a runner's fetch sends.
+/// A poll as a runner's fetch sends it.
 const POLL: &[u8] = b"GET /warm-start HTTP/1.1\r\nHost: 127.0.0.1:8090\r\n\
     x-trigger-workload-controller-id: controller_cmbq3v1k20004l508h2d9c7xe\r\n\
     x-trigger-deployment-id: deployment_bench00000000\r\nx-trigger-deployment-version: 20260714.3\r\n\
     x-trigger-machine-cpu: 0.5\r\nx-trigger-machine-memory: 0.5\r\n\
     x-trigger-worker-instance-name: worker-eu-central-1-07\r\naccept: */*\r\naccept-language: *\r\n\
     sec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n\r\n";
-/// What a supervisor's fetch sends in front of its body.
+/// A dispatch as a supervisor's fetch sends it, up to the length of its body.
 const DISPATCH: &str = "POST /warm-start HTTP/1.1\r\nHost: 127.0.0.1:8090\r\ncontent-type: application/json\r\n\
     accept: */*\r\naccept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\n\
     accept-encoding: gzip, deflate\r\ncontent-length: ";
 const BODY: &str = include_str!("../compare/load/dispatch.json");
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// An operation, by name, and what runs it so many times.
+/// An operation's name, and a function that repeats it.
 type Operation = (&'static str, fn(usize));
 
 const OPERATIONS: &[Operation] = &[
@@ -37,7 +37,7 @@ const OPERATIONS: &[Operation] = &[
     ("match-write", |count| core::matches(Confirm::Write, count)),
     ("match-ack", |count| core::matches(Confirm::Ack, count)),
     ("match-read", |count| core::matches(Confirm::Read, count)),
-    ("miss", core::misses),
+    ("miss", core::cold),
     ("timer-push", push_timers),
     ("timer-fire", fire_timers),
 ];
@@ -50,14 +50,14 @@ fn main() -> ExitCode {
     };
     let operation = OPERATIONS.iter().find(|(known, _)| known == name);
     let (Some((_, run)), Ok(count)) = (operation, count.parse()) else {
-        eprintln!("micro: no such operation, or no such count");
+        eprintln!("micro: unknown operation or invalid count");
         return ExitCode::FAILURE;
     };
     run(count);
     ExitCode::SUCCESS
 }
 
-/// A whole dispatch.
+/// A complete dispatch.
 fn dispatch_request() -> Vec<u8> {
     format!("{DISPATCH}{}\r\n\r\n{BODY}", BODY.len()).into_bytes()
 }
@@ -87,7 +87,7 @@ fn parse_dispatch_bodies(count: usize) {
     }
 }
 
-/// Slots that have a timer, as a busy broker has them.
+/// Slots with a timer.
 const TIMERS: u32 = 1_000;
 
 fn armed() -> Wheel {
@@ -96,7 +96,7 @@ fn armed() -> Wheel {
     wheel
 }
 
-/// A deadline that moves later, as on every request of a kept-alive connection.
+/// Moves a deadline later, as on every request of a kept-alive connection.
 fn push_timers(count: usize) {
     let mut wheel = armed();
     for at in 0..count {
@@ -105,7 +105,7 @@ fn push_timers(count: usize) {
     black_box(wheel.next_deadline());
 }
 
-/// A timer that comes due 30 seconds after it was armed.
+/// Fires a timer 30 seconds after it was armed.
 fn fire_timers(count: usize) {
     let mut wheel = armed();
     let mut left = count;

@@ -1,5 +1,5 @@
-//! Whole input sequences through two workers and the mesh between them, held to what a naive watcher
-//! knows; the worker's own recount runs after every call.
+//! Whole input sequences through two workers and the mesh between them, compared with a naive model. The
+//! invariants of debug builds are checked after every call.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

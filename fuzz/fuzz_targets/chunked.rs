@@ -1,4 +1,4 @@
-//! Chunked bodies: decoded in fragments as in one piece, and as a reader of whole lines does it.
+//! Chunked bodies: decoded in fragments like in one piece, and like a naive reader of whole lines.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,7 +8,7 @@ use pilotlight_fuzz::bytes::pieces;
 const OVERHEAD_BYTES_MAX: usize = 64;
 const BODY_BYTES_MAX: usize = 1_000;
 
-/// Data and how many bytes were used; `None`: more is needed; or a status.
+/// The data and how many bytes were used; `None`: more is needed; `Err`: a status.
 type Decoded = Result<Option<(Vec<u8>, usize)>, u16>;
 
 fuzz_target!(|data: &[u8]| {
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(decode(body, pieces(u64::from_le_bytes(*seed))), whole);
     match (whole, naive(body)) {
         (Ok(decoded), naive) => assert_eq!(naive, Ok(decoded)),
-        // Faults show before a line is whole.
+        // A fault may be found before its line is complete.
         (Err(_), Ok(Some(_))) => panic!("refused a good body"),
         (Err(status), _) => assert!(matches!(status, 400 | 413 | 431)),
     }
@@ -42,7 +42,7 @@ fn decode(body: &[u8], mut pieces: impl Iterator<Item = usize>) -> Decoded {
     Ok(None)
 }
 
-/// RFC 9112 section 7.1, line by line. Only whole lines are judged.
+/// RFC 9112 section 7.1, line by line. Examines complete lines only.
 fn naive(body: &[u8]) -> Decoded {
     let (mut out, mut at, mut overhead) = (Vec::new(), 0, 0);
     loop {
@@ -56,7 +56,7 @@ fn naive(body: &[u8]) -> Decoded {
         if out.len() as u64 + size.min(1 << 32) > BODY_BYTES_MAX as u64 {
             return Err(413);
         }
-        // Not the first byte behind the size, but the CR, whose size's line is over only then.
+        // The bytes after the size, including the CR that ends its line.
         overhead += line.len() - digits;
         if !extensions(&line[digits..]) {
             return Err(400);
@@ -93,7 +93,7 @@ fn naive(body: &[u8]) -> Decoded {
     }
 }
 
-/// The line at `at` without its end; `None` where the body has no whole one.
+/// The line at `at` without its end; `None` if it is incomplete.
 fn line(body: &[u8], at: usize) -> Option<&[u8]> {
     let rest = &body[at..];
     let len = rest.windows(2).position(|pair| pair == b"\r\n")?;

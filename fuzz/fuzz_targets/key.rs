@@ -1,10 +1,11 @@
-//! A poll's key fields: read as a naive reader behind httparse and serde_json's grammar reads them.
+//! A poll's key fields: read as httparse and a naive reader with serde_json's grammar read them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use pilotlight_fuzz::broker::contract;
 use pilotlight_fuzz::broker::http::{HEADER_FIELDS_MAX, HeadScanner, read_head};
-use pilotlight_fuzz::broker::key::{KeyRef, Number};
+use pilotlight_fuzz::broker::json::Number;
+use pilotlight_fuzz::broker::pools::KeyRef;
 
 fuzz_target!(|fields: &[u8]| {
     let bytes = [b"GET /warm-start HTTP/1.1\r\nHost: b\r\n", fields, b"\r\n\r\n"].concat();
@@ -21,7 +22,7 @@ fuzz_target!(|fields: &[u8]| {
         _ => None,
     };
     let number = |name: &str| text(name).and_then(number);
-    // The first of a repeated one; it need not be there, but must be text.
+    // The first of a repeated field, which is optional, but must be UTF-8.
     let optional = |name: &str| match named(name).first() {
         None => Some(""),
         Some(value) => std::str::from_utf8(value).ok(),
@@ -36,10 +37,10 @@ fuzz_target!(|fields: &[u8]| {
             optional("x-trigger-workload-controller-id")?,
         ))
     })();
-    let poll = contract::poll(&head);
+    let poll = contract::read_poll(&head);
     let found = poll.as_ref().ok().map(|poll| {
         let KeyRef { deployment, version, cpu, memory } = poll.key;
-        (deployment, version, cpu.get().to_bits(), memory.get().to_bits(), poll.instance, poll.controller)
+        (deployment, version, cpu.get().to_bits(), memory.get().to_bits(), poll.node, poll.controller)
     });
     assert_eq!(found, expected, "{poll:?}");
     if let Ok(poll) = poll {
@@ -47,7 +48,7 @@ fuzz_target!(|fields: &[u8]| {
         assert_eq!(key.as_ref(), poll.key);
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
         assert_eq!(key.as_ref().hash(&hasher), poll.key.hash(&hasher));
-        // A number means what its shortest spelling means.
+        // A number equals its shortest spelling.
         assert_eq!(Number::parse(format!("{:?}", poll.key.cpu.get())), Some(poll.key.cpu));
     }
 });

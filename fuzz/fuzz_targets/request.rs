@@ -1,9 +1,10 @@
-//! Request bytes in arbitrary fragments: answered as in one piece. Of the first head: what we
-//! accept, httparse alone accepts and reads alike; and what is plain and well-formed we accept.
+//! Request bytes in arbitrary fragments: answered like the same bytes in one piece. For the first head:
+//! httparse accepts what we accept, and reads it alike; and we accept every plain, well-formed head.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use pilotlight_fuzz::alone::answer;
+use pilotlight_fuzz::broker::contract::RequestHead;
 use pilotlight_fuzz::broker::http::{Framing, HEADER_FIELDS_MAX, HeadScanner, Version, read_head};
 use pilotlight_fuzz::bytes::pieces;
 
@@ -26,7 +27,8 @@ fn head(request: &[u8]) {
     let mut slots = [httparse::EMPTY_HEADER; HEADER_FIELDS_MAX];
     let mut theirs = httparse::Request::new(&mut slots);
     let parsed = theirs.parse(bytes);
-    let ours = read_head(&mut HeadScanner::default(), request, 4 << 10).map(|head| head.expect("whole").0);
+    let ours: Result<RequestHead<'_>, _> =
+        read_head(&mut HeadScanner::default(), request, 4 << 10).map(|head| head.expect("complete").0);
     let fields: Vec<(String, &[u8])> =
         theirs.headers.iter().map(|field| (field.name.to_ascii_lowercase(), field.value)).collect();
     let named = |name: &str| -> Vec<&[u8]> {
@@ -63,7 +65,7 @@ fn head(request: &[u8]) {
     assert!(hosts == 1 || (hosts == 0 && version == Version::Http10));
     let written = theirs.path.unwrap_or_default();
     match ours.target {
-        // RFC 9112 section 3.2.4: as such, or a URI without a path. For no other method.
+        // RFC 9112 section 3.2.4: `*`, or a URI without a path. For no other method.
         "*" => assert_eq!(theirs.method, Some("OPTIONS")),
         "/" => {}
         path => assert!(written.contains(path), "{path} read from {written}"),

@@ -1,20 +1,20 @@
-//! One core and one connection, whose every response is written at once.
+//! One core with one connection, whose responses are written immediately.
 
 use crate::broker::Broker;
 use crate::broker::contract::Side;
-use crate::broker::http::response::CONTINUE;
+use crate::broker::http::CONTINUE;
 use crate::broker::io::{ConnId, Input, Output};
 use crate::broker::report::Counters;
 use crate::broker::settings::Confirm;
 use crate::broker::time::Time;
 use crate::shared::{OneThread, settings};
 
-/// What the peer sees, and what the core has counted.
+/// What the peer sees, and the counters.
 #[derive(Debug, PartialEq)]
 pub struct Answered {
-    /// All responses but 100 (Continue), which depends on how the request arrives.
+    /// All responses except 100 (Continue), which depends on how the request arrives.
     pub responses: Vec<u8>,
-    /// The connection ended, in whatever way: a close lingers where more has come already.
+    /// The connection ended. Whether by a close or a half-close depends on how the request arrives.
     pub ended: bool,
     /// Polls held.
     pub waiting: usize,
@@ -48,7 +48,7 @@ pub fn answer<'r>(pieces: impl Iterator<Item = &'r [u8]>) -> Answered {
         }
     }
     answered.waiting = broker.waiting();
-    // A connection that lingers is not closed yet, and of one that is fewer bytes count.
+    // A lingering connection is not closed yet, and a closed one counts fewer bytes.
     answered.counters = Counters { bytes_in: 0, closed: 0, ..broker.counters().clone() };
     answered
 }

@@ -1,6 +1,6 @@
-//! Decisions, drawn from a fuzzer's bytes. Where they end, all are 0.
+//! Decisions drawn from a fuzzer's bytes. After their end, all are 0.
 
-/// What is left of an input.
+/// The rest of an input.
 pub struct Bytes<'d>(pub &'d [u8]);
 
 impl<'d> Bytes<'d> {

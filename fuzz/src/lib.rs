@@ -1,8 +1,8 @@
-//! The core, compiled alone, and what the fuzz targets have in common.
+//! The broker core, compiled alone, and code shared by the fuzz targets.
 
 #[path = "../../src/broker/mod.rs"]
 pub mod broker;
-#[path = "../../src/broker/json/naive.rs"]
+#[path = "../../src/broker/contract/dispatch/tests/naive.rs"]
 pub mod naive;
 
 pub mod alone;
@@ -10,5 +10,5 @@ pub mod bytes;
 pub mod shared;
 pub mod world;
 
-// What `naive` is about.
-use broker::json::{JsonError, parse_dispatch};
+// `naive` imports these from its parent module.
+use broker::contract::dispatch::{DispatchError, parse_dispatch};

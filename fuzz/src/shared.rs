@@ -1,4 +1,4 @@
-//! What workers share, on one thread; and settings to draw from.
+//! A `Shared` for workers on one thread, and settings.
 
 use crate::broker::io::{HINT_KINDS, Shared, WorkerSet};
 use crate::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
@@ -56,7 +56,7 @@ impl Shared for OneThread {
     }
 }
 
-/// The ordinary limits, with a confirmation.
+/// Common limits, with a given confirmation.
 pub fn settings(confirm: Confirm) -> Settings {
     Settings {
         connection_timeout_ms: 30_000,

@@ -1,4 +1,4 @@
-//! Two workers, their peers and the mesh, driven by decisions; and what must hold for a naive watcher.
+//! Two workers, their peers and the mesh, driven by the input; and the rules of a naive model.
 
 use crate::broker::Broker;
 use crate::broker::contract::Side;
@@ -10,9 +10,9 @@ use crate::bytes::Bytes;
 use crate::shared::{OneThread, settings};
 use std::collections::{HashMap, VecDeque};
 
-const CORES: usize = 2;
+const WORKERS: usize = 2;
 const SLOTS: usize = 6;
-/// Deadlines that one step may meet: a worker that drains looks every 10 ms while somebody is served.
+/// Deadlines within one step: a worker that shuts down checks every 10 ms while a delivery is in progress.
 const TICKS_MAX: usize = 10_000;
 
 /// A connection as its peer and its kernel know it.
@@ -20,24 +20,24 @@ const TICKS_MAX: usize = 10_000;
 struct Peer {
     generation: u32,
     open: bool,
-    /// A response is being written, and what was asked for behind it.
+    /// A response is being written, with this confirmation.
     writing: Option<SendConfirm>,
     /// `Acked` may come.
     acked_due: bool,
-    /// A `Send` whose delivery is in question.
+    /// A `Send` awaits its proof of delivery.
     in_question: bool,
     fin: bool,
     fin_unacked: bool,
-    /// A probe saw the FIN, whose event may still be queued: no later one cold it.
+    /// A probe has seen the FIN, whose event may still be queued. Later probes must see it too.
     fin_seen: bool,
     probes: usize,
-    /// Sent nothing but whole, well-formed requests.
+    /// Has sent complete, well-formed requests only.
     tame: bool,
     polled: Vec<u8>,
-    /// Runs dispatched here and not answered, and since when the first can be expected to be.
+    /// Runs dispatched here and not answered, and since when the first answer is expected.
     asked: VecDeque<u32>,
     since: Option<Time>,
-    /// The run that was written here last, and whether the kernel took all of it.
+    /// The run written here last, and whether the kernel took all of it.
     run: Option<(u32, bool)>,
 }
 
@@ -46,7 +46,7 @@ struct Run {
     key: u8,
     /// Where it was written.
     holders: Vec<(usize, u32, u32)>,
-    /// Told to the core as delivered, in the sense of the mode.
+    /// The core was given the proof of delivery that its mode requires.
     proven: bool,
 }
 
@@ -56,13 +56,13 @@ pub struct World {
     shared: OneThread,
     settings: Settings,
     now: Time,
-    mesh: [VecDeque<MeshMessage>; CORES],
+    mesh: [VecDeque<MeshMessage>; WORKERS],
     runs: HashMap<u32, Run>,
     next_run: u32,
     shutting_down: bool,
 }
 
-/// Plays all of `data`, then lets everybody leave: nothing may be left.
+/// Plays all of `data`, then closes all connections: nothing may be left.
 pub fn play(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut world = World::new(&mut bytes);
@@ -80,8 +80,8 @@ impl World {
         let connections = bytes.below(12);
         let settings = Settings {
             match_order,
-            connections: ConnectionLimit::of(3 + connections, CORES),
-            // One world in twelve has room for nothing that is incomplete.
+            connections: ConnectionLimit::of(3 + connections, WORKERS),
+            // One world in twelve has no room for incomplete requests.
             buffered_bytes_max: if connections == 11 { 0 } else { ordinary.buffered_bytes_max },
             keys_max: 1 + bytes.below(3),
             pipeline_bytes_max: 1 << (4 + bytes.below(12)),
@@ -92,8 +92,8 @@ impl World {
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
         let worker = |worker| Broker::new(worker, settings.clone(), hasher.clone(), shared.clone());
         World {
-            workers: (0..CORES).map(worker).collect(),
-            peers: (0..CORES).map(|_| (0..SLOTS).map(|_| Peer::default()).collect()).collect(),
+            workers: (0..WORKERS).map(worker).collect(),
+            peers: (0..WORKERS).map(|_| (0..SLOTS).map(|_| Peer::default()).collect()).collect(),
             settings: settings.clone(),
             shared: shared.clone(),
             now: Time::from_ms(bytes.below(4) as u64 * 1_000),
@@ -117,11 +117,14 @@ impl World {
                 let conn = ConnId { slot: slot as u32, generation };
                 let side = if bytes.below(8) == 7 { Side::Dispatch } else { Side::Runner };
                 peer.tame = side == Side::Runner && self.settings.buffered_bytes_max > 0;
-                let spoken = self.make_room(worker, bytes);
+                let spoken = self.report_unread(worker, bytes);
                 self.input(worker, Input::Accepted { conn, side });
                 for conn in spoken {
                     let peer = &self.peers[worker][conn.slot as usize];
-                    assert!(peer.open && peer.generation == conn.generation, "who had spoken made room");
+                    assert!(
+                        peer.open && peer.generation == conn.generation,
+                        "a connection with unread bytes made room"
+                    );
                 }
             }
             0..=3 if open && !peer.fin => self.request(worker, slot, 2 * (choice & 1) + bytes.byte() % 2),
@@ -152,24 +155,24 @@ impl World {
                 self.input(worker, Input::Acked { conn });
             }
             8 if open && (!peer.fin || peer.fin_unacked) => {
-                // Told again while bytes are unacknowledged, with what is known by then.
+                // Reported again while bytes are unacknowledged, with newer facts.
                 peer.fin = true;
                 let facts = (peer.in_question || peer.writing.is_some()).then(|| facts(bytes, true));
                 peer.fin_unacked = facts.is_some_and(|facts| facts.unacked_bytes > 0);
-                self.weigh(worker, slot, facts);
+                self.note_proof(worker, slot, facts);
                 self.input(worker, Input::PeerClosed { conn, facts });
             }
             9 if open => {
                 peer.open = false;
                 peer.asked.clear();
                 self.input(worker, Input::Reset { conn });
-                // The core closes its end of it; nobody hears of it again.
+                // The core closes its side. No further event follows.
             }
             10 if open && peer.probes > 0 => {
                 peer.probes -= 1;
                 let facts = facts(bytes, peer.fin || peer.fin_seen);
                 peer.fin_seen = facts.fin;
-                self.weigh(worker, slot, Some(facts));
+                self.note_proof(worker, slot, Some(facts));
                 self.input(worker, Input::Probed { conn, facts });
             }
             11 => {
@@ -179,7 +182,7 @@ impl World {
             12 | 13 => self.deliver(worker),
             14 => self.command(worker, bytes.byte()),
             15 if peer.generation > 1 || !open && peer.generation > 0 => {
-                // Facts about an earlier user of the slot are nobody's.
+                // Facts about an earlier generation are ignored.
                 let generation = peer.generation - u32::from(open);
                 let old = ConnId { slot: slot as u32, generation };
                 let before = self.workers[worker].counters().clone();
@@ -195,20 +198,20 @@ impl World {
         }
     }
 
-    /// As a shard does before it takes a newcomer in: tells of those that have spoken.
-    fn make_room(&mut self, worker: usize, bytes: &mut Bytes<'_>) -> Vec<ConnId> {
+    /// Reports connections with unread bytes, as a worker does before it accepts a connection.
+    fn report_unread(&mut self, worker: usize, bytes: &mut Bytes<'_>) -> Vec<ConnId> {
         let mut spoken = Vec::new();
         while let Some(conn) = self.workers[worker].next_to_make_room()
             && bytes.chance()
         {
-            assert!(!spoken.contains(&conn), "told once, it is not asked for again");
+            assert!(!spoken.contains(&conn), "a connection reported as unread is not offered again");
             self.input(worker, Input::Unread { conn });
             spoken.push(conn);
         }
         spoken
     }
 
-    /// A whole request: two keys to poll and to dispatch for.
+    /// Sends a complete poll or dispatch for one of two keys.
     fn request(&mut self, worker: usize, slot: usize, which: u8) {
         let key = which & 1;
         let peer = &mut self.peers[worker][slot];
@@ -255,20 +258,20 @@ impl World {
         self.input(worker, Input::Command(command));
     }
 
-    /// The next message to `core` arrives.
+    /// Delivers the next message to `worker`.
     fn deliver(&mut self, worker: usize) {
         if let Some(message) = self.mesh[worker].pop_front() {
             self.input(worker, Input::Mesh { from: 1 - worker, message });
         }
     }
 
-    /// Is the core about to be told that a run was delivered?
-    fn weigh(&mut self, worker: usize, slot: usize, facts: Option<TcpFacts>) {
+    /// Notes whether these facts prove the delivery of a run.
+    fn note_proof(&mut self, worker: usize, slot: usize, facts: Option<TcpFacts>) {
         let peer = &self.peers[worker][slot];
         let (Some((run, true)), Some(facts)) = (peer.run, facts) else { return };
         let proves = match self.settings.confirm {
             Confirm::Read => facts.alive && (peer.fin || facts.fin),
-            // A reset takes back what was read, not what was acknowledged.
+            // A reset does not revoke an acknowledgement.
             Confirm::Ack => true,
             Confirm::Write => false,
         };
@@ -315,17 +318,17 @@ impl World {
 
     fn peer(&mut self, worker: usize, conn: ConnId) -> &mut Peer {
         let peer = &mut self.peers[worker][conn.slot as usize];
-        assert_eq!(peer.generation, conn.generation, "of nobody");
+        assert_eq!(peer.generation, conn.generation, "an output for another generation");
         peer
     }
 
     fn sends(&mut self, worker: usize, conn: ConnId, payload: &Payload, confirm: SendConfirm) {
         let text = String::from_utf8_lossy(payload.bytes()).into_owned();
         let peer = self.peer(worker, conn);
-        assert!(peer.open, "a response to nobody");
+        assert!(peer.open, "a response to a closed connection");
         assert!(peer.writing.is_none(), "two responses at once");
         peer.writing = Some(confirm);
-        // It is of the last `Send`, of which not a byte may be on its way.
+        // An acknowledgement is for the last `Send`, of which no byte is sent yet.
         peer.acked_due = false;
         peer.run = None;
         assert!(!peer.tame || text.starts_with("HTTP/1.1 200 "), "a refusal of a good request: {text}");
@@ -356,23 +359,23 @@ impl World {
         peer.run = Some((id, false));
     }
 
-    /// Goes to `until`, stopping at every deadline on the way.
+    /// Advances to `until`, and ticks at every deadline until then.
     fn pass(&mut self, until: Time) {
         for _ in 0..TICKS_MAX {
             let due =
-                (0..CORES).filter_map(|worker| Some((self.workers[worker].next_deadline()?, worker))).min();
+                (0..WORKERS).filter_map(|worker| Some((self.workers[worker].next_deadline()?, worker))).min();
             let Some((at, worker)) = due.filter(|(at, _)| *at <= until) else {
                 self.now = until;
-                return self.nobody_is_forgotten();
+                return self.check_answers();
             };
             self.now = self.now.max(at);
             self.workers[worker].tick(self.now);
             self.outputs(worker);
         }
-        panic!("a worker goes round for ever");
+        panic!("a worker never comes to rest");
     }
 
-    fn nobody_is_forgotten(&self) {
+    fn check_answers(&self) {
         for peer in self.peers.iter().flatten().filter(|peer| peer.open && peer.tame) {
             let Some(since) = peer.since.filter(|_| !peer.asked.is_empty()) else { continue };
             let latest = since.plus_ms(self.settings.dispatch_timeout_ms);
@@ -380,9 +383,9 @@ impl World {
         }
     }
 
-    /// Everybody leaves, every message arrives, and time passes.
+    /// Resets all connections, delivers all messages, and lets time pass.
     fn end(&mut self) {
-        for worker in 0..CORES {
+        for worker in 0..WORKERS {
             for slot in 0..SLOTS {
                 let peer = &mut self.peers[worker][slot];
                 if std::mem::take(&mut peer.open) {
@@ -392,7 +395,7 @@ impl World {
             }
         }
         while self.mesh.iter().any(|queue| !queue.is_empty()) {
-            (0..CORES).for_each(|worker| self.deliver(worker));
+            (0..WORKERS).for_each(|worker| self.deliver(worker));
         }
         self.pass(self.now.plus_ms(600_000));
         for worker in &self.workers {
@@ -403,11 +406,11 @@ impl World {
     }
 }
 
-/// The head of a dispatch whose client waits for 100, or does not.
+/// The head of a dispatch whose client waits for 100 (Continue), or does not.
 const EXPECTS: &[u8] =
     b"POST /warm-start HTTP/1.1\r\nHost: b\r\nExpect: 100-continue\r\nContent-Length: 90\r\n\r\n";
 
-/// What a kernel may say. `fin` only if one was sent, or may have been.
+/// Random facts. `fin`: a FIN has arrived; one may have arrived without it.
 fn facts(bytes: &mut Bytes<'_>, fin: bool) -> TcpFacts {
     let byte = bytes.byte();
     TcpFacts {

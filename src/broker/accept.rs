@@ -22,7 +22,7 @@ impl<S: Shared> Broker<S> {
     }
 
     /// The connection that the next one may close. The driver asks the kernel whether it has bytes of this
-    /// connection that were not reported yet, and if so reports [`super::Input::Unread`].
+    /// connection that were not reported yet, and if so reports [`super::io::Input::Unread`].
     pub fn next_to_make_room(&self) -> Option<ConnId> {
         let limit = self.settings.connections;
         // Other workers may use up the rest before the next connection arrives here.

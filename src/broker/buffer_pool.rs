@@ -1,5 +1,5 @@
-//! Buffers of runs that have ended, reused for the next ones: they are still in the CPU's caches, and the allocator
-//! does not have to find a block of their size.
+//! Buffers of runs that have ended, reused for the next ones: they are still in the CPU's caches, and the
+//! allocator does not have to find a block of their size.
 
 use super::io::Payload;
 use std::sync::Arc;

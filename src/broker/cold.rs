@@ -2,8 +2,8 @@
 //!
 //! Exact for the polls of this worker. Polls of other workers show only in the hint table, which has a bucket
 //! for the hash of a deployment and one for a deployment with a version, set while a matchable poll exists.
-//! So a hash collision may cause `other_version` or `other_machine_size` although no runner waits, and polls of
-//! other workers that are parked or cordoned by node are not seen.
+//! So a hash collision may cause `other_version` or `other_machine_size` although no runner waits, and polls
+//! of other workers that are parked or cordoned by node are not seen.
 
 use super::Broker;
 use super::event::ColdReason;

@@ -72,8 +72,8 @@ const EXTENSION: &str =
     "the deployment token's header has critical extensions (crit), which are not supported";
 const SIGNATURE: &str = "the deployment token is not signed with a known secret";
 const EXPIRED: &str = "the deployment token has expired";
-const OTHER_VERSION: &str = "the deployment token is for another version than x-trigger-deployment-version";
-const BARE: &str = "x-trigger-deployment-id must be a deployment token; a bare id is not accepted";
+const OTHER_VERSION: &str = "the deployment token is for another version than the poll's";
+const BARE: &str = "the deployment id must be a deployment token; a bare id is not accepted";
 
 /// The forger's bench. `deployment` is whose runs the forger wants; a forger has no [`SECRET`], but
 /// where it helps to show that a rule holds by itself the token is rightly signed.

@@ -134,7 +134,7 @@ pub enum BodyFraming {
 #[derive(Clone, Copy)]
 pub struct Poll {
     pub pool: PoolId,
-    /// `x-trigger-worker-instance-name`, interned.
+    /// The runner's node, interned.
     pub node: u32,
     /// The deployment, interned if its polls are limited.
     pub deployment: u32,

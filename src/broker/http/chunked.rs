@@ -2,11 +2,11 @@
 
 use super::rejection::Rejection;
 
-/// Decodes a chunked body; may be stopped and resumed at any byte.
+/// Decodes a chunked body. Input may stop and resume at any byte.
 ///
 /// Strict: chunk sizes are 1 to 16 hex digits, extensions and trailer fields keep to their grammar
-/// (else two readers might see different line ends in them), every line ends in CRLF. Extensions
-/// and trailer fields are bounded and ignored.
+/// (otherwise two readers might see different line ends in them), and every line ends in CRLF.
+/// Extensions and trailer fields are limited and ignored.
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
     state: State,
@@ -54,7 +54,7 @@ enum State {
 
 impl ChunkedDecoder {
     /// A decoder at the start of a body, whose extensions and trailer fields together may be
-    /// `overhead_bytes_max` bytes long (the limit of a head is a good one).
+    /// `overhead_bytes_max` bytes long.
     pub fn new(overhead_bytes_max: usize) -> Self {
         ChunkedDecoder {
             state: State::Size,
@@ -73,8 +73,8 @@ impl ChunkedDecoder {
     /// that has arrived, never with what a chunk size announces.
     ///
     /// # Errors
-    /// 413 as soon as the announced data exceeds `body_bytes_max` bytes in all, or extensions their
-    /// bound; 431 where trailer fields exceed it; 400 for anything malformed. After an error the
+    /// 413 as soon as the announced data exceeds `body_bytes_max` bytes in total, or extensions their
+    /// limit; 431 where trailer fields exceed it; 400 for anything malformed. After an error the
     /// decoder must not be used again.
     pub fn advance(
         &mut self,
@@ -170,7 +170,7 @@ impl ChunkedDecoder {
         if self.digits == 0 {
             return Err(Rejection::bad("a chunk size is missing"));
         }
-        // Not above the limit before: no overflow within an addition that saturates.
+        // `announced` was within the limit before, so a saturated sum is above it.
         self.announced = self.announced.saturating_add(self.remaining);
         if self.announced > body_bytes_max as u64 {
             return Err(Rejection::new(413, "the body is too long"));
@@ -220,7 +220,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// What a field's value and a quoted string may hold: HTAB, SP, VCHAR, obs-text.
+/// The bytes allowed in a field's value and in a quoted string: HTAB, SP, VCHAR, obs-text.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
@@ -233,8 +233,8 @@ mod tests {
     const OVERHEAD_MAX: usize = 64;
     const BODY_MAX: usize = 4_096;
 
-    /// What arrives in pieces of these lengths, in turn: the data and how much was consumed, `None`
-    /// if more is needed, or the status.
+    /// Decodes `input` in pieces of these lengths, repeated. Returns the data and how much was consumed, `None` if
+    /// more is needed, or the status.
     fn decode(input: &[u8], pieces: &[usize]) -> Result<Option<(Vec<u8>, usize)>, u16> {
         let mut decoder = ChunkedDecoder::new(OVERHEAD_MAX);
         let mut out = b"before".to_vec();
@@ -319,7 +319,7 @@ mod tests {
             "0\r\n\n",
             "0\n\n",
             "0\r\n\rx",
-            // Extensions: nothing that another reader might take for a line's end.
+            // Extensions: nothing that another reader might interpret as a line end.
             "1;\r\n",
             "1;;a\r\n",
             "1;a;\r\n",
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn bounds() {
-        // As soon as it is announced, in one chunk or in several; never as an allocation.
+        // Refused as soon as it is announced, in one chunk or in several, without an allocation.
         assert_eq!(status("1000\r\n"), None);
         assert_eq!(status("1001\r\n"), Some(413));
         assert_eq!(status("ffffffffffffffff\r\n"), Some(413));
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(status(&format!("0\r\n{}", "a:b\r\n".repeat(22))), Some(431));
     }
 
-    /// A whole body, read with nothing but string functions; `None` if it is malformed or short.
+    /// Reads a complete body with string functions; `None` if it is malformed or incomplete.
     fn naive(input: &[u8]) -> Option<(Vec<u8>, usize)> {
         let line = |at: usize| {
             let len = input[at..].windows(2).position(|pair| pair == b"\r\n")?;

@@ -179,7 +179,7 @@ impl Coding {
 /// Whether `name` equals the lower-case name `lower`, ignoring case (RFC 9110 section 5.1). Two quick
 /// comparisons come first: most clients write lower case, and most other names begin with another letter.
 #[inline(always)]
-pub(in crate::broker) fn is_field(name: &[u8], lower: &str) -> bool {
+pub(crate) fn is_field(name: &[u8], lower: &str) -> bool {
     let lower = lower.as_bytes();
     let first = |text: &[u8]| text.first().map(u8::to_ascii_lowercase);
     name == lower || (first(name) == first(lower) && name.eq_ignore_ascii_case(lower))

@@ -22,15 +22,13 @@ mod target;
 
 pub use application::Application;
 pub use chunked::ChunkedDecoder;
-pub(in crate::broker) use fields::is_field;
+pub(crate) use fields::is_field;
 pub use framing::{Framing, Version};
 pub use head::{HEADER_FIELDS_MAX, Head, Method};
 pub use read::{parse_head, read_head};
 pub use rejection::Rejection;
 pub use response::{CONTINUE, Persistence};
-pub(in crate::broker) use response::{
-    json_head, json_head_until_length, options_response, rejection_response,
-};
+pub(crate) use response::{json_head, json_head_until_length, options_response, rejection_response};
 pub use scanner::{HeadScanner, leading_crlf};
 
 #[cfg(test)]

@@ -21,12 +21,12 @@ impl Rejection {
     }
 
     /// 400, RFC 9110 section 15.5.1.
-    pub(in crate::broker) const fn bad(error: &'static str) -> Self {
+    pub(crate) const fn bad(error: &'static str) -> Self {
         Rejection::new(400, error)
     }
 
     /// A refusal with a text made for this request.
-    pub(in crate::broker) fn with_text(status: u16, error: String) -> Self {
+    pub(crate) fn with_text(status: u16, error: String) -> Self {
         Rejection { status, error: Cow::Owned(error), field: None }
     }
 }

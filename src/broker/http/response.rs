@@ -36,18 +36,18 @@ macro_rules! json_head_until_length {
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
     };
 }
-pub(in crate::broker) use json_head_until_length;
+pub(crate) use json_head_until_length;
 
 /// Appends the head of a 200 with a JSON body of `body_len` bytes.
 #[inline]
-pub(in crate::broker) fn json_head(out: &mut Vec<u8>, body_len: usize, persistence: Persistence) {
+pub(crate) fn json_head(out: &mut Vec<u8>, body_len: usize, persistence: Persistence) {
     out.extend_from_slice(json_head_until_length!().as_bytes());
     push_length_and_end(out, body_len, persistence);
 }
 
 /// The whole response to a refused request, after which the connection closes. `head_only`: the
 /// request was a HEAD, so the response has no body.
-pub(in crate::broker) fn rejection_response(rejection: &Rejection, head_only: bool) -> Vec<u8> {
+pub(crate) fn rejection_response(rejection: &Rejection, head_only: bool) -> Vec<u8> {
     let mut body = br#"{"error":"#.to_vec();
     push_json_string(&mut body, &rejection.error);
     body.push(b'}');
@@ -70,7 +70,7 @@ pub(in crate::broker) fn rejection_response(rejection: &Rejection, head_only: bo
 }
 
 /// The whole response to OPTIONS: 204 with the resource's methods (RFC 9110 section 9.3.7).
-pub(in crate::broker) fn options_response(allow: &str, persistence: Persistence) -> Vec<u8> {
+pub(crate) fn options_response(allow: &str, persistence: Persistence) -> Vec<u8> {
     let mut out = b"HTTP/1.1 204 No Content\r\nAllow: ".to_vec();
     out.extend_from_slice(allow.as_bytes());
     out.extend_from_slice(persistence.head_end().as_bytes());

@@ -100,7 +100,7 @@ fn first_event(buf: &[u8], from: usize) -> Option<Event> {
     }
 }
 
-/// The bytes of the block that are an event.
+/// The bytes of the block that are events.
 #[inline(always)]
 fn events_in(window: &Window) -> u8x32 {
     let ([before_last @ .., _, _], [_, last @ .., _], [_, _, block @ ..]) = (window, window, window);
@@ -112,7 +112,7 @@ fn events_in(window: &Window) -> u8x32 {
     (lfs ^ after_cr) | (lfs & after_empty_line) | block.simd_eq(nul)
 }
 
-/// What one byte means after the two before it, which are no event themselves.
+/// The event at one byte, given that the two bytes before it are not events.
 #[inline]
 fn event_at(buf: &[u8], at: usize) -> Option<Event> {
     let after_cr = at >= 1 && buf[at - 1] == b'\r';
@@ -146,7 +146,7 @@ mod tests {
         HeadScanner::default().advance(buf, max).map_err(|r| r.status)
     }
 
-    /// The same answer, found as naively as can be.
+    /// A naive scan, byte by byte.
     fn naive(buf: &[u8], max: usize) -> Result<Option<usize>, u16> {
         for (at, &byte) in buf.iter().enumerate().take(max) {
             let after_cr = at > 0 && buf[at - 1] == b'\r';
@@ -168,7 +168,7 @@ mod tests {
         let head = b"GET /connect HTTP/1.1\r\nHost: a\r\n\r\n";
         assert_eq!(one_shot(head, MAX), Ok(Some(head.len())));
         let mut more = head.to_vec();
-        more.extend_from_slice(b"\0\n\r body bytes are nobody's head");
+        more.extend_from_slice(b"\0\n\r body bytes are not examined");
         assert_eq!(one_shot(&more, MAX), Ok(Some(head.len())));
     }
 
@@ -179,8 +179,7 @@ mod tests {
             for bad in [b'\r', b'\n', 0] {
                 let mut torn = head.to_vec();
                 torn.insert(at, bad);
-                // A CR before a CRLF's LF, or an LF after its CR, may make a new line end; never
-                // may it pass for the head that it was.
+                // An added CR or LF may form another line end, but never the original head.
                 let answer = one_shot(&torn, MAX);
                 assert_eq!(answer, naive(&torn, MAX), "{bad} at {at}");
                 assert_eq!(answer, Err(400), "{bad} at {at}");
@@ -217,7 +216,7 @@ mod tests {
         assert_eq!(leading_crlf(b"\n\r\n"), 0);
     }
 
-    /// Bytes in which the interesting ones are frequent.
+    /// Bytes with frequent line ends and NULs.
     fn heads() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             8 => Just(b"\r\n".to_vec()),
@@ -254,7 +253,7 @@ mod tests {
                     break;
                 }
             }
-            // 414 or 431 is decided at the limit, which both have reached.
+            // Both scans have reached the limit, where 414 or 431 is decided.
             prop_assert_eq!(last, whole);
         }
     }

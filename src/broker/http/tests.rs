@@ -40,7 +40,7 @@ fn with(lines: &str) -> String {
 const POLL: &str = "GET /warm-start HTTP/1.1\r\nhost: pilotlight.trigger.svc:8040\r\nconnection: keep-alive\r\nx-trigger-workload-controller-id: controller_8c1f\r\nx-trigger-deployment-id: deployment_q7w2e9r4t1y6u3i8\r\nx-trigger-deployment-version: 20260714.3\r\nx-trigger-machine-cpu: 0.5\r\nx-trigger-machine-memory: 0.5\r\nx-trigger-worker-instance-name: node-7\r\naccept: */*\r\naccept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n\r\n";
 
 #[test]
-fn a_poll() {
+fn reads_a_poll() {
     let head = head(POLL.as_bytes()).unwrap();
     assert_eq!(head.method, Method::Get);
     assert_eq!(head.target, "/warm-start");
@@ -50,7 +50,7 @@ fn a_poll() {
 }
 
 #[test]
-fn request_lines() {
+fn accepts_request_lines() {
     for (line, method, target) in [
         ("GET / HTTP/1.1", Method::Get, "/"),
         ("HEAD /connect?x=y HTTP/1.1", Method::Head, "/connect"),
@@ -70,7 +70,7 @@ fn request_lines() {
 }
 
 #[test]
-fn refused_request_lines() {
+fn refuses_request_lines() {
     for (line, status) in [
         // RFC 9112 section 3: one space, nothing else, between the parts.
         ("GET  / HTTP/1.1", 400),
@@ -352,7 +352,7 @@ fn expectations() {
 }
 
 #[test]
-fn one_head_is_one_head() {
+fn refuses_anything_but_one_head() {
     for (bytes, status) in [
         (&b""[..], 400),
         (b"\r\n", 400),
@@ -366,7 +366,7 @@ fn one_head_is_one_head() {
     }
 }
 
-/// Heads that are nearly well-formed.
+/// Heads that are well-formed or nearly so.
 pub(super) fn heads() -> impl Strategy<Value = Vec<u8>> {
     let line = prop::sample::select(vec![
         "GET / HTTP/1.1",

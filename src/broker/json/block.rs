@@ -3,7 +3,7 @@
 use wide::i8x16;
 
 /// Bytes per step: the result has one bit of a `u64` for each.
-pub(in crate::broker) const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// The special bytes among the first [`BLOCK`] of `text`: a bit each, the first byte's lowest. Positions after
 /// the end of a shorter text count as special.

@@ -74,7 +74,7 @@ impl JsonError {
     }
 
     /// Turns the number of bytes left into the offset in a text of `len` bytes.
-    pub(in crate::broker) fn in_text(self, len: usize) -> JsonError {
+    pub(crate) fn in_text(self, len: usize) -> JsonError {
         match self {
             JsonError::Syntax { at: left, expected } => {
                 let at = u32::try_from(len).map_or(u32::MAX, |len| len - left);

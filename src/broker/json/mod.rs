@@ -10,9 +10,9 @@ mod skip;
 mod text;
 
 #[cfg(test)]
-pub(in crate::broker) use block::BLOCK;
+pub(crate) use block::BLOCK;
 pub use error::{Expected, JsonError};
 pub use members::{Value, each_member};
 pub use number::Number;
-pub(in crate::broker) use scan::Scanner;
-pub(in crate::broker) use text::Text;
+pub(crate) use scan::Scanner;
+pub(crate) use text::Text;

@@ -13,7 +13,7 @@ use super::text::{Text, skip_string};
 /// functions that are not inlined get slices. Errors contain the number of bytes left: see
 /// [`JsonError::in_text`].
 #[derive(Clone, Copy)]
-pub(in crate::broker) struct Scanner<'b> {
+pub(crate) struct Scanner<'b> {
     /// The text from the start of the current block on.
     block: &'b [u8],
     /// The number of bytes of `block` that are read.
@@ -28,7 +28,7 @@ const AHEAD: usize = size_of::<u32>();
 
 impl<'b> Scanner<'b> {
     #[inline(always)]
-    pub(in crate::broker) fn new(text: &'b [u8]) -> Self {
+    pub(crate) fn new(text: &'b [u8]) -> Self {
         Scanner { block: text, at: 0, specials: specials(text) }
     }
 
@@ -39,7 +39,7 @@ impl<'b> Scanner<'b> {
 
     /// The number of unread bytes.
     #[inline(always)]
-    pub(in crate::broker) fn left(self) -> usize {
+    pub(crate) fn left(self) -> usize {
         self.block.len() - self.at
     }
 
@@ -68,13 +68,13 @@ impl<'b> Scanner<'b> {
 
     /// Skips `count` bytes, none of which is a quote.
     #[inline(always)]
-    pub(in crate::broker) fn advance(&mut self, count: usize) {
+    pub(crate) fn advance(&mut self, count: usize) {
         self.at += count;
     }
 
     /// Skips the byte, which is not a quote, if it is next.
     #[inline(always)]
-    pub(in crate::broker) fn skip_if(&mut self, byte: u8) -> bool {
+    pub(crate) fn skip_if(&mut self, byte: u8) -> bool {
         let is_next = self.next_is(byte);
         if is_next {
             self.advance(1);
@@ -84,7 +84,7 @@ impl<'b> Scanner<'b> {
 
     /// Skips the byte, which is not a quote and must be next.
     #[inline(always)]
-    pub(in crate::broker) fn expect(&mut self, byte: u8, what: Expected) -> Result<(), JsonError> {
+    pub(crate) fn expect(&mut self, byte: u8, what: Expected) -> Result<(), JsonError> {
         match self.skip_if(byte) {
             true => Ok(()),
             false => Err(self.expected(what)),
@@ -93,7 +93,7 @@ impl<'b> Scanner<'b> {
 
     /// A name must be next. Does not read it.
     #[inline(always)]
-    pub(in crate::broker) fn expect_name(&mut self) -> Result<(), JsonError> {
+    pub(crate) fn expect_name(&mut self) -> Result<(), JsonError> {
         match self.next_is(b'"') {
             true => Ok(()),
             false => Err(self.expected(Expected::Name)),
@@ -103,7 +103,7 @@ impl<'b> Scanner<'b> {
     /// After an object's opening brace: whether there are members. Does not read the first name or the closing
     /// brace.
     #[inline(always)]
-    pub(in crate::broker) fn has_members(&mut self) -> Result<bool, JsonError> {
+    pub(crate) fn has_members(&mut self) -> Result<bool, JsonError> {
         if self.next_is(b'"') {
             return Ok(true);
         }
@@ -115,7 +115,7 @@ impl<'b> Scanner<'b> {
 
     /// Only white space may follow.
     #[inline(always)]
-    pub(in crate::broker) fn end(&mut self) -> Result<(), JsonError> {
+    pub(crate) fn end(&mut self) -> Result<(), JsonError> {
         self.peek();
         match self.left() {
             0 => Ok(()),
@@ -126,7 +126,7 @@ impl<'b> Scanner<'b> {
     /// Reads a member's name, which is next, and the colon after it. Also returns what [`Scanner::peek`] returns
     /// then.
     #[inline(always)]
-    pub(in crate::broker) fn name(&mut self) -> Result<(Text<'b>, u8), JsonError> {
+    pub(crate) fn name(&mut self) -> Result<(Text<'b>, u8), JsonError> {
         let (start, end) = self.enter_wanted();
         if let Some(window) = self.block.first_chunk() {
             let ahead = ahead(window, end);
@@ -146,7 +146,7 @@ impl<'b> Scanner<'b> {
 
     /// Reads a string, which is next.
     #[inline(always)]
-    pub(in crate::broker) fn string(&mut self) -> Result<Text<'b>, JsonError> {
+    pub(crate) fn string(&mut self) -> Result<Text<'b>, JsonError> {
         let (start, end) = self.enter_wanted();
         self.finish_wanted(start, end)
     }
@@ -181,7 +181,7 @@ impl<'b> Scanner<'b> {
     /// Skips a string, which is next. If `joint` and another string follow immediately, also skips `joint` and
     /// returns true: the other string is next.
     #[inline(always)]
-    pub(in crate::broker) fn skip_joined_string(&mut self, joint: u8) -> Result<bool, JsonError> {
+    pub(crate) fn skip_joined_string(&mut self, joint: u8) -> Result<bool, JsonError> {
         let end = self.enter_unwanted();
         if let Some(window) = self.block.first_chunk()
             && ahead(window, end) << 8 == u32::from_le_bytes([0, b'"', joint, b'"'])
@@ -228,7 +228,7 @@ impl<'b> Scanner<'b> {
 
     /// Reads a number, which is next.
     #[inline(always)]
-    pub(in crate::broker) fn number(&mut self) -> Result<&'b [u8], JsonError> {
+    pub(crate) fn number(&mut self) -> Result<&'b [u8], JsonError> {
         let rest = self.rest();
         let (len, is_whole) = match number_len(rest) {
             Ok(len) => (len, true),

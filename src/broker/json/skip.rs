@@ -7,11 +7,7 @@ use super::scan::Scanner;
 impl Scanner<'_> {
     /// Skips a value other than a string, whose first byte is `first`. `outer`: see [`Containers`].
     #[inline(always)]
-    pub(in crate::broker) fn skip_other_value(
-        &mut self,
-        first: u8,
-        outer: &mut Vec<u64>,
-    ) -> Result<(), JsonError> {
+    pub(crate) fn skip_other_value(&mut self, first: u8, outer: &mut Vec<u64>) -> Result<(), JsonError> {
         match first {
             b'{' | b'[' => self.skip_container(outer),
             b'-' | b'0'..=b'9' => self.number().map(drop),
@@ -21,7 +17,7 @@ impl Scanner<'_> {
 
     /// Skips any value.
     #[inline(always)]
-    pub(in crate::broker) fn skip_value(&mut self) -> Result<(), JsonError> {
+    pub(crate) fn skip_value(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             b'"' => self.string().map(drop),
             first => self.skip_other_value(first, &mut Vec::new()),
@@ -30,7 +26,7 @@ impl Scanner<'_> {
 
     /// Like [`Scanner::skip_value`], not inlined, for rare cases.
     #[inline(always)]
-    pub(in crate::broker) fn skip_rare_value(&mut self) -> Result<(), JsonError> {
+    pub(crate) fn skip_rare_value(&mut self) -> Result<(), JsonError> {
         *self = Scanner::new(after_value(self.rest())?);
         Ok(())
     }

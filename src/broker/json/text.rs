@@ -7,7 +7,7 @@ use super::error::{Expected, JsonError};
 
 /// The content of a string as written: UTF-8 with well-formed escapes.
 #[derive(Clone, Copy)]
-pub(in crate::broker) struct Text<'b> {
+pub(crate) struct Text<'b> {
     pub(super) raw: &'b [u8],
     pub(super) has_escapes: bool,
 }
@@ -15,13 +15,13 @@ pub(in crate::broker) struct Text<'b> {
 impl<'b> Text<'b> {
     /// The decoded text, if it has no escapes.
     #[inline(always)]
-    pub(in crate::broker) fn plain(self) -> Option<&'b [u8]> {
+    pub(crate) fn plain(self) -> Option<&'b [u8]> {
         (!self.has_escapes).then_some(self.raw)
     }
 
     /// The decoded text; `None` if it contains half of a surrogate pair. Allocates only for escapes.
     #[inline]
-    pub(in crate::broker) fn decode(self) -> Option<Cow<'b, str>> {
+    pub(crate) fn decode(self) -> Option<Cow<'b, str>> {
         let raw = std::str::from_utf8(self.raw).ok()?;
         match self.has_escapes {
             false => Some(Cow::Borrowed(raw)),

@@ -1,9 +1,9 @@
-//! When a delivery counts: FIN, acknowledgement, silence, reset.
+//! When a delivery is proven: FIN, acknowledgement, silence, reset.
 
 use super::*;
 
 #[test]
-fn read_is_true_at_the_clean_fin_and_not_before() {
+fn read_confirms_at_a_clean_fin() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     assert_eq!(bench.dispatch(1), [Done::Sent(0, run_response(true))]);
@@ -13,7 +13,7 @@ fn read_is_true_at_the_clean_fin_and_not_before() {
 }
 
 #[test]
-fn a_fin_with_bytes_unacknowledged_waits_for_what_follows() {
+fn a_fin_with_unacknowledged_bytes_is_probed_until_decided() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.dispatch(1);
@@ -27,7 +27,7 @@ fn a_fin_with_bytes_unacknowledged_waits_for_what_follows() {
 }
 
 #[test]
-fn a_fin_before_the_bytes_is_no_proof() {
+fn a_fin_before_the_run_was_sent_is_not_a_proof() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.dispatch(1);
@@ -35,7 +35,7 @@ fn a_fin_before_the_bytes_is_no_proof() {
 }
 
 #[test]
-fn a_fin_that_is_there_is_proof_before_its_event_is() {
+fn a_fin_seen_by_a_probe_confirms_before_its_event() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.dispatch(1);
@@ -47,7 +47,7 @@ fn a_fin_that_is_there_is_proof_before_its_event_is() {
 }
 
 #[test]
-fn a_reset_passes_the_run_to_the_next_newest_poll() {
+fn reset_offers_the_run_to_the_next_poll() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.poll(1);
@@ -60,7 +60,7 @@ fn a_reset_passes_the_run_to_the_next_newest_poll() {
 }
 
 #[test]
-fn silence_is_given_up_at_the_ack_timeout_and_attempts_are_bounded() {
+fn silent_polls_are_released_at_the_ack_timeout_and_attempts_are_limited() {
     let mut bench = Bench::new(settings());
     for slot in 0..4 {
         bench.poll(slot);
@@ -80,7 +80,7 @@ fn silence_is_given_up_at_the_ack_timeout_and_attempts_are_bounded() {
 }
 
 #[test]
-fn frozen_is_acknowledged_but_unread_for_the_read_timeout() {
+fn an_acknowledged_unread_run_is_released_at_the_read_timeout() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.dispatch(1);
@@ -94,7 +94,7 @@ fn frozen_is_acknowledged_but_unread_for_the_read_timeout() {
 }
 
 #[test]
-fn progress_of_a_long_response_earns_more_time_up_to_the_dispatch_timeout() {
+fn progress_extends_an_attempt_up_to_the_dispatch_timeout() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.dispatch(1);
@@ -104,14 +104,14 @@ fn progress_of_a_long_response_earns_more_time_up_to_the_dispatch_timeout() {
         left -= 1;
         assert_eq!(bench.probed(0, unacked(left)), []);
     }
-    // 1.8 s have passed; at 2 s both the claim and the dispatch are over, whichever comes first.
+    // After 1.8 s. At 2 s both the claim and the dispatch end, in either order.
     let mut done = bench.pass_ms(200);
     done.sort_by_key(|done| matches!(done, Done::Aborted(_)));
     assert_eq!(done, [answer(1, false), Done::Aborted(0)]);
 }
 
 #[test]
-fn ack_is_true_at_the_acknowledgement_and_keeps_the_connection() {
+fn ack_confirms_at_the_acknowledgement_and_keeps_the_connection() {
     let mut bench = Bench::new(Settings { confirm: Confirm::Ack, ..settings() });
     bench.poll(0);
     assert_eq!(bench.dispatch(1), [Done::Sent(0, run_response(false))]);
@@ -122,9 +122,9 @@ fn ack_is_true_at_the_acknowledgement_and_keeps_the_connection() {
     assert_eq!(bench.broker.waiting(), 1);
 }
 
-/// The engine was asked, and both were there by then.
+/// The facts arrive after both the acknowledgement and the reset.
 #[test]
-fn ack_is_true_where_a_reset_followed_the_acknowledgement() {
+fn ack_confirms_although_a_reset_followed() {
     for sent in [true, false] {
         let mut bench = Bench::new(Settings { confirm: Confirm::Ack, ..settings() });
         bench.poll(0);
@@ -140,7 +140,7 @@ fn ack_is_true_where_a_reset_followed_the_acknowledgement() {
 }
 
 #[test]
-fn a_poll_that_comes_before_its_acknowledgement_is_seen_waits_its_turn() {
+fn a_poll_before_the_acknowledgement_is_buffered() {
     let mut bench = Bench::new(Settings { confirm: Confirm::Ack, ..settings() });
     bench.poll(0);
     bench.dispatch(1);
@@ -152,7 +152,7 @@ fn a_poll_that_comes_before_its_acknowledgement_is_seen_waits_its_turn() {
 }
 
 #[test]
-fn write_is_true_when_the_kernel_took_the_bytes() {
+fn write_confirms_when_the_kernel_took_the_bytes() {
     let mut bench = Bench::new(Settings { confirm: Confirm::Write, ..settings() });
     bench.poll(0);
     bench.dispatch(1);
@@ -160,7 +160,7 @@ fn write_is_true_when_the_kernel_took_the_bytes() {
 }
 
 #[test]
-fn a_supervisor_that_hangs_up_leaves_nothing_behind() {
+fn a_supervisor_that_leaves_early_leaks_nothing() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.dispatch(1);
@@ -175,7 +175,7 @@ fn a_supervisor_that_hangs_up_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_confirmation_asked_of_the_engine_is_the_modes() {
+fn each_mode_requests_its_confirmation() {
     for (confirm, expected) in [
         (Confirm::Read, SendConfirm::Closed),
         (Confirm::Ack, SendConfirm::Acked),
@@ -197,7 +197,7 @@ fn the_confirmation_asked_of_the_engine_is_the_modes() {
 }
 
 #[test]
-fn a_fin_that_is_told_again_and_again_does_not_bring_the_next_question_nearer() {
+fn repeated_fin_reports_do_not_advance_the_next_probe() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.dispatch(1);
@@ -205,7 +205,7 @@ fn a_fin_that_is_told_again_and_again_does_not_bring_the_next_question_nearer() 
     for _ in 0..100 {
         assert_eq!(bench.fin(0, Some(unacked(9))), []);
     }
-    assert_eq!(bench.pass_ms(299), [], "as long as the acknowledgement may take");
+    assert_eq!(bench.pass_ms(299), [], "the ack timeout has not passed");
     assert_eq!(bench.pass_ms(1), [Done::Probed(0)]);
     assert_eq!(bench.probed(0, unacked(9)), [Done::Aborted(0), answer(1, false)]);
 }

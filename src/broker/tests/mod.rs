@@ -1,8 +1,8 @@
 //! Drives the core by hand: facts in, outputs out. Covers what real sockets cannot show: stale ids, late
 //! replies, timers to the millisecond.
 
-mod bounds;
 mod delivery;
+mod limits;
 mod polls;
 mod requests;
 mod shutdown;

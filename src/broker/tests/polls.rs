@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn oldest_first_goes_round() {
+fn oldest_first_claims_the_oldest_poll() {
     let mut bench = Bench::new(Settings { match_order: MatchOrder::Oldest, ..settings() });
     bench.poll(0);
     bench.poll(1);
@@ -11,10 +11,14 @@ fn oldest_first_goes_round() {
 }
 
 #[test]
-fn the_guard_keeps_a_poll_in_its_last_moments_from_being_offered() {
+fn the_guard_parks_a_poll_before_its_timeout() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
-    assert_eq!(bench.pass_ms(29_000), [Done::Probed(0)], "one guard ahead, the round trip is measured");
+    assert_eq!(
+        bench.pass_ms(29_000),
+        [Done::Probed(0)],
+        "the round trip is measured one guard before the guard"
+    );
     assert_eq!(bench.probed(0, TcpFacts { rtt_us: 50_000, ..CLEAN }), []);
     assert_eq!(bench.pass_ms(399), []);
     assert_eq!(bench.dispatch(1), [Done::Sent(0, run_response(true))]);
@@ -24,15 +28,15 @@ fn the_guard_keeps_a_poll_in_its_last_moments_from_being_offered() {
     bench.pass_ms(29_000);
     bench.probed(0, TcpFacts { rtt_us: 50_000, ..CLEAN });
     bench.pass_ms(400);
-    assert_eq!(bench.dispatch(1), [answer(1, false)], "two round trips earlier than the plain guard");
-    assert_eq!(bench.broker.waiting(), 1, "still held: its client may yet get nothing in peace");
+    assert_eq!(bench.dispatch(1), [answer(1, false)], "parked two round trips before the uncorrected guard");
+    assert_eq!(bench.broker.waiting(), 1, "a parked poll stays held");
     assert_eq!(bench.pass_ms(1_099), []);
-    assert_eq!(bench.pass_ms(1), [Done::Closed(0)], "older than the connection timeout: dead");
+    assert_eq!(bench.pass_ms(1), [Done::Closed(0)], "connection timeout and guard have passed");
     assert_eq!(bench.broker.counters().polls_expired, 1);
 }
 
 #[test]
-fn a_guard_and_a_round_trip_longer_than_the_process_has_run() {
+fn a_guard_longer_than_the_uptime_does_not_underflow() {
     let mut bench = Bench::new(Settings { connection_timeout_ms: 1_000, guard_ms: 900, ..settings() });
     bench.now = Time(0);
     bench.poll(0);
@@ -42,7 +46,7 @@ fn a_guard_and_a_round_trip_longer_than_the_process_has_run() {
 }
 
 #[test]
-fn the_end_of_an_old_connection_leaves_a_newer_poll_of_the_same_runner_alone() {
+fn the_end_of_an_old_connection_keeps_a_newer_poll_of_its_runner() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.poll(1);
@@ -51,7 +55,7 @@ fn the_end_of_an_old_connection_leaves_a_newer_poll_of_the_same_runner_alone() {
 }
 
 #[test]
-fn facts_of_an_earlier_user_of_the_slot_are_nobodys() {
+fn facts_about_an_earlier_generation_are_ignored() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     let old = bench.id(0);

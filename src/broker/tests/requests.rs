@@ -1,4 +1,4 @@
-//! Bytes to requests: fragments, pipelines, refusals, slow senders.
+//! Bytes to requests: fragments, pipelining, refusals, slow senders.
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn pipelined_requests_are_answered_in_order_one_at_a_time() {
 }
 
 #[test]
-fn what_is_pipelined_behind_a_held_poll_waits_within_bounds() {
+fn bytes_pipelined_behind_a_poll_are_buffered_up_to_a_limit() {
     let mut bench = Bench::new(Settings { pipeline_bytes_max: 100, confirm: Confirm::Write, ..settings() });
     bench.poll(0);
     assert_eq!(bench.receive(0, POLL), [Done::Paused(0)]);
@@ -45,7 +45,7 @@ fn what_is_pipelined_behind_a_held_poll_waits_within_bounds() {
 }
 
 #[test]
-fn a_pipelined_head_longer_than_what_is_kept_is_read_to_its_end() {
+fn a_pipelined_head_longer_than_the_limit_is_read_to_its_end() {
     let mut bench = Bench::new(Settings { pipeline_bytes_max: 16, ..settings() });
     bench.accept(0);
     let connect = b"GET /connect HTTP/1.1\r\nHost: b\r\n\r\n";
@@ -58,7 +58,7 @@ fn a_pipelined_head_longer_than_what_is_kept_is_read_to_its_end() {
 }
 
 #[test]
-fn a_poll_pipelined_by_a_client_that_has_hung_up_is_not_held() {
+fn a_pipelined_poll_of_a_closed_client_is_not_held() {
     let mut bench = Bench::new(settings());
     bench.accept(0);
     bench.receive(0, &[&dispatch("1"), POLL].concat());
@@ -68,7 +68,7 @@ fn a_poll_pipelined_by_a_client_that_has_hung_up_is_not_held() {
 }
 
 #[test]
-fn a_refusal_lingers_so_that_it_can_be_read_and_runs_nothing_behind_it() {
+fn a_refused_connection_lingers_and_ignores_further_requests() {
     let mut bench = Bench::new(settings());
     bench.accept(0);
     let done = bench.receive(0, &[b"GET / HTTP/1.1\r\n\r\n".to_vec(), dispatch("1")].concat());
@@ -80,7 +80,7 @@ fn a_refusal_lingers_so_that_it_can_be_read_and_runs_nothing_behind_it() {
 }
 
 #[test]
-fn silent_and_slow_connections_end_by_their_own_timeouts() {
+fn silent_slow_and_idle_connections_have_separate_timeouts() {
     let mut bench = Bench::new(settings());
     bench.accept(0);
     bench.accept(1);
@@ -90,7 +90,7 @@ fn silent_and_slow_connections_end_by_their_own_timeouts() {
     bench.sent(2);
     assert_eq!(bench.pass_ms(29_999), []);
     bench.receive(1, b"TP");
-    assert_eq!(bench.pass_ms(1), [Done::Closed(1)], "from the first byte, not from the last");
+    assert_eq!(bench.pass_ms(1), [Done::Closed(1)], "counted from the first byte");
     assert_eq!(bench.pass_ms(30_000), [Done::Closed(2)]);
     assert_eq!(bench.pass_ms(20_000), [Done::Closed(0)]);
     assert_eq!(bench.broker.connections(), 0);
@@ -110,12 +110,12 @@ fn at_the_limit_the_oldest_silent_connection_makes_room() {
     bench.generations.push(1);
     let conn = bench.id(4);
     let done = bench.input(Input::Accepted { conn, side: Side::Runner });
-    assert_eq!(done, [Done::Closed(4)], "nobody is silent: the newcomer goes");
+    assert_eq!(done, [Done::Closed(4)], "without a silent connection the new one is closed");
     assert_eq!(bench.broker.waiting(), 3);
 }
 
 #[test]
-fn who_has_spoken_makes_room_for_nobody() {
+fn a_connection_with_unread_bytes_makes_no_room() {
     let mut bench = Bench::new(Settings { connections: ConnectionLimit::of(3, 1), ..settings() });
     for slot in 0..3 {
         bench.accept(slot);
@@ -132,9 +132,9 @@ fn who_has_spoken_makes_room_for_nobody() {
 }
 
 #[test]
-fn a_part_of_the_connections_is_the_cores_own() {
+fn each_worker_has_connections_of_its_own() {
     let mut bench = Bench::new(Settings { connections: ConnectionLimit { own: 1, common: 2 }, ..settings() });
-    // Another core has taken all of what is common.
+    // Another worker uses the whole common part.
     while bench.shared.open_connection(2) {}
     assert_eq!(bench.broker.next_to_make_room(), None);
     bench.poll(0);
@@ -144,7 +144,7 @@ fn a_part_of_the_connections_is_the_cores_own() {
     bench.shared.close_connection();
     bench.poll(1);
     assert_eq!(bench.shared.open_connections(), 2);
-    // Whichever goes, what is common is given back first.
+    // The common part gets its place back first.
     bench.input(Input::Reset { conn: bench.id(0) });
     assert_eq!(bench.shared.open_connections(), 1);
     bench.input(Input::Reset { conn: bench.id(1) });
@@ -152,7 +152,7 @@ fn a_part_of_the_connections_is_the_cores_own() {
 }
 
 #[test]
-fn empty_lines_before_a_request_are_counted_together_however_they_come() {
+fn empty_lines_before_a_request_count_together_in_any_fragments() {
     for (lines, served) in [(0, true), (1, true), (4, true), (5, false)] {
         let request = ["\r\n".repeat(lines).as_bytes(), b"GET /connect HTTP/1.1\r\nHost: b\r\n\r\n"].concat();
         for cut in 0..request.len() {
@@ -167,7 +167,7 @@ fn empty_lines_before_a_request_are_counted_together_however_they_come() {
 }
 
 #[test]
-fn what_may_not_be_is_refused_and_the_rest_of_it_is_nobodys_request() {
+fn a_refused_request_is_answered_once_and_the_rest_ignored() {
     for (request, status) in [
         ("GET /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nGET", 400),
         ("GET /connect HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
@@ -191,7 +191,7 @@ fn what_may_not_be_is_refused_and_the_rest_of_it_is_nobodys_request() {
 }
 
 #[test]
-fn options_are_answered_and_the_connection_goes_on() {
+fn options_is_answered_and_the_connection_stays_open() {
     let mut bench = Bench::new(settings());
     bench.accept(0);
     let done = bench.receive(0, b"OPTIONS /connect HTTP/1.1\r\nHost: b\r\n\r\n");
@@ -204,7 +204,7 @@ fn options_are_answered_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_response_that_nobody_reads_is_given_up() {
+fn an_unread_response_is_aborted_at_the_write_timeout() {
     let mut bench = Bench::new(settings());
     bench.accept(0);
     assert_eq!(bench.receive(0, &dispatch("1")), [answer(0, false)]);

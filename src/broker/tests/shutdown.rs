@@ -1,9 +1,9 @@
-//! Drain and cordon.
+//! Cordon and shutdown.
 
 use super::*;
 
 #[test]
-fn a_cordon_empties_a_node_and_holds_its_new_polls_back_until_it_is_lifted() {
+fn a_cordon_closes_held_polls_and_keeps_new_ones_unmatched() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     let node = Selector::Node("node-1".into());
@@ -16,7 +16,7 @@ fn a_cordon_empties_a_node_and_holds_its_new_polls_back_until_it_is_lifted() {
 }
 
 #[test]
-fn a_cordon_lifted_in_a_drain_lets_nobody_match() {
+fn an_uncordon_during_a_shutdown_makes_no_poll_matchable() {
     let mut bench = Bench::new(settings());
     let node = Selector::Node("node-1".into());
     bench.command(Command::Cordon(node.clone()));
@@ -25,12 +25,12 @@ fn a_cordon_lifted_in_a_drain_lets_nobody_match() {
     bench.command(Command::ShutDown);
     assert_eq!(bench.pass_ms(1), [Done::Closed(0)]);
     bench.command(Command::Uncordon(node));
-    assert!(bench.shared.0.buckets.borrow().iter().all(|workers| *workers == 0), "no worker may be asked");
-    assert_eq!(bench.pass_ms(2_499), [Done::Closed(1), Done::ShutdownComplete], "in its turn");
+    assert!(bench.shared.0.buckets.borrow().iter().all(|workers| *workers == 0), "no hint is set");
+    assert_eq!(bench.pass_ms(2_499), [Done::Closed(1), Done::ShutdownComplete], "closed in its turn");
 }
 
 #[test]
-fn a_drain_answers_false_finishes_claims_and_closes_polls_one_by_one() {
+fn a_shutdown_answers_false_finishes_claims_and_closes_polls_one_by_one() {
     let mut bench = Bench::new(settings());
     for slot in 0..3 {
         bench.poll(slot);
@@ -48,14 +48,14 @@ fn a_drain_answers_false_finishes_claims_and_closes_polls_one_by_one() {
     assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::ShutdownComplete]);
 }
 
-/// It was told that it may ask again, and may be doing so.
+/// Its response did not announce a close, so its next request may be on the way.
 #[test]
-fn a_drain_keeps_who_was_not_told_that_the_connection_ends() {
+fn a_shutdown_keeps_connections_whose_close_was_not_announced() {
     let mut bench = Bench::new(settings());
     bench.accept(0);
     assert_eq!(bench.receive(0, &dispatch("1")), [answer(0, false)]);
     bench.command(Command::ShutDown);
-    assert_eq!(bench.sent(0), [], "what was sent before the drain is told within it");
+    assert_eq!(bench.sent(0), [], "a response written before the shutdown keeps its connection");
     assert_eq!(bench.receive(0, &dispatch("1")), [last_answer(0, false)]);
     assert_eq!(bench.sent(0), [Done::Closed(0)]);
     bench.accept(1);
@@ -64,9 +64,9 @@ fn a_drain_keeps_who_was_not_told_that_the_connection_ends() {
     assert_eq!(bench.sent(1), [Done::Closed(1)]);
 }
 
-/// It is in the middle of its run, and knows of the end before it polls again.
+/// The runner executes its run, and sees the close before it polls again.
 #[test]
-fn a_drain_closes_behind_a_run() {
+fn a_shutdown_closes_after_a_confirmed_run() {
     let mut bench = Bench::new(Settings { confirm: Confirm::Ack, ..settings() });
     bench.poll(0);
     bench.dispatch(1);
@@ -77,20 +77,20 @@ fn a_drain_closes_behind_a_run() {
 }
 
 #[test]
-fn a_drain_keeps_no_poll_past_its_time() {
+fn a_shutdown_keeps_no_poll_beyond_its_timeout() {
     let mut bench = Bench::new(Settings { shutdown_time_ms: 60_000, ..settings() });
     bench.poll(0);
     bench.poll(1);
     bench.pass_ms(29_000);
     bench.command(Command::ShutDown);
-    // The second one's turn would come after 30 s; it is over after one and the guard.
+    // The second poll's turn would come after 30 s, but its timeout and guard pass earlier.
     bench.pass_ms(0);
     assert_eq!(bench.pass_ms(1_499), []);
     assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::ShutdownComplete]);
 }
 
 #[test]
-fn a_drain_ends_when_the_last_one_has_left() {
+fn a_shutdown_completes_with_the_last_connection() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.dispatch(1);
@@ -98,27 +98,27 @@ fn a_drain_ends_when_the_last_one_has_left() {
     bench.command(Command::ShutDown);
     assert_eq!(bench.fin(0, Some(CLEAN)), [last_answer(1, true), Done::Closed(0)]);
     assert_eq!(bench.sent(1), [Done::Closed(1)]);
-    assert_eq!(bench.pass_ms(1), [Done::ShutdownComplete], "not at the end of the drain time");
+    assert_eq!(bench.pass_ms(1), [Done::ShutdownComplete], "before the end of the shutdown time");
     assert_eq!(bench.broker.next_deadline(), None);
 }
 
 #[test]
-fn a_second_drain_changes_nothing() {
+fn a_second_shutdown_changes_nothing() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.poll(1);
     assert_eq!(bench.command(Command::ShutDown), [Done::StopAccepting]);
     bench.pass_ms(100);
     assert_eq!(bench.command(Command::ShutDown), []);
-    assert_eq!(bench.pass_ms(2_399), [], "in its old turn");
+    assert_eq!(bench.pass_ms(2_399), [], "closed in its original turn");
     assert_eq!(bench.pass_ms(1), [Done::Closed(1), Done::ShutdownComplete]);
 }
 
 #[test]
-fn a_drain_waits_for_what_the_kernel_had_queued() {
+fn a_shutdown_waits_for_connections_queued_by_the_kernel() {
     let mut bench = Bench::new(settings());
     assert_eq!(bench.command(Command::ShutDown), [Done::StopAccepting]);
-    assert_eq!(bench.pass_ms(0), [], "not in this turn");
+    assert_eq!(bench.pass_ms(0), [], "not within the same turn");
     bench.accept(0);
     assert_eq!(bench.pass_ms(1), []);
     assert_eq!(bench.receive(0, &dispatch("1")), [last_answer(0, false)]);

@@ -1,9 +1,9 @@
-//! Polls with deployment tokens: when they end, by which clock, and under which name.
+//! Polls with deployment tokens: expiry, clock, and the deployment that they are held for.
 
 use super::*;
 use crate::broker::token::tests::bench;
 
-/// A poll with a token of the unit tests' secret, which ends at `exp_s` (Unix time).
+/// A poll with a token that expires at `exp_s` (Unix time).
 fn token_poll(exp_s: u64) -> Vec<u8> {
     let token = bench::token(bench::SECRET, bench::HEADER, &bench::payload("d", "1", exp_s));
     String::from_utf8_lossy(POLL).replace("deployment-id: d", &format!("deployment-id: {token}")).into_bytes()
@@ -19,8 +19,8 @@ fn enforcing() -> Bench {
 }
 
 #[test]
-fn a_poll_is_offered_no_run_from_its_tokens_end_on() {
-    // Well before the end, 1 ms before it, and at it.
+fn a_poll_is_offered_no_run_after_its_token_expired() {
+    // Long before the expiry, 1 ms before it, and at it.
     for (waits_ms, is_offered) in [(1, true), (4_999, true), (5_000, false)] {
         let mut bench = enforcing();
         let unix_us = 1_000_000_000;
@@ -38,7 +38,7 @@ fn a_poll_is_offered_no_run_from_its_tokens_end_on() {
 }
 
 #[test]
-fn an_expired_tokens_poll_is_held_to_its_own_end() {
+fn a_poll_whose_token_expired_is_held_to_its_timeout() {
     let mut bench = enforcing();
     bench.input(Input::WallClock { unix_us: 1_000_000_000 });
     bench.accept(0);
@@ -48,9 +48,9 @@ fn an_expired_tokens_poll_is_held_to_its_own_end() {
 }
 
 #[test]
-fn the_clock_is_asked_as_it_stands_now() {
+fn expiry_follows_changes_of_the_clock() {
     let mut bench = enforcing();
-    // Set forward past the end, and back.
+    // The clock is set forward beyond the expiry, and back.
     let steps = [(1_000, true), (1_006, false), (1_004, true), (1_005, false)];
     for (slot, (unix_s, is_held)) in (0..).zip(steps) {
         bench.input(Input::WallClock { unix_us: unix_s * 1_000_000 });
@@ -67,7 +67,7 @@ fn the_clock_is_asked_as_it_stands_now() {
 }
 
 #[test]
-fn a_cordon_knows_a_deployment_by_its_tokens() {
+fn a_cordon_covers_polls_with_tokens_of_the_deployment() {
     let mut bench = enforcing();
     bench.accept(0);
     assert_eq!(bench.receive(0, &token_poll(1_005)), []);
@@ -76,7 +76,7 @@ fn a_cordon_knows_a_deployment_by_its_tokens() {
 }
 
 #[test]
-fn in_mode_log_a_poll_at_fault_is_held_as_it_claims_to_be_and_counted_by_what_is_wrong() {
+fn mode_log_holds_polls_with_invalid_tokens_and_counts_the_reasons() {
     let secret = bench::SECRET.as_bytes();
     let mut bench = Bench::new(Settings {
         token_mode: TokenMode::Log,
@@ -111,11 +111,11 @@ fn in_mode_log_a_poll_at_fault_is_held_as_it_claims_to_be_and_counted_by_what_is
     ];
     assert_eq!(counts, [1; 7]);
     assert_eq!(bench.broker.waiting(), ids.len());
-    // All but the one that names nobody wait for the runs of the deployment that they name.
+    // All polls but the one without a readable token wait for runs of the deployment that they name.
     let report = bench.broker.report(bench.now, Some(KeyPage::default()));
     let row = report.keys.iter().find(|row| row.deployment == "d").unwrap();
     assert_eq!(row.waiting, ids.len() as u64 - 1);
-    // With other secrets from here on, what was good is at fault.
+    // With other secrets, a token that was valid is not any more.
     bench.command(Command::TokenSecrets(Secrets::new([bench::OTHER_SECRET.as_bytes()])));
     bench.accept(7);
     assert_eq!(bench.receive(7, &token_poll(2_000)), []);

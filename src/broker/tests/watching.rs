@@ -1,4 +1,4 @@
-//! What a worker says about itself: why a dispatch missed, how long things took, what it tells of.
+//! What a worker reports: why a dispatch is cold, times, events.
 
 use super::super::event::{AttemptEnd, ColdReason, Event, Outcome};
 use super::super::report::{Allowance, KeyReport};
@@ -19,8 +19,8 @@ impl Bench {
         assert_eq!(self.receive(slot, poll), []);
     }
 
-    /// Dispatches a run of `d`, version 1, 0.5 vCPU on a new connection, and says why it missed.
-    fn miss(&mut self, slot: u32) -> ColdReason {
+    /// Dispatches a run of `d`, version 1, 0.5 vCPU on a new connection. Returns why it is cold.
+    fn cold(&mut self, slot: u32) -> ColdReason {
         let before = self.broker.counters().answered_false();
         self.dispatch(slot);
         assert_eq!(self.broker.counters().answered_false(), before + 1);
@@ -41,84 +41,84 @@ impl Bench {
 }
 
 #[test]
-fn a_miss_says_who_waited_instead() {
+fn the_cold_reason_names_the_nearest_runner() {
     let mut bench = Bench::new(settings());
-    assert_eq!(bench.miss(0), ColdReason::NoRunner);
+    assert_eq!(bench.cold(0), ColdReason::NoRunner);
     bench.hold(1, &poll_for("other", "1", "0.5"));
-    assert_eq!(bench.miss(2), ColdReason::NoRunner);
+    assert_eq!(bench.cold(2), ColdReason::NoRunner);
     bench.hold(3, &poll_for("d", "2", "0.5"));
-    assert_eq!(bench.miss(4), ColdReason::OtherVersion);
+    assert_eq!(bench.cold(4), ColdReason::OtherVersion);
     bench.hold(5, &poll_for("d", "1", "4"));
-    assert_eq!(bench.miss(6), ColdReason::OtherMachineSize);
+    assert_eq!(bench.cold(6), ColdReason::OtherMachineSize);
     bench.reset(5);
-    assert_eq!(bench.miss(7), ColdReason::OtherVersion);
+    assert_eq!(bench.cold(7), ColdReason::OtherVersion);
     bench.reset(3);
-    assert_eq!(bench.miss(8), ColdReason::NoRunner);
+    assert_eq!(bench.cold(8), ColdReason::NoRunner);
     let counters = bench.broker.counters();
     assert_eq!((counters.cold_no_runner, counters.cold_other_version), (3, 2));
     assert_eq!((counters.cold_other_machine_size, counters.answered_false()), (1, 6));
 }
 
 #[test]
-fn what_another_core_holds_shows_in_the_hints() {
+fn the_cold_reason_considers_other_workers() {
     let shared = OneWorker::default();
     let mut here = Bench::on_worker(0, settings(), shared.clone());
     let mut there = Bench::on_worker(1, settings(), shared);
     there.hold(0, &poll_for("d", "2", "0.5"));
-    assert_eq!(here.miss(0), ColdReason::OtherVersion);
+    assert_eq!(here.cold(0), ColdReason::OtherVersion);
     there.hold(1, &poll_for("d", "1", "0.25"));
-    assert_eq!(here.miss(1), ColdReason::OtherMachineSize);
+    assert_eq!(here.cold(1), ColdReason::OtherMachineSize);
     there.reset(0);
     there.reset(1);
-    assert_eq!(here.miss(2), ColdReason::NoRunner);
+    assert_eq!(here.cold(2), ColdReason::NoRunner);
 }
 
 #[test]
-fn polls_in_their_last_moments_under_a_cordon_or_claimed_are_not_nobody() {
+fn the_cold_reason_considers_parked_cordoned_and_claimed_polls() {
     let mut bench = Bench::new(settings());
     bench.poll(0);
     bench.pass_ms(29_500);
-    assert_eq!(bench.miss(1), ColdReason::Parked);
+    assert_eq!(bench.cold(1), ColdReason::Parked);
     let row = bench.row();
     assert_eq!((row.waiting, row.parked, row.cordoned, row.claimed), (1, 1, 0, 0));
     assert_eq!(bench.broker.counters().polls_guarded, 1);
     bench.reset(0);
-    assert_eq!(bench.miss(2), ColdReason::NoRunner);
+    assert_eq!(bench.cold(2), ColdReason::NoRunner);
 
     let node = Selector::Node("node-1".to_owned());
     bench.command(Command::Cordon(node.clone()));
     bench.poll(0);
-    assert_eq!(bench.miss(3), ColdReason::Cordoned);
+    assert_eq!(bench.cold(3), ColdReason::Cordoned);
     let row = bench.row();
     assert_eq!((row.waiting, row.parked, row.cordoned), (1, 0, 1));
-    // Held under a cordon until its last moments, then let go of: it is only ending.
+    // Uncordoned too close to its timeout: parked.
     bench.pass_ms(29_600);
     bench.command(Command::Uncordon(node));
-    assert_eq!(bench.miss(4), ColdReason::Parked);
+    assert_eq!(bench.cold(4), ColdReason::Parked);
     bench.reset(0);
 
     bench.poll(0);
     bench.dispatch(5);
-    assert_eq!(bench.miss(6), ColdReason::NoRunner);
+    assert_eq!(bench.cold(6), ColdReason::NoRunner);
     let row = bench.row();
     assert_eq!((row.waiting, row.claimed), (1, 1));
     bench.reset(0);
 
     bench.command(Command::Cordon(Selector::Deployment("d".to_owned())));
-    assert_eq!(bench.miss(7), ColdReason::Cordoned);
+    assert_eq!(bench.cold(7), ColdReason::Cordoned);
     bench.command(Command::ShutDown);
-    assert_eq!(bench.miss(8), ColdReason::ShuttingDown);
+    assert_eq!(bench.cold(8), ColdReason::ShuttingDown);
 }
 
 #[test]
-fn no_room_for_a_key_is_said() {
+fn a_dispatch_without_room_for_its_key_is_cold_for_the_key_limit() {
     let mut bench = Bench::new(Settings { keys_max: 1, ..settings() });
     bench.hold(0, &poll_for("other", "1", "0.5"));
-    assert_eq!(bench.miss(1), ColdReason::KeyLimit);
+    assert_eq!(bench.cold(1), ColdReason::KeyLimit);
 }
 
 #[test]
-fn times_are_measured_from_turn_to_turn() {
+fn times_are_measured_between_turns() {
     let shared = OneWorker::default();
     let mut here = Bench::on_worker(0, settings(), shared.clone());
     let mut there = Bench::on_worker(1, settings(), shared);
@@ -138,14 +138,14 @@ fn times_are_measured_from_turn_to_turn() {
 }
 
 #[test]
-fn dispatches_are_told_of_as_many_as_are_wanted_with_their_trace() {
+fn dispatches_are_reported_up_to_the_allowance() {
     let mut bench = Bench::new(Settings { events: false, ..settings() });
     assert_eq!((bench.dispatch(0).len(), bench.events.len()), (1, 0));
     bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 2, traced: 0 }) });
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let traced = String::from_utf8(dispatch("1")).unwrap();
     let traced = traced.replace("Host: b", &format!("Host: b\r\nTraceparent: {trace}"));
-    // Whole, and in two pieces.
+    // In one piece, and in two.
     let (head, body) = traced.split_at(traced.len() - 9);
     bench.accept(1);
     bench.receive(1, traced.as_bytes());
@@ -159,14 +159,14 @@ fn dispatches_are_told_of_as_many_as_are_wanted_with_their_trace() {
         assert_eq!(event.origin.traceparent.as_deref(), Some(trace));
         assert_eq!(event.key.unwrap().as_ref().deployment, "d");
     }
-    // Polls are not told of: only the log wants them.
+    // Polls are reported for the log only.
     bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 9, traced: 0 }) });
     bench.poll(4);
     assert_eq!(bench.events.len(), 0);
 }
 
 #[test]
-fn keys_come_in_pages_that_leave_none_out() {
+fn pages_of_keys_contain_every_key() {
     let mut bench = Bench::new(Settings { keys_max: 5_000, ..settings() });
     bench.accept(0);
     for key in 0..3_000 {
@@ -191,10 +191,10 @@ fn traced(flags: &str) -> Vec<u8> {
     String::from_utf8(dispatch("1")).unwrap().replace("Host: b", &trace).into_bytes()
 }
 
-/// Recorded traces have an allowance of their own, and what is over it is counted; with their dispatch its
-/// attempts are told of, by the same name.
+/// Sampled dispatches have a separate allowance, and those beyond it are counted. Their attempts are reported
+/// under the same id.
 #[test]
-fn recorded_dispatches_are_told_of_with_their_attempts() {
+fn sampled_dispatches_are_reported_with_their_attempts() {
     let mut bench = Bench::new(Settings { events: false, ..settings() });
     bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 1, traced: 2 }) });
     bench.poll(0);
@@ -202,25 +202,25 @@ fn recorded_dispatches_are_told_of_with_their_attempts() {
     bench.receive(1, &traced("01"));
     bench.sent(0);
     bench.fin(0, Some(CLEAN));
-    let told = std::mem::take(&mut bench.events);
-    let [Event::Attempt(attempt), Event::Dispatch(hit)] = &told[..] else { panic!("{told:?}") };
-    assert_eq!((attempt.dispatch, attempt.traced, attempt.end), (hit.id, true, AttemptEnd::Confirmed));
-    assert_eq!((hit.origin.traced, hit.outcome), (true, Outcome::Warm));
-    // One that is not recorded is told of as any, and takes none of their allowance.
-    let told = |bench: &mut Bench, slot, flags: &str| -> Vec<bool> {
+    let events = std::mem::take(&mut bench.events);
+    let [Event::Attempt(attempt), Event::Dispatch(warm)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((attempt.dispatch, attempt.traced, attempt.end), (warm.id, true, AttemptEnd::Confirmed));
+    assert_eq!((warm.origin.traced, warm.outcome), (true, Outcome::Warm));
+    // A dispatch that is not sampled uses the general allowance only.
+    let traced_events = |bench: &mut Bench, slot, flags: &str| -> Vec<bool> {
         bench.accept(slot);
         bench.receive(slot, &traced(flags));
-        let told = std::mem::take(&mut bench.events);
-        told.iter().map(|event| matches!(event, Event::Dispatch(one) if one.origin.traced)).collect()
+        let events = std::mem::take(&mut bench.events);
+        events.iter().map(|event| matches!(event, Event::Dispatch(one) if one.origin.traced)).collect()
     };
-    assert_eq!(told(&mut bench, 2, "00"), [] as [bool; 0]);
-    assert_eq!(told(&mut bench, 3, "01"), [true]);
+    assert_eq!(traced_events(&mut bench, 2, "00"), [] as [bool; 0]);
+    assert_eq!(traced_events(&mut bench, 3, "01"), [true]);
     assert_eq!(bench.broker.counters().dispatches_untraced, 0);
-    assert_eq!(told(&mut bench, 4, "01"), [] as [bool; 0]);
+    assert_eq!(traced_events(&mut bench, 4, "01"), [] as [bool; 0]);
     assert_eq!(bench.broker.counters().dispatches_untraced, 1);
-    // Nobody collects traces: none is, however it is flagged.
+    // Without a collector no dispatch is traced, sampled or not.
     bench.command(Command::Report { keys: None, dispatch_events: Some(Allowance { any: 1, traced: 0 }) });
-    assert_eq!(told(&mut bench, 5, "01"), [false]);
-    assert_eq!(told(&mut bench, 6, "01"), [] as [bool; 0]);
+    assert_eq!(traced_events(&mut bench, 5, "01"), [false]);
+    assert_eq!(traced_events(&mut bench, 6, "01"), [] as [bool; 0]);
     assert_eq!(bench.broker.counters().dispatches_untraced, 1);
 }

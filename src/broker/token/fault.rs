@@ -6,7 +6,7 @@ use std::fmt;
 /// A token has about 500 bytes. A longer one than this is refused before anything is computed from it.
 pub const TOKEN_BYTES_MAX: usize = 4_096;
 
-/// Why the value of `x-trigger-deployment-id` is not a valid token.
+/// Why the deployment id of a poll is not a valid token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// A bare id instead of a token.
@@ -30,7 +30,7 @@ pub enum Fault {
     Claim(Claim, ClaimFault),
     /// `exp` has passed.
     Expired,
-    /// The token is for another version than `x-trigger-deployment-version` says.
+    /// The token is for another version than the poll's.
     OtherVersion,
 }
 
@@ -134,7 +134,7 @@ pub struct FaultSample {
     pub fault: Fault,
     /// The deployment that the poll names.
     pub deployment: String,
-    /// `x-trigger-worker-instance-name`.
+    /// The node that the poll names.
     pub node: String,
 }
 
@@ -169,7 +169,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Bare => {
-                f.write_str("x-trigger-deployment-id must be a deployment token; a bare id is not accepted")
+                f.write_str("the deployment id must be a deployment token; a bare id is not accepted")
             }
             Fault::TooLong => {
                 write!(f, "the deployment token is longer than {} bytes", TOKEN_BYTES_MAX)
@@ -209,9 +209,7 @@ impl fmt::Display for Fault {
                 }
             }
             Fault::Expired => f.write_str("the deployment token has expired"),
-            Fault::OtherVersion => {
-                f.write_str("the deployment token is for another version than x-trigger-deployment-version")
-            }
+            Fault::OtherVersion => f.write_str("the deployment token is for another version than the poll's"),
         }
     }
 }

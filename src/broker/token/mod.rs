@@ -1,8 +1,8 @@
 //! Deployment tokens: the deployment of a poll, proven by a signature.
 //!
 //! A token is a JWT in compact form (RFC 7519, RFC 7515), HS256, that the supervisor signs into
-//! `TRIGGER_DEPLOYMENT_ID`; the runner sends it as `x-trigger-deployment-id`. Bytes and Unix time in,
-//! a deployment or a fault out.
+//! `TRIGGER_DEPLOYMENT_ID`; the runner sends it in place of the deployment's id. Bytes and Unix time in, a deployment or
+//! a fault out.
 
 mod cache;
 mod claims;
@@ -91,8 +91,7 @@ impl Tokens {
         self.cache.clear();
     }
 
-    /// Checks the value of `x-trigger-deployment-id` against that of `x-trigger-deployment-version` and
-    /// the time.
+    /// Checks a token against the poll's version and the time.
     ///
     /// # Errors
     /// The first fault found. Before the signature is verified, only `alg` and `crit` of the header are read.

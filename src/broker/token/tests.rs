@@ -1,4 +1,4 @@
-//! Every rule by itself. The forger's bench is in `tests/support`, for it goes over real sockets too.
+//! Each rule on its own. The forgeries are in `tests/support`, because they are also sent over real sockets.
 
 use super::*;
 use fault::{Claim, ClaimFault, Reason};
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 #[path = "../../../tests/support/token.rs"]
 #[allow(dead_code, missing_docs)]
-pub(in crate::broker) mod bench;
+pub(crate) mod bench;
 
 use bench::{EXP, HEADER, OTHER_SECRET, SECRET, VERSION, honest, payload, token};
 
@@ -30,7 +30,7 @@ fn reason_name(reason: Reason) -> &'static str {
 }
 
 #[test]
-fn an_honest_token_is_verified_once() {
+fn a_valid_token_is_verified_once() {
     let mut tokens = tokens(&[SECRET]);
     let token = honest("deployment_1", VERSION);
     for _ in 0..3 {
@@ -41,10 +41,10 @@ fn an_honest_token_is_verified_once() {
     assert_eq!(tokens.verifications, 1);
 }
 
-/// RFC 7515 appendix A.1 is HS256 with another payload; this is `@trigger.dev/core` 4.8.3's own:
+/// Made by `@trigger.dev/core` 4.8.3:
 /// `mintWorkloadDeploymentToken(claims, "integration-test-secret", 1956528000)`.
 #[test]
-fn a_token_of_the_real_library() {
+fn accepts_a_token_of_the_real_library() {
     let token = "eyJhbGciOiJIUzI1NiJ9.eyJ2ZXIiOjEsImRlcGxveW1lbnQiOiJkZXBsb3ltZW50X3Rlc3QiLCJkZXBsb3ltZW50X3ZlcnNpb24iOiIyMDI2MDcxMC4xIiwiZW52aXJvbm1lbnRfaWQiOiJlbnZfdGVzdF8xMjMiLCJlbnZpcm9ubWVudF90eXBlIjoiUFJPRFVDVElPTiIsIm9yZ19pZCI6Im9yZ18xIiwicHJvamVjdF9pZCI6InByb2pfMSIsImlzcyI6Imh0dHBzOi8vaWQudHJpZ2dlci5kZXYiLCJhdWQiOiJodHRwczovL2FwaS50cmlnZ2VyLmRldiIsImV4cCI6MTk1NjUyODAwMH0.Eq9CmuhWEBryT9ljBeQqC2dholOzbxIZPNlaT3_jva0";
     let mut tokens = tokens(&["integration-test-secret"]);
     let verified = tokens.check(token, "20260710.1", NOW_US).unwrap();
@@ -52,11 +52,11 @@ fn a_token_of_the_real_library() {
 }
 
 #[test]
-fn nothing_from_the_forgers_bench_is_taken() {
+fn refuses_every_forgery() {
     let bench = bench::forgeries("deployment_1");
     assert!(bench.len() >= 40, "{} forgeries", bench.len());
     for bad in &bench {
-        // Twice: what was refused is not remembered as good.
+        // Twice, because a refused token must not be remembered as valid.
         let mut tokens = tokens(&[OTHER_SECRET, SECRET]);
         if bad.what == "signed with another secret" {
             tokens.replace_secrets(Secrets::new([SECRET.as_bytes()]));
@@ -81,13 +81,13 @@ fn nothing_from_the_forgers_bench_is_taken() {
 }
 
 #[test]
-fn a_token_ends_when_its_time_does_though_it_is_remembered() {
+fn a_remembered_token_expires() {
     let mut tokens = tokens(&[SECRET]);
     let token = honest("deployment_1", VERSION);
     let exp_us = EXP * 1_000_000;
     assert!(tokens.check(&token, VERSION, exp_us - 1).is_ok());
     assert_eq!(tokens.check(&token, VERSION, exp_us), Err(Fault::Expired));
-    // A clock that is set back makes it good again.
+    // When the clock is set back, the token is valid again.
     assert!(tokens.check(&token, VERSION, exp_us - 1).is_ok());
     let early = payload("deployment_1", VERSION, EXP).replacen('{', r#"{"nbf":2000,"#, 1);
     let early = bench::token(SECRET, HEADER, &early);
@@ -97,7 +97,7 @@ fn a_token_ends_when_its_time_does_though_it_is_remembered() {
 }
 
 #[test]
-fn a_remembered_token_is_still_for_its_own_version() {
+fn a_remembered_token_is_for_its_own_version_only() {
     let mut tokens = tokens(&[SECRET]);
     let token = honest("deployment_1", VERSION);
     assert!(tokens.check(&token, VERSION, NOW_US).is_ok());
@@ -106,7 +106,7 @@ fn a_remembered_token_is_still_for_its_own_version() {
 }
 
 #[test]
-fn claims_that_need_not_be_there() {
+fn optional_claims_may_be_missing() {
     let mut tokens = tokens(&[SECRET]);
     let all = payload("deployment_1", VERSION, EXP);
     let contract = all.replace(r#""iss":"https://id.trigger.dev","aud":"https://api.trigger.dev","#, "");
@@ -126,7 +126,7 @@ fn claims_that_need_not_be_there() {
 }
 
 #[test]
-fn during_a_rotation_both_secrets_count_and_then_one() {
+fn a_rotation_accepts_both_secrets_then_one() {
     let mut tokens = tokens(&[OTHER_SECRET, SECRET]);
     let old = honest("deployment_1", VERSION);
     let new = token(OTHER_SECRET, HEADER, &payload("deployment_1", VERSION, EXP));
@@ -141,7 +141,7 @@ fn during_a_rotation_both_secrets_count_and_then_one() {
 }
 
 #[test]
-fn a_forger_does_not_push_honest_tokens_out() {
+fn forgeries_do_not_evict_valid_tokens() {
     let mut tokens = tokens(&[SECRET]);
     let honest = honest("deployment_1", VERSION);
     tokens.check(&honest, VERSION, NOW_US).unwrap();
@@ -161,7 +161,7 @@ fn secrets_are_not_printed() {
 }
 
 #[test]
-fn what_is_shown_of_a_deployment_is_never_a_token() {
+fn redacted_never_returns_a_token() {
     let token = honest("deployment_1", VERSION);
     for value in [token.clone(), format!("{token}.x"), format!(".{token}"), token.replace('.', "")] {
         assert_eq!(redacted(&value), "(a token)", "{value}");
@@ -171,14 +171,14 @@ fn what_is_shown_of_a_deployment_is_never_a_token() {
 
 proptest! {
     #[test]
-    fn token_shaped_is_three_parts(value in "[a.]{0,7}") {
+    fn a_token_has_three_parts(value in "[a.]{0,7}") {
         let parts: Vec<&str> = value.split('.').collect();
         let expected = parts.len() == 3 && parts.iter().all(|part| !part.is_empty());
         prop_assert_eq!(is_token_shaped(&value), expected);
     }
 
     #[test]
-    fn no_byte_of_a_token_may_change(at in 0usize..2_000, byte in 0x21u8..0x7f) {
+    fn a_changed_byte_invalidates_a_token(at in 0usize..2_000, byte in 0x21u8..0x7f) {
         let honest = honest("deployment_1", VERSION);
         let mut changed = honest.clone().into_bytes();
         let at = at % changed.len();
@@ -189,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic(value in "\\PC{0,40}", parts in prop::collection::vec("[ -~]{0,30}", 3)) {
+    fn never_panics(value in "\\PC{0,40}", parts in prop::collection::vec("[ -~]{0,30}", 3)) {
         let mut tokens = tokens(&[SECRET]);
         let _ = tokens.check(&value, VERSION, NOW_US);
         let _ = unverified_deployment(&value);

@@ -102,7 +102,7 @@ For operators who configure `pilotlight serve`: every flag, its environment vari
 
 const ADVANCED: &str = "\
 Do not change these without a measurement: their defaults are right for almost every installation.
-[tuning.md](../tuning.md) says what was measured. `pilotlight serve --help-advanced` prints this section.
+[The tuning page](../how-to/tune.md) says what was measured. `pilotlight serve --help-advanced` prints this section.
 
 ";
 

@@ -1,6 +1,6 @@
 //! Examples of bodies that are read or refused, and bodies that would be expensive for a naive reader.
 
-mod borders;
+mod boundaries;
 mod naive;
 mod oracle;
 
@@ -8,10 +8,10 @@ use super::*;
 use crate::broker::http::Rejection;
 use std::fmt::Debug;
 
-/// What a supervisor sends, in shape and size; the ids are made up.
+/// A body of realistic shape and size, with invented ids.
 pub(super) const REALISTIC: &str = r#"{"dequeuedMessage":{"version":"1","snapshot":{"id":"cmeqg7v1x0a2b01mt5h4k9z3d","friendlyId":"snapshot_f8kq3v7m2x9c4w1p","executionStatus":"PENDING_EXECUTING","description":"Run was QUEUED, and now is PENDING_EXECUTING","createdAt":"2026-07-14T09:31:22.418Z"},"dequeuedAt":"2026-07-14T09:31:22.431Z","workerQueueLength":3,"image":"registry.internal/trigger/proj_zkqmwlxbtr:20260714.3.prod@sha256:4f1c2a9d8e7b60f5a3c1d9e2b8f7061524c3d4e5f60718293a4b5c6d7e8f9012","checkpoint":null,"completedWaitpoints":[],"backgroundWorker":{"id":"cmeqf0k2v000101pb7d3e8w5n","friendlyId":"worker_3hx8n5c1v7k2m9q4","version":"20260714.3","runtime":"node-22"},"deployment":{"id":"cmeqf0m9c000301pbb1r7t2xa","friendlyId":"deployment_q7w2e9r4t1y6u3i8","imagePlatform":"linux/amd64"},"run":{"id":"cmeqg7tzw0a1x01mt2v9n6k4s","friendlyId":"run_m4k8x2c7v1b9n5z3","isTest":false,"isReplay":false,"machine":{"name":"small-1x","cpu":0.5,"memory":0.5,"centsPerMs":0.0000338},"attemptNumber":1,"masterQueue":"main","traceContext":{"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","tracestate":"dd=s:1;p:00f067aa0ba902b7;t.dm:-0,es=s:0.5","external":{"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},"annotations":{"triggerSource":"sdk","triggerAction":"trigger","rootTriggerSource":"sdk","idempotencyKey":"order-2026-07-14-000418"}},"environment":{"id":"cmeqe91aa000001pb4c2s8h6j","type":"PRODUCTION"},"organization":{"id":"cmeqe8zzz000201pb9x4v1b7n","hasPrivateLink":false},"project":{"id":"cmeqe90bc000101pb0m5k3w2q"},"placementTags":[]}}"#;
 
-/// A body with these values in the key's places.
+/// A body with these values for the fields of the key.
 pub(super) fn body(deployment: &str, version: &str, cpu: &str, memory: &str) -> String {
     format!(
         r#"{{"dequeuedMessage":{{"deployment":{{"friendlyId":{deployment}}},"backgroundWorker":{{"version":{version}}},"run":{{"machine":{{"cpu":{cpu},"memory":{memory}}}}}}}}}"#
@@ -47,7 +47,7 @@ fn a_realistic_dispatch() {
 }
 
 #[test]
-fn the_message_is_what_was_sent() {
+fn the_message_is_forwarded_byte_for_byte() {
     let message = "{ \"run\" : {\"machine\":{\"memory\":5e-1,\n\t\"cpu\":0.50}} ,\"tomorrow\":[1e999,\"\\ud800\", \"é\"],\r\n\"deployment\":{\"friendlyId\":\"\\u0064\"},\"backgroundWorker\":{\"version\":\"\"} }";
     let body = format!(" {{\"a\":[{{}}, []] , \"dequeuedMessage\"\n:\t{message} , \"z\":null}} \n");
     let dispatch = parsed(&body);
@@ -59,7 +59,7 @@ fn the_message_is_what_was_sent() {
 }
 
 #[test]
-fn what_was_expected_is_named() {
+fn an_error_names_what_was_expected() {
     for (value, expected) in [
         ("fals", "expected false"),
         ("nul", "expected null"),
@@ -78,7 +78,7 @@ fn what_was_expected_is_named() {
 }
 
 #[test]
-fn what_is_at_fault_is_named() {
+fn an_error_names_the_field() {
     let d = r#""d""#;
     let cases: Vec<(String, &str)> = vec![
         ("[]".into(), "the body must be an object"),
@@ -143,13 +143,13 @@ fn what_is_at_fault_is_named() {
 }
 
 #[test]
-fn names_count_by_what_they_mean() {
+fn names_are_compared_decoded() {
     let escaped = minimal()
         .replace("deployment", r"\u0064eploymen\u0074")
         .replace("cpu", r"\u0063\u0070\u0075")
         .replace("dequeuedMessage", r"dequeued\u004dessage");
     assert_eq!(parsed(&escaped).deployment, "d");
-    // Half a pair in a name that does not matter; and it is not the name without it.
+    // Half a surrogate pair in another name, which does not equal the name without it.
     let odd = minimal().replace(r#""cpu":"#, r#""\ud800cpu":"x","cpu\udc00":{},"cpu":"#);
     assert_eq!(parsed(&odd).cpu.get(), 1.0);
     for (name, path) in [
@@ -163,7 +163,7 @@ fn names_count_by_what_they_mean() {
 }
 
 #[test]
-fn names_on_the_way_to_the_key_are_there_once() {
+fn fields_and_their_containers_must_not_repeat() {
     let machine = r#""machine":{"cpu":1,"memory":2}"#;
     for (from, to, field) in [
         (r#""cpu":1"#, r#""cpu":1,"cpu":1"#.to_owned(), Field::Cpu),
@@ -178,7 +178,7 @@ fn names_on_the_way_to_the_key_are_there_once() {
         assert_ne!(twice, minimal());
         assert_eq!(error(&twice), DispatchError::Repeated(field), "{twice}");
     }
-    // Elsewhere names may repeat, the same ones too.
+    // Elsewhere names may repeat, including these.
     let elsewhere = minimal().replace(
         r#""deployment":"#,
         r#""x":1,"x":2,"cpu":1,"cpu":2,"o":{"run":1,"run":{"machine":1}},"deployment":"#,
@@ -203,7 +203,7 @@ fn every_escape_in_the_key() {
 }
 
 #[test]
-fn a_run_id_is_never_required() {
+fn the_run_id_is_optional() {
     for (value, expected) in [
         (r#""run_1""#, Some("run_1")),
         (r#""run\u005f1""#, Some("run_1")),
@@ -216,14 +216,14 @@ fn a_run_id_is_never_required() {
     }
 }
 
-/// On a stack on which a hundred frames fit, not a hundred thousand.
+/// Runs a test on a stack that fits a hundred frames, but not a hundred thousand.
 fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new().stack_size(128 * 1024);
     thread.spawn(test).unwrap().join().unwrap();
 }
 
 #[test]
-fn depth_costs_no_stack() {
+fn depth_uses_no_stack() {
     on_a_small_stack(|| {
         for depth in [1, 63, 64, 65, 127, 128, 129, 100_000] {
             for (open, close) in [("[", "]"), (r#"{"a":"#, "}"), (r#"[{"b":[0,{"run":"#, "}]}]")] {
@@ -232,10 +232,10 @@ fn depth_costs_no_stack() {
                 assert_eq!(parsed(&inside).cpu.get(), 1.0);
                 let outside = minimal().replacen('{', &format!(r#"{{"deep":{deep},"#), 1);
                 assert_eq!(parsed(&outside).cpu.get(), 1.0);
-                // In a key field's place.
+                // In place of a field of the key.
                 let field = minimal().replace(r#""d""#, &deep);
                 assert_eq!(error(field.as_bytes()), DispatchError::Type(Field::DeploymentId));
-                // One bracket too few, too many, and of the wrong kind.
+                // One bracket too few, one too many, one of the wrong kind.
                 let short = inside.replacen(close, "", 1);
                 assert!(parse_dispatch(short.as_bytes()).is_err());
                 let long = inside.replacen("1", &format!("1{close}"), 1);
@@ -248,9 +248,9 @@ fn depth_costs_no_stack() {
     });
 }
 
-/// Quadratic time would take hours for these.
+/// In quadratic time these would take hours.
 #[test]
-fn ten_megabytes_of_anything() {
+fn time_is_linear() {
     const LEN: usize = 10 << 20;
     let embed = |junk: String| minimal().replace(r#""run""#, &format!(r#""junk":{junk},"run""#));
     let fill = |unit: &str| unit.repeat(LEN / unit.len());

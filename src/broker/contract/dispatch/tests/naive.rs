@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for Node {
 }
 
 impl Node {
-    /// The one member of that name; `None` for none and for two.
+    /// The member of that name; `None` unless there is exactly one.
     fn only(&self, name: &str) -> Option<&Node> {
         let Node::Object(members) = self else {
             return None;

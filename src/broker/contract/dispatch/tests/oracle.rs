@@ -16,7 +16,7 @@ enum Change {
     Delete(usize),
     Repeat(usize),
     Truncate,
-    /// Swap a whole name for another one.
+    /// Replace a name.
     Rename(&'static str),
 }
 
@@ -170,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn agrees_with_serde_json_on_damaged_small_ones(changes in changes()) {
+    fn agrees_with_serde_json_on_damaged_minimal_messages(changes in changes()) {
         check(&changed(minimal().into(), changes))?;
     }
 
@@ -193,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn keys_survive_any_text(deployment in any::<String>(), version in any::<String>()) {
+    fn any_text_can_be_a_key(deployment in any::<String>(), version in any::<String>()) {
         let quoted = |text: &str| serde_json::to_string(text).unwrap();
         let body = body(&quoted(&deployment), &quoted(&version), "1e0", "0.50");
         let dispatch = parsed(&body);

@@ -14,7 +14,7 @@ fn error(body: &[u8]) -> JsonError {
     }
 }
 
-/// A body that starts with so much white space, or with a name or a string of so many bytes.
+/// Bodies that start with `by` bytes of white space, a name of `by` bytes, or a string of `by` bytes.
 fn moved(body: &str, by: usize) -> [String; 3] {
     let filler = "x".repeat(by);
     [
@@ -25,7 +25,7 @@ fn moved(body: &str, by: usize) -> [String; 3] {
 }
 
 #[test]
-fn strings_of_every_length_at_every_place() {
+fn strings_of_every_length_at_every_position() {
     for by in 0..BLOCK + 8 {
         for len in LENS {
             let text = "a".repeat(len);
@@ -42,7 +42,7 @@ fn strings_of_every_length_at_every_place() {
 }
 
 #[test]
-fn escapes_and_other_characters_at_every_place() {
+fn escapes_and_non_ascii_at_every_position() {
     for (written, meant) in [
         (r"\u0041", "A"),
         (r"\ud83d\ude00", "😀"),
@@ -69,9 +69,8 @@ fn escapes_and_other_characters_at_every_place() {
     }
 }
 
-/// Names with escapes are compared by what they mean, wherever they are.
 #[test]
-fn escaped_names_at_every_place() {
+fn escaped_names_at_every_position() {
     let escaped =
         minimal().replace("deployment", r"\u0064eploymen\u0074").replace("cpu", r"\u0063\u0070\u0075");
     for by in LENS {
@@ -82,7 +81,7 @@ fn escaped_names_at_every_place() {
 }
 
 #[test]
-fn a_fault_at_every_place() {
+fn a_fault_at_every_position() {
     let mut body = REALISTIC.as_bytes().to_vec();
     for at in 0..body.len() {
         let right = std::mem::replace(&mut body[at], 1);
@@ -90,7 +89,7 @@ fn a_fault_at_every_place() {
         body[at] = 0xff;
         assert_eq!(error(&body), JsonError::Utf8 { at: at as u32 });
         if at > 0 {
-            // Whatever other fault there is in front of it.
+            // A fault in UTF-8 takes precedence.
             body[0] = b'!';
             assert_eq!(error(&body), JsonError::Utf8 { at: at as u32 });
             body[0] = b'{';
@@ -101,7 +100,7 @@ fn a_fault_at_every_place() {
 }
 
 #[test]
-fn a_fault_moves_with_what_is_in_front_of_it() {
+fn the_offset_of_a_fault_counts_all_bytes_before_it() {
     for faulty in [
         r#"{"a":"\x"}"#,
         r#"{"a":"\u00g0"}"#,
@@ -131,7 +130,7 @@ fn a_fault_moves_with_what_is_in_front_of_it() {
     }
 }
 
-/// White space is control characters, which are special in strings.
+/// White space includes control characters, which are special in strings.
 #[test]
 fn white_space_of_every_length() {
     let junk = r#"{"x":"y","z":{"a":"b","c":["d","e",1]},"#;

@@ -1,4 +1,4 @@
-//! What one client can take.
+//! Limits per client and on bytes in flight.
 
 use super::super::io::Peer;
 use super::*;
@@ -18,14 +18,14 @@ fn buffered(bench: &Bench) -> u64 {
     bench.broker.report(bench.now, None).buffered_bytes
 }
 
-/// The head of a dispatch whose body is `length` bytes, and the first `here` of them.
+/// The head of a dispatch with a body of `length` bytes, and the first `here` of them.
 fn begun(length: usize, here: usize) -> Vec<u8> {
     let head = format!("POST /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: {length}\r\n\r\n");
     [head.into_bytes(), vec![b' '; here]].concat()
 }
 
 #[test]
-fn an_address_that_may_not_dispatch_gets_403_and_its_polls_are_held() {
+fn a_dispatch_from_a_forbidden_address_is_403_and_its_polls_are_held() {
     let mut bench = Bench::new(Settings { dispatch_from_anyone: false, ..settings() });
     bench.poll(0);
     for (slot, known) in [(1, false), (2, true)] {
@@ -40,14 +40,14 @@ fn an_address_that_may_not_dispatch_gets_403_and_its_polls_are_held() {
     assert_eq!(bench.receive(3, POLL), []);
     assert_eq!(bench.broker.waiting(), 2);
     assert_eq!(bench.broker.counters().dispatches_forbidden, 2);
-    assert_eq!(bench.broker.counters().attempts, 0, "no runner got anything");
+    assert_eq!(bench.broker.counters().attempts, 0, "no run was written");
     bench.accept(4);
     peer(&mut bench, 4, true, None);
     assert_eq!(bench.receive(4, &dispatch("1")), [Done::Sent(3, run_response(true))]);
 }
 
 #[test]
-fn an_address_has_so_many_connections_and_gets_a_place_back_for_each_that_ends() {
+fn connections_per_address_are_limited_and_uncounted_when_closed() {
     let mut bench = Bench::new(Settings { connections_per_address_max: 2, ..settings() });
     for slot in 0..2 {
         bench.accept(slot);
@@ -60,14 +60,14 @@ fn an_address_has_so_many_connections_and_gets_a_place_back_for_each_that_ends()
     assert_eq!(peer(&mut bench, 0, true, Some(7)), []);
     let counters = bench.broker.counters();
     assert_eq!((counters.refused(), counters.refused_per_address), (1, 1));
-    // The one that was refused took no place.
+    // The refused connection is not counted.
     bench.fin(0, None);
     bench.fin(1, None);
     assert_eq!(bench.shared.0.of_an_address.get(), 0);
 }
 
 #[test]
-fn polls_of_a_key_and_of_a_deployment_are_bounded_and_counted_out() {
+fn polls_per_key_and_per_deployment_are_limited_and_uncounted() {
     let other = String::from_utf8_lossy(POLL).replace("version: 1", "version: 2");
     for (per_key, per_deployment, other_is_held) in [(2, usize::MAX, true), (usize::MAX, 2, false)] {
         let mut bench = Bench::new(Settings {
@@ -82,7 +82,7 @@ fn polls_of_a_key_and_of_a_deployment_are_bounded_and_counted_out() {
         bench.accept(3);
         let done = bench.receive(3, other.as_bytes());
         assert_eq!(done.is_empty(), other_is_held, "{done:?}");
-        // A poll that is claimed has its place still.
+        // A claimed poll is still counted.
         bench.dispatch(4);
         bench.accept(5);
         assert_eq!(bench.receive(5, POLL), [Done::Closed(5)]);
@@ -98,7 +98,7 @@ fn polls_of_a_key_and_of_a_deployment_are_bounded_and_counted_out() {
 }
 
 #[test]
-fn bodies_that_never_end_fill_three_quarters_and_whole_dispatches_go_on() {
+fn incomplete_bodies_get_three_quarters_of_the_budget() {
     let mut bench = Bench::new(Settings { buffered_bytes_max: 4 * MIB, ..settings() });
     bench.poll(0);
     let mut refused = 0;
@@ -115,7 +115,7 @@ fn bodies_that_never_end_fill_three_quarters_and_whole_dispatches_go_on() {
     assert_eq!(bench.broker.counters().refused_bytes, refused);
     assert!(buffered(&bench) <= 3 * MIB as u64);
     assert_eq!(bench.dispatch(9), [Done::Sent(0, run_response(true))]);
-    // Whoever has sent all of it does not hold it any longer.
+    // The bytes of a complete dispatch are released.
     for slot in 1..10 {
         bench.reset(slot);
     }
@@ -126,7 +126,7 @@ fn bodies_that_never_end_fill_three_quarters_and_whole_dispatches_go_on() {
 }
 
 #[test]
-fn at_the_bound_half_a_poll_is_closed_and_half_a_dispatch_is_told_why() {
+fn over_budget_an_incomplete_poll_is_closed_and_an_incomplete_dispatch_gets_503() {
     let mut bench = Bench::new(Settings { buffered_bytes_max: MIB, ..settings() });
     for slot in 0..3 {
         bench.accept(slot);
@@ -143,14 +143,14 @@ fn at_the_bound_half_a_poll_is_closed_and_half_a_dispatch_is_told_why() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(closed > 0, "half a poll is closed without an answer");
+    assert!(closed > 0, "an incomplete poll is closed without an answer");
     bench.accept(60);
     let head = format!("POST /warm-start HTTP/1.1\r\nX: {}", "x".repeat(15_000));
     starts(&bench.receive(60, head.as_bytes()), 60, "HTTP/1.1 503");
 }
 
 #[test]
-fn a_dispatch_for_which_there_is_no_room_is_false() {
+fn a_dispatch_over_budget_is_answered_false() {
     let mut bench = Bench::new(Settings { buffered_bytes_max: MIB, ..settings() });
     for slot in 0..3 {
         bench.poll(slot);
@@ -163,11 +163,11 @@ fn a_dispatch_for_which_there_is_no_room_is_false() {
     };
     bench.accept(3);
     assert!(matches!(bench.receive(3, run(300 << 10).as_bytes())[..], [Done::Sent(2, _)]));
-    assert_eq!(buffered(&bench) >> 10, 600, "the dispatch and the claim");
+    assert_eq!(buffered(&bench) >> 10, 600, "counted for the dispatch and for the claim");
     bench.accept(4);
     assert_eq!(bench.receive(4, run(600 << 10).as_bytes()), [answer(4, false)]);
     assert_eq!(bench.broker.counters().refused_bytes, 1);
-    // The supervisor goes; its run is still on its way.
+    // The supervisor leaves. Its run is still being delivered.
     bench.reset(3);
     assert_eq!(buffered(&bench) >> 10, 300);
     bench.reset(2);
@@ -175,11 +175,11 @@ fn a_dispatch_for_which_there_is_no_room_is_false() {
 }
 
 #[test]
-fn nothing_else_is_said_while_100_is_on_its_way() {
+fn no_refusal_overtakes_a_100_that_is_being_written() {
     let mut bench = Bench::new(Settings { buffered_bytes_max: 0, ..settings() });
     bench.accept(0);
     let head = "POST /warm-start HTTP/1.1\r\nHost: b\r\nExpect: 100-continue\r\nContent-Length: 500\r\n\r\n";
-    // Whatever it reserves for the body is too much already, and so is what comes without waiting.
+    // The memory reserved for the body exceeds the budget, and so does a body sent without waiting for the 100.
     for (bytes, done) in
         [(head.as_bytes(), vec![Done::Sent(0, CONTINUE.into()), Done::Paused(0)]), (b" ", vec![])]
     {
