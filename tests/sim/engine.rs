@@ -359,9 +359,9 @@ impl Sockets {
         let conn = self.conns.get(id.slot as usize).and_then(Option::as_ref);
         let Some(conn) = conn.filter(|conn| conn.generation == id.generation) else {
             oracle.tally.count("fault: a fact about a connection that has ended");
-            return oracle
-                .trace
-                .say(net.now, || format!("worker {}: a fact about a connection that has ended", self.worker));
+            return oracle.trace.say(net.now, || {
+                format!("worker {}: a fact about a connection that has ended", self.worker)
+            });
         };
         let link = conn.link;
         let (worker, text) = (self.worker, fact.text());
@@ -441,7 +441,7 @@ impl SimEngine {
 }
 
 impl Engine for SimEngine {
-    type Sleeper = NeverBlocks;
+    type Blocker = NeverBlocks;
 
     fn send(&mut self, id: ConnId, payload: Payload, confirm: SendConfirm) {
         self.with(|sockets, net, plan, oracle, now| {
@@ -477,7 +477,7 @@ impl Engine for SimEngine {
         });
     }
 
-    fn shutdown(&mut self, id: ConnId) {
+    fn half_close(&mut self, id: ConnId) {
         self.with(|sockets, net, _, oracle, _| match sockets.get(id) {
             Some(conn) => net.shutdown(conn.link, End::Broker),
             None => oracle.fail("a connection that has ended is shut down"),

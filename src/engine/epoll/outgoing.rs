@@ -2,8 +2,8 @@
 
 use crate::broker::io::{Payload, SendConfirm};
 use crate::engine::ack_timestamps::AckTimestamps;
-use crate::sys::tcp::send_timestamped;
 use crate::sys::calls;
+use crate::sys::tcp::send_timestamped;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;

@@ -117,8 +117,7 @@ impl Socket {
     pub fn awaits_ack(&self) -> bool {
         let is_awaited = |acks: &Acks| acks.checked || acks.timestamps.awaited.is_some();
         self.send == NO_SEND
-            && (self.checks_under_way > self.stale_checks
-                || self.acks.as_deref().is_some_and(is_awaited))
+            && (self.checks_under_way > self.stale_checks || self.acks.as_deref().is_some_and(is_awaited))
     }
 
     /// Counts `count` bytes that the kernel has taken.

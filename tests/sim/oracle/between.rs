@@ -43,7 +43,10 @@ impl Oracle {
             ));
         }
         if own.connections != open {
-            self.fail(format!("worker {worker} counts {} connections, and there are {open}", own.connections));
+            self.fail(format!(
+                "worker {worker} counts {} connections, and there are {open}",
+                own.connections
+            ));
         }
         let everywhere: usize = self.open.iter().map(Vec::len).sum();
         let limit = self.settings.connections;

@@ -31,7 +31,8 @@ impl World {
         if net.rng.chance(0.05) {
             let report = broker.report(Time(now), Some(KeyPage::default()));
             if report.keys.len() > plan.settings.keys_max {
-                oracle.fail(format!("worker {index} remembers {} keys, more than allowed", report.keys.len()));
+                oracle
+                    .fail(format!("worker {index} remembers {} keys, more than allowed", report.keys.len()));
             }
             for key in 0..plan.keys.len() {
                 let row = report.keys.iter().find(|row| is_row_of(row, &plan.keys[key]));
