@@ -20,7 +20,7 @@ pub struct AckExpectation {
 /// How the engine learns of an acknowledgement after a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterSend {
-    /// It is there.
+    /// The peer has acknowledged.
     Acked,
     /// The engine checks for it after this time.
     CheckAfter(Duration),
@@ -45,7 +45,7 @@ impl AckExpectation {
         *last = Some(immediate);
     }
 
-    /// Decides what follows the send of a whole response, and records what `is_acked` says. `checked`: the engine
+    /// Decides what follows the send of a whole response, and records `is_acked`. `checked`: the engine
     /// did not ask for an announcement.
     pub fn after_send(&mut self, last: &mut LastAck, is_acked: bool, checked: bool) -> AfterSend {
         let was_expected = self.is_immediate(*last);
@@ -59,7 +59,7 @@ impl AckExpectation {
         }
     }
 
-    /// Decides what follows the send of a part of a response; it says nothing about the peer.
+    /// Decides what follows the send of a part of a response; a short send shows nothing about the peer.
     pub fn after_short_send(checked: bool) -> AfterSend {
         if checked { AfterSend::CheckAfter(FIRST_CHECK) } else { AfterSend::Announced }
     }

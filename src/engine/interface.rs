@@ -18,7 +18,7 @@ pub trait Engine {
     fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm);
     /// Stops reading from the peer.
     fn pause(&mut self, conn: ConnId);
-    /// Undoes `pause`.
+    /// Reads again after `pause`.
     fn resume(&mut self, conn: ConnId);
     /// Sends a FIN and goes on reading.
     fn half_close(&mut self, conn: ConnId);
@@ -99,7 +99,6 @@ pub struct Shortages {
 /// TLS handshakes that have ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handshakes {
-    /// Successful handshakes.
     pub done: u64,
     /// Handshakes that failed because of what the peer sent, or because it sent no certificate.
     pub failed: u64,

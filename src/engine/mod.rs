@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! - the engine reuses a connection's slot only after `close` or `abort`, and under a new generation. It may still
-//!   report facts of the old connection that it had found before; the broker drops them;
+//!   report facts of the old connection that it found before that; the broker drops them;
 //! - it reports `Sent` exactly once per `send`, after the kernel took the last byte, unless it reports `Reset`
 //!   instead;
 //! - a payload belongs to the engine from `send` until the kernel no longer uses it, however the connection ends;

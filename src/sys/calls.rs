@@ -17,8 +17,8 @@ pub fn transmit(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
 }
 
-/// The same, but the kernel holds back what does not fill a segment, so that it goes with the FIN that the caller
-/// sends next (MSG_MORE, send(2)).
+/// The same, but the kernel holds back what does not fill a segment (MSG_MORE, send(2)). The FIN that the caller sends
+/// next then goes with it.
 pub fn transmit_held(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT | SendFlags::MORE)?)
 }

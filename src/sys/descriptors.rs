@@ -2,7 +2,7 @@
 //!
 //! RLIMIT_NOFILE bounds a table of descriptors, not a process (getrlimit(2)), and threads need not share one (clone(2),
 //! CLONE_FILES). A table with one user is cheaper: the kernel counts no references to a file while it serves a call
-//! (`fdget` in fs/file.c), and its lock, which each new descriptor takes, is uncontended.
+//! (`fdget` in fs/file.c). And no other thread contends for the lock that each new descriptor takes.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;

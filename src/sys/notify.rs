@@ -4,17 +4,17 @@ use sd_notify::NotifyState;
 use std::io;
 use std::time::Duration;
 
-/// Every listener serves.
+/// Reports that every listener serves.
 pub fn ready() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Ready])
 }
 
-/// Shutdown has begun.
+/// Reports that the shutdown has begun.
 pub fn stopping() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Stopping])
 }
 
-/// Every worker responds.
+/// Reports that every worker responds.
 pub fn alive() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Watchdog])
 }

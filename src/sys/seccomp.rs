@@ -75,7 +75,6 @@ const ALLOWED_HERE: &[libc::c_long] = &[];
 /// Allowed if their third argument does not ask for executable memory.
 const NOT_EXECUTABLE: &[libc::c_long] = &[libc::SYS_mmap, libc::SYS_mprotect];
 
-/// A compiled filter.
 #[derive(Clone, Debug)]
 pub struct Filter(BpfProgram);
 

@@ -20,7 +20,6 @@ pub struct TokenVariables {
 
 /// A secret from the environment.
 pub struct SecretVariable {
-    /// The variable's name.
     pub name: &'static str,
     pub value: Zeroizing<Vec<u8>>,
 }

@@ -1,10 +1,9 @@
-//! Chooses the engine.
+//! Chooses the engine by `--engine`, the kernel and the number of workers.
 
 use super::error::StartError;
 use crate::config::EngineChoice;
 use std::io;
 
-/// An engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chosen {
     /// Available on every Linux.

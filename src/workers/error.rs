@@ -17,7 +17,7 @@ pub enum StartError {
         "cannot start worker {worker} of {workers}: {source}: lower --workers, or raise the process's limit of tasks"
     )]
     Thread { worker: usize, workers: usize, source: io::Error },
-    /// A trial at the start had succeeded.
+    /// The kernel refused it although a trial at the start succeeded.
     #[error("--descriptor-tables worker: cannot give a worker a table of its own: {0}: set it to process")]
     Tables(io::Error),
     #[error(transparent)]

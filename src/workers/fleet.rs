@@ -73,7 +73,6 @@ impl Fleet {
     }
 }
 
-/// The workers' threads.
 pub struct WorkerThreads(Vec<thread::JoinHandle<()>>);
 
 impl WorkerThreads {

@@ -1,4 +1,4 @@
-//! The workers' listeners.
+//! Opens the listeners of all workers.
 
 use super::error::StartError;
 use super::fleet::Bound;
@@ -12,7 +12,6 @@ use crate::sys::listen::{self, ListenSpec, Listener, Local, Opened, Side, Socket
 /// one segment: our kernel acknowledges a request of several segments itself, which costs a packet each.
 const ACK_SEGMENT_BYTES: u32 = 1_000;
 
-/// One worker's listeners.
 pub type WorkerListeners = Vec<(contract::Side, Listener)>;
 
 pub struct Listeners {

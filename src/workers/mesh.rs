@@ -1,7 +1,7 @@
 //! Mailboxes: how one worker hands a message to another, and wakes it only while it blocks.
 //!
-//! Before its thread blocks, the receiver arms its mailbox and then looks into it once more. The sender sends, and then
-//! looks whether the mailbox is armed. Each of them has a full fence between its two steps, so at least one sees the
+//! Before its thread blocks, the receiver arms its mailbox and then checks it again. The sender sends, and then checks
+//! whether the mailbox is armed. Each of them has a full fence between its two steps, so at least one sees the
 //! other: the receiver finds the message before it blocks, or the sender wakes it.
 //!
 //! A wake-up costs both threads more than serving a request. So a worker that has mail for a blocked worker handles it
@@ -43,7 +43,7 @@ pub struct Address {
     inline: Arc<OnceLock<Weak<dyn HandleInline>>>,
 }
 
-/// The receiving end.
+/// The receiving end of a worker's mailbox.
 pub struct Mailbox {
     queue: Receiver<Mail>,
     armed: Arc<AtomicBool>,

@@ -4,8 +4,8 @@
 //! spends its time on that, unless it runs fewer turns and serves more in each: network cards call this interrupt
 //! coalescing. So a busy worker sleeps for the coalescing delay after each turn. Requests that come meanwhile pay for
 //! it, so a worker counts as busy only if its turns use much of a CPU's time; a worker with time to spare serves
-//! immediately. It does not delay after a turn that took as long as the delay, because enough has gathered meanwhile,
-//! nor after a turn that began long after the last one.
+//! immediately. It does not delay after a turn that took as long as the delay, because enough has gathered meanwhile.
+//! Nor does it delay after a turn that began long after the last one.
 
 use crate::broker::time::Time;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(10);
 /// A busy worker stays busy down to this percentage of the share that made it so, because it needs less CPU time with
 /// delays.
 const STAY_PERCENT: u32 = 80;
-/// A worker whose share falls below that in the trial had a little time to spare. It does not try delays again for
+/// A worker whose share falls below that in the trial has a little time to spare. It does not try delays again for
 /// this long, and for twice as long after each further trial.
 const HOLD_OFF_MIN: Duration = Duration::from_secs(4);
 const HOLD_OFF_MAX: Duration = Duration::from_secs(64);
@@ -38,7 +38,6 @@ enum Load {
     Busy,
 }
 
-/// One worker's pace.
 #[derive(Debug)]
 pub struct Pace {
     delay: Duration,

@@ -32,10 +32,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// The part of the limit of buffered bytes that incomplete TLS records may use, on top of it.
 const TLS_SHARE: usize = 4;
 
-/// The running workers.
 pub struct Started {
     pub fleet: Fleet,
-    /// The workers' threads.
     pub workers: WorkerThreads,
     /// The addresses' sockets, for the hand-over to a successor. Drop them before the shutdown: they keep the
     /// addresses open.

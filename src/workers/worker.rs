@@ -158,7 +158,7 @@ impl<E: Engine> Worker<E> {
             self.broker.tick(now);
             self.carry_out();
         }
-        // A peer may have acknowledged already what the mail had the engine send, and another worker waits for that.
+        // A peer may already have acknowledged a run that the mail brought, and another worker waits for that.
         self.facts(now);
     }
 

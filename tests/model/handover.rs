@@ -234,8 +234,8 @@ fn an_offer_is_neither_lost_nor_doubled() {
     });
 }
 
-/// Once a test can see that a poll is held, a dispatch on another worker finds it, whether the poll's worker blocks by
-/// then or not.
+/// Once a test can see that a poll is held, a dispatch on another worker finds it. It does not matter whether the
+/// poll's worker blocks by then.
 #[test]
 fn a_held_poll_is_found_from_another_worker() {
     with_and_without_inline_handling(Some(2), |inline| {
@@ -253,8 +253,8 @@ fn a_held_poll_is_found_from_another_worker() {
     });
 }
 
-/// A worker that has a run for a blocked worker handles it inline, and does not wake that worker, unless something is
-/// then due before the blocked thread would wake up.
+/// A worker that has a run for a blocked worker handles it inline. It wakes that worker only if something is then due
+/// before the blocked thread would wake up.
 #[test]
 fn inline_handling_wakes_a_worker_only_for_an_earlier_deadline() {
     for idle_timeout_ms in [NEVER_MS, 1_000] {

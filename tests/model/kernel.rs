@@ -37,7 +37,6 @@ pub struct Seen {
     pub sent: Vec<(u32, Payload)>,
     /// Connections that the worker has closed or reset.
     pub closed: usize,
-    /// Replies to commands.
     pub replies: usize,
 }
 
@@ -46,7 +45,6 @@ const IMMEDIATE: Duration = Duration::from_micros(1);
 /// More than a microsecond, the unit of the worker's clock.
 const CLOCK_STEP: Duration = Duration::from_micros(2);
 
-/// One worker's kernel.
 #[derive(Clone)]
 pub struct Kernel(Arc<(Mutex<Seen>, Condvar)>);
 

@@ -28,8 +28,8 @@ fn no_wake_up_is_lost() {
     });
 }
 
-/// The worker handles all mail that comes while it is awake, or before it runs, in order, with at most one wake-up per
-/// block (which the kernel asserts).
+/// The worker handles all mail that comes while it is awake, or before it runs, in order. It needs at most one wake-up
+/// per block (which the kernel asserts).
 #[test]
 fn a_burst_causes_one_wake_up() {
     check(Some(2), || {

@@ -11,9 +11,9 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The receiver is gone.
+/// The tail's lowest bit: the receiver is gone.
 const GONE: usize = 1;
-/// One send.
+/// What one send adds to the tail.
 const SEND: usize = 2;
 
 struct Queue<T> {

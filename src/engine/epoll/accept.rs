@@ -21,7 +21,7 @@ use std::time::Instant;
 /// Tokens of acceptors count down from here; they are above every slot and generation in use.
 const ACCEPTOR_TOKENS: usize = usize::MAX - 1;
 
-/// One listener.
+/// A listener in epoll.
 pub struct Acceptor {
     pub side: Side,
     listener: Queue,
@@ -39,8 +39,8 @@ impl Queue {
             Queue::Tcp(listener) => calls::accept(listener),
             Queue::Unix(listener) => calls::accept(listener),
         }?;
-        // A second type for the Unix family would double the engine. What the engine does with a stream is the same
-        // for both families, and it asks what only TCP has of polls alone, which come over TCP.
+        // A second type for the Unix family would double the engine. The engine treats the streams of both families
+        // alike. It uses what only TCP has for polls alone, and polls come over TCP.
         Ok(TcpStream::from_std(accepted.into()))
     }
 }
@@ -66,7 +66,7 @@ impl Acceptor {
         Acceptor { side, listener, retry_at: None }
     }
 
-    /// Asks for edges.
+    /// Has epoll report new connections as edges.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.listener {
             Queue::Tcp(listener) => listener.register(registry, token, Interest::READABLE),

@@ -75,7 +75,7 @@ impl Epoll {
         has_failed
     }
 
-    /// Reports that the peer reset `conn`. If the peer had acknowledged the response before, the engine reports that
+    /// Reports that the peer reset `conn`. If the peer acknowledged the response before that, the engine reports it
     /// first: both can happen between two checks, and the kernel drops an announcement for which it has no room.
     pub(super) fn reset(&mut self, conn: ConnId) {
         let awaits_ack = |socket: &mut Socket| socket.ack_checked || socket.ack_timestamps.awaited.is_some();

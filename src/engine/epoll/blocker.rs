@@ -10,7 +10,7 @@ pub const WAKE_TOKEN: Token = Token(usize::MAX);
 /// Events taken from the kernel per turn.
 const EVENTS_PER_TURN: usize = 1024;
 
-/// Waits for events.
+/// Blocks in epoll_wait(2).
 pub struct EpollBlocker {
     poll: Poll,
     events: Events,

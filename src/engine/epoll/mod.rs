@@ -37,7 +37,6 @@ use std::time::{Duration, Instant};
 /// meanwhile.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// One worker's engine.
 pub struct Epoll {
     registry: Registry,
     /// `None` after the worker took it out.

@@ -22,7 +22,7 @@ pub fn a_closed_connection_reports_nothing_more<E: Engine>(make: impl Fn(Listene
         rig.engine.abort(conn);
         drop(client);
         rig.settle();
-        // Apart from what had happened before.
+        // Apart from facts of before.
         let about = |fact: &Seen| !matches!(fact, Seen::Accepted(_) | Seen::Sent(_));
         let later: Vec<&Seen> = rig.seen[before..].iter().filter(|fact| about(fact)).collect();
         assert!(later.is_empty(), "{later:?}");

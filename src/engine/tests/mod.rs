@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Long enough for whatever is under way on loopback to arrive.
+/// Long enough for everything that is under way on loopback to arrive.
 const A_WHILE: Duration = Duration::from_millis(60);
 /// What the broker uses with `--confirm ack`.
 const SEGMENT_BYTES: u32 = 1_000;

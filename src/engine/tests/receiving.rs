@@ -204,8 +204,8 @@ pub fn a_reset_of_a_connection_paused_amid_its_bytes_is_reported<E: Engine>(make
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
     client.write_all(&pattern(32 * 1024, 0)).unwrap();
-    // Paused at the first of them, as the broker does. The engine must still watch the connection, whatever ends the
-    // receive.
+    // Paused at the first of them, as the broker does. The engine must still watch the connection after the receive
+    // has ended, for any reason.
     while !rig.begins_with_bytes() {}
     rig.engine.pause(conn);
     rig.settle();

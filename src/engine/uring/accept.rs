@@ -17,7 +17,7 @@ use std::time::Instant;
 /// report of their ends besides.
 const ACCEPTS_PER_BUSY_TURN: usize = 16;
 
-/// One listener.
+/// A listener, and the accept that is armed on it.
 pub struct Acceptor {
     pub side: Side,
     /// `None` once the engine has closed it.
@@ -200,8 +200,8 @@ impl Uring {
     }
 
     /// Admits the next newcomer, if there is one. Newcomers are the last to be reported in a turn: the broker gets
-    /// what older connections have sent before a newer one needs room. Completions for which the queue had no room
-    /// (overflow) come in the next turn, and newcomers behind them.
+    /// what older connections have sent before a newer one needs room. Completions that did not fit into the queue (overflow)
+    /// come in the next turn, and newcomers behind them.
     pub(super) fn admit_newcomer(&mut self) -> Option<()> {
         if self.ring.has_overflown() {
             return None;

@@ -1,4 +1,4 @@
-//! Handles completions.
+//! What the engine does when an operation completes.
 
 use super::Uring;
 use super::buffers::Received;
@@ -60,7 +60,7 @@ impl Uring {
         self.unused(completion.buffer)
     }
 
-    /// Reports that the peer reset `conn`. If the peer had acknowledged the response before, the engine reports that
+    /// Reports that the peer reset `conn`. If the peer acknowledged the response before that, the engine reports it
     /// first: both can happen between two checks, and the acknowledgement's completion may come behind the reset's.
     fn reset(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
@@ -170,7 +170,7 @@ impl Uring {
         }
     }
 
-    /// Handles a check behind a send. `unacked_bytes` is what the peer had not acknowledged, or a negated errno: the
+    /// Handles a check behind a send. `unacked_bytes` counts what the peer has not acknowledged, or is a negated errno: the
     /// send has failed, or the kernel is too old for such checks. Where the check brings no acknowledgement, the
     /// engine checks again without the ring.
     fn ack_checked(&mut self, conn: ConnId, unacked_bytes: i32) {
@@ -188,7 +188,7 @@ impl Uring {
         if is_stale || !socket.in_question {
             return;
         }
-        // While a send is under way, the check said nothing about its rest.
+        // While a send is under way, the check does not cover its rest.
         if unacked_bytes == 0 && socket.send == NO_SEND {
             self.record_ack(conn, true);
             return self.acknowledged(conn);

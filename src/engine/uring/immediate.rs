@@ -125,7 +125,7 @@ impl ChecksAcks for Uring {
         let last = socket.last_ack();
         match is_acked {
             true => self.acknowledged(conn),
-            // Not even a turn later. Recorded once per peer: one silent peer says nothing about others.
+            // Not even a turn later. Recorded once per peer: a silent peer shows nothing about others.
             false if last != Some(false) => self.record_ack(conn, false),
             false => {}
         }

@@ -7,8 +7,8 @@
 //! with the connection's error has taken that error, and a later question would find the connection healthy. So a
 //! probe waits until no completion is left.
 //!
-//! An operation owns what it refers to until its last completion: response bytes and messages stay in the engine's
-//! tables until then, and the engine frees a connection's slot only when no operation of it is under way.
+//! An operation owns what it refers to until its last completion. Response bytes and messages stay in the engine's
+//! tables until then. The engine frees a connection's slot only when none of its operations is under way.
 //!
 //! Sockets are in blocking mode, which only means that the kernel waits for the ring's operations. The engine's own
 //! system calls never block.
@@ -58,7 +58,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wake::EventFd;
 
-/// One worker's engine.
 pub struct Uring {
     // Dropped first: its operations may use the fields below.
     ring: Ring,

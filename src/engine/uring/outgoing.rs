@@ -17,7 +17,7 @@ pub struct Outgoing {
 
 /// How a response goes to the kernel.
 pub enum Way {
-    /// Its bytes alone.
+    /// By an ordinary send.
     Plain,
     /// A FIN goes with its last byte.
     Last,

@@ -14,8 +14,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// No send is under way.
 pub const NO_SEND: u32 = u32::MAX;
 
-/// One connection.
-///
 /// The engine frees the slot when the connection is closing and none of its operations is under way. So no completion
 /// can reach a later user of the slot. It gives up the descriptor earlier, as soon as no operation that has not begun
 /// names it. Only a response's operations, the check behind them among them, begin one after the other. So no

@@ -1,4 +1,4 @@
-//! Binds TCP listeners.
+//! Binds TCP listeners, whose addresses other sockets may share.
 
 use super::error::ListenError;
 use super::side::Side;

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-/// A listening socket.
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),

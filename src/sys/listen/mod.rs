@@ -20,10 +20,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where to listen.
 #[derive(Clone, Debug)]
 pub enum ListenSpec {
-    /// Bind this address.
     Addr(SocketAddr),
     /// Bind a Unix domain socket to this path.
     Unix(PathBuf),
@@ -32,7 +30,6 @@ pub enum ListenSpec {
     Fd(Arc<OwnedFd>),
 }
 
-/// How to listen.
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
     /// Length of the accept queue; the kernel caps it at net.core.somaxconn.

@@ -1,14 +1,11 @@
-//! The three listeners.
+//! The sides that the process serves, each with its own listener.
 
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// Runners connect here.
     Runner,
-    /// Supervisors connect here.
     Dispatch,
-    /// Operators, probes and scrapers connect here.
     Admin,
 }
 

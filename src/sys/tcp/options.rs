@@ -1,4 +1,4 @@
-//! Socket options.
+//! Socket options of TCP listeners and connections.
 
 use socket2::{SockRef, TcpKeepalive};
 use std::io;

@@ -8,7 +8,6 @@ use std::mem::{MaybeUninit, size_of};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// A connection's state.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpState {
     /// Neither reset nor timed out.
@@ -41,8 +40,8 @@ pub struct TcpExtras {
     pub fin: bool,
 }
 
-/// The states after a peer's FIN (include/net/tcp_states.h). CLOSE follows a reset too, which the socket's error
-/// tells apart.
+/// The states after a peer's FIN (include/net/tcp_states.h). CLOSE follows a reset too, but then the socket has
+/// an error.
 const STATES_WITH_FIN: [u8; 4] = [TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_CLOSING];
 const TCP_CLOSE: u8 = 7;
 const TCP_CLOSE_WAIT: u8 = 8;

@@ -22,10 +22,10 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Enters that [`Ring::carry_out`] makes at most. The cancellation of a receive takes three steps.
 const CARRY_OUT_MAX: u32 = 8;
 
-/// One thread's ring.
+/// The ring of one worker's thread.
 pub struct Ring {
     ring: IoUring,
-    /// Operations for which the submission queue had no room.
+    /// Operations that did not fit into the submission queue.
     backlog: VecDeque<Box<[squeue::Entry]>>,
     /// Turns that found the completion queue overflown: the kernel kept what did not fit.
     pub overflows: u64,

@@ -80,10 +80,10 @@ mod tests {
             (libc::SYS_io_uring_enter, libc::EPERM, "io_uring_enter: ", "seccomp"),
         ];
         for (call, errno, step, advice) in cases {
-            let said = refusal(call, errno);
-            assert!(said.starts_with(step) && said.contains(advice), "{said}");
-            assert!(said.ends_with("`--engine epoll` works everywhere"), "{said}");
-            assert!(!said.contains('\n'), "{said}");
+            let line = refusal(call, errno);
+            assert!(line.starts_with(step) && line.contains(advice), "{line}");
+            assert!(line.ends_with("`--engine epoll` works everywhere"), "{line}");
+            assert!(!line.contains('\n'), "{line}");
         }
     }
 }
