@@ -13,15 +13,16 @@ mod tests;
 mod token_secrets;
 pub mod values;
 
-pub use crate::sys::listen::TcpOptions;
+pub use crate::sys::listen::ListenSpec;
+pub use crate::sys::tcp::TcpOptions;
 pub use admin_token::AdminToken;
 pub use error::ConfigError;
 pub use flags::ServeFlags;
 pub use flags::limits::ADMIN_CONNECTIONS_MAX;
 pub use flags::workers::WORKERS_MAX;
 pub use serve_config::{
-    AdminChanges, ListenSpec, Listeners, LogConfig, ProcessConfig, ServeConfig, TlsConfig, TokenConfig,
-    TraceConfig, Watching,
+    AdminChanges, Listeners, LogConfig, ProcessConfig, ServeConfig, TlsConfig, TokenConfig, TraceConfig,
+    Watching,
 };
 pub use token_secrets::{Loaded, SecretSource, SecretsError, load as load_secrets};
 pub use values::{DescriptorTables, EngineChoice, LogFormat};

@@ -5,13 +5,11 @@ use super::token_secrets::SecretSource;
 use super::values::{EngineChoice, LogFormat};
 use crate::broker::settings::{Settings, TokenMode};
 use crate::sys::descriptors::Descriptors;
-use crate::sys::listen::{Local, TcpOptions, local_of};
+use crate::sys::listen::{ListenOptions, ListenSpec, UnixOptions};
+use crate::sys::tcp::TcpOptions;
 use crate::sys::tls;
 use crate::sys::user;
 use ipnet::IpNet;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,41 +71,19 @@ pub struct Listeners {
     pub unix_mode: u32,
 }
 
+impl ServeConfig {
+    /// How a listener with this backlog is opened.
+    pub fn listen_options(&self, backlog: u32) -> ListenOptions {
+        let unix = UnixOptions { mode: self.listeners.unix_mode, owner: self.process.identity.clone() };
+        ListenOptions { backlog, exclusive: !self.listeners.takeover, unix }
+    }
+}
+
 impl Listeners {
     /// Every client that reaches the runner side over the network can dispatch. `is_restricted`: --dispatch-allow says
     /// which networks may.
     pub fn share_dispatch(&self, is_restricted: bool) -> bool {
         self.dispatch.is_none() && !is_restricted && !self.runner.is_private()
-    }
-}
-
-/// One listener: to be bound, or handed over by the service manager.
-#[derive(Clone, Debug)]
-pub enum ListenSpec {
-    Addr(SocketAddr),
-    /// A Unix domain socket at this path.
-    Unix(PathBuf),
-    /// A listening socket that came with the process (systemd socket activation).
-    /// A predecessor or a successor may share it: never `shutdown` it.
-    Fd(Arc<OwnedFd>),
-}
-
-impl ListenSpec {
-    /// Only this machine, or this container, can reach it.
-    pub fn is_private(&self) -> bool {
-        match self {
-            ListenSpec::Addr(addr) => Local::Address(*addr).is_private(),
-            ListenSpec::Unix(_) => true,
-            ListenSpec::Fd(fd) => local_of(fd).is_ok_and(|local| local.is_private()),
-        }
-    }
-
-    pub fn is_unix(&self) -> bool {
-        match self {
-            ListenSpec::Unix(_) => true,
-            ListenSpec::Addr(_) => false,
-            ListenSpec::Fd(fd) => local_of(fd).is_ok_and(|local| matches!(local, Local::Path(_))),
-        }
     }
 }
 

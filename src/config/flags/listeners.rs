@@ -3,10 +3,10 @@
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::typed::ServeFlags;
 use crate::config::error::ConfigError;
-use crate::config::serve_config::{ListenSpec, Listeners};
+use crate::config::serve_config::Listeners;
 use crate::config::values::{FileMode, Value, text};
 use crate::sys::activation::Activated;
-use crate::sys::local::PATH_BYTES_MAX;
+use crate::sys::listen::{ListenSpec, PATH_BYTES_MAX};
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

@@ -6,7 +6,7 @@ use super::show;
 use super::typed::ServeFlags;
 use crate::config::error::ConfigError;
 use crate::config::values::{Count, Millis};
-use crate::sys::listen::TcpOptions;
+use crate::sys::tcp::TcpOptions;
 
 /// The kernel's limit for TCP_KEEPIDLE and TCP_KEEPINTVL.
 const KEEPALIVE_MAX_S: u64 = 32_767;

@@ -17,13 +17,11 @@ use super::state::Reporter;
 use super::traces::{self, Exporter};
 use crate::broker::report::Command;
 use crate::config::{ADMIN_CONNECTIONS_MAX, ServeConfig};
-use crate::sys::handover::ListenGroup;
-use crate::sys::listen::{Listener, Side};
+use crate::sys::listen::{ListenError, ListenGroup, Listener, Opened, Side};
 use crate::sys::notify;
 use crate::workers::{self, StartError, Started};
 use opentelemetry_otlp::ExporterBuildError;
 use signals::Signals;
-use startup::AdminListenError;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -40,7 +38,7 @@ pub enum RunError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
-    Admin(#[from] AdminListenError),
+    Admin(#[from] ListenError),
     /// The check of the flags does not find every error in a filter.
     #[error("--log-level: {0}. Write a level, or module=level.")]
     Log(#[from] tracing_subscriber::filter::ParseError),
@@ -77,7 +75,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     let state = Arc::new(startup::control_state(&config));
     let traces = traces::start(&config.traces, config.settings.dispatch_timeout_ms, &state.spans)?;
     let (traces, exporter) = traces.unzip();
-    let (listener, _admin_file) = startup::admin_listener(&config)?;
+    let Opened { listener, file: _admin_file, .. } = startup::admin_listener(&config)?;
     let admin_group = match &listener {
         Listener::Tcp(listener) => Some(ListenGroup::new(listener, 1)?),
         Listener::Unix(_) => None,

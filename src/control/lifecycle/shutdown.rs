@@ -1,7 +1,7 @@
 //! Parts of the shutdown.
 
 use crate::config::ServeConfig;
-use crate::sys::handover::ListenGroup;
+use crate::sys::listen::ListenGroup;
 use std::time::Duration;
 use tokio::time::sleep;
 use tracing::info;

@@ -1,25 +1,14 @@
 //! Parts of the start: the admin side's listener, the control state, and what the log says about limits.
 
 use crate::broker::settings::TokenMode;
-use crate::config::{ListenSpec, ServeConfig, TokenConfig, flags};
+use crate::config::{ServeConfig, TokenConfig, flags};
 use crate::control::state::{ControlState, Facts, Records};
-use crate::sys::listen::{self, ListenError, Listener, Local, Side};
-use crate::sys::local::{self, LocalOptions, SocketFile};
-use crate::sys::{descriptors, kernel, user};
+use crate::sys::listen::{self, ListenError, Opened, Side};
+use crate::sys::{descriptors, user};
 use std::fmt::Display;
-use std::io;
 use tracing::{debug, info, warn};
 
 const ADMIN_BACKLOG: u32 = 128;
-
-/// Why the admin side cannot listen.
-#[derive(Debug, thiserror::Error)]
-pub enum AdminListenError {
-    #[error(transparent)]
-    Bind(#[from] ListenError),
-    #[error("cannot set up the admin side's listener: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// The state before the workers start.
 pub fn control_state(config: &ServeConfig) -> ControlState {
@@ -40,26 +29,12 @@ pub fn control_state(config: &ServeConfig) -> ControlState {
     ControlState::new(facts, records)
 }
 
-/// The admin side's listener. The file of a Unix domain socket is removed when it is dropped.
-pub fn admin_listener(config: &ServeConfig) -> Result<(Listener, Option<SocketFile>), AdminListenError> {
-    let exclusive = !config.listeners.takeover;
-    let (listener, file) = match &config.listeners.admin {
-        ListenSpec::Addr(addr) => {
-            (Listener::Tcp(listen::bind(Side::Admin, *addr, ADMIN_BACKLOG, exclusive)?), None)
-        }
-        ListenSpec::Unix(path) => {
-            let options =
-                LocalOptions { mode: config.listeners.unix_mode, owner: config.process.identity.clone() };
-            let (listener, file) = local::bind(Side::Admin, path, ADMIN_BACKLOG, &options, exclusive)?;
-            (Listener::Unix(listener), Some(file))
-        }
-        ListenSpec::Fd(fd) => (Listener::adopt(fd.try_clone()?)?, None),
-    };
-    match &config.listeners.admin {
-        ListenSpec::Unix(path) => log_listening(Side::Admin, &Local::Path(path.clone())),
-        _ => log_listening(Side::Admin, &listener.local()?),
-    }
-    Ok((listener, file))
+/// Opens the admin side's listener, and logs its address.
+pub fn admin_listener(config: &ServeConfig) -> Result<Opened, ListenError> {
+    let options = config.listen_options(ADMIN_BACKLOG);
+    let opened = listen::open(Side::Admin, &config.listeners.admin, &options)?;
+    log_listening(Side::Admin, &opened.local);
+    Ok(opened)
 }
 
 /// Tests and scripts read these lines to find out the port.
@@ -82,7 +57,7 @@ pub fn log_limits(config: &ServeConfig) {
         warn!("running as root, which the broker does not need. Set --user to run as another user.");
     }
     let backlog = config.tcp.backlog;
-    if let Some(somaxconn) = kernel::somaxconn().filter(|somaxconn| *somaxconn < backlog) {
+    if let Some(somaxconn) = listen::backlog_max().filter(|somaxconn| *somaxconn < backlog) {
         warn!(
             backlog,
             somaxconn,
