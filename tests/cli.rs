@@ -440,7 +440,7 @@ fn a_second_signal_ends_a_shutdown_immediately() {
         thread::sleep(ECHO);
         running.signal(signal);
         assert_eq!(running.ended().code(), Some(code));
-        running.line("told twice to stop");
+        running.line("forced the broker to stop");
         drop(polls);
     }
 }

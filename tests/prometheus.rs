@@ -1,5 +1,5 @@
-//! What Prometheus and Grafana are given: promtool on the page of a running broker, on the alerts and
-//! their tests; and that dashboard and alerts ask for nothing that `/metrics` does not have.
+//! Checks `/metrics`, the alert rules and their tests with promtool, and that the alerts and the dashboard query metrics
+//! that exist.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -20,7 +20,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Runs promtool (Debian's package `prometheus`; without it this fails) and answers what it says.
+/// Runs promtool (Debian's package `prometheus`): whether it succeeded, and its output.
 #[track_caller]
 fn promtool(args: &[&str], input: &str) -> (bool, String) {
     let mut child = Command::new("promtool")
@@ -33,31 +33,31 @@ fn promtool(args: &[&str], input: &str) -> (bool, String) {
         .expect("promtool is missing: apt-get install prometheus");
     child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("written");
     let output = child.wait_with_output().expect("ended");
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(said).expect("UTF-8"))
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).expect("UTF-8"))
 }
 
-/// A page with every kind of sample on it.
+/// `/metrics` of a broker, with every kind of sample.
 fn page() -> String {
     let broker = Broker::start("--workers 2");
     let key = Key::fresh();
     let mut poll = broker.poll(&key);
     broker.deliver(&key, &mut poll);
     drop(poll);
-    let rest = broker.poll(&key);
+    let held = broker.poll(&key);
     assert!(!broker.dispatch(&Key::fresh().message()));
     let page = broker.admin("/metrics").text().to_owned();
-    drop(rest);
+    drop(held);
     page
 }
 
-/// Families by name, with their kinds.
+/// The kinds of the metric families, by name.
 fn families(page: &str) -> BTreeMap<&str, &str> {
     page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
 }
 
-/// The page in the older format, the one that promtool checks: a counter's family has its sample's
-/// name, and there are no units and no end.
+/// Converts to the older text format, which promtool checks: a counter's family is named as its sample, and there are
+/// no units and no EOF line.
 fn as_older_format(page: &str) -> String {
     let families = families(page);
     let renamed = |name: &str| match families.get(name) {
@@ -80,24 +80,24 @@ fn as_older_format(page: &str) -> String {
 }
 
 #[test]
-fn promtool_has_nothing_to_say_about_the_page() {
+fn promtool_finds_no_fault_in_metrics() {
     let page = page();
-    let (sound, said) = promtool(&["check", "metrics"], &as_older_format(&page));
-    assert!(sound && said.is_empty(), "{said}");
-    // It does look: a counter without its suffix, a family without help.
-    let (sound, said) = promtool(&["check", "metrics"], "# TYPE a_thing counter\na_thing 1\n");
-    assert!(!sound && said.contains("_total") && said.contains("help"), "{said}");
+    let (valid, output) = promtool(&["check", "metrics"], &as_older_format(&page));
+    assert!(valid && output.is_empty(), "{output}");
+    // promtool does find faults: a counter without its suffix, a family without help.
+    let (valid, output) = promtool(&["check", "metrics"], "# TYPE a_thing counter\na_thing 1\n");
+    assert!(!valid && output.contains("_total") && output.contains("help"), "{output}");
 }
 
 #[test]
-fn the_alerts_do_what_their_tests_say() {
+fn alerts_pass_their_tests() {
     for args in [
         &["check", "config", "deploy/prometheus/prometheus.yml"][..],
         &["check", "rules", ALERTS],
         &["test", "rules", "deploy/prometheus/alerts.test.yml"],
     ] {
-        let (sound, said) = promtool(args, "");
-        assert!(sound && said.contains("SUCCESS"), "{args:?}: {said}");
+        let (valid, output) = promtool(args, "");
+        assert!(valid && output.contains("SUCCESS"), "{args:?}: {output}");
     }
     // Every alert has a test.
     let tests = read("deploy/prometheus/alerts.test.yml");
@@ -105,26 +105,29 @@ fn the_alerts_do_what_their_tests_say() {
     let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert!(names.len() >= 5, "{names:?}");
     for name in names {
-        assert!(tests.matches(&format!("alertname: {name}")).count() >= 2, "{name} is not tested both ways");
+        assert!(
+            tests.matches(&format!("alertname: {name}")).count() >= 2,
+            "{name} needs a test that it fires and one that it does not"
+        );
     }
 }
 
-/// Names of metrics in a query or a text of queries.
-fn asked_for(text: &str) -> BTreeSet<&str> {
+/// The names of metrics in a text of queries.
+fn queried(text: &str) -> BTreeSet<&str> {
     let words = text.split(|next: char| !(next.is_ascii_alphanumeric() || next == '_'));
     words.filter(|word| word.starts_with("pilotlight_") || word.starts_with("process_")).collect()
 }
 
-/// Names of samples on the page.
+/// The names of the samples.
 fn samples(page: &str) -> BTreeSet<&str> {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.split(['{', ' ']).next()).collect()
 }
 
 #[test]
-fn alerts_and_dashboard_ask_for_what_there_is() {
+fn alerts_and_dashboard_query_metrics_that_exist() {
     let page = page();
-    let there = samples(&page);
+    let existing = samples(&page);
     let alerts = read(ALERTS);
     let mut expressions: Vec<String> = alerts.lines().map(str::to_owned).collect();
     // A description may name a family without its suffix.
@@ -134,12 +137,12 @@ fn alerts_and_dashboard_ask_for_what_there_is() {
     assert!(queries.len() > 40, "{}", queries.len());
     expressions.extend(queries.iter().map(|(_, query)| query.clone()));
     let text = expressions.join("\n");
-    let asked = asked_for(&text);
-    let missing: Vec<&&str> = asked.iter().filter(|name| !there.contains(*name)).collect();
-    assert!(missing.is_empty(), "{missing:?} are not on the page");
-    // And the other way round: the dashboard shows every metric.
+    let names = queried(&text);
+    let missing: Vec<&&str> = names.iter().filter(|name| !existing.contains(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?} are not in /metrics");
+    // The dashboard shows every metric.
     let shown: BTreeSet<String> =
-        queries.iter().flat_map(|(_, query)| asked_for(query)).map(str::to_owned).collect();
+        queries.iter().flat_map(|(_, query)| queried(query)).map(str::to_owned).collect();
     for (family, kind) in families(&page) {
         let name = match kind {
             "counter" => format!("{family}_total"),
@@ -151,7 +154,7 @@ fn alerts_and_dashboard_ask_for_what_there_is() {
     }
 }
 
-/// Every query of the dashboard, and the title of its panel.
+/// The title of a panel and one of its queries, for every query of the dashboard.
 fn queries(dashboard: &Value) -> Vec<(String, String)> {
     let panels = dashboard["panels"].as_array().expect("panels");
     let targets = panels.iter().flat_map(|panel| {
@@ -164,9 +167,9 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_query_of_the_dashboard_is_one() {
+fn every_query_of_the_dashboard_is_valid() {
     let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).expect("JSON");
-    // As rules, which promtool parses; Grafana's variables replaced by what they stand for.
+    // promtool parses rules. Grafana's variables are replaced by values.
     let mut rules = "groups:\n- name: dashboard\n  rules:\n".to_owned();
     for (index, (title, query)) in queries(&dashboard).into_iter().enumerate() {
         let query = query.replace("$__rate_interval", "1m").replace("$instance", ".*");
@@ -175,14 +178,14 @@ fn every_query_of_the_dashboard_is_one() {
     }
     let file = std::env::temp_dir().join(format!("pilotlight-dashboard-{}.yml", std::process::id()));
     fs::write(&file, rules).expect("written");
-    let (sound, said) = promtool(&["check", "rules", file.to_str().expect("UTF-8")], "");
+    let (valid, output) = promtool(&["check", "rules", file.to_str().expect("UTF-8")], "");
     fs::remove_file(&file).expect("removed");
-    assert!(sound, "{said}");
+    assert!(valid, "{output}");
 }
 
-/// What Grafana needs of a dashboard: ids and places that do not collide, and a data source that is there.
+/// The ids and places of panels do not collide, and the data source exists.
 #[test]
-fn the_dashboard_is_whole() {
+fn the_dashboard_is_consistent() {
     let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).expect("JSON");
     assert!(dashboard["schemaVersion"].as_u64() >= Some(36) && dashboard["uid"] == "pilotlight");
     let panels = dashboard["panels"].as_array().expect("panels");
@@ -194,7 +197,7 @@ fn the_dashboard_is_whole() {
         assert!(side("x") + side("w") <= 24, "{panel}");
         for x in side("x")..side("x") + side("w") {
             for y in side("y")..side("y") + side("h") {
-                assert!(taken.insert((x, y)), "{} lies over another panel", panel["title"]);
+                assert!(taken.insert((x, y)), "{} overlaps another panel", panel["title"]);
             }
         }
         let kinds = ["row", "stat", "timeseries", "heatmap"];

@@ -52,7 +52,7 @@ pub enum RunError {
     #[error("the shutdown did not complete within {}s: connections were cut", .0.as_secs())]
     ShutdownStuck(Duration),
     /// A second signal.
-    #[error("told twice to stop: connections were cut")]
+    #[error("a second {} forced the broker to stop: connections were cut", .0.name())]
     ForcedStop(Stop),
 }
 

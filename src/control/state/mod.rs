@@ -1,5 +1,5 @@
-//! What the control plane knows: the settings, the workers' latest reports, and what it has recorded of them. Routes
-//! read it; only the [`observer`](super::observer) and the lifecycle write to it.
+//! What the control plane knows: the settings, the workers' latest reports, and what it has recorded of them. The
+//! [`observer`](super::observer) and the lifecycle change it, the routes read it.
 
 mod explain;
 mod history;
@@ -58,7 +58,7 @@ pub struct About {
 
 /// The workers do not serve yet.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("starting")]
+#[error("the broker is starting")]
 pub struct Starting;
 
 impl ControlState {

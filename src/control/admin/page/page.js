@@ -1,16 +1,8 @@
 "use strict";
 // Clients choose the names that are shown, so the page inserts them as text only.
 
-const REASONS = {
-  no_runner: "no runner",
-  other_version: "other version",
-  other_machine_size: "other machine size",
-  parked: "parked (--guard)",
-  cordoned: "cordoned",
-  shutting_down: "shutting down",
-  key_limit: "too many keys (--max-keys)",
-  bytes_limit: "too many bytes in flight (--max-buffered)",
-};
+// The flags behind a reason. Every reason is shown by its name.
+const REASON_FLAGS = { parked: "--guard", key_limit: "--max-keys", bytes_limit: "--max-buffered" };
 const RECENT_ROWS = 200;
 // On a phone each row is a card. With more of them the tables below would be out of reach.
 const RECENT_CARDS = 25;
@@ -28,6 +20,10 @@ function element(name, attributes, ...children) {
   return made;
 }
 
+function reasonText(reason) {
+  const name = reason.replaceAll("_", " ");
+  return REASON_FLAGS[reason] ? `${name} (${REASON_FLAGS[reason]})` : name;
+}
 const count = (number) => Number(number).toLocaleString("en-US");
 const machineSize = (row) => (row.cpu === null ? "" : `${row.cpu} vCPU, ${row.memory} GB`);
 function time(us) {
@@ -142,7 +138,7 @@ function showPools(live) {
 
 function showRecent() {
   const why = (dispatch) => {
-    const reason = dispatch.reason === null ? "" : (REASONS[dispatch.reason] ?? dispatch.reason);
+    const reason = dispatch.reason === null ? "" : reasonText(dispatch.reason);
     return dispatch.closest === null ? reason : `${reason}: ${dispatch.closest}`;
   };
   const rows = state.recent
@@ -222,7 +218,7 @@ function showWhy(live) {
   const reasons = Object.entries(live.reasons).filter(([, number]) => number > 0);
   reasons.sort((one, other) => other[1] - one[1]);
   at("why").replaceChildren(
-    ...reasons.map(([reason, number]) => element("span", {}, `${REASONS[reason] ?? reason}: ${count(number)}`)),
+    ...reasons.map(([reason, number]) => element("span", {}, `${reasonText(reason)}: ${count(number)}`)),
   );
 }
 
