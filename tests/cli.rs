@@ -350,7 +350,7 @@ fn an_address_that_cannot_be_had_exits_1_with_one_line() {
     command.args(["--listen", "192.0.2.1:0", "--dispatch-listen", "127.0.0.1:0"]);
     let (code, line) = refusal(command);
     assert_eq!(code, 1);
-    assert!(line.contains("--listen 192.0.2.1:0: this machine has no such address"), "{line}");
+    assert!(line.contains("--listen 192.0.2.1:0: this host has no such address"), "{line}");
 }
 
 #[test]

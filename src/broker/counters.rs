@@ -229,9 +229,9 @@ counters! {
         /// Offers that another worker had no poll for after all.
         offers_returned;
     }
-    "visits" Count "Times that another worker handled this worker's mail in its place while it slept (epoll, --descriptor-tables process)." {
-        /// Times that another worker handled this one's mail while it slept.
-        visits;
+    "mail_handled_inline" Count "Times that another worker handled this worker's mail inline while its thread blocked (epoll, --descriptor-tables process)." {
+        /// Times that another worker handled this one's mail inline while its thread blocked.
+        mail_handled_inline;
     }
     "dispatches_untraced" Count "Dispatches that were not looked at for a trace, or whose trace was left out, because --traced-dispatches were told of in that second already (--otlp-endpoint)." {
         /// Dispatches that may have a trace and were not told of for want of allowance.

@@ -9,7 +9,8 @@ mod tokens;
 mod traces;
 
 pub use crate::cli::{DescriptorTables, EngineChoice, LogFormat};
-pub use crate::sys::listen::TcpOptions;
+pub use crate::sys::listen::ListenSpec;
+pub use crate::sys::tcp::TcpOptions;
 pub use boundary::{AdminToken, dispatch_is_shared};
 pub use resolve::{ADMIN_CONNECTIONS_MAX, ConfigError, WORKERS_MAX};
 pub use tls::TlsConfig;
@@ -18,12 +19,9 @@ pub use traces::TraceConfig;
 
 use crate::broker::settings::Settings;
 use crate::sys::descriptors::Descriptors;
+use crate::sys::listen::{ListenOptions, UnixOptions};
 use crate::sys::user::Identity;
 use ipnet::IpNet;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything `pilotlight serve` was asked for, validated.
@@ -71,6 +69,14 @@ pub struct ServeConfig {
     pub traces: TraceConfig,
 }
 
+impl ServeConfig {
+    /// How a listener with this backlog is opened.
+    pub fn listen_options(&self, backlog: u32) -> ListenOptions {
+        let unix = UnixOptions { mode: self.listeners.unix_mode, owner: self.process.identity.clone() };
+        ListenOptions { backlog, exclusive: !self.listeners.takeover, unix }
+    }
+}
+
 /// What is remembered for those who watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watching {
@@ -115,18 +121,6 @@ pub struct ProcessConfig {
     pub identity: Option<Identity>,
     /// Filter the workers' system calls.
     pub seccomp: bool,
-}
-
-/// One listener: to be bound, or handed over by the service manager.
-#[derive(Clone, Debug)]
-pub enum ListenSpec {
-    /// Bind this address.
-    Addr(SocketAddr),
-    /// Bind a Unix domain socket to this path.
-    Unix(PathBuf),
-    /// A listening socket that came with the process (systemd socket activation).
-    /// It may be shared with a predecessor or a successor: never `shutdown` it.
-    Fd(Arc<OwnedFd>),
 }
 
 /// What is logged, and how.

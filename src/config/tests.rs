@@ -7,6 +7,7 @@ use crate::sys::descriptors::Descriptors;
 use crate::sys::variables::{SecretVariable, TokenVariables};
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 
 fn machine() -> Machine {

@@ -10,11 +10,9 @@ use super::watchdog;
 use super::workers::Reporter;
 use super::{logging, settings};
 use crate::broker::report::Command;
-use crate::config::{ADMIN_CONNECTIONS_MAX, ListenSpec, ServeConfig};
-use crate::sys::handover::ListenGroup;
-use crate::sys::listen::{self, ListenError, Listener, Local, Side};
-use crate::sys::local::{self, LocalOptions, SocketFile};
-use crate::sys::{descriptors, kernel, notify, user};
+use crate::config::{ADMIN_CONNECTIONS_MAX, ServeConfig};
+use crate::sys::listen::{self, ListenError, ListenGroup, Listener, Opened, Side};
+use crate::sys::{descriptors, notify, user};
 use crate::workers::{self, StartError, Started};
 use opentelemetry_otlp::ExporterBuildError;
 use std::fmt::Display;
@@ -114,15 +112,13 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     let admin = Arc::new(admin(&config).changed(config.admin_changes.clone()));
     let traces = traces::start(&config.traces, config.settings.dispatch_timeout_ms, &admin.traces)?;
     let (traces, exporter) = traces.unzip();
-    let (listener, _admin_file) = admin_listener(&config)?;
+    let Opened { listener, local, file: _admin_file } =
+        listen::open(Side::Admin, &config.listeners.admin, &config.listen_options(ADMIN_BACKLOG))?;
     let admin_group = match &listener {
         Listener::Tcp(listener) => Some(ListenGroup::new(listener, 1)?),
         Listener::Unix(_) => None,
     };
-    match &config.listeners.admin {
-        ListenSpec::Unix(path) => log_listening(Side::Admin, &Local::Path(path.clone())),
-        _ => log_listening(Side::Admin, &listener.local()?),
-    }
+    log_listening(Side::Admin, &local);
     let routes = admin::router(admin.clone());
 
     let shutdown_max = shutdown_time_max(&config);
@@ -219,29 +215,13 @@ fn report_limits(config: &ServeConfig) {
         warn!("running as root, which serving does not take: name a user with --user");
     }
     let backlog = config.tcp.backlog;
-    if let Some(somaxconn) = kernel::somaxconn().filter(|cap| *cap < backlog) {
+    if let Some(somaxconn) = listen::backlog_max().filter(|cap| *cap < backlog) {
         warn!(
             backlog,
             somaxconn,
-            "the kernel caps --backlog: a fleet that comes back all at once may be slowed down; sysctl -w net.worker.somaxconn={backlog} lifts it",
+            "the kernel caps --backlog: a fleet that comes back all at once may be slowed down; sysctl -w net.core.somaxconn={backlog} lifts it",
         );
     }
-}
-
-fn admin_listener(config: &ServeConfig) -> Result<(Listener, Option<SocketFile>), RunError> {
-    let exclusive = !config.listeners.takeover;
-    Ok(match &config.listeners.admin {
-        ListenSpec::Addr(addr) => {
-            (Listener::Tcp(listen::bind(Side::Admin, *addr, ADMIN_BACKLOG, exclusive)?), None)
-        }
-        ListenSpec::Unix(path) => {
-            let options =
-                LocalOptions { mode: config.listeners.unix_mode, owner: config.process.identity.clone() };
-            let (listener, file) = local::bind(Side::Admin, path, ADMIN_BACKLOG, &options, exclusive)?;
-            (Listener::Unix(listener), Some(file))
-        }
-        ListenSpec::Fd(fd) => (Listener::adopt(fd.try_clone()?)?, None),
-    })
 }
 
 /// Tests and scripts read these lines to find port 0.

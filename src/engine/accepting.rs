@@ -1,17 +1,17 @@
-//! How many connections a turn takes in, and what a failed accept means, for both engines.
+//! How many connections a turn accepts, and what a failed accept means, for both engines.
 
 use std::time::Duration;
 
-/// Connections taken in per turn; with epoll, of each listener, for each of its readinesses. A herd of thousands is
-/// taken in over many turns, and what others ask for is served between them.
+/// Connections that an engine accepts per turn; with epoll, per listener and readiness event. The engine accepts a
+/// herd of thousands over many turns and serves the older connections in between.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
-/// After an error that is not one connection's: the queue is tried again then, not in a spin.
+/// How long an engine waits before it accepts again after a lasting error, so that it does not spin.
 pub const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// Was it the new connection that failed, or nothing at all? Then the next one may be well at once
-/// (accept(2)). Everything else lasts: descriptors or memory are short, or the listener is gone.
-pub fn next_may_be_well(errno: i32) -> bool {
+/// Whether the next accept may succeed immediately: only the new connection failed, or nothing did (accept(2)).
+/// Every other error lasts: descriptors or memory are short, or the listener is gone.
+pub fn next_may_succeed(errno: i32) -> bool {
     matches!(
         errno,
         libc::ECONNABORTED

@@ -1,43 +1,42 @@
-//! Acknowledgements that are looked for, not announced.
+//! Acknowledgements that the engine polls for in the send queue, instead of having the kernel announce them.
 //!
-//! To have the kernel announce one costs a stamp, an event and a call that takes it from the error
-//! queue; to look at the send queue costs a fraction. A peer on the same machine has acknowledged by the time that
-//! the send is over, so there one look behind it does. Of others a busy worker hears soon enough by coming by again. So
-//! only an idle worker has it announced, as with a network card.
+//! An announcement costs a timestamp, an event and a call that takes it from the error queue; a check of the send
+//! queue costs a fraction of that. A peer on the same machine has acknowledged by the time the send returns, so one
+//! check after the send finds it. Of other peers a busy worker learns soon enough, because it checks again in one of
+//! its next turns. Only an idle worker needs the announcement. Network cards treat interrupts the same way.
 
 use crate::broker::io::ConnId;
 use std::time::{Duration, Instant};
 
-/// Time enough for a peer on the same network, and for one that sends its next request at once, which is looked at
-/// when it comes.
+/// When the first check of a peer is due that did not acknowledge within the send. A peer on the same network has
+/// acknowledged by then. A peer that sends its next request earlier is checked when that arrives.
 pub const FIRST_CHECK: Duration = Duration::from_millis(1);
-/// Silent peers are looked at in doubling intervals, up to this.
+/// The interval between checks of one peer doubles up to this.
 const INTERVAL_MAX: Duration = Duration::from_millis(8);
 
-/// The connections whose acknowledgement is looked for.
+/// The connections whose acknowledgement the engine polls for.
 #[derive(Default)]
 pub struct AckChecks {
-    looks: Vec<AckCheck>,
+    pending: Vec<AckCheck>,
 }
 
-/// An engine that looks for acknowledgements.
+/// An engine that polls for acknowledgements.
 pub trait ChecksAcks {
-    /// What it looks for.
-    fn looks(&mut self) -> &mut AckChecks;
+    fn ack_checks(&mut self) -> &mut AckChecks;
 
-    /// AckChecks at one connection, and tells what it finds. True if there is nothing to look for any more.
-    fn is_over(&mut self, conn: ConnId) -> bool;
+    /// Checks one connection and reports what it finds. True if the connection needs no further check.
+    fn check_ack(&mut self, conn: ConnId) -> bool;
 
-    /// AckChecks at what is due. Answers how long the next look has time.
-    fn look(&mut self) -> Option<Duration> {
-        if self.looks().is_empty() {
+    /// Checks every connection that is due. Answers how long the engine may wait for the next check.
+    fn check_due_acks(&mut self) -> Option<Duration> {
+        if self.ack_checks().is_empty() {
             return None;
         }
         let now = Instant::now();
-        let mut looks = std::mem::take(self.looks());
-        looks.look(now, |conn| self.is_over(conn));
-        let next_due = looks.next_due();
-        *self.looks() = looks;
+        let mut checks = std::mem::take(self.ack_checks());
+        checks.run_due(now, |conn| self.check_ack(conn));
+        let next_due = checks.next_due();
+        *self.ack_checks() = checks;
         next_due.map(|due| due.saturating_duration_since(now))
     }
 }
@@ -49,28 +48,28 @@ struct AckCheck {
 }
 
 impl AckChecks {
-    /// A response is on its way to `conn`, which is looked at then, and at intervals from then on.
+    /// Schedules the first check of `conn` at `due`, and further ones at doubling intervals.
     pub fn add(&mut self, conn: ConnId, due: Instant) {
-        self.looks.push(AckCheck { conn, due, interval: FIRST_CHECK });
+        self.pending.push(AckCheck { conn, due, interval: FIRST_CHECK });
     }
 
     fn is_empty(&self) -> bool {
-        self.looks.is_empty()
+        self.pending.is_empty()
     }
 
     fn next_due(&self) -> Option<Instant> {
-        self.looks.iter().map(|look| look.due).min()
+        self.pending.iter().map(|check| check.due).min()
     }
 
-    /// Calls `is_over` for every connection that is due, and forgets those of which it is true.
-    fn look(&mut self, now: Instant, mut is_over: impl FnMut(ConnId) -> bool) {
-        self.looks.retain_mut(|look| {
-            if look.due > now {
+    /// Calls `is_over` for every connection that is due, and removes those for which it answers true.
+    fn run_due(&mut self, now: Instant, mut is_over: impl FnMut(ConnId) -> bool) {
+        self.pending.retain_mut(|check| {
+            if check.due > now {
                 return true;
             }
-            look.due = now + look.interval;
-            look.interval = (look.interval * 2).min(INTERVAL_MAX);
-            !is_over(look.conn)
+            check.due = now + check.interval;
+            check.interval = (check.interval * 2).min(INTERVAL_MAX);
+            !is_over(check.conn)
         });
     }
 }
@@ -82,22 +81,22 @@ mod tests {
     const CONN: ConnId = ConnId { slot: 7, generation: 1 };
 
     #[test]
-    fn a_silent_peer_is_looked_at_in_doubling_intervals_until_it_is_over() {
+    fn a_silent_peer_is_checked_at_doubling_intervals() {
         let begin = Instant::now();
-        let mut looks = AckChecks::default();
-        looks.add(CONN, begin);
-        looks.look(begin, |_| false);
-        looks.look(begin, |_| panic!("not due"));
+        let mut checks = AckChecks::default();
+        checks.add(CONN, begin);
+        checks.run_due(begin, |_| false);
+        checks.run_due(begin, |_| panic!("not due"));
         let mut at = begin;
         let mut intervals = Vec::new();
         for _ in 0..8 {
-            let due = looks.next_due().unwrap();
+            let due = checks.next_due().unwrap();
             intervals.push((due - at).as_millis());
             at = due;
-            looks.look(at, |conn| conn != CONN);
+            checks.run_due(at, |conn| conn != CONN);
         }
         assert_eq!(intervals, [1, 2, 4, 8, 8, 8, 8, 8]);
-        looks.look(looks.next_due().unwrap(), |_| true);
-        assert!(looks.is_empty() && looks.next_due().is_none());
+        checks.run_due(checks.next_due().unwrap(), |_| true);
+        assert!(checks.is_empty() && checks.next_due().is_none());
     }
 }

@@ -1,28 +1,20 @@
-//! Facts that wait to be told. `Received` is not among them: its bytes are lent on the way out.
+//! Facts that wait to be reported. `Received` is not among them: the engine lends its bytes when it reports them.
 
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, TcpFacts};
 
-/// A fact that owns its content.
+/// An [`Input`] without borrowed bytes.
 pub enum Fact {
-    /// See [`Input::Accepted`].
     Accepted { conn: ConnId, side: Side },
-    /// See [`Input::AcceptFailed`].
     AcceptFailed,
-    /// See [`Input::Sent`].
     Sent(ConnId),
-    /// See [`Input::Acked`].
     Acked(ConnId),
-    /// See [`Input::PeerClosed`].
     PeerClosed { conn: ConnId, facts: Option<TcpFacts> },
-    /// See [`Input::Reset`].
     Reset(ConnId),
-    /// See [`Input::Probed`].
     Probed { conn: ConnId, facts: TcpFacts },
 }
 
 impl Fact {
-    /// As the core takes it.
     pub fn into_input(self) -> Input<'static> {
         match self {
             Fact::Accepted { conn, side } => Input::Accepted { conn, side },

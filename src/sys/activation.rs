@@ -1,13 +1,13 @@
-//! Listening sockets that the service manager hands over (LISTEN_FDS), so that a restart has no gap.
+//! Listening sockets that the service manager hands over (LISTEN_FDS), so that a restart refuses no connection.
 
 use super::listen::Side;
 use nix::sys::socket::{getsockopt, sockopt};
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// The listeners that came with the process.
+/// The sockets that the service manager handed over.
 #[derive(Debug, Default)]
 pub struct Activated {
-    /// FileDescriptorName=runner, or the only one and without a name.
+    /// FileDescriptorName=runner, or the only socket if it has no name.
     pub runner: Option<OwnedFd>,
     /// FileDescriptorName=dispatch.
     pub dispatch: Option<OwnedFd>,
@@ -15,36 +15,37 @@ pub struct Activated {
     pub admin: Option<OwnedFd>,
 }
 
-/// Why the descriptors of LISTEN_FDS cannot be used; one line that says what to do.
+/// Why the descriptors of LISTEN_FDS cannot be used: one line that names the remedy.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ActivationError {
-    /// The variables contradict each other, or the descriptors are not there.
+    /// The variables contradict each other, or a descriptor is not open.
     #[error("LISTEN_FDS: {0}: start the service by its .socket unit, or unset LISTEN_PID")]
     Variables(String),
-    /// A name that says nothing.
-    #[error("LISTEN_FDNAMES {0:?}: set FileDescriptorName= in the .socket unit to runner, dispatch or admin")]
-    Name(String),
-    /// Two sockets for one listener.
+    /// A name that belongs to no listener.
     #[error(
-        "LISTEN_FDNAMES: two sockets are named {0}: one .socket unit with one ListenStream= for each listener"
+        "LISTEN_FDNAMES {0:?} names no listener: set FileDescriptorName= in the .socket unit to runner, dispatch or admin"
+    )]
+    Name(String),
+    #[error(
+        "LISTEN_FDNAMES: two sockets are named {0}: use one .socket unit with one ListenStream= for each listener"
     )]
     Twice(Side),
-    /// Not something to accept connections on.
+    /// The process cannot accept connections on it.
     #[error(
         "LISTEN_FDS: the socket for {0} does not listen: use ListenStream= with Accept=no in the .socket unit"
     )]
     NotListening(Side),
 }
 
-/// Takes the sockets that were handed over to this very process (LISTEN_PID); none is the usual case.
-/// Call it once, before anything else opens a descriptor.
+/// Takes the sockets that the service manager handed over to this process (LISTEN_PID). Usually there are none. Call
+/// it once, before the process opens any descriptor.
 pub fn take() -> Result<Activated, ActivationError> {
-    // A parent's variables may have been inherited; sd-notify would then miss the sockets that their names are for.
+    // The variables may be inherited from a parent; sd-notify would then not find the sockets that they name.
     let ours = std::process::id().to_string();
     if std::env::var("LISTEN_PID").as_ref() != Ok(&ours) {
         return Ok(Activated::default());
     }
-    // This sets close-on-exec on each descriptor, and fails if one is not open.
+    // sd-notify sets close-on-exec on each descriptor, and fails if one is not open.
     let named: Vec<(RawFd, String)> = sd_notify::listen_fds_with_names()
         .map_err(|error| ActivationError::Variables(error.to_string()))?
         .collect();
@@ -55,8 +56,8 @@ pub fn take() -> Result<Activated, ActivationError> {
         if listens != Ok(true) {
             return Err(ActivationError::NotListening(side));
         }
-        // SAFETY: the protocol gives descriptors from 3 on to this process (LISTEN_PID is ours); `take` is called
-        // once and `assign` names each descriptor once, so nobody else owns it.
+        // SAFETY: the protocol gives descriptors from 3 on to this process (LISTEN_PID is ours). `take` is called once
+        // and `assign` names each descriptor once, so nothing else owns it.
         let owned = unsafe { OwnedFd::from_raw_fd(fd) };
         *activated.slot(side) = Some(owned);
     }
@@ -73,7 +74,7 @@ impl Activated {
     }
 }
 
-/// Which descriptor is which listener.
+/// Assigns each descriptor to a listener.
 fn assign(named: &[(RawFd, String)]) -> Result<Vec<(RawFd, Side)>, ActivationError> {
     let mut assigned: Vec<(RawFd, Side)> = Vec::new();
     for (fd, name) in named {
@@ -81,7 +82,7 @@ fn assign(named: &[(RawFd, String)]) -> Result<Vec<(RawFd, Side)>, ActivationErr
             "runner" => Side::Runner,
             "dispatch" => Side::Dispatch,
             "admin" => Side::Admin,
-            // Without FileDescriptorName= systemd gives the unit's own name.
+            // Without FileDescriptorName= systemd gives the name of the unit.
             unnamed
                 if named.len() == 1
                     && (matches!(unnamed, "" | "unknown") || unnamed.ends_with(".socket")) =>
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn names_decide() {
+    fn names_assign_the_sockets() {
         assert_eq!(
             assign(&named(&["admin", "runner", "dispatch"])),
             Ok(vec![(3, Side::Admin), (4, Side::Runner), (5, Side::Dispatch)])
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_unnamed_socket_is_the_runners() {
+    fn a_single_unnamed_socket_is_for_runners() {
         for name in ["", "unknown", "pilotlight.socket"] {
             assert_eq!(assign(&named(&[name])), Ok(vec![(3, Side::Runner)]), "{name}");
         }
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_say_nothing_are_refused() {
+    fn unknown_and_repeated_names_are_refused() {
         assert_eq!(assign(&named(&["dispach"])), Err(ActivationError::Name("dispach".to_owned())));
         assert_eq!(
             assign(&named(&["pilotlight.socket", "admin"])),

@@ -1,4 +1,4 @@
-//! CPUs: which ones the process may use, lists of them, and pinning a thread to one.
+//! CPUs: which ones the process may use, lists of them, pinning a thread to one, and a thread's timers and CPU time.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
@@ -12,7 +12,7 @@ pub fn allowed() -> io::Result<Vec<usize>> {
     Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
 }
 
-/// How many threads the process can run at once: its CPUs, less what a cgroup quota takes away.
+/// How many threads the process can run at the same time: its CPUs, less what a cgroup quota takes away.
 pub fn parallelism() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -25,7 +25,7 @@ pub fn pin_this_thread(cpu: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a list such as `0-3,6`. CPUs come in the order named. The error says what to do.
+/// Parses a list such as `0-3,6`. Keeps its order. The error names the remedy.
 pub fn parse_list(typed: &str) -> Result<Vec<usize>, String> {
     const FORM: &str = "write CPU numbers and ranges, such as 0-3,6";
     let number = |digits: &str| -> Result<usize, String> {
@@ -49,7 +49,7 @@ pub fn parse_list(typed: &str) -> Result<Vec<usize>, String> {
         }
         for cpu in first..=last {
             if cpus.contains(&cpu) {
-                return Err(format!("CPU {cpu} is named twice: one worker is pinned to each"));
+                return Err(format!("CPU {cpu} is listed twice: list each CPU once, for one worker"));
             }
             cpus.push(cpu);
         }
@@ -57,7 +57,7 @@ pub fn parse_list(typed: &str) -> Result<Vec<usize>, String> {
     Ok(cpus)
 }
 
-/// Writes ascending CPUs as a list such as `0-3,6`.
+/// Formats ascending CPUs as a list such as `0-3,6`.
 pub fn format_list(cpus: &[usize]) -> String {
     let mut ranges: Vec<(usize, usize)> = Vec::new();
     for &cpu in cpus {
@@ -76,17 +76,17 @@ pub fn format_list(cpus: &[usize]) -> String {
     texts.join(",")
 }
 
-/// How late the kernel may end a thread's rest to save itself a wake-up; its default is 50 us.
+/// How late the kernel may end a thread's sleep to save itself a wake-up; its default is 50 us.
 const TIMER_SLACK_NS: u64 = 5_000;
 
-/// Has the kernel end this thread's rests when they are over (PR_SET_TIMERSLACK, prctl(2)). Where that is
-/// refused they take a little longer, and nothing else.
-pub fn wake_this_thread_in_time() {
+/// Has the kernel end this thread's sleeps on time (PR_SET_TIMERSLACK, prctl(2)). Where the kernel refuses, they last
+/// a little longer.
+pub fn sharpen_timers_of_this_thread() {
     let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
 }
 
-/// The processor's time that the calling thread has had (clock_gettime(2)); a system call.
-pub fn time_of_this_thread() -> Duration {
+/// The CPU time that the calling thread has used (clock_gettime(2)). It is a system call.
+pub fn cpu_time_of_this_thread() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_read_in_the_order_named() {
+    fn a_list_keeps_its_order() {
         assert_eq!(parse_list("0"), Ok(vec![0]));
         assert_eq!(parse_list("0-3,6"), Ok(vec![0, 1, 2, 3, 6]));
         assert_eq!(parse_list("6, 1-2"), Ok(vec![6, 1, 2]));
@@ -103,19 +103,19 @@ mod tests {
     }
 
     #[test]
-    fn lists_that_cannot_be_meant_are_refused() {
+    fn invalid_lists_are_refused() {
         for bad in ["", ",", "0,", "a", "-1", "1-", "1-2-3", "+1", "0x1", "1.5", "99999999999999999999"] {
             let error = parse_list(bad).unwrap_err();
             assert!(error.contains("0-3,6"), "{bad:?}: {error}");
         }
         assert!(parse_list("3-0").unwrap_err().contains("backwards: write it as 0-3"));
-        assert!(parse_list("0-3,2").unwrap_err().contains("CPU 2 is named twice"));
-        // A range as long as the address space is refused before it is walked.
+        assert!(parse_list("0-3,2").unwrap_err().contains("CPU 2 is listed twice"));
+        // The parser refuses a huge range before it walks it.
         assert!(parse_list("0-18446744073709551615").unwrap_err().contains("there is no CPU"));
     }
 
     #[test]
-    fn a_list_reads_back_as_it_was_written() {
+    fn a_formatted_list_parses_to_the_same_cpus() {
         assert_eq!(format_list(&[0, 1, 2, 3, 6]), "0-3,6");
         assert_eq!(format_list(&[1, 3]), "1,3");
         assert_eq!(format_list(&[]), "");

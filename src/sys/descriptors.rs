@@ -1,29 +1,28 @@
-//! The limit of open files, how many runners it holds, and whose descriptors it is about.
+//! The limit of open files, how many runners it allows, and tables of descriptors per thread.
 //!
-//! RLIMIT_NOFILE bounds a table of descriptors, not a process (getrlimit(2)), and threads need not share
-//! theirs (clone(2), CLONE_FILES). A table with one user is cheaper: the kernel counts no references to
-//! a file while it serves a call (`fdget` in fs/file.c), and takes a lock that nobody else takes for each new
-//! descriptor.
+//! RLIMIT_NOFILE bounds a table of descriptors, not a process (getrlimit(2)), and threads need not share one (clone(2),
+//! CLONE_FILES). A table with one user is cheaper: the kernel counts no references to a file while it serves a call
+//! (`fdget` in fs/file.c). And no other thread contends for the lock that each new descriptor takes.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::os::fd::RawFd;
 use std::thread;
 
-/// An idle runner's sockets at their peak: its poll, the next poll's connection, and one just aborted.
+/// The most sockets of one idle runner: its poll, the next poll's connection, and one that it has just aborted.
 pub const SOCKETS_PER_RUNNER: usize = 3;
 
-/// What RLIMIT_NOFILE was and is.
+/// RLIMIT_NOFILE before and after the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
-    /// The soft limit that the process was started with.
+    /// The soft limit with which the process started.
     pub before: usize,
     /// The soft limit now.
     pub limit: usize,
 }
 
 impl Descriptors {
-    /// Raises the soft limit to the hard one. If that is refused the limit stays as it was.
+    /// Raises the soft limit to the hard one. If the kernel refuses, the limit stays as it was.
     pub fn raise() -> io::Result<Self> {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
         let limit = match soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
@@ -36,35 +35,34 @@ impl Descriptors {
         })
     }
 
-    /// How many connections fit beside `reserved` descriptors.
+    /// How many connections the limit allows beside `reserved` descriptors.
     pub const fn connections_max(&self, reserved: usize) -> usize {
         self.limit.saturating_sub(reserved)
     }
 }
 
-/// Gives this thread a table of its own: a copy of the one that it shared, from which `unwanted` are closed.
-/// What the copy holds of others' descriptors stays open until it is closed here too. Nothing in this thread may
-/// own one of `unwanted`.
+/// Gives this thread a table of its own: a copy of the shared one, without `unwanted`. Every other descriptor in the
+/// copy keeps its file open until this thread closes it too. Nothing in this thread may own one of `unwanted`.
 ///
 /// # Errors
-/// The kernel is older than 5.9, or a sandbox refuses close_range(2). Nothing has happened then.
+/// The kernel is older than 5.9, or a sandbox refuses close_range(2). The thread then still shares its table.
 pub fn take_own_table(unwanted: &[RawFd]) -> io::Result<()> {
-    // An empty range: all that is asked for is the copy. (unshare(2) does the same, but containers forbid it.)
+    // The range is empty: only the copy matters. (unshare(2) makes one too, but containers forbid it.)
     close_range(libc::c_uint::MAX, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE)?;
     close(unwanted);
     Ok(())
 }
 
-/// Closes descriptors that nothing owns in this thread's table: their owners have tables of their own.
+/// Closes descriptors whose owners have tables of their own: nothing in this thread's table owns them.
 pub fn close(disowned: &[RawFd]) {
     for fd in disowned.iter().filter_map(|fd| libc::c_uint::try_from(*fd).ok()) {
-        // Without flags there is nothing that it could refuse.
+        // Without flags the kernel has nothing to refuse.
         let _ = close_range(fd, fd, 0);
     }
 }
 
-/// Whether threads can have tables of their own, tried on one that ends with it.
-pub fn own_tables_can_be_had() -> bool {
+/// Whether threads can have tables of their own. Tries it on a short-lived thread.
+pub fn supports_own_tables() -> bool {
     thread::spawn(|| take_own_table(&[])).join().is_ok_and(|taken| taken.is_ok())
 }
 
@@ -77,7 +75,7 @@ fn close_range(first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint) -> 
     }
 }
 
-/// About how many idle runners `connections` hold.
+/// About how many idle runners `connections` serve.
 pub const fn runners(connections: usize) -> usize {
     connections / SOCKETS_PER_RUNNER
 }
@@ -89,7 +87,7 @@ mod tests {
     use std::os::fd::{AsRawFd, BorrowedFd};
 
     fn borrow(fd: RawFd) -> BorrowedFd<'static> {
-        // SAFETY: it is only asked whether it is open.
+        // SAFETY: the caller only asks whether it is open.
         unsafe { BorrowedFd::borrow_raw(fd) }
     }
 
@@ -106,8 +104,8 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_with_its_own_table_neither_sees_nor_closes_others_descriptors() {
-        assert!(own_tables_can_be_had());
+    fn a_table_of_its_own_separates_a_thread_s_descriptors() {
+        assert!(supports_own_tables());
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let (reading, writing) = (reader.as_raw_fd(), writer.as_raw_fd());
         let (unwanted, later) = thread::spawn(move || {
@@ -119,15 +117,15 @@ mod tests {
         })
         .join()
         .expect("no panic");
-        assert!(unwanted, "a copy, without what was unwanted");
-        assert_eq!(later, writing, "its place was free again there");
-        // Here it is still the pipe's end, and the last one: what is read behind its close is the end.
+        assert!(unwanted, "a copy without the unwanted one");
+        assert_eq!(later, writing, "its number is free in that table");
+        // In this table it is still the pipe's last writer, so its close ends the stream.
         drop(writer);
         assert_eq!(std::io::Read::read(&mut &reader, &mut [0]).expect("an end"), 0);
     }
 
     #[test]
-    fn what_is_reserved_is_not_for_connections() {
+    fn reserved_descriptors_are_not_for_connections() {
         let descriptors = Descriptors { before: 1024, limit: 1024 };
         assert_eq!(descriptors.connections_max(124), 900);
         assert_eq!(runners(900), 300);

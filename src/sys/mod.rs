@@ -1,6 +1,6 @@
-//! What the process asks of its machine: listeners, CPUs, descriptors, the service manager.
+//! System calls and services of the operating system: listeners, TCP, CPUs, descriptors, users, the service manager.
 
-// The one place outside the engines; each block says why it is sound.
+// With the io_uring engine, the only folder with unsafe code; each block says why it is sound.
 #![allow(unsafe_code)]
 
 pub mod activation;
@@ -8,11 +8,7 @@ pub mod calls;
 pub mod cpus;
 pub mod descriptors;
 pub mod dumps;
-pub mod handover;
-pub mod kernel;
 pub mod listen;
-pub mod listeners;
-pub mod local;
 pub mod notify;
 pub mod process;
 pub mod seccomp;
@@ -27,43 +23,36 @@ use descriptors::Descriptors;
 use std::io;
 use variables::TokenVariables;
 
-/// What there is to run on.
+/// What the process runs on, and what it was started with.
 #[derive(Debug)]
 pub struct Machine {
-    /// CPUs that the process may use, ascending.
+    /// The CPUs that the process may use, ascending.
     pub cpus: Vec<usize>,
-    /// Threads that it can run at once.
+    /// How many threads it can run at the same time.
     pub parallelism: usize,
-    /// Its limit of open files.
     pub descriptors: Descriptors,
-    /// Threads can have descriptors of their own.
+    /// Threads can have tables of descriptors of their own.
     pub own_tables: bool,
-    /// Listeners that came with it.
     pub activated: Activated,
-    /// What its environment says about tokens.
     pub token_variables: TokenVariables,
 }
 
-/// Why the machine could not be asked.
+/// Why the process cannot start here.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    /// Socket activation.
     #[error(transparent)]
     Activation(#[from] ActivationError),
-    /// sched_getaffinity.
-    #[error("cannot ask which CPUs the process may use: {0}")]
+    #[error("cannot read which CPUs the process may use (sched_getaffinity): {0}")]
     Cpus(io::Error),
-    /// prctl.
     #[error("cannot give up new privileges (PR_SET_NO_NEW_PRIVS): {0}")]
     Privileges(io::Error),
-    /// getrlimit.
-    #[error("cannot ask for the limit of open files: {0}")]
+    #[error("cannot read the limit of open files (RLIMIT_NOFILE): {0}")]
     Descriptors(io::Error),
 }
 
 impl Machine {
-    /// Takes over what came with the process, raises its limits and gives up new privileges. Call it
-    /// first, and once.
+    /// Takes over the sockets of the service manager, raises the process's limits and gives up new privileges. Call it
+    /// once, before everything else.
     pub fn prepare() -> Result<Self, MachineError> {
         user::no_new_privileges().map_err(MachineError::Privileges)?;
         Ok(Machine {
@@ -71,7 +60,7 @@ impl Machine {
             cpus: cpus::allowed().map_err(MachineError::Cpus)?,
             parallelism: cpus::parallelism(),
             descriptors: Descriptors::raise().map_err(MachineError::Descriptors)?,
-            own_tables: descriptors::own_tables_can_be_had(),
+            own_tables: descriptors::supports_own_tables(),
             token_variables: TokenVariables::read(),
         })
     }

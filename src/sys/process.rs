@@ -1,4 +1,4 @@
-//! What the process takes of its machine.
+//! What the process uses: CPU time, memory, descriptors.
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::signal::{Signal, raise};
@@ -9,34 +9,32 @@ use std::time::Duration;
 /// Clock ticks of /proc in a second: USER_HZ, 100 in every Linux ABI (proc(5), sysconf(3)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What the names of the workers' threads begin with.
+/// The prefix of the names of the workers' threads.
 pub const WORKER_THREAD: &str = "worker-";
 
-/// The process at one moment. `None` where /proc is not mounted or does not say.
+/// What the process uses at one moment. `None` where /proc is not mounted or does not contain it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
-    /// Processor time, of all threads, in user and kernel.
+    /// CPU time of all threads, in user and kernel mode.
     pub cpu: Option<Duration>,
-    /// Resident memory.
     pub resident_bytes: Option<u64>,
-    /// Address space.
     pub virtual_bytes: Option<u64>,
-    /// Open descriptors, in all tables.
+    /// Open descriptors in all tables.
     pub open_fds: Option<u64>,
-    /// How many may be open in all of them.
+    /// The limit of open descriptors in all tables together.
     pub max_fds: Option<u64>,
     /// When it started, in seconds since 1970.
     pub started_unix_seconds: Option<f64>,
 }
 
-/// Has this process end as if by SIGTERM.
+/// Starts the shutdown of this process, by a SIGTERM.
 pub fn ask_to_stop() {
     // A process may always signal itself.
     let _ = raise(Signal::SIGTERM);
 }
 
 impl Figures {
-    /// Asks the kernel. `own_tables`: how many workers have a table of descriptors of their own.
+    /// Asks the kernel. `own_tables`: the number of workers with a table of descriptors of their own.
     pub fn now(own_tables: usize) -> Figures {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         Figures {
@@ -67,7 +65,7 @@ fn kib_line(status: &str, name: &str) -> Option<u64> {
     Some(kib * 1_024)
 }
 
-/// Those that the process shows, which are its first thread's, and those of workers with tables of their own.
+/// The descriptors of the process's first thread, and those of workers with tables of their own.
 fn open_fds_of_all() -> Option<u64> {
     let own_tables = fs::read_dir("/proc/self/task").ok()?.filter_map(|thread| {
         let thread = thread.ok()?.path();
@@ -77,7 +75,7 @@ fn open_fds_of_all() -> Option<u64> {
     Some(open_fds(Path::new("/proc/self"))? + own_tables.sum::<u64>())
 }
 
-/// Kernels from 6.2 on answer with the folder's size; a listing of a hundred thousand takes long.
+/// Since Linux 6.2 the folder's size is their number; listing a hundred thousand takes long.
 fn open_fds(process_or_thread: &Path) -> Option<u64> {
     let fds = process_or_thread.join("fd");
     match fs::metadata(&fds).ok()?.len() {
@@ -88,7 +86,7 @@ fn open_fds(process_or_thread: &Path) -> Option<u64> {
 
 fn started() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, second of the fields, may hold anything; starttime is the 22nd.
+    // The name is the second field and may contain spaces; starttime is the 22nd field.
     let after_name = stat.rsplit_once(')')?.1;
     let ticks: f64 = after_name.split_whitespace().nth(19)?.parse().ok()?;
     let machine = fs::read_to_string("/proc/stat").ok()?;
@@ -105,12 +103,12 @@ mod tests {
     use std::time::SystemTime;
 
     #[test]
-    fn the_figures_are_this_processs() {
+    fn the_figures_describe_this_process() {
         let before = Figures::now(0);
         let files: Vec<_> = (0..20).filter_map(|_| fs::File::open("/dev/null").ok()).collect();
         let memory = vec![1u8; 64 << 20];
         let after = Figures::now(0);
-        // Other tests open and close theirs meanwhile.
+        // Other tests open and close descriptors meanwhile.
         assert!(after.open_fds >= Some(files.len() as u64) && files.len() == 20, "{after:?}");
         assert!(after.resident_bytes > Some(60 << 20), "{after:?}");
         assert!(after.virtual_bytes > after.resident_bytes);
@@ -123,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_of_threads_with_tables_of_their_own_count() {
+    fn tables_of_workers_are_counted() {
         let (taken, wait) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
         let thread = thread::Builder::new().name(format!("{WORKER_THREAD}of-a-test"));

@@ -1,8 +1,8 @@
-//! The system calls that a data-plane thread needs once it runs, and no others (seccomp(2)).
+//! Limits a worker's thread to the system calls that it needs once it runs (seccomp(2)).
 //!
-//! What is not listed fails with EPERM. It does not kill: a C library that one day asks for something new
-//! must not take thousands of held polls with it, and what is refused is refused either way. Memory can't
-//! be made executable, and nothing can be opened, connected, started or traced.
+//! Every other call fails with EPERM. The filter does not kill the process: a call that a new C library adds must not
+//! end thousands of held polls, and EPERM refuses it as well. A filtered thread cannot make memory executable, and
+//! cannot open, connect, start or trace anything.
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -11,9 +11,9 @@ use seccompiler::{
 use std::collections::BTreeMap;
 use std::io;
 
-/// Taken whatever their arguments are.
+/// Allowed with any arguments.
 const ALLOWED: &[libc::c_long] = &[
-    // Sockets that are there.
+    // Open sockets.
     libc::SYS_accept4,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
@@ -50,7 +50,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_madvise,
     libc::SYS_brk,
     libc::SYS_membarrier,
-    // A thread's life and its end, an orderly one or by a panic.
+    // The life of a thread, and its end, by return or by panic.
     libc::SYS_getpid,
     libc::SYS_gettid,
     libc::SYS_tgkill,
@@ -66,21 +66,20 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Older ways to wait, which newer architectures do not have.
+/// Older calls to wait, which newer architectures do not have.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_HERE: &[libc::c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[libc::c_long] = &[];
 
-/// Taken if their third argument does not ask for executable memory.
+/// Allowed if their third argument does not ask for executable memory.
 const NOT_EXECUTABLE: &[libc::c_long] = &[libc::SYS_mmap, libc::SYS_mprotect];
 
-/// A filter, ready to be applied.
 #[derive(Clone, Debug)]
 pub struct Filter(BpfProgram);
 
 impl Filter {
-    /// For threads of the data plane.
+    /// The filter for workers' threads.
     pub fn for_data_plane() -> io::Result<Filter> {
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
         rules.extend(ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())));
@@ -96,7 +95,7 @@ impl Filter {
         Ok(Filter(filter.try_into().map_err(io::Error::other)?))
     }
 
-    /// Binds the calling thread, for good.
+    /// Binds the calling thread for the rest of its life.
     pub fn apply(&self) -> io::Result<()> {
         apply_filter(&self.0).map_err(io::Error::other)
     }
@@ -110,7 +109,7 @@ mod tests {
     use std::process::Command;
     use std::thread;
 
-    /// What `attempt` comes to on a thread with the filter.
+    /// Runs `attempt` on a thread with the filter.
     fn filtered<T: Send + 'static>(attempt: impl FnOnce() -> T + Send + 'static) -> T {
         let filter = Filter::for_data_plane().unwrap();
         let body = move || {
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_data_plane_has_no_use_for_is_refused() {
+    fn other_system_calls_are_refused() {
         let denied = |error: io::Error| assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
         let open = || File::open("/etc/passwd").map(drop).unwrap_err();
         denied(filtered(open));
@@ -130,7 +129,7 @@ mod tests {
         denied(filtered(|| Command::new("/bin/true").spawn().map(drop).unwrap_err()));
         let executable = filtered(|| {
             let (prot, flags) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-            // SAFETY: a mapping of its own, which nobody uses.
+            // SAFETY: a new mapping, which nothing uses.
             let at = unsafe { libc::mmap(std::ptr::null_mut(), 4096, prot, flags, -1, 0) };
             (at == libc::MAP_FAILED).then(io::Error::last_os_error)
         });
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_needs_is_not() {
+    fn a_worker_s_system_calls_are_allowed() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let served = filtered(move || {

@@ -1,7 +1,7 @@
-//! TLS identities: a certificate and its key from their files, and the place where those in force stand.
+//! TLS identities: a certificate and its key from their files, and the identity in force.
 //!
-//! Nothing of a session outlives its connection: there is no resumption and no early data, so that a client
-//! certificate is judged on every connection, and what is read again on SIGHUP holds from the next one on.
+//! No session outlives its connection: there is no resumption and no early data. So the server verifies a client
+//! certificate on every connection, and files that it reads again on SIGHUP apply from the next connection on.
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -18,47 +18,42 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
-/// A chain of certificates, a key, or a bundle of authorities is shorter.
+/// No chain of certificates, key or bundle of authorities is longer.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// The one protocol that is spoken inside (RFC 7301).
+/// The only protocol inside TLS (RFC 7301).
 const ALPN: &[u8] = b"http/1.1";
 
 /// The files of one listener's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// The certificate, and behind it those that lead to its authority. PEM.
+    /// PEM: the certificate, then those that lead to its authority.
     pub cert: PathBuf,
-    /// Its key. PEM: PKCS#8, PKCS#1 or SEC1.
+    /// PEM: the certificate's key, as PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
-    /// Authorities, one of which must have signed a client's certificate. PEM.
+    /// PEM: authorities, one of which must have signed a client's certificate.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Which of the [`Files`].
+/// One of the [`Files`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The certificate.
     Cert,
-    /// The key.
     Key,
-    /// The clients' authorities.
     ClientCa,
 }
 
-/// A file that cannot be used, and why.
+/// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {why}", path.display())]
 pub struct FileError {
-    /// Which one.
     pub part: Part,
-    /// Where it is.
     pub path: PathBuf,
-    /// What is wrong, and what to do.
+    /// What is wrong, and the remedy.
     pub why: String,
 }
 
 impl Files {
-    /// What a listener needs of them.
+    /// Loads a listener's TLS configuration.
     ///
     /// # Errors
     /// The first file that cannot be used.
@@ -111,14 +106,14 @@ fn fault(part: Part, path: &Path, why: String) -> FileError {
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let read = |path| -> io::Result<Zeroizing<Vec<u8>>> {
-        // All the room at once: a buffer that grows leaves copies of a key behind.
+        // A buffer that grows would leave copies of a key behind.
         let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize + 1));
         File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
         Ok(text)
     };
     match read(path) {
         Ok(text) if text.len() as u64 > FILE_BYTES_MAX => {
-            Err(format!("longer than {FILE_BYTES_MAX} bytes: that is no file of keys or certificates"))
+            Err(format!("longer than {FILE_BYTES_MAX} bytes: give a file of PEM keys or certificates"))
         }
         Ok(text) => Ok(text),
         Err(error) => Err(format!("cannot be read: {error}")),
@@ -130,22 +125,22 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if found.is_empty() => {
-            Err("no certificate in it: write them in PEM (-----BEGIN CERTIFICATE-----)".to_owned())
+            Err("it contains no certificate: write it in PEM (-----BEGIN CERTIFICATE-----)".to_owned())
         }
         Ok(found) => Ok(found),
-        Err(error) => Err(format!("it is no PEM: {error}")),
+        Err(error) => Err(format!("it is not PEM: {error}")),
     }
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     match PrivateKeyDer::from_pem_slice(&read(path)?) {
         Ok(key) => Ok(key),
-        // What the reader says of a line is not repeated: it may be a part of the key.
+        // The reader's error is not repeated: it may quote a part of the key.
         Err(pem::Error::NoItemsFound) => {
-            Err("no key in it: write it in PEM (-----BEGIN PRIVATE KEY-----), without a passphrase"
+            Err("it contains no key: write it in PEM (-----BEGIN PRIVATE KEY-----), without a passphrase"
                 .to_owned())
         }
-        Err(_) => Err("it is no PEM".to_owned()),
+        Err(_) => Err("it is not PEM".to_owned()),
     }
 }
 
@@ -155,24 +150,24 @@ fn authorities(
 ) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, String> {
     let mut roots = RootCertStore::empty();
     for cert in certificates(path)? {
-        roots.add(cert).map_err(|error| format!("a certificate of it cannot be read: {error}"))?;
+        roots.add(cert).map_err(|error| format!("it contains a certificate that cannot be read: {error}"))?;
     }
     WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
         .build()
         .map_err(|error| format!("cannot be used: {error}"))
 }
 
-/// A listener's identity: the one in force, which every core looks up and the control plane replaces.
+/// A listener's identity in force. Every worker reads it, and the control plane replaces it.
 #[derive(Debug)]
 pub struct Identity {
     files: Files,
-    /// How often it has been replaced: cores compare this, and take the lock only after a change.
+    /// How often the control plane has replaced it. Workers compare this, and take the lock only after a change.
     version: AtomicU64,
     current: Mutex<Arc<ServerConfig>>,
 }
 
 impl Identity {
-    /// The one in `files`.
+    /// Loads the identity in `files`.
     ///
     /// # Errors
     /// The first file that cannot be used.
@@ -181,15 +176,14 @@ impl Identity {
         Ok(Arc::new(Identity { files, version: AtomicU64::new(0), current }))
     }
 
-    /// Where it is from.
     pub fn files(&self) -> &Files {
         &self.files
     }
 
-    /// Reads the files again. Connections that are open keep what they began with.
+    /// Reads the files again. Open connections keep the identity that they began with.
     ///
     /// # Errors
-    /// The first file that cannot be used; then nothing changes.
+    /// The first file that cannot be used; the identity then stays as it was.
     pub fn reload(&self) -> Result<(), FileError> {
         let config = self.files.load()?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = config;
@@ -198,7 +192,7 @@ impl Identity {
     }
 }
 
-/// One core's view of an [`Identity`].
+/// One worker's copy of an [`Identity`].
 #[derive(Clone, Debug)]
 pub struct Current {
     identity: Arc<Identity>,
@@ -207,14 +201,13 @@ pub struct Current {
 }
 
 impl Current {
-    /// As it stands.
     pub fn of(identity: &Arc<Identity>) -> Current {
         let version = identity.version.load(Ordering::Acquire);
         let config = identity.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Current { identity: identity.clone(), version, config }
     }
 
-    /// What a connection that begins now is served with.
+    /// The configuration for a new connection.
     pub fn config(&mut self) -> &Arc<ServerConfig> {
         if self.identity.version.load(Ordering::Acquire) != self.version {
             *self = Current::of(&self.identity.clone());

@@ -1,52 +1,36 @@
-//! Giving up what the process does not need: its user, its groups, new privileges.
+//! Gives up privileges: the process's user, its groups, new privileges.
 
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, setgroups, setresgid, setresuid};
 use std::fs;
 use std::io;
 
-/// Whom the process becomes.
+/// A user and its only group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// User.
     pub uid: u32,
-    /// Its only group.
     pub gid: u32,
 }
 
-/// Why the process could not become another; one line that says what to do.
+/// Why the process could not change its user: one line that names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum DropError {
-    /// Not root.
     #[error(
         "--user: not permitted to become user {uid} and group {gid}: start as root (or with CAP_SETUID and CAP_SETGID), or as that user and without --user"
     )]
-    Permission {
-        /// The user asked for.
-        uid: u32,
-        /// The group asked for.
-        gid: u32,
-    },
-    /// Anything else.
+    Permission { uid: u32, gid: u32 },
     #[error("--user: cannot become user {uid} and group {gid}: {source}")]
-    Other {
-        /// The user asked for.
-        uid: u32,
-        /// The group asked for.
-        gid: u32,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The kernel said yes, and it is not so.
-    #[error("--user: the process could become root again: refusing to serve")]
+    Other { uid: u32, gid: u32, source: io::Error },
+    /// The kernel reported success, but the process could still become root.
+    #[error("--user: the process could still become root: run it in a sandbox that permits setresuid(2)")]
     Regained,
 }
 
-/// The user and the group that `NAME[:GROUP]` names, by name or by number. Names are looked up in
-/// /etc/passwd and /etc/group only: a static binary has no other directory at hand.
+/// The user and the group in `NAME[:GROUP]`, by name or by number. Finds names in /etc/passwd and /etc/group only: a
+/// static binary has no other directory service.
 ///
 /// # Errors
-/// What is wrong with the text, and what to do.
+/// What is wrong with the text, and the remedy.
 pub fn resolve(typed: &str) -> Result<Identity, String> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     resolve_in(typed, &read("/etc/passwd"), &read("/etc/group"))
@@ -63,7 +47,8 @@ fn resolve_in(typed: &str, passwd: &str, group: &str) -> Result<Identity, String
     });
     let uid = match (user.parse::<u32>(), &entry) {
         (Ok(uid), _) => uid,
-        (Err(_), Some(entry)) => number(entry, 2).ok_or("its line in /etc/passwd cannot be read")?,
+        (Err(_), Some(entry)) => number(entry, 2)
+            .ok_or("its line in /etc/passwd has no valid user number: give the number here")?,
         (Err(_), None) => return Err("no such user in /etc/passwd: give its number".to_owned()),
     };
     let gid = match group_name {
@@ -77,7 +62,7 @@ fn resolve_in(typed: &str, passwd: &str, group: &str) -> Result<Identity, String
         },
         None => entry
             .and_then(|entry| number(&entry, 3))
-            .ok_or("its group is not known: write USER:GROUP, numbers will do")?,
+            .ok_or("its group is not known: write USER:GROUP, by name or by number")?,
     };
     match uid {
         0 => Err("that is root: name an unprivileged user, such as nobody or 65534:65534".to_owned()),
@@ -93,7 +78,8 @@ fn number(entry: &[&str], field: usize) -> Option<u32> {
     entry.get(field)?.parse().ok()
 }
 
-/// Becomes `identity` for good, in every thread: its user, its group and no other group.
+/// Changes the user and the group of every thread to `identity`, for the rest of the process's life, and leaves all
+/// other groups.
 pub fn become_user(identity: &Identity) -> Result<(), DropError> {
     let Identity { uid, gid } = *identity;
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
@@ -103,7 +89,7 @@ pub fn become_user(identity: &Identity) -> Result<(), DropError> {
     {
         return Ok(());
     }
-    // The kernel makes a process that changes its user dumpable again (prctl(2)); where it must not be, it
+    // The kernel makes a process dumpable again when it changes its user (prctl(2)). A process that was not dumpable
     // holds secrets.
     let dumpable = prctl::get_dumpable();
     let dropped = setgroups(&[])
@@ -114,20 +100,19 @@ pub fn become_user(identity: &Identity) -> Result<(), DropError> {
         nix::Error::EPERM => DropError::Permission { uid, gid },
         errno => DropError::Other { uid, gid, source: errno.into() },
     })?;
-    // Believed only when it was tried.
+    // Only a try proves it.
     match setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)) {
         Ok(()) => Err(DropError::Regained),
         Err(_) => Ok(()),
     }
 }
 
-/// The process runs as root.
 pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// From here on no program that this process starts can gain privileges (prctl(2), PR_SET_NO_NEW_PRIVS).
-/// Threads that are there already are not covered: call it first.
+/// From now on no program that this process starts can gain privileges (prctl(2), PR_SET_NO_NEW_PRIVS). Call it before
+/// the process has other threads: it does not cover them.
 pub fn no_new_privileges() -> io::Result<()> {
     Ok(nix::sys::prctl::set_no_new_privs()?)
 }
@@ -140,7 +125,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nbroker:x:991:\nnet:x:44:broker\n";
 
     #[test]
-    fn names_and_numbers() {
+    fn a_user_is_given_by_name_or_number() {
         let found = |typed| resolve_in(typed, PASSWD, GROUP);
         assert_eq!(found("broker"), Ok(Identity { uid: 990, gid: 991 }));
         assert_eq!(found("broker:net"), Ok(Identity { uid: 990, gid: 44 }));

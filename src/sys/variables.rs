@@ -1,29 +1,26 @@
-//! Environment variables that are no flag's: a secret on a command line could be read by everybody.
+//! Environment variables without a flag: every user of the host can read a command line, and a secret on it.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use zeroize::Zeroizing;
 
-/// The secret's own variable, and the supervisor's.
+/// Pilotlight's variable, then the supervisor's.
 const SECRETS: [&str; 2] = ["PILOTLIGHT_TOKEN_SECRET", "WORKLOAD_TOKEN_SECRET"];
-/// The supervisor's variable for what it does about tokens.
+/// The supervisor's variable for what it does with tokens.
 pub const ENFORCEMENT: &str = "WORKLOAD_TOKEN_ENFORCEMENT";
 
-/// What Trigger.dev's supervisor is told about tokens by its environment, which may be ours as well.
+/// The variables by which Trigger.dev's supervisor is configured for tokens. The broker may share its environment.
 #[derive(Debug, Default)]
 pub struct TokenVariables {
-    /// The secret.
     pub secret: Option<SecretVariable>,
-    /// `WORKLOAD_TOKEN_ENFORCEMENT`; not UTF-8 is what it can't be.
+    /// `WORKLOAD_TOKEN_ENFORCEMENT`; bytes that are not UTF-8 are replaced.
     pub enforcement: Option<String>,
 }
 
 /// A secret from the environment.
 pub struct SecretVariable {
-    /// The variable's name.
     pub name: &'static str,
-    /// Its value.
     pub value: Zeroizing<Vec<u8>>,
 }
 
@@ -34,7 +31,7 @@ impl fmt::Debug for SecretVariable {
 }
 
 impl TokenVariables {
-    /// Reads the environment. An empty variable is none.
+    /// Reads the environment. An empty variable counts as unset.
     pub fn read() -> Self {
         TokenVariables::from(|name| std::env::var_os(name))
     }
@@ -62,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_variable_goes_before_the_supervisors() {
+    fn pilotlight_s_variable_precedes_the_supervisor_s() {
         let both = [("WORKLOAD_TOKEN_SECRET", "theirs"), ("PILOTLIGHT_TOKEN_SECRET", "ours")];
         assert_eq!(**read(&both).secret.unwrap().value, *b"ours");
         assert_eq!(**read(&both[..1]).secret.unwrap().value, *b"theirs");

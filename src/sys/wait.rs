@@ -1,4 +1,4 @@
-//! Waiting for a descriptor to the nanosecond, where epoll's own time-outs are whole milliseconds.
+//! Waits for a descriptor with a timeout in nanoseconds; epoll's own timeouts are whole milliseconds.
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// True once `waited` can be read (an epoll node: has events), false after `timeout`. A signal ends it early.
+/// True once `waited` can be read (an epoll descriptor: has events), false after `timeout`. A signal ends it early.
 pub fn readable(waited: &impl AsRawFd, timeout: Duration) -> io::Result<bool> {
     // SAFETY: `waited` owns the descriptor and is borrowed for longer than this call.
     let fd = unsafe { BorrowedFd::borrow_raw(waited.as_raw_fd()) };
@@ -19,9 +19,10 @@ pub fn readable(waited: &impl AsRawFd, timeout: Duration) -> io::Result<bool> {
     }
 }
 
-/// Lets this thread's time-outs end on time: the kernel adds up to 50 us to each otherwise (prctl(2), PR_SET_TIMERSLACK).
+/// Has this thread's timeouts end on time; by default the kernel adds up to 50 us to each (prctl(2),
+/// PR_SET_TIMERSLACK).
 pub fn sharpen_timers() {
-    // A kernel that refuses leaves the 50 us.
+    // If the kernel refuses, the 50 us stay.
     let _ = set_timerslack(1);
 }
 
@@ -33,7 +34,7 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn it_ends_with_the_first_byte_or_the_time() {
+    fn a_wait_ends_with_the_first_byte_or_the_timeout() {
         let (mut left, right) = UnixStream::pair().unwrap();
         let began = Instant::now();
         assert!(!readable(&right, Duration::from_micros(1_500)).unwrap());

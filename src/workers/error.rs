@@ -4,59 +4,39 @@ use crate::sys::listen::ListenError;
 use crate::sys::user::DropError;
 use std::io;
 
-/// Why the data plane could not start: one line that says what happened, with which value, and what to do.
+/// Why the data plane could not start: one line that names the flag, the value and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A listener could not be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// A worker could not be pinned.
     #[error(
-        "--cpus: cannot pin a worker to CPU {cpu}: {source}: name CPUs that this process may use, or set --workers"
+        "--cpus: cannot pin a worker to CPU {cpu}: {source}: list CPUs that this process may use, or set --workers"
     )]
-    Pin {
-        /// The CPU asked for.
-        cpu: usize,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// No thread for a worker.
+    Pin { cpu: usize, source: io::Error },
     #[error(
         "cannot start worker {worker} of {workers}: {source}: lower --workers, or raise the process's limit of tasks"
     )]
-    Thread {
-        /// Index of the worker.
-        worker: usize,
-        /// How many were to start.
-        workers: usize,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// No table of descriptors for a worker, though a trial at the start had one.
-    #[error("--descriptor-tables: cannot give a worker a table of its own: {0}: choose process")]
+    Thread { worker: usize, workers: usize, source: io::Error },
+    /// The kernel refused it although a trial at the start succeeded.
+    #[error("--descriptor-tables worker: cannot give a worker a table of its own: {0}: set it to process")]
     Tables(io::Error),
-    /// The process could not give up its privileges.
     #[error(transparent)]
     Privileges(#[from] DropError),
-    /// The filter of system calls was refused.
     #[error(
-        "--seccomp: cannot filter the system calls of the workers: {0}: this kernel, or the sandbox around it, may not allow it; leave the flag out"
+        "--seccomp: cannot filter the system calls of the workers: {0}: this kernel, or the sandbox around it, may not allow it; omit the flag"
     )]
     Filter(io::Error),
-    /// The runner side came as a Unix domain socket.
+    /// The service manager handed over a Unix domain socket for the runner side.
     #[error(
-        "--listen: runners are served over TCP only, for only there delivery can be proved: hand over a TCP socket"
+        "--listen: the socket for runners is a Unix domain socket, on which delivery cannot be proved: set ListenStream= in its .socket unit to a TCP address"
     )]
     RunnerPath,
-    /// The process is out of descriptors before it serves anybody.
-    #[error("no descriptor left to start with: raise the limit (`ulimit -n`, LimitNOFILE)")]
+    #[error("no descriptor left to start the workers: raise the limit (`ulimit -n`, LimitNOFILE)")]
     Descriptors,
-    /// The engine could not be set up (epoll, eventfd, io_uring).
-    #[error("cannot set up the {engine} engine: {source}")]
-    Engine {
-        /// Which engine.
-        engine: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    /// A listener's socket refused an option.
+    #[error("{flag}: cannot set the socket's TCP options: {source}: check the flags --tcp-…")]
+    SocketOptions { flag: &'static str, source: io::Error },
+    /// epoll, eventfd or io_uring failed.
+    #[error("--engine {engine}: cannot set up the engine: {source}")]
+    Engine { engine: &'static str, source: io::Error },
 }

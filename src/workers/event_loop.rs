@@ -1,28 +1,28 @@
-//! One core's thread: a turn, then sleep until there is something for the next.
+//! One worker's thread: it runs a turn, then blocks until there is something for the next.
 //!
-//! The thread has its worker to itself while it is awake. While it sleeps, others may use the worker
-//! ([`Visit`]): a worker that has a run for it, or a verdict, handles that in its place, which costs neither of them a
-//! wake-up. Only where the engine can block apart from what it knows, and where connections have the same descriptors
-//! on every thread.
+//! While the thread is awake, it alone uses its worker. While it blocks, other workers may use it ([`HandleInline`]): a
+//! worker that has an offer or a reply for a blocked worker handles that worker's mail itself, which saves both threads
+//! a wake-up. This needs an engine whose blocking part can be taken out, and connections with the same descriptors on
+//! every thread.
 //!
 //! Invariants:
-//! - whoever touches the worker holds its lock; the thread holds it from one sleep to the next;
-//! - nobody but the thread waits for the lock, so that no two workers ever wait for each other: visitors try it, and
-//!   wake the thread if it is taken;
-//! - a visitor that leaves something which the sleeper does not know of, and which is due before it gets up, wakes it.
+//! - a thread that uses the worker holds its lock; the worker's own thread holds the lock except while it blocks;
+//! - only the worker's own thread waits for the lock. Other threads try it, and wake the own thread if it is taken. So
+//!   no two workers can wait for each other;
+//! - another thread wakes the own thread if it leaves something that is due before that thread would wake up.
 
-use super::mesh::{Address, Visit};
+use super::mesh::{Address, HandleInline};
 use super::pace::Pace;
 use super::sync::{Mutex, MutexGuard};
 use super::worker::Worker;
-use crate::engine::{Engine, Sleep};
+use crate::engine::{Blocker, Engine};
 use crate::sys::cpus;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-/// A worker and the pace at which its thread works.
+/// A worker and the pace of its thread.
 pub struct EventLoop<E: Engine> {
     worker: Arc<Shared<E>>,
     pace: Pace,
@@ -33,71 +33,71 @@ struct Shared<E: Engine>(Mutex<Worker<E>>);
 
 impl<E: Engine> Shared<E> {
     fn lock(&self) -> MutexGuard<'_, Worker<E>> {
-        self.0.lock().expect("nobody panics with a worker in hand")
+        self.0.lock().expect("no thread panics while it holds the lock")
     }
 }
 
-impl<E: Engine + Send> Visit for Shared<E> {
-    fn visit(&self) -> bool {
+impl<E: Engine + Send> HandleInline for Shared<E> {
+    fn handle_inline(&self) -> bool {
         let Ok(mut worker) = self.0.try_lock() else { return false };
-        worker.visited();
+        worker.handle_inline();
         true
     }
 }
 
 impl<E: Engine + Send + 'static> EventLoop<E> {
-    /// The loop of `worker`, without rests and without visits.
+    /// The loop of `worker`, without coalescing and without inline handling.
     pub fn new(worker: Worker<E>) -> Self {
         let pace = Pace::new(Duration::ZERO, 0);
         EventLoop { worker: Arc::new(Shared(Mutex::new(worker))), pace, handled_inline: false }
     }
 
-    /// The same, with rests of this length where it takes so much of a processor's time.
-    pub fn coalescing(self, by: Duration, from_percent: u32) -> Self {
-        EventLoop { pace: Pace::new(by, from_percent), ..self }
+    /// Delays the turns of a busy worker by `delay`; a worker is busy from `from_percent` of a CPU's time on.
+    pub fn coalescing(self, delay: Duration, from_percent: u32) -> Self {
+        EventLoop { pace: Pace::new(delay, from_percent), ..self }
     }
 
-    /// The same, and others may handle its mail while it sleeps. `own` is its address. The descriptors that its
-    /// engine uses must be the same for whoever has that address.
+    /// Lets other workers handle its mail while it blocks. `own` is its address. The threads of all workers that have
+    /// that address must share its table of descriptors.
     pub fn with_inline_handling(mut self, own: &Address) -> Self {
         let worker: Weak<Shared<E>> = Arc::downgrade(&self.worker);
-        own.open(worker);
+        own.handle_inline_by(worker);
         self.handled_inline = true;
         self
     }
 
-    /// Takes possession of this thread; call it first, on the thread that will run.
+    /// Begins the engine. Call it first, on the thread that will run.
     pub fn begin(&mut self) -> io::Result<()> {
         self.worker.lock().begin()
     }
 
-    /// Runs until drained.
+    /// Runs until the worker is shut down.
     ///
     /// # Errors
-    /// Only what the kernel answers to waiting for events, which nothing here can mend.
+    /// The kernel's error when the wait for events fails, from which the loop cannot recover.
     pub fn run(mut self) -> io::Result<()> {
         let shared = self.worker.clone();
         let mut worker = shared.lock();
-        let mut sleeper = if self.handled_inline { worker.take_blocker() } else { None };
+        let mut blocker = if self.handled_inline { worker.take_blocker() } else { None };
         let mut now = worker.now();
         loop {
-            self.rest(&mut worker)?;
-            match &mut sleeper {
+            self.coalesce(&mut worker)?;
+            match &mut blocker {
                 None => worker.wait(now)?,
-                Some(sleeper) => {
+                Some(blocker) => {
                     let timeout = worker.prepare_to_block(now);
                     drop(worker);
-                    sleeper.sleep(timeout)?;
+                    blocker.block(timeout)?;
                     worker = shared.lock();
-                    worker.unblocked(sleeper);
+                    worker.unblocked(blocker);
                 }
             }
             now = worker.now();
-            self.pace.begin(now);
+            self.pace.begin_turn(now);
             worker.turn(now);
             let end = worker.now();
-            if self.pace.end(end) {
-                self.pace.had(cpus::time_of_this_thread());
+            if self.pace.end_turn(end) {
+                self.pace.measured(cpus::cpu_time_of_this_thread());
             }
             worker.turn_took(end.us_since(now));
             if worker.is_shut_down() {
@@ -106,12 +106,12 @@ impl<E: Engine + Send + 'static> EventLoop<E> {
         }
     }
 
-    /// In busy times lets work gather, unless there is some already.
-    fn rest(&self, worker: &mut Worker<E>) -> io::Result<()> {
-        if let Some(rest) = self.pace.rest()
+    /// Lets work gather if the worker is busy and has nothing to do right now.
+    fn coalesce(&self, worker: &mut Worker<E>) -> io::Result<()> {
+        if let Some(delay) = self.pace.coalesce_delay()
             && worker.is_idle()?
         {
-            thread::sleep(rest);
+            thread::sleep(delay);
         }
         Ok(())
     }

@@ -1,46 +1,44 @@
-//! From the workers to whoever watches: one bounded queue that no worker waits for and that wakes
-//! nobody. What does not fit is dropped and counted.
+//! Events for the control plane: one bounded queue. No worker waits for it, and it wakes no thread. A worker drops and
+//! counts events that do not fit.
 
 use crate::broker::event::Event;
 use crate::broker::time::Time;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// Events under way; the reader looks several times a second.
+/// The most events in the queue; the control plane empties it several times per second.
 const EVENTS_MAX: usize = 8_192;
 
-/// An event, and where and when it happened.
+/// An event, with the worker and the time of it.
 #[derive(Debug)]
 pub struct Observed {
-    /// Index of the core.
     pub worker: usize,
-    /// In the workers' time: the turn in which it happened.
+    /// The time of its turn, by the workers' clock.
     pub at: Time,
-    /// What happened.
     pub event: Event,
 }
 
-/// One core's end of the queue.
+/// One worker's end of the queue.
 pub struct EventSink {
-    index: usize,
+    worker: usize,
     queue: Sender<Observed>,
     dropped: u64,
 }
 
-/// The queue's two ends: one sink per core, and the reader's.
+/// The queue's two ends: one sink per worker, and the control plane's receiver.
 pub fn queue(workers: usize) -> (Vec<EventSink>, Receiver<Observed>) {
     let (sender, receiver) = bounded(EVENTS_MAX);
-    let sink = |index| EventSink { index, queue: sender.clone(), dropped: 0 };
+    let sink = |worker| EventSink { worker, queue: sender.clone(), dropped: 0 };
     ((0..workers).map(sink).collect(), receiver)
 }
 
 impl EventSink {
-    /// Tells of `event`, or drops it.
-    pub fn tell(&mut self, at: Time, event: Event) {
-        let observed = Observed { worker: self.index, at, event };
+    /// Queues `event`, or drops and counts it.
+    pub fn emit(&mut self, at: Time, event: Event) {
+        let observed = Observed { worker: self.worker, at, event };
         self.dropped += u64::from(self.queue.try_send(observed).is_err());
     }
 
-    /// Events dropped so far.
+    /// The number of events that it has dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -51,16 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_dropped_and_counted() {
+    fn events_beyond_the_queue_are_dropped_and_counted() {
         let (mut sinks, reader) = queue(2);
         let event = || Event::Rejected { status: 400, error: String::new() };
-        for index in 0..EVENTS_MAX as u64 + 3 {
-            sinks[1].tell(Time(index), event());
+        for at in 0..EVENTS_MAX as u64 + 3 {
+            sinks[1].emit(Time(at), event());
         }
         assert_eq!((sinks[0].dropped(), sinks[1].dropped()), (0, 3));
         let first = reader.try_recv().unwrap();
         assert_eq!((first.worker, first.at), (1, Time(0)));
-        sinks[0].tell(Time(9), event());
+        sinks[0].emit(Time(9), event());
         assert_eq!((sinks[0].dropped(), reader.len()), (0, EVENTS_MAX));
     }
 }

@@ -1,6 +1,6 @@
-//! What an address means: may it dispatch, and with which others are its connections counted?
+//! Classifies addresses: may it dispatch, and in which group are its connections counted?
 //!
-//! The core never sees an address. Where neither a list nor a bound asks for it, it is not even looked up.
+//! The broker never sees an address. Without a list and without a bound the worker does not ask the kernel for one.
 
 use super::hints::GROUPS;
 use crate::broker::io::Peer;
@@ -10,42 +10,42 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// One core's judge of addresses.
+/// The rules for addresses.
 #[derive(Clone, Default)]
 pub struct Gate {
     allow: Option<Arc<[IpNet]>>,
-    /// Addresses are counted in groups by this hash.
+    /// The hash by which addresses are counted in groups.
     counted: Option<RandomState>,
 }
 
 impl Gate {
-    /// `allow`: the networks that may dispatch, if not all may; `counted`: the hash by which addresses
-    /// are counted, if they are.
+    /// `allow`: the networks that may dispatch; `None`: all. `counted`: the hash by which addresses are counted;
+    /// `None`: they are not.
     pub fn new(allow: Option<&[IpNet]>, counted: Option<RandomState>) -> Gate {
         Gate { allow: allow.map(Arc::from), counted }
     }
 
-    /// Addresses matter.
+    /// Whether the rules depend on the address.
     #[inline]
-    pub fn looks(&self) -> bool {
+    pub fn needs_address(&self) -> bool {
         self.allow.is_some() || self.counted.is_some()
     }
 
-    /// What the core needs to know. Nobody known may not dispatch: the connection is gone already.
-    pub fn judge(&self, remote: Option<Remote>) -> Peer {
+    /// Classifies a peer. A connection without a peer has ended, and may not dispatch where a list restricts that.
+    pub fn classify(&self, remote: Option<Remote>) -> Peer {
         match remote {
             Some(Remote::Address(ip)) => Peer {
                 may_dispatch: self.allow.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&ip))),
                 group: self.counted.as_ref().map(|hasher| group(hasher, ip)),
             },
-            // The file's permissions have spoken.
+            // The permissions of the socket's file let it connect.
             Some(Remote::Local) => Peer { may_dispatch: true, group: None },
             None => Peer { may_dispatch: self.allow.is_none(), group: None },
         }
     }
 }
 
-/// An IPv6 address counts with its /64: one machine has all of that.
+/// The group of an address. An IPv6 address counts with its /64, because one host has all of a /64.
 fn group(hasher: &RandomState, ip: IpAddr) -> u32 {
     let network = match ip {
         IpAddr::V4(ip) => u64::from(ip.to_bits()),
@@ -67,7 +67,7 @@ mod tests {
         let nets: Vec<IpNet> =
             ["10.1.0.0/16", "fd00::/8", "192.0.2.7/32"].map(|net| net.parse().unwrap()).into();
         let gate = Gate::new(Some(&nets), None);
-        for (ip, may) in [
+        for (ip, may_dispatch) in [
             ("10.1.255.1", true),
             ("10.2.0.1", false),
             ("192.0.2.7", true),
@@ -75,21 +75,21 @@ mod tests {
             ("fd12::1", true),
             ("fe80::1", false),
         ] {
-            assert_eq!(gate.judge(at(ip)), Peer { may_dispatch: may, group: None }, "{ip}");
+            assert_eq!(gate.classify(at(ip)), Peer { may_dispatch, group: None }, "{ip}");
         }
-        assert!(gate.judge(Some(Remote::Local)).may_dispatch);
-        assert!(!gate.judge(None).may_dispatch);
-        assert!(gate.looks() && !Gate::default().looks());
+        assert!(gate.classify(Some(Remote::Local)).may_dispatch);
+        assert!(!gate.classify(None).may_dispatch);
+        assert!(gate.needs_address() && !Gate::default().needs_address());
     }
 
     #[test]
-    fn a_machine_is_counted_as_one_and_its_neighbour_as_another() {
+    fn each_host_has_a_group() {
         let gate = Gate::new(None, Some(RandomState::with_seeds(1, 2, 3, 4)));
-        let group = |ip| gate.judge(at(ip)).group;
+        let group = |ip| gate.classify(at(ip)).group;
         assert_eq!(group("10.0.0.1"), group("10.0.0.1"));
         assert_ne!(group("10.0.0.1"), group("10.0.0.2"));
         assert_eq!(group("2001:db8::1"), group("2001:db8::ffff:2"));
         assert_ne!(group("2001:db8::1"), group("2001:db8:0:1::1"));
-        assert_eq!(gate.judge(Some(Remote::Local)).group, None);
+        assert_eq!(gate.classify(Some(Remote::Local)).group, None);
     }
 }

@@ -1,28 +1,27 @@
-//! What all workers share: hints, the counts of connections, the budget for bytes in flight. Nothing here
-//! is ever locked.
+//! What all workers share, without locks: hints, the counts of connections, the budget for bytes in flight.
 
 use super::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::broker::io::{HINT_KINDS, Shared, WorkerSet};
 use std::sync::Arc;
 
-/// Buckets of key hashes. A collision costs one message that finds nothing.
+/// Buckets of key hashes. A collision costs one offer that finds no poll.
 const BUCKETS: usize = 4096;
-/// Entries in which the connections of addresses are counted, by a hash of the address. Addresses that
-/// meet in one share its bound; which ones do is drawn anew at every start.
+/// Groups in which the connections of addresses are counted, by a hash of the address. Addresses in one group share its
+/// bound; the hash has a new seed at every start.
 pub const GROUPS: usize = 1 << 16;
 
-/// The shared table, one handle per core.
+/// A handle on the shared table, one per worker.
 #[derive(Clone)]
 pub struct Hints(Arc<Table>);
 
 struct Table {
-    /// Of keys, then as many of each relation.
+    /// One bit per worker: the buckets of keys, then as many of each relation.
     buckets: Vec<AtomicU64>,
     key_buckets: usize,
     connections: AtomicUsize,
-    /// Open connections by group of addresses.
+    /// Open connections per group of addresses.
     groups: Vec<AtomicU32>,
-    /// Leased of the budget for bytes in flight.
+    /// What the workers have leased of the budget for bytes in flight.
     leased_bytes: AtomicUsize,
 }
 
@@ -33,7 +32,7 @@ impl Default for Hints {
 }
 
 impl Hints {
-    /// An empty table of so many buckets of keys, a power of two, and of so many groups of addresses.
+    /// An empty table with `key_buckets` buckets of keys (a power of two) and `groups` groups of addresses.
     pub fn with_sizes(key_buckets: usize, groups: usize) -> Self {
         let buckets = (0..HINT_KINDS * key_buckets).map(|_| AtomicU64::new(0)).collect();
         let groups = (0..groups).map(|_| AtomicU32::new(0)).collect();
@@ -51,15 +50,15 @@ impl Shared for Hints {
         self.0.key_buckets
     }
 
-    // A core announces before anything else that it does with the poll (its runner's next read,
-    // say) can be observed, and a reader that cold the bit would have missed the poll as well had
-    // it asked the core itself: release and acquire are enough.
-    fn announce(&self, bucket: usize, index: usize) {
-        self.0.buckets[bucket].fetch_or(1 << index, Ordering::Release);
+    // A worker sets the bit before it does anything with the poll that others can observe, such as reading the runner's
+    // next request. A reader that misses the bit would have missed the poll as well, had it asked the worker itself. So
+    // release and acquire are enough.
+    fn announce(&self, bucket: usize, worker: usize) {
+        self.0.buckets[bucket].fetch_or(1 << worker, Ordering::Release);
     }
 
-    fn withdraw(&self, bucket: usize, index: usize) {
-        self.0.buckets[bucket].fetch_and(!(1 << index), Ordering::Release);
+    fn withdraw(&self, bucket: usize, worker: usize) {
+        self.0.buckets[bucket].fetch_and(!(1 << worker), Ordering::Release);
     }
 
     fn holders(&self, bucket: usize) -> WorkerSet {
@@ -67,7 +66,7 @@ impl Shared for Hints {
     }
 
     fn open_connection(&self, connections_max: usize) -> bool {
-        // Relaxed: a count, which publishes nothing else.
+        // Relaxed: the count publishes nothing else.
         if self.0.connections.fetch_add(1, Ordering::Relaxed) < connections_max {
             return true;
         }
@@ -83,7 +82,7 @@ impl Shared for Hints {
         self.0.connections.load(Ordering::Relaxed)
     }
 
-    // Relaxed as well: two at once may both be refused at the bound, and never both let in above it.
+    // Relaxed as well: at the bound two simultaneous calls may both be refused, but never both succeed above it.
     fn open_from(&self, group: u32, group_max: u32) -> bool {
         let count = self.group(group);
         if count.fetch_add(1, Ordering::Relaxed) < group_max {

@@ -1,15 +1,15 @@
-//! The mesh: how one worker hands a message to another, and wakes it only when it sleeps.
+//! Mailboxes: how one worker hands a message to another, and wakes it only while it blocks.
 //!
-//! The sleeper arms, looks once more, then blocks; the sender sends, then looks whether the
-//! receiver is armed. With a full fence between the two steps on both sides, at least one of them
-//! sees the other: a message is found before the sleep, or the sleeper is woken.
+//! Before its thread blocks, the receiver arms its mailbox and then checks it again. The sender sends, and then checks
+//! whether the mailbox is armed. Each of them has a full fence between its two steps, so at least one sees the
+//! other: the receiver finds the message before it blocks, or the sender wakes it.
 //!
-//! To wake a worker costs more than to serve a request, for both ends. So a worker that has mail for one that sleeps
-//! handles it in the sleeper's place, if the sleeper's door is open ([`Visit`]), and wakes it only where that
-//! fails: somebody else is in, or the sleeper is just getting up.
+//! A wake-up costs both threads more than serving a request. So a worker that has mail for a blocked worker handles it
+//! inline, if that worker allows it ([`HandleInline`]). It wakes the other worker only where that fails: a third
+//! worker holds the lock, or the blocked thread is just waking up.
 //!
-//! The queues are unbounded by type and bounded by use: a worker has at most one offer and one
-//! verdict under way per open dispatch connection.
+//! The queues are unbounded by type and bounded by use: a worker has at most one offer and one reply under way per open
+//! dispatch connection.
 
 use super::sync::{AtomicBool, Ordering, Receiver, Sender, fence, unbounded};
 use crate::broker::io::MeshMessage;
@@ -17,79 +17,69 @@ use crate::broker::report::{Command, WorkerReport};
 use crate::engine::Wake;
 use std::sync::{Arc, OnceLock, Weak};
 
-/// Where a command's report goes. Called on the shard's thread; must not block.
+/// Takes a command's report. A worker's thread calls it, so it must not block.
 pub type Reply = Box<dyn Fn(WorkerReport) + Send>;
 
-/// What a shard gets from others.
+/// What a worker receives from others.
 pub enum Mail {
-    /// From another worker.
-    Mesh {
-        /// Index of the sender.
-        from: usize,
-        /// What it says.
-        message: MeshMessage,
-    },
-    /// From the control plane.
-    Command {
-        /// What to do.
-        command: Command,
-        /// Where the receipt goes.
-        reply: Reply,
-    },
+    /// A message of the worker `from`.
+    Mesh { from: usize, message: MeshMessage },
+    /// A command of the control plane.
+    Command { command: Command, reply: Reply },
 }
 
-/// A core as others find it.
-pub trait Visit: Send + Sync {
-    /// Handles all mail of a worker that sleeps. False, and nothing is done, unless its door is open.
-    fn visit(&self) -> bool;
+/// A worker whose mail other workers can handle.
+pub trait HandleInline: Send + Sync {
+    /// Handles all mail of a worker whose thread blocks. False if another thread holds the worker's lock.
+    fn handle_inline(&self) -> bool;
 }
 
-/// Others' end of a shard's queue. Cheap to clone.
+/// The sending end of a worker's mailbox. Cheap to clone.
 #[derive(Clone)]
 pub struct Address {
     queue: Sender<Mail>,
     armed: Arc<AtomicBool>,
     waker: Arc<dyn Wake>,
-    door: Arc<OnceLock<Weak<dyn Visit>>>,
+    inline: Arc<OnceLock<Weak<dyn HandleInline>>>,
 }
 
-/// The shard's own end.
+/// The receiving end of a worker's mailbox.
 pub struct Mailbox {
     queue: Receiver<Mail>,
     armed: Arc<AtomicBool>,
 }
 
-/// A shard's queue; `waker` ends its engine's wait.
+/// A worker's mailbox; `waker` ends its engine's wait.
 pub fn mailbox(waker: Arc<dyn Wake>) -> (Address, Mailbox) {
     let (sender, receiver) = unbounded();
     let armed = Arc::new(AtomicBool::new(false));
-    let address = Address { queue: sender, armed: armed.clone(), waker, door: Arc::default() };
+    let address = Address { queue: sender, armed: armed.clone(), waker, inline: Arc::default() };
     (address, Mailbox { queue: receiver, armed })
 }
 
 impl Address {
-    /// Says whose mail may be handled while it sleeps. Only the first time counts.
-    pub fn open(&self, door: Weak<dyn Visit>) {
-        let _ = self.door.set(door);
+    /// Lets other workers handle the owner's mail inline by `owner`. Only the first call has an effect.
+    pub fn handle_inline_by(&self, owner: Weak<dyn HandleInline>) {
+        let _ = self.inline.set(owner);
     }
 
-    /// Puts `mail` into the queue and wakes its owner if it sleeps. Mail to a shard that has ended
-    /// is dropped: whoever waits for an answer has a deadline.
+    /// Queues `mail`, and wakes the owner if it blocks. Mail to a worker that has ended is dropped: its sender has a
+    /// deadline for the answer.
     pub fn send(&self, mail: Mail) {
         if self.post(mail) {
             self.wake();
         }
     }
 
-    /// The same, but handles it right here if its owner sleeps and lets us. For workers only: the owner's descriptors
-    /// must be the caller's as well.
+    /// The same, but handles the mail inline if the owner blocks and allows it. For workers only: the owner's
+    /// descriptors must be the caller's as well.
     pub fn deliver(&self, mail: Mail) {
-        if self.post(mail) && !self.visit() {
+        if self.post(mail) && !self.handle_inline() {
             self.wake();
         }
     }
 
-    /// Answers whether the owner sleeps, or is about to, and may not know of the mail.
+    /// Answers whether the owner blocks, or is about to, and may not have seen the mail.
     fn post(&self, mail: Mail) -> bool {
         if self.queue.send(mail).is_err() {
             return false;
@@ -98,12 +88,11 @@ impl Address {
         self.armed.load(Ordering::Relaxed)
     }
 
-    fn visit(&self) -> bool {
-        self.door.get().and_then(Weak::upgrade).is_some_and(|door| door.visit())
+    fn handle_inline(&self) -> bool {
+        self.inline.get().and_then(Weak::upgrade).is_some_and(|owner| owner.handle_inline())
     }
 
-    /// Wakes the owner, if it sleeps. Many senders, one wake-up: the first to disarm does it. Who comes too late
-    /// writes nothing.
+    /// Wakes the owner, if it blocks. Of many senders only the first, which disarms the mailbox, makes the call.
     pub fn wake(&self) {
         if self.armed.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.waker.wake();
@@ -112,17 +101,15 @@ impl Address {
 }
 
 impl Mailbox {
-    /// The next mail, if there is any.
     pub fn take(&self) -> Option<Mail> {
         self.queue.try_recv().ok()
     }
 
-    /// There is no mail just now.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Says that the owner is about to sleep. False: it must not, there is mail.
+    /// Call it before the owner blocks. False if there is mail, and the owner must not block.
     pub fn arm(&self) -> bool {
         self.armed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -133,7 +120,7 @@ impl Mailbox {
         false
     }
 
-    /// Says that the owner is awake.
+    /// Call it when the owner is awake.
     pub fn disarm(&self) {
         self.armed.store(false, Ordering::Relaxed);
     }

@@ -1,24 +1,24 @@
-//! Whose descriptors are whose, where each worker has a table of its own. (Where all have one, they can handle each
-//! other's mail: `event_loop.rs`.)
+//! Which listeners each worker closes when it gets a table of descriptors of its own. (Workers that share one table can
+//! handle each other's mail inline: `event_loop.rs`.)
 //!
-//! A worker's table begins as a copy of the process's, and a copy keeps open what it shows. So a listener, which
-//! must end when its owner closes it, is closed in every table but its owner's as soon as the tables part. What else
-//! is copied does no harm: the engines' pollers and wakers, which live as long as the process, and the control
-//! plane's runtime, which workers wake through its own. The admin side accepts nobody before the tables have parted.
-//! A process that has connections of other kinds by then, as the demo's runners are, keeps one table.
+//! A worker's table begins as a copy of the process's table, and a copy keeps its files open. A listener must end when
+//! its owner closes it, so every other table closes it as soon as the tables part. The other copies do no harm: the
+//! engines' pollers and wakers live as long as the process, and so does the control plane's runtime, which workers wake
+//! by its eventfd. The admin side accepts no connection before the tables have parted. A process with other connections
+//! at that time, such as the demo with its runners, keeps one table.
 
-use super::WorkerListeners;
+use super::listeners::WorkerListeners;
 use crate::sys::descriptors;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// The listening sockets of the process, by the thread that is to have them.
+/// The listening sockets of the process, by the worker that owns them.
 pub struct Tables {
     workers: Vec<Vec<RawFd>>,
     process: Vec<RawFd>,
 }
 
 impl Tables {
-    /// `workers`: each one's listeners. `process`: what listens, or holds a listener open, on no worker's behalf.
+    /// `workers`: each worker's listeners. `process`: descriptors that hold a listener open and belong to no worker.
     pub fn new<'fd>(workers: &[WorkerListeners], process: impl Iterator<Item = BorrowedFd<'fd>>) -> Tables {
         let of_worker = |listeners: &WorkerListeners| -> Vec<RawFd> {
             listeners.iter().map(|(_, listener)| listener.as_fd().as_raw_fd()).collect()
@@ -29,13 +29,13 @@ impl Tables {
         }
     }
 
-    /// What a worker's table begins with of others'.
-    pub fn foreign_to(&self, own: usize) -> Vec<RawFd> {
-        let others = self.workers.iter().enumerate().filter(|(index, _)| *index != own);
+    /// The descriptors in a copied table that do not belong to `worker`.
+    pub fn foreign_to(&self, worker: usize) -> Vec<RawFd> {
+        let others = self.workers.iter().enumerate().filter(|(owner, _)| *owner != worker);
         others.flat_map(|(_, fds)| fds).chain(&self.process).copied().collect()
     }
 
-    /// Closes the workers' listeners in the process's table, once each worker has a table of its own.
+    /// Closes the workers' listeners in the process's table. Call it once each worker has a table of its own.
     pub fn part(self) {
         self.workers.iter().for_each(|fds| descriptors::close(fds));
     }

@@ -1,4 +1,4 @@
-//! One core's share of the broker: facts and mail in, outputs out.
+//! One worker: passes facts and mail to its broker, and carries out the broker's outputs.
 
 use super::events::EventSink;
 use super::gate::Gate;
@@ -13,36 +13,34 @@ use crate::engine::{Engine, Handshakes, Shortages};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// One core's share of the broker, with the engine under it and the mesh beside it. Whose thread it runs on is its
-/// loop's affair (`event_loop.rs`).
+/// A broker, the engine under it and the mailboxes beside it. Its event loop decides which thread runs it
+/// (`event_loop.rs`).
 pub struct Worker<E: Engine> {
     index: usize,
     broker: Broker<Hints>,
     engine: E,
     mailbox: Mailbox,
-    /// By core index, this worker's own included.
+    /// The addresses of all workers, this one included, by index.
     peers: Vec<Address>,
-    /// The origin of the core's time: the same on every worker.
+    /// The origin of the broker's time, the same on every worker.
     origin: Instant,
     gate: Gate,
     reply: Option<Reply>,
-    /// Where events go; nowhere if nobody set it.
     events: Option<EventSink>,
     turns: Histogram,
-    /// The time of the turn that is under way.
+    /// The time of the current turn.
     turn_at: Time,
-    drained: bool,
+    is_shut_down: bool,
     wall_clock: Option<WallClock>,
-    /// Until when the core's thread sleeps, while it does: `None` for ever.
+    /// When the worker's thread wakes up, while it blocks; `None`: only another thread ends the block.
     blocked_until: Option<Time>,
-    visits: u64,
+    mail_handled_inline: u64,
 }
 
-/// Microseconds of Unix time.
+/// Answers microseconds of Unix time.
 pub type WallClock = fn() -> u64;
 
 impl<E: Engine> Worker<E> {
-    /// A worker ready to run.
     pub fn new(
         index: usize,
         broker: Broker<Hints>,
@@ -63,41 +61,41 @@ impl<E: Engine> Worker<E> {
             events: None,
             turns: Histogram::default(),
             turn_at: Time::default(),
-            drained: false,
+            is_shut_down: false,
             wall_clock: None,
             blocked_until: None,
-            visits: 0,
+            mail_handled_inline: 0,
         }
     }
 
-    /// The same, with addresses judged.
-    pub fn behind(self, gate: Gate) -> Self {
+    /// Classifies the addresses of new connections by `gate`.
+    pub fn with_gate(self, gate: Gate) -> Self {
         Worker { gate, ..self }
     }
 
-    /// Has events told.
+    /// Emits the broker's events to `events`.
     pub fn with_events(self, events: EventSink) -> Self {
         Worker { events: Some(events), ..self }
     }
 
-    /// Has the core told what this clock says before every turn: it verifies tokens.
+    /// Reports the time of `clock` to the broker before every turn. The broker needs it to verify tokens.
     pub fn with_wall_clock(mut self, clock: WallClock) -> Self {
         self.wall_clock = Some(clock);
         self
     }
 
-    /// Takes possession of this thread; call it first, on the thread that will run.
+    /// Begins the engine. Call it first, on the thread that will run.
     pub fn begin(&mut self) -> io::Result<()> {
         self.engine.begin()
     }
 
-    /// What blocks in the engine's place, if that can be.
-    pub fn take_blocker(&mut self) -> Option<E::Sleeper> {
+    /// Takes out the engine's blocking part, if the engine has one that can be taken out.
+    pub fn take_blocker(&mut self) -> Option<E::Blocker> {
         self.engine.take_blocker()
     }
 
-    /// Sleeps until there is something for the next turn. Whoever has taken the sleeper out does it in three steps:
-    /// [`Worker::prepare_to_block`], the sleep, [`Worker::unblocked`].
+    /// Blocks until there is something for the next turn. After [`Worker::take_blocker`] the caller replaces it by
+    /// three calls: [`Worker::prepare_to_block`], `block` and [`Worker::unblocked`].
     pub fn wait(&mut self, now: Time) -> io::Result<()> {
         let timeout = self.arm(now);
         self.engine.wait(timeout)?;
@@ -105,7 +103,7 @@ impl<E: Engine> Worker<E> {
         Ok(())
     }
 
-    /// Senders have to wake the core from here on. Answers how long it may sleep.
+    /// Has senders wake the thread from here on. Answers how long the thread may block.
     pub fn prepare_to_block(&mut self, now: Time) -> Option<Duration> {
         let timeout = self.arm(now);
         let timeout = self.engine.blocks_for(timeout);
@@ -113,9 +111,9 @@ impl<E: Engine> Worker<E> {
         timeout
     }
 
-    /// The sleep is over.
-    pub fn unblocked(&mut self, sleeper: &mut E::Sleeper) {
-        self.engine.slept(sleeper);
+    /// Takes over what ended the block.
+    pub fn unblocked(&mut self, blocker: &mut E::Blocker) {
+        self.engine.after_block(blocker);
         self.mailbox.disarm();
     }
 
@@ -127,32 +125,31 @@ impl<E: Engine> Worker<E> {
         self.next_deadline().map(|at| at - now)
     }
 
-    /// Hands the kernel what was asked for. True if there is nothing to do just now.
+    /// Submits the engine's requests. True if there is nothing to do right now.
     pub fn is_idle(&mut self) -> io::Result<bool> {
         Ok(self.mailbox.is_empty() && !self.engine.flush()?)
     }
 
-    /// A turn of the core's thread took so long.
+    /// Records how long a turn of the worker's thread took.
     pub fn turn_took(&mut self, us: u64) {
         self.turns.record(us);
     }
 
-    /// When the next turn must be, whatever else happens.
+    /// The latest time for the next turn.
     pub fn next_deadline(&self) -> Option<Time> {
         self.broker.next_deadline()
     }
 
-    /// The drain is over; there is nothing left to run for.
+    /// Whether the broker's shutdown is complete and the worker has nothing left to do.
     pub fn is_shut_down(&self) -> bool {
-        self.drained
+        self.is_shut_down
     }
 
-    /// The core, to look at.
     pub fn broker(&self) -> &Broker<Hints> {
         &self.broker
     }
 
-    /// Handles what there is: facts, mail, timers.
+    /// Handles facts, mail and timers.
     pub fn turn(&mut self, now: Time) {
         self.begin_turn(now);
         self.facts(now);
@@ -161,21 +158,21 @@ impl<E: Engine> Worker<E> {
             self.broker.tick(now);
             self.carry_out();
         }
-        // What mail had sent may be acknowledged already, and another worker sleeps until it hears of that.
+        // A peer may already have acknowledged a run that the mail brought, and another worker waits for that.
         self.facts(now);
     }
 
-    /// Handles mail in the place of the core's thread, which sleeps, and wakes it if it would oversleep what
-    /// comes of that.
-    pub fn visited(&mut self) {
+    /// Handles mail on another worker's thread, while the worker's own thread blocks. Wakes that thread if something
+    /// is due before it would wake up.
+    pub fn handle_inline(&mut self) {
         let now = self.now();
-        self.visits += 1;
+        self.mail_handled_inline += 1;
         self.begin_turn(now);
         self.mail(now);
         self.facts(now);
         let due = self.engine.blocks_for(self.until_deadline(now)).map(|time| now + time);
-        let oversleeps = due.is_some_and(|due| self.blocked_until.is_none_or(|until| due < until));
-        if oversleeps || self.drained {
+        let wakes_too_late = due.is_some_and(|due| self.blocked_until.is_none_or(|until| due < until));
+        if wakes_too_late || self.is_shut_down {
             self.peers[self.index].wake();
         }
     }
@@ -211,14 +208,16 @@ impl<E: Engine> Worker<E> {
     }
 
     fn accepted(&mut self, now: Time, conn: ConnId, side: Side) {
+        // The broker would close the connection that has been silent longest. If the kernel has bytes of it, it is not
+        // silent.
         while let Some(silent) = self.broker.next_to_make_room()
             && self.engine.has_unread(silent)
         {
             self.broker.handle(now, Input::Unread { conn: silent });
         }
         self.broker.handle(now, Input::Accepted { conn, side });
-        if self.gate.looks() {
-            let peer = self.gate.judge(self.engine.remote(conn));
+        if self.gate.needs_address() {
+            let peer = self.gate.classify(self.engine.remote(conn));
             self.broker.handle(now, Input::Peer { conn, peer });
         }
     }
@@ -232,7 +231,7 @@ impl<E: Engine> Worker<E> {
                 Output::Probe { conn } => self.engine.probe(conn),
                 Output::Pause { conn } => self.engine.pause(conn),
                 Output::Resume { conn } => self.engine.resume(conn),
-                Output::HalfClose { conn } => self.engine.shutdown(conn),
+                Output::HalfClose { conn } => self.engine.half_close(conn),
                 Output::Mesh { to, message } => {
                     self.peers[to].deliver(Mail::Mesh { from: self.index, message })
                 }
@@ -240,7 +239,7 @@ impl<E: Engine> Worker<E> {
                 Output::Report(mut report) => {
                     report.times.turns = self.turns.clone();
                     report.counters.events_dropped = self.events.as_ref().map_or(0, EventSink::dropped);
-                    report.counters.visits = self.visits;
+                    report.counters.mail_handled_inline = self.mail_handled_inline;
                     let Shortages { buffers, completions, records } = self.engine.shortages();
                     report.counters.buffer_shortages = buffers;
                     report.counters.queue_overflows = completions;
@@ -254,15 +253,15 @@ impl<E: Engine> Worker<E> {
                 }
                 Output::Event(event) => {
                     if let Some(events) = &mut self.events {
-                        events.tell(self.turn_at, event);
+                        events.emit(self.turn_at, event);
                     }
                 }
-                Output::ShutdownComplete => self.drained = true,
+                Output::ShutdownComplete => self.is_shut_down = true,
             }
         }
     }
 
-    /// What the workers' clock says.
+    /// The time since the workers' common origin.
     pub fn now(&self) -> Time {
         Time::default() + self.origin.elapsed()
     }

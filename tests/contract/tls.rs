@@ -317,10 +317,10 @@ fn a_start_that_makes_no_sense_says_why() {
         (format!("--tls-key {key}"), "--tls-cert is missing"),
         (format!("--tls-cert {cert} --tls-key {other}"), "it is not the key of the certificate in"),
         (format!("--tls-cert {} --tls-key {key}", path("nowhere")), "cannot be read: No such file"),
-        (format!("--tls-cert {} --tls-key {key}", path("empty")), "no certificate in it"),
+        (format!("--tls-cert {} --tls-key {key}", path("empty")), "contains no certificate"),
         (format!("--tls-cert {} --tls-key {key}", path("big")), "longer than"),
-        (format!("--tls-cert {cert} --tls-key {cert}"), "no key in it"),
-        (format!("--tls-cert {cert} --tls-key {}", path("torn")), "it is no PEM"),
+        (format!("--tls-cert {cert} --tls-key {cert}"), "contains no key"),
+        (format!("--tls-cert {cert} --tls-key {}", path("torn")), "it is not PEM"),
         (format!("--dispatch-tls-cert {cert} --dispatch-tls-key {key}"), "there is no --dispatch-listen"),
         (
             format!(
@@ -335,7 +335,7 @@ fn a_start_that_makes_no_sense_says_why() {
             format!(
                 "--dispatch-listen 127.0.0.1:0 --dispatch-tls-cert {cert} --dispatch-tls-key {key} --dispatch-client-ca {key}"
             ),
-            "no certificate in it",
+            "contains no certificate",
         ),
         // TLS says who the broker is, not who may dispatch.
         (format!("--listen 0.0.0.0:0 --tls-cert {cert} --tls-key {key}"), "--dispatch-allow"),

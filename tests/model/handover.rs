@@ -1,4 +1,4 @@
-//! Runs that go from one worker to another: real workers, real brokers, real hints.
+//! Runs that cross from one worker to another: real workers, real brokers, real hints.
 
 use super::check;
 use crate::broker::Broker;
@@ -16,10 +16,10 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Of a worker's thread.
+/// The stack of a worker's thread.
 const STACK_WORDS: usize = 64 * 1024;
 
-/// A worker and what is seen of it from outside.
+/// A worker, and what a test sees of it.
 pub struct ModelledWorker {
     index: usize,
     handled_inline: bool,
@@ -35,9 +35,9 @@ impl ModelledWorker {
         peer
     }
 
-    pub fn fleet<const CORES: usize>(handled_inline: bool) -> [ModelledWorker; CORES] {
+    pub fn fleet<const WORKERS: usize>(handled_inline: bool) -> [ModelledWorker; WORKERS] {
         let hints = Hints::with_sizes(1, 1);
-        let kernels: [Kernel; CORES] = std::array::from_fn(|_| Kernel::new());
+        let kernels: [Kernel; WORKERS] = std::array::from_fn(|_| Kernel::new());
         let (peers, mailboxes): (Vec<Address>, Vec<Mailbox>) =
             kernels.iter().map(|kernel| mailbox(Arc::new(kernel.clone()))).unzip();
         let mut mailboxes = mailboxes.into_iter();
@@ -55,16 +55,16 @@ impl ModelledWorker {
         self.peers[self.index].clone()
     }
 
-    /// Starts its worker.
+    /// Starts the worker's thread.
     pub fn run(&self) -> JoinHandle<()> {
         self.run_with(settings())
     }
 
     fn run_with(&self, settings: Settings) -> JoinHandle<()> {
         let (index, hints, kernel) = (self.index, self.hints.clone(), self.kernel.clone());
-        let mailbox = self.mailbox.take().expect("it runs once");
+        let mailbox = self.mailbox.take().expect("a worker runs once");
         let (peers, handled_inline) = (self.peers.clone(), self.handled_inline);
-        // All of it is large, and so is what parsing wants: more stack than loom's threads have.
+        // The worker is large, and parsing needs much stack: more than loom's threads have.
         let run = move || {
             let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
             let broker = Broker::new(index, settings, hasher, hints);
@@ -77,20 +77,20 @@ impl ModelledWorker {
         thread::Builder::new().stack_size(STACK_WORDS).spawn(run).unwrap()
     }
 
-    /// Drains it and waits for its end.
+    /// Shuts it down and waits for its end.
     fn end(&self, worker: JoinHandle<()>) {
         self.address().send(command(Command::ShutDown, &self.kernel));
         worker.join().unwrap();
     }
 }
 
-/// A command whose receipt `kernel` counts.
+/// A command whose reply `kernel` counts.
 pub fn command(command: Command, kernel: &Kernel) -> Mail {
     let kernel = kernel.clone();
-    Mail::Command { command, reply: Box::new(move |_| kernel.change(|seen| seen.receipts += 1)) }
+    Mail::Command { command, reply: Box::new(move |_| kernel.change(|seen| seen.replies += 1)) }
 }
 
-/// Nothing ends by time: in the model none passes.
+/// In the model no time passes, so no timer expires.
 const NEVER_MS: u64 = 1_000_000_000;
 
 fn settings() -> Settings {
@@ -152,9 +152,9 @@ macro_rules! dispatch {
     };
 }
 
-/// What a worker has written to the runners and supervisors on these slots.
+/// How many runs a worker has sent to the runners in these slots.
 fn runs(kernel: &Kernel, slots: &[u32]) -> usize {
-    kernel.look(|seen| {
+    kernel.see(|seen| {
         let to_them = |(slot, payload): &&(u32, Payload)| slots.contains(slot) && is_run(payload);
         seen.sent.iter().filter(to_them).count()
     })
@@ -168,9 +168,9 @@ fn contains(payload: &Payload, what: &[u8]) -> bool {
     payload.bytes().windows(what.len()).any(|window| window == what)
 }
 
-/// The answers that the supervisor on `slot` got.
+/// The answers that the supervisor in `slot` got.
 fn answers(kernel: &Kernel, slot: u32) -> Vec<bool> {
-    kernel.look(|seen| {
+    kernel.see(|seen| {
         let answers = seen.sent.iter().filter(|(to, payload)| *to == slot && !is_run(payload));
         answers.map(|(_, payload)| contains(payload, b"true")).collect()
     })
@@ -180,17 +180,17 @@ const RUNNER: u32 = 0;
 const SECOND_RUNNER: u32 = 1;
 const SUPERVISOR: u32 = 2;
 
-/// Sleepers are woken; or their mail is handled in their place, where nobody is in the way.
-fn with_and_without_visits(
+/// Runs `model` without inline handling, then with it.
+fn with_and_without_inline_handling(
     preemptions_max: Option<usize>,
     model: impl Fn(bool) + Send + Sync + Copy + 'static,
 ) {
-    for visits in [false, true] {
-        check(preemptions_max, move || model(visits));
+    for inline in [false, true] {
+        check(preemptions_max, move || model(inline));
     }
 }
 
-/// The one supervisor and the one runner leave, and both workers drain.
+/// The supervisor and the runner leave, and both workers shut down.
 fn all_leave(
     (home, at_home): (&ModelledWorker, JoinHandle<()>),
     (other, away): (&ModelledWorker, JoinHandle<()>),
@@ -203,12 +203,12 @@ fn all_leave(
     other.end(away);
 }
 
-/// A dispatch on one worker, two polls on another, in any order: answered once, true exactly if one
-/// of the two got the run, and never both.
+/// A dispatch on one worker and two polls on another, in any order: the dispatch is answered once. The answer is true
+/// exactly if one of the polls got the run, and never do both get it.
 #[test]
 fn an_offer_is_neither_lost_nor_doubled() {
-    with_and_without_visits(Some(2), |visits| {
-        let [home, other] = ModelledWorker::fleet(visits);
+    with_and_without_inline_handling(Some(2), |inline| {
+        let [home, other] = ModelledWorker::fleet(inline);
         other.kernel.feed(&[
             Fact::Accepted(RUNNER),
             Fact::Accepted(SECOND_RUNNER),
@@ -234,15 +234,15 @@ fn an_offer_is_neither_lost_nor_doubled() {
     });
 }
 
-/// Once a poll can be known to be held, a dispatch on another worker finds it, whether that worker
-/// sleeps by then or not.
+/// Once a test can see that a poll is held, a dispatch on another worker finds it. It does not matter whether the
+/// poll's worker blocks by then.
 #[test]
-fn a_held_poll_is_found_from_another_core() {
-    with_and_without_visits(Some(2), |visits| {
-        let [home, other] = ModelledWorker::fleet(visits);
+fn a_held_poll_is_found_from_another_worker() {
+    with_and_without_inline_handling(Some(2), |inline| {
+        let [home, other] = ModelledWorker::fleet(inline);
         other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
         let away = other.run();
-        other.kernel.until_true(|seen| seen.asleep && seen.told == 2);
+        other.kernel.until_true(|seen| seen.blocked && seen.reported == 2);
         home.kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
         let at_home = home.run();
         home.kernel.until_true(|seen| !seen.sent.is_empty());
@@ -253,35 +253,35 @@ fn a_held_poll_is_found_from_another_core() {
     });
 }
 
-/// Whoever has a run for a worker that sleeps delivers it there, and nobody is woken for it: unless the sleeper knew of
-/// nothing that is due as early as what comes of it.
+/// A worker that has a run for a blocked worker handles it inline. It wakes that worker only if something is then due
+/// before the blocked thread would wake up.
 #[test]
-fn a_sleeper_is_woken_for_what_it_would_oversleep_only() {
+fn inline_handling_wakes_a_worker_only_for_an_earlier_deadline() {
     for idle_timeout_ms in [NEVER_MS, 1_000] {
         check(Some(2), move || {
             let [home, other] = ModelledWorker::fleet(true);
             other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
             let away = other.run_with(Settings { idle_timeout_ms, ..settings() });
-            other.kernel.until_true(|seen| seen.asleep && seen.told == 2);
+            other.kernel.until_true(|seen| seen.blocked && seen.reported == 2);
             home.kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
             let at_home = home.run();
             home.kernel.until_true(|seen| !seen.sent.is_empty());
             assert_eq!(answers(&home.kernel, SUPERVISOR), [true]);
             if idle_timeout_ms == NEVER_MS {
-                assert_eq!(other.kernel.look(|seen| (seen.wakes, seen.asleep)), (0, true));
+                assert_eq!(other.kernel.see(|seen| (seen.wakes, seen.blocked)), (0, true));
             } else {
-                other.kernel.until_true(|seen| seen.wakes == 1 && seen.asleep);
+                other.kernel.until_true(|seen| seen.wakes == 1 && seen.blocked);
             }
             all_leave((&home, at_home), (&other, away));
         });
     }
 }
 
-/// Each worker has the poll that the other's dispatch needs: offers and pending_dispatches cross.
+/// Each worker has the poll that the other's dispatch needs: offers and replies cross.
 #[test]
 fn offers_that_cross_are_both_answered() {
-    with_and_without_visits(Some(1), |visits| {
-        let peers: [ModelledWorker; 2] = ModelledWorker::fleet(visits);
+    with_and_without_inline_handling(Some(1), |inline| {
+        let peers: [ModelledWorker; 2] = ModelledWorker::fleet(inline);
         peers[0].kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
         peers[1].kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("2"))]);
         peers[0].kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("2"))]);
@@ -302,28 +302,28 @@ fn offers_that_cross_are_both_answered() {
     });
 }
 
-/// A worker drains while an offer is on its way to it. The worker ends; the run is delivered and
-/// answered true, or not delivered and answered false or, where the offer died with the worker's
-/// mailbox, left to the dispatch's deadline.
+/// A worker shuts down while an offer is on its way to it. The run is delivered and the answer is true, or the run is
+/// not delivered and the answer is false. If the offer was dropped with the worker's mailbox, the dispatch waits for its
+/// deadline.
 #[test]
-fn an_offer_to_a_core_that_drains_is_settled_or_dropped() {
-    with_and_without_visits(Some(1), |visits| {
-        let [home, other] = ModelledWorker::fleet(visits);
+fn an_offer_to_a_worker_that_shuts_down_is_settled_or_dropped() {
+    with_and_without_inline_handling(Some(1), |inline| {
+        let [home, other] = ModelledWorker::fleet(inline);
         other.kernel.feed(&[Fact::Accepted(RUNNER), Fact::Received(RUNNER, poll!("1"))]);
         let away = other.run();
-        other.kernel.until_true(|seen| seen.asleep && seen.told == 2);
+        other.kernel.until_true(|seen| seen.blocked && seen.reported == 2);
         home.kernel.feed(&[Fact::Accepted(SUPERVISOR), Fact::Received(SUPERVISOR, dispatch!("1"))]);
         let at_home = home.run();
-        // The runner leaves, with the run or without it: the drain is not one that takes time.
+        // The runner leaves, with the run or without it, so that the shutdown need not wait for it.
         other.kernel.feed(&[Fact::Closed(RUNNER)]);
-        other.kernel.until_true(|seen| seen.told == 3);
+        other.kernel.until_true(|seen| seen.reported == 3);
         other.end(away);
-        home.kernel.until_true(|seen| seen.told == 2);
+        home.kernel.until_true(|seen| seen.reported == 2);
         home.address().send(command(Command::Report { keys: None, dispatch_events: None }, &home.kernel));
-        home.kernel.until_true(|seen| seen.receipts == 1);
+        home.kernel.until_true(|seen| seen.replies == 1);
         let delivered = runs(&other.kernel, &[RUNNER]);
         match answers(&home.kernel, SUPERVISOR)[..] {
-            [] => assert_eq!(delivered, 0, "a verdict was lost"),
+            [] => assert_eq!(delivered, 0, "a reply was lost"),
             [answer] => assert_eq!(answer, delivered == 1),
             ref more => panic!("{more:?}"),
         }

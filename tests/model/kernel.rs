@@ -1,16 +1,16 @@
-//! A kernel with just enough in it for a worker to run: facts that a test feeds, a sleep that lasts
-//! until there is one, and no clock: whoever sleeps is woken or sleeps for ever, which loom reports.
+//! A kernel with just enough in it for a worker to run: facts that a test feeds, and a block that lasts until there is
+//! one. It has no clock: a thread that no other thread wakes blocks for ever, which loom reports.
 
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
-use crate::engine::{Engine, Sleep, Wake};
+use crate::engine::{Blocker, Engine, Wake};
 use loom::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What the kernel tells a worker of the connection on this slot.
+/// What the kernel reports of the connection in this slot.
 #[derive(Clone, Copy, Debug)]
 pub enum Fact {
     Accepted(u32),
@@ -20,33 +20,31 @@ pub enum Fact {
     Reset(u32),
 }
 
-/// What a test can see of one worker's kernel.
+/// What a test sees of one worker's kernel.
 #[derive(Default)]
 pub struct Seen {
     facts: VecDeque<Fact>,
     woken: bool,
-    /// Wake-ups by others.
+    /// Wake-ups by other threads.
     pub wakes: usize,
-    /// Waits, whether they slept or not.
+    /// Waits, whether they blocked or not.
     pub waits: usize,
-    /// The worker sleeps and has been told everything.
-    pub asleep: bool,
-    /// Facts that the worker has been told.
-    pub told: usize,
-    /// Responses: where to, and with which bytes.
+    /// The worker's thread blocks, and the kernel has reported everything.
+    pub blocked: bool,
+    /// Facts that the kernel has reported.
+    pub reported: usize,
+    /// Responses, with the slot of each.
     pub sent: Vec<(u32, Payload)>,
-    /// Connections closed or reset by the worker, or given up by the peer.
+    /// Connections that the worker has closed or reset.
     pub closed: usize,
-    /// Receipts of commands.
-    pub receipts: usize,
+    pub replies: usize,
 }
 
-/// Timeouts up to here, the next turn's duties, are over when they begin; longer ones never are.
-const AT_ONCE: Duration = Duration::from_micros(1);
-/// More than the microsecond that times are counted in.
+/// A block with a timeout up to this, for what is due in the next turn, ends immediately. A longer timeout never ends.
+const IMMEDIATE: Duration = Duration::from_micros(1);
+/// More than a microsecond, the unit of the worker's clock.
 const CLOCK_STEP: Duration = Duration::from_micros(2);
 
-/// One worker's kernel.
 #[derive(Clone)]
 pub struct Kernel(Arc<(Mutex<Seen>, Condvar)>);
 
@@ -55,15 +53,15 @@ impl Kernel {
         Kernel(Arc::new((Mutex::new(Seen::default()), Condvar::new())))
     }
 
-    /// Tells the worker, and wakes it if it sleeps, as an interrupt would.
+    /// Reports facts to the worker, and wakes it if it blocks, as an interrupt would.
     pub fn feed(&self, facts: &[Fact]) {
         self.change(|seen| {
             seen.facts.extend(facts);
-            seen.asleep = false;
+            seen.blocked = false;
         });
     }
 
-    /// Blocks the test until the worker has come so far.
+    /// Blocks the test until `found` answers.
     pub fn until<R>(&self, found: impl Fn(&Seen) -> Option<R>) -> R {
         let (seen, changed) = &*self.0;
         let mut seen = seen.lock().unwrap();
@@ -75,13 +73,12 @@ impl Kernel {
         }
     }
 
-    /// Blocks the test until this holds.
+    /// Blocks the test until `holds` is true.
     pub fn until_true(&self, holds: impl Fn(&Seen) -> bool) {
         self.until(|seen| holds(seen).then_some(()));
     }
 
-    /// A look.
-    pub fn look<R>(&self, at: impl FnOnce(&Seen) -> R) -> R {
+    pub fn see<R>(&self, at: impl FnOnce(&Seen) -> R) -> R {
         at(&self.0.0.lock().unwrap())
     }
 
@@ -95,15 +92,15 @@ impl Wake for Kernel {
     fn wake(&self) {
         self.change(|seen| {
             seen.woken = true;
-            seen.asleep = false;
+            seen.blocked = false;
             seen.wakes += 1;
-            // The next wait's arming is the latest that can have been answered.
-            assert!(seen.wakes <= seen.waits + 1, "one sleep was ended twice");
+            // The latest wake-up may answer the arming of the next wait.
+            assert!(seen.wakes <= seen.waits + 1, "one block was ended twice");
         });
     }
 }
 
-/// The engine on top: what is asked of it is done at once.
+/// The engine on top: it carries out every request immediately.
 pub struct OnKernel {
     kernel: Kernel,
     ready: VecDeque<Fact>,
@@ -119,31 +116,31 @@ fn id(slot: u32) -> ConnId {
     ConnId { slot, generation: 1 }
 }
 
-impl Sleep for Kernel {
-    fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // The worker's clock is the real one. It moves in every wait, so that what is due in the next
-        // turn is due in every execution.
+impl Blocker for Kernel {
+    fn block(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        // The worker's clock is the real one. It advances in every wait, so that what is due in the next turn is due in
+        // every execution.
         let began = Instant::now();
         while began.elapsed() < CLOCK_STEP {}
         let (seen, changed) = &*self.0;
         let mut seen = seen.lock().unwrap();
         seen.waits += 1;
-        if timeout.is_none_or(|timeout| timeout > AT_ONCE) {
+        if timeout.is_none_or(|timeout| timeout > IMMEDIATE) {
             while !seen.woken && seen.facts.is_empty() {
-                seen.asleep = true;
+                seen.blocked = true;
                 changed.notify_all();
                 seen = changed.wait(seen).unwrap();
             }
         }
         seen.woken = false;
-        seen.asleep = false;
+        seen.blocked = false;
         changed.notify_all();
         Ok(())
     }
 }
 
 impl Engine for OnKernel {
-    type Sleeper = Kernel;
+    type Blocker = Kernel;
 
     fn send(&mut self, conn: ConnId, payload: Payload, _: SendConfirm) {
         self.kernel.change(|seen| seen.sent.push((conn.slot, payload)));
@@ -160,7 +157,7 @@ impl Engine for OnKernel {
 
     fn pause(&mut self, _: ConnId) {}
     fn resume(&mut self, _: ConnId) {}
-    fn shutdown(&mut self, _: ConnId) {}
+    fn half_close(&mut self, _: ConnId) {}
     fn probe(&mut self, _: ConnId) {}
     fn has_unread(&mut self, _: ConnId) -> bool {
         false
@@ -168,9 +165,9 @@ impl Engine for OnKernel {
     fn stop_accepting(&mut self) {}
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let mut sleeper = self.kernel.clone();
-        sleeper.sleep(self.blocks_for(timeout))?;
-        self.slept(&mut sleeper);
+        let mut blocker = self.kernel.clone();
+        blocker.block(self.blocks_for(timeout))?;
+        self.after_block(&mut blocker);
         Ok(())
     }
 
@@ -182,9 +179,9 @@ impl Engine for OnKernel {
         if self.ready.is_empty() { timeout } else { Some(Duration::ZERO) }
     }
 
-    fn slept(&mut self, _: &mut Kernel) {
+    fn after_block(&mut self, _: &mut Kernel) {
         self.kernel.change(|seen| {
-            seen.told += seen.facts.len();
+            seen.reported += seen.facts.len();
             self.ready.append(&mut seen.facts);
         });
     }

@@ -1,4 +1,4 @@
-//! Mail to one worker: found before its sleep, or a wake-up; once; and no more after its end.
+//! Mail to one worker: it finds the mail before it blocks, or the sender wakes it; once; and never after its end.
 
 use super::check;
 use crate::broker::report::Command;
@@ -8,7 +8,7 @@ use loom::thread;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Two senders, a worker that goes to sleep in between. A wake-up lost leaves everybody asleep.
+/// Two senders, and a worker that blocks in between. A lost wake-up would leave all threads blocked.
 #[test]
 fn no_wake_up_is_lost() {
     check(Some(2), || {
@@ -19,32 +19,32 @@ fn no_wake_up_is_lost() {
             move || address.send(command(Command::Report { keys: None, dispatch_events: None }, &kernel))
         });
         peer.address().send(command(Command::Report { keys: None, dispatch_events: None }, &peer.kernel));
-        peer.kernel.until_true(|seen| seen.receipts == 2);
+        peer.kernel.until_true(|seen| seen.replies == 2);
         sender.join().unwrap();
-        peer.kernel.until_true(|seen| seen.asleep);
+        peer.kernel.until_true(|seen| seen.blocked);
         peer.address().send(command(Command::ShutDown, &peer.kernel));
         worker.join().unwrap();
-        assert_eq!(peer.kernel.look(|seen| seen.receipts), 3, "each mail was handled once");
+        assert_eq!(peer.kernel.see(|seen| seen.replies), 3, "each mail was handled once");
     });
 }
 
-/// However many are sent while it is awake, or before it runs: all are handled, in order, by as
-/// many wake-ups as there were sleeps (which the kernel asserts).
+/// The worker handles all mail that comes while it is awake, or before it runs, in order. It needs at most one wake-up
+/// per block (which the kernel asserts).
 #[test]
-fn a_burst_needs_no_room_and_one_wake_up() {
+fn a_burst_causes_one_wake_up() {
     check(Some(2), || {
         let peer = ModelledWorker::alone();
         let worker = peer.run();
         for _ in 0..4 {
             peer.address().send(command(Command::Report { keys: None, dispatch_events: None }, &peer.kernel));
         }
-        peer.kernel.until_true(|seen| seen.receipts == 4);
+        peer.kernel.until_true(|seen| seen.replies == 4);
         peer.address().send(command(Command::ShutDown, &peer.kernel));
         worker.join().unwrap();
     });
 }
 
-/// Counts what becomes of a mail: handled, or dropped with the mailbox.
+/// Counts the drop of a mail: after it was handled, or with the mailbox.
 struct Slip(Arc<AtomicUsize>);
 
 impl Drop for Slip {
@@ -53,9 +53,9 @@ impl Drop for Slip {
     }
 }
 
-/// A workers that ends while others send: nobody blocks, and no mail is left over or handled twice.
+/// A worker ends while others send: no sender blocks, and no mail is left over or handled twice.
 #[test]
-fn mail_to_a_workers_that_ends_is_handled_or_dropped() {
+fn mail_to_a_worker_that_ends_is_handled_or_dropped() {
     check(Some(3), || {
         let peer = ModelledWorker::alone();
         let worker = peer.run();
@@ -75,15 +75,15 @@ fn mail_to_a_workers_that_ends_is_handled_or_dropped() {
         peer.address().send(command(Command::ShutDown, &peer.kernel));
         worker.join().unwrap();
         sender.join().unwrap();
-        assert_eq!(peer.kernel.look(|seen| seen.receipts), 1, "the drain's");
-        assert_eq!(gone.load(Ordering::Relaxed), 2, "nobody keeps mail for the dead");
+        assert_eq!(peer.kernel.see(|seen| seen.replies), 1, "the reply to the shutdown");
+        assert_eq!(gone.load(Ordering::Relaxed), 2, "all mail is dropped");
         assert!(handled.load(Ordering::Relaxed) <= 2);
     });
 }
 
-/// The mailbox alone, with the smallest owner that keeps to its contract, and every preemption.
+/// The mailbox alone, with the smallest owner that keeps its contract, and every preemption.
 #[test]
-fn the_sleeper_or_the_sender_sees_the_other() {
+fn the_receiver_or_the_sender_sees_the_other() {
     check(None, || {
         let kernel = crate::kernel::Kernel::new();
         let (address, mailbox): (Address, Mailbox) = mailbox(Arc::new(kernel.clone()));
@@ -93,12 +93,12 @@ fn the_sleeper_or_the_sender_sees_the_other() {
         });
         let mut found = mailbox.take().is_some();
         if !found && mailbox.arm() {
-            // A sleep: only a wake-up ends it.
+            // A block that only a wake-up ends.
             kernel.until_true(|seen| seen.wakes == 1);
             mailbox.disarm();
         }
         found |= mailbox.take().is_some();
-        assert!(found, "whoever may not sleep, and whoever is woken, finds mail");
+        assert!(found, "a receiver that must not block, or that was woken, finds mail");
         assert!(mailbox.take().is_none());
         sender.join().unwrap();
     });

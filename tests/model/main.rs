@@ -1,6 +1,6 @@
-//! The hand-off between workers, model-checked: `src/workers`'s mesh, hints and worker, as they are,
-//! compiled against loom's atomics, and every interleaving (and every value that the memory model
-//! lets a load see) tried within the bounds below. See docs/testing.md.
+//! Model checks of what workers share: the mailboxes, hints and workers of `src/workers`, compiled unchanged against
+//! loom's atomics. Loom tries every interleaving, and every value that the memory model lets a load see, within the
+//! bounds below. See docs/testing.md.
 
 mod handover;
 mod kernel;
@@ -16,8 +16,8 @@ mod workers;
 // What the files of `src/workers` import from the rest of the crate.
 use pilotlight::{broker, engine, sys};
 
-/// Tries every interleaving of `model`: all there are, or those with at most so many preemptions (a
-/// thread that has to wait is not preempted).
+/// Tries every interleaving of `model`, or those with at most `preemptions_max` preemptions. A thread that has to wait
+/// is not preempted.
 fn check(preemptions_max: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions_max;

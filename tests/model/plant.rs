@@ -1,6 +1,6 @@
-//! No bug is planted here; the copy that the test `teeth` makes has another file in this place.
+//! Without planted bugs. The copy that the test `planted_bugs` makes has another file here.
 
-/// The bugs are written into this copy.
+/// This is the copy with the bugs.
 pub const READY: bool = false;
-/// The environment variable that plants one.
+/// The environment variable that selects one.
 pub const VARIABLE: &str = "";

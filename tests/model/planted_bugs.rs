@@ -1,5 +1,5 @@
-//! Does the model check notice? Every bug of `mutations.rs` is planted in a copy of the workers's
-//! files, and the test named beside it must fail.
+//! Checks the model's tests: each bug of `mutations.rs` is planted in a copy of the workers' files, and the test beside
+//! it must fail.
 
 use super::mutations::MUTATIONS;
 use super::plant;
@@ -9,11 +9,11 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn teeth() {
+fn planted_bugs() {
     if !plant::READY {
-        return bite_in_a_copy();
+        return run_in_a_copy();
     }
-    let (sound, _) = runs("", "mail::the_sleeper_or_the_sender_sees_the_other");
+    let (sound, _) = runs("", "mail::the_receiver_or_the_sender_sees_the_other");
     assert!(sound, "it fails without a bug");
     let mut survivors = Vec::new();
     for (bug, test) in MUTATIONS {
@@ -27,8 +27,8 @@ fn teeth() {
     assert!(survivors.is_empty(), "{survivors:?}");
 }
 
-/// Runs one test of this binary with a bug planted, in a process of its own: where the model fails,
-/// its threads may go down with it. Answers whether it passed, and what it said if not.
+/// Runs one test of this binary with a bug planted. A model that fails may leave threads behind, so each test has a
+/// process of its own. Answers whether it passed, and its message if not.
 fn runs(bug: &str, test: &str) -> (bool, String) {
     let exe = std::env::current_exe().expect("this test has a path");
     let output = Command::new(exe)
@@ -36,18 +36,18 @@ fn runs(bug: &str, test: &str) -> (bool, String) {
         .env(plant::VARIABLE, bug)
         .env("RUST_BACKTRACE", "0")
         .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("running 1 test"), "there is no test {test}");
-    let mut lines = said.lines().skip_while(|line| !line.contains("panicked at"));
+        .expect("the test runs");
+    let output_text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output_text.contains("running 1 test"), "there is no test {test}");
+    let mut lines = output_text.lines().skip_while(|line| !line.contains("panicked at"));
     let how = lines.nth(1).unwrap_or("ended by a signal").chars().take(100).collect();
     (output.status.success(), how)
 }
 
-/// Copies the model and the files that it is about, writes the bugs in, and runs this test there.
-fn bite_in_a_copy() {
+/// Copies the model and the files that it checks, writes the bugs in, and runs this test there.
+fn run_in_a_copy() {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("model-teeth");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("model-planted-bugs");
     let _ = fs::remove_dir_all(&copy);
     for part in ["src/workers", "tests/model", "tests/planting"] {
         copy_dir(&tree.join(part), &copy.join(part));
@@ -60,9 +60,10 @@ fn bite_in_a_copy() {
         let file = copy.join(bug.file);
         write(&file, &with_bug(&read(&file), bug, &format!("crate::plant::planted({:?})", bug.name)));
     }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target directory");
+    let target =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the directory is in the target directory");
     let status = Command::new(env!("CARGO"))
-        .args(["test", "--offline", "--quiet", "--profile", &profile(), "--test", "model", "teeth"])
+        .args(["test", "--offline", "--quiet", "--profile", &profile(), "--test", "model", "planted_bugs"])
         .args(["--", "--nocapture"])
         .current_dir(&copy)
         .env("CARGO_TARGET_DIR", target)
@@ -71,8 +72,8 @@ fn bite_in_a_copy() {
     assert!(status.success(), "see above");
 }
 
-/// Another package with one test, on the library as it is. Dependencies and profiles are the same,
-/// so that nothing is built again.
+/// A package with one test, on the library as it is. Dependencies and profiles are the same, so that cargo builds
+/// nothing again.
 fn manifest(tree: &Path) -> String {
     let mut kept = String::new();
     let mut keeping = false;
@@ -91,7 +92,7 @@ fn manifest(tree: &Path) -> String {
         }
     }
     format!(
-        "[package]\nname = \"pilotlight-model-teeth\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n{kept}\n\
+        "[package]\nname = \"pilotlight-model-planted-bugs\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n{kept}\n\
          [[test]]\nname = \"model\"\npath = \"tests/model/main.rs\"\n\n[workspace]\n"
     )
 }

@@ -1,9 +1,8 @@
-//! What stands in for `src/workers/sync.rs`: loom's atomics, and a queue that promises no more than
-//! the channel does.
+//! Replaces `src/workers/sync.rs`: loom's atomics, and a queue that guarantees no more than the channel does.
 //!
-//! The queue has one atomic, as the channel's tail is one: a send is a read-modify-write with
-//! release, a look is a load with acquire, which may miss the latest send. A queue behind a lock
-//! would order more than the channel does, and hide that a fence is missing.
+//! Like the channel's tail, the queue has one atomic. A send is a read-modify-write with release. A check is a load with
+//! acquire, which may miss the latest send. A queue behind a lock would order more than the channel does, and would
+//! hide a missing fence.
 
 pub use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 pub use loom::sync::{Mutex, MutexGuard};
@@ -12,15 +11,15 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The receiver is gone.
+/// The tail's lowest bit: the receiver is gone.
 const GONE: usize = 1;
-/// One send.
+/// What one send adds to the tail.
 const SEND: usize = 2;
 
 struct Queue<T> {
     /// Sends so far, and whether the receiver is gone.
     tail: AtomicUsize,
-    /// Not seen by the model checker: what `tail` says is here is here.
+    /// The model checker does not see it. It contains everything that `tail` counts.
     mail: std::sync::Mutex<VecDeque<T>>,
 }
 
@@ -43,7 +42,7 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Sender<T> {
-    /// Gives back what nobody will receive.
+    /// Gives the mail back if the receiver is gone.
     pub fn send(&self, mail: T) -> Result<(), T> {
         if self.0.tail.fetch_add(SEND, Ordering::Release) & GONE != 0 {
             return Err(mail);
@@ -63,7 +62,7 @@ impl<T> Receiver<T> {
             return Err(());
         }
         self.taken.set(self.taken.get() + 1);
-        Ok(self.queue.mail.lock().unwrap().pop_front().expect("it was sent"))
+        Ok(self.queue.mail.lock().unwrap().pop_front().expect("tail counted it"))
     }
 }
 

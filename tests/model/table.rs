@@ -1,20 +1,20 @@
-//! The shared table: hints that two workers change at once, and the count of connections.
+//! The shared table: hints that two workers change at the same time, and the count of connections.
 
 use super::check;
 use crate::broker::io::Shared;
 use crate::workers::hints::Hints;
 use loom::thread;
 
-/// Two workers announce and withdraw in one bucket at once: neither's bit is lost or left over.
+/// Two workers announce and withdraw in one bucket at the same time: no bit is lost or left over.
 #[test]
-fn one_core_s_hint_is_not_another_s_to_change() {
+fn a_worker_changes_only_its_own_hint() {
     check(None, || {
         let hints = Hints::with_sizes(1, 1);
         let other = thread::spawn({
             let hints = hints.clone();
             move || {
                 hints.announce(0, 1);
-                assert_eq!(hints.holders(0).0 & 2, 2, "its own hint, at once");
+                assert_eq!(hints.holders(0).0 & 2, 2, "a worker sees its own hint");
             }
         });
         hints.announce(0, 0);
@@ -25,9 +25,9 @@ fn one_core_s_hint_is_not_another_s_to_change() {
     });
 }
 
-/// At the limit, workers that accept at once never let in one too many, nor count one that left.
+/// At the limit, workers that accept at the same time never accept one too many, and never count one that left.
 #[test]
-fn the_connection_limit_holds_for_all_cores_together() {
+fn the_connection_limit_holds_for_all_workers_together() {
     check(None, || {
         let hints = Hints::with_sizes(1, 1);
         assert!(hints.open_connection(2));
@@ -37,7 +37,7 @@ fn the_connection_limit_holds_for_all_cores_together() {
         });
         let here = hints.open_connection(2);
         let there = other.join().unwrap();
-        assert!(here != there, "one place was left, and one of them got it");
+        assert!(here != there, "one connection was left, and one worker got it");
         hints.close_connection();
         assert!(hints.open_connection(2) && !hints.open_connection(2));
     });

@@ -1,4 +1,4 @@
-//! The product's own files, with a model checker's primitives beside them.
+//! The product's own files, with the model checker's primitives.
 #![allow(dead_code)]
 
 #[path = "../../src/workers/event_loop.rs"]

@@ -441,7 +441,7 @@ impl SimEngine {
 }
 
 impl Engine for SimEngine {
-    type Sleeper = NeverBlocks;
+    type Blocker = NeverBlocks;
 
     fn send(&mut self, id: ConnId, payload: Payload, confirm: SendConfirm) {
         self.with(|sockets, net, plan, oracle, now| {
@@ -477,7 +477,7 @@ impl Engine for SimEngine {
         });
     }
 
-    fn shutdown(&mut self, id: ConnId) {
+    fn half_close(&mut self, id: ConnId) {
         self.with(|sockets, net, _, oracle, _| match sockets.get(id) {
             Some(conn) => net.shutdown(conn.link, End::Broker),
             None => oracle.fail("a connection that has ended is shut down"),

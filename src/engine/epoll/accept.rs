@@ -1,7 +1,12 @@
-//! Accepting: patience when descriptors or memory run out.
+//! Accepts connections, and retries after a while when descriptors or memory run out.
 
+use super::Epoll;
+use super::ready::Ready;
+use super::sockets::{GENERATION_MASK, Socket, token};
 use crate::broker::contract::Side;
-use crate::engine::accepting::{RETRY_AFTER, next_may_be_well};
+use crate::broker::io::ConnId;
+use crate::engine::accepting::{ACCEPTS_PER_TURN, RETRY_AFTER, next_may_succeed};
+use crate::engine::fact::Fact;
 use crate::sys::calls;
 use crate::sys::listen::Listener;
 use mio::event::Source;
@@ -13,9 +18,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::time::Instant;
 
-/// One listener.
+/// Tokens of acceptors count down from here; they are above every slot and generation in use.
+const ACCEPTOR_TOKENS: usize = usize::MAX - 1;
+
+/// A listener in epoll.
 pub struct Acceptor {
-    /// Which of the broker's listeners it is.
     pub side: Side,
     listener: Queue,
     retry_at: Option<Instant>,
@@ -32,21 +39,20 @@ impl Queue {
             Queue::Tcp(listener) => calls::accept(listener),
             Queue::Unix(listener) => calls::accept(listener),
         }?;
-        // A type for each family would double the engine: what it does to a stream is the same for both, and
-        // what only TCP has is asked of polls, which come over TCP alone.
+        // A second type for the Unix family would double the engine. The engine treats the streams of both families
+        // alike. It uses what only TCP has for polls alone, and polls come over TCP.
         Ok(TcpStream::from_std(accepted.into()))
     }
 }
 
-/// What one try brought.
-pub enum Accepted {
-    /// A connection.
+/// The result of one accept.
+enum Accepted {
     Stream(TcpStream),
-    /// That connection was gone before it was accepted.
+    /// The connection was gone before the engine accepted it.
     Gone,
     /// The queue is empty.
     Empty,
-    /// No descriptor or memory; the queue keeps until the retry.
+    /// No descriptor or memory; the queue keeps its connections until the retry.
     Exhausted,
 }
 
@@ -60,7 +66,7 @@ impl Acceptor {
         Acceptor { side, listener, retry_at: None }
     }
 
-    /// Asks for edges.
+    /// Has epoll report new connections as edges.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.listener {
             Queue::Tcp(listener) => listener.register(registry, token, Interest::READABLE),
@@ -70,12 +76,11 @@ impl Acceptor {
         }
     }
 
-    /// Takes one connection off the queue.
-    pub fn accept(&mut self) -> Accepted {
+    fn accept(&mut self) -> Accepted {
         match self.listener.accept() {
             Ok(stream) => Accepted::Stream(stream),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Accepted::Empty,
-            Err(error) if error.raw_os_error().is_some_and(next_may_be_well) => Accepted::Gone,
+            Err(error) if error.raw_os_error().is_some_and(next_may_succeed) => Accepted::Gone,
             Err(_) => {
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
                 Accepted::Exhausted
@@ -83,7 +88,7 @@ impl Acceptor {
         }
     }
 
-    /// When an exhausted queue is to be tried again.
+    /// When to retry an accept that found no descriptor or memory.
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
@@ -96,4 +101,59 @@ impl Acceptor {
         }
         due
     }
+}
+
+impl Epoll {
+    /// Accepts from the acceptor with this number, up to a turn's share.
+    pub(super) fn accept(&mut self, number: usize) {
+        let side = self.acceptors[number].side;
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.acceptors[number].accept() {
+                Accepted::Stream(stream) => self.admit(stream, side),
+                Accepted::Gone => {}
+                Accepted::Empty => return,
+                Accepted::Exhausted => return self.facts.push_back(Fact::AcceptFailed),
+            }
+        }
+        self.leftover.push(Ready::reading(acceptor_token(number)));
+    }
+
+    /// Accepts everything that the kernel has queued, then closes the listener.
+    pub(super) fn accept_all(&mut self, mut acceptor: Acceptor) {
+        let side = acceptor.side;
+        loop {
+            match acceptor.accept() {
+                Accepted::Stream(stream) => self.admit(stream, side),
+                Accepted::Gone => {}
+                Accepted::Empty | Accepted::Exhausted => break,
+            }
+        }
+    }
+
+    /// Takes over a new connection; drops it if epoll has no room for it.
+    fn admit(&mut self, mut stream: TcpStream, side: Side) {
+        let entry = self.sockets.vacant_entry();
+        let slot = entry.key() as u32;
+        if self.generations.len() <= slot as usize {
+            self.generations.push(0);
+        }
+        let generation = self.generations[slot as usize].wrapping_add(1) & GENERATION_MASK;
+        self.generations[slot as usize] = generation;
+        let conn = ConnId { slot, generation };
+        if self.registry.register(&mut stream, token(conn), Interest::READABLE).is_err() {
+            return self.facts.push_back(Fact::AcceptFailed);
+        }
+        entry.insert(Socket::new(stream, generation));
+        self.facts.push_back(Fact::Accepted { conn, side });
+    }
+}
+
+/// The token of the acceptor with this number.
+pub fn acceptor_token(number: usize) -> Token {
+    Token(ACCEPTOR_TOKENS - number)
+}
+
+/// The number of the acceptor with this token. Tokens of connections give a number beyond the last acceptor.
+pub fn acceptor_number(token: Token) -> Option<usize> {
+    ACCEPTOR_TOKENS.checked_sub(token.0)
 }

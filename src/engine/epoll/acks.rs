@@ -1,67 +1,71 @@
-//! Acknowledgements: there when a send is over, announced in the error queue, or looked for in the send queue.
+//! Acknowledgements: there when a send is over, announced in the error queue, or found by a check of the send queue.
 
-use super::{Epoll, socket};
+use super::Epoll;
+use super::sockets::{Socket, socket};
 use crate::broker::io::ConnId;
-use crate::engine::ack_checks::{AckChecks, ChecksAcks, FIRST_CHECK};
+use crate::engine::ack_checks::{AckChecks, ChecksAcks};
+use crate::engine::ack_expectation::AfterSend;
 use crate::engine::fact::Fact;
 use crate::sys::tcp::{self, ErrorQueue, TcpState};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 impl Epoll {
-    /// Whether the kernel is to announce the acknowledgement of what is sent to `conn` now. Not if it will be there
-    /// when the send is over: a peer on the same machine gets the segments within the very call, and acknowledges them
-    /// there. What the last one did is what the next one is taken to do.
-    pub(super) fn has_it_announced(&mut self, conn: ConnId) -> bool {
-        let at_once = socket(&mut self.sockets, conn).and_then(|socket| socket.acks_at_once);
-        !at_once.unwrap_or(self.acks_at_once) && self.batch.len() < self.ack_check_from_events
+    /// Whether the engine polls for the acknowledgement of its next send to `conn`, instead of having the kernel
+    /// announce it: the engine expects it within the send, or it is busy.
+    pub(super) fn checks_ack_of(&mut self, conn: ConnId) -> bool {
+        let last = socket(&mut self.sockets, conn).and_then(|socket| socket.last_ack);
+        self.ack_expectation.is_immediate(last) || self.batch.len() >= self.ack_check_from_events
     }
 
-    /// The kernel has all of a response: is it acknowledged already?
-    pub(super) fn look_behind_send(&mut self, conn: ConnId, checked: bool) {
+    /// Checks for the acknowledgement of a response that the kernel has just taken whole.
+    pub(super) fn check_after_send(&mut self, conn: ConnId, checked: bool) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         let is_acked = tcp::is_acknowledged(socket.stream.as_fd());
-        let was_expected = socket.acks_at_once.replace(is_acked).unwrap_or(self.acks_at_once);
-        self.acks_at_once = is_acked;
-        if is_acked {
-            self.acknowledged(conn);
-        } else if checked {
-            // Perhaps the peer was just reading.
-            self.check_later(conn, if was_expected { Duration::ZERO } else { FIRST_CHECK });
+        let next = self.ack_expectation.after_send(&mut socket.last_ack, is_acked, checked);
+        self.learn_ack(conn, next);
+    }
+
+    /// Learns of an acknowledgement in this way.
+    pub(super) fn learn_ack(&mut self, conn: ConnId, way: AfterSend) {
+        match way {
+            AfterSend::Acked => self.acknowledged(conn),
+            AfterSend::CheckAfter(time) => self.check_later(conn, time),
+            AfterSend::Announced => {}
         }
     }
 
-    /// The acknowledgement of what was sent to `conn` is looked for: when a turn ends `after` so long, and
-    /// then at intervals.
-    pub(super) fn check_later(&mut self, conn: ConnId, after: Duration) {
+    /// Schedules checks for the acknowledgement of `conn`: the first at the end of a turn `after` this time or
+    /// later.
+    fn check_later(&mut self, conn: ConnId, after: Duration) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
-        if !std::mem::replace(&mut socket.watched, true) {
-            self.looks.add(conn, Instant::now() + after);
+        if !std::mem::replace(&mut socket.ack_checked, true) {
+            self.ack_checks.add(conn, Instant::now() + after);
         }
     }
 
     fn acknowledged(&mut self, conn: ConnId) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
-        socket.watched = false;
+        socket.ack_checked = false;
         socket.in_question = false;
-        socket.stamps.awaited = None;
+        socket.ack_timestamps.awaited = None;
         self.facts.push_back(Fact::Acked(conn));
     }
 
-    /// An acknowledgement or a failure, or, where the peer's end was told with it (`is_over`), both? True if the
-    /// connection is done for.
-    pub(super) fn look_at_errors(&mut self, conn: ConnId, is_over: bool) -> bool {
+    /// Reads the error queue, and the socket's error unless it held the awaited acknowledgement alone. `has_fin`: the
+    /// same event brought the peer's FIN. True if the connection has failed.
+    pub(super) fn read_errors(&mut self, conn: ConnId, has_fin: bool) -> bool {
         let Some(socket) = socket(&mut self.sockets, conn) else { return true };
         let mut is_acked = false;
-        // To its end: there may be announcements in it that nobody waits for any more.
-        while socket.stamps.are_announced() && !is_acked {
+        // The queue may begin with announcements that the engine no longer awaits.
+        while socket.ack_timestamps.are_announced() && !is_acked {
             match tcp::next_error(socket.stream.as_fd()) {
-                Ok(ErrorQueue::Acked(index)) => is_acked = socket.stamps.awaited == Some(index),
+                Ok(ErrorQueue::Acked(index)) => is_acked = socket.ack_timestamps.awaited == Some(index),
                 Ok(ErrorQueue::Other) => {}
                 Ok(ErrorQueue::Empty) | Err(_) => break,
             }
         }
-        let has_failed = (!is_acked || is_over) && !matches!(socket.stream.take_error(), Ok(None));
+        let has_failed = (!is_acked || has_fin) && !matches!(socket.stream.take_error(), Ok(None));
         if is_acked {
             self.acknowledged(conn);
         }
@@ -71,18 +75,18 @@ impl Epoll {
         has_failed
     }
 
-    /// Tells that `conn` was reset, and first that its response had been acknowledged, if so: between two looks
-    /// there is time for both, and an announcement that found no room is lost.
+    /// Reports that the peer reset `conn`. If the peer acknowledged the response before that, the engine reports it
+    /// first: both can happen between two checks, and the kernel drops an announcement for which it has no room.
     pub(super) fn reset(&mut self, conn: ConnId) {
-        let is_awaited = |socket: &mut super::Socket| socket.watched || socket.stamps.awaited.is_some();
-        if socket(&mut self.sockets, conn).is_some_and(is_awaited) {
-            self.look_once(conn);
+        let awaits_ack = |socket: &mut Socket| socket.ack_checked || socket.ack_timestamps.awaited.is_some();
+        if socket(&mut self.sockets, conn).is_some_and(awaits_ack) {
+            self.check_once(conn);
         }
         self.facts.push_back(Fact::Reset(conn));
     }
 
-    /// AckChecks for the acknowledgement of a response that awaits one.
-    pub(super) fn look_once(&mut self, conn: ConnId) {
+    /// Checks for the acknowledgement of a response that awaits one.
+    pub(super) fn check_once(&mut self, conn: ConnId) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         if socket.outgoing.is_none() && tcp::is_acknowledged(socket.stream.as_fd()) {
             self.acknowledged(conn);
@@ -91,13 +95,13 @@ impl Epoll {
 }
 
 impl ChecksAcks for Epoll {
-    fn looks(&mut self) -> &mut AckChecks {
-        &mut self.looks
+    fn ack_checks(&mut self) -> &mut AckChecks {
+        &mut self.ack_checks
     }
 
-    /// AckChecks for the failure too: no error was announced.
-    fn is_over(&mut self, conn: ConnId) -> bool {
-        let Some(socket) = socket(&mut self.sockets, conn).filter(|socket| socket.watched) else {
+    /// Checks for a failure too: the kernel announces none to a connection without timestamps.
+    fn check_ack(&mut self, conn: ConnId) -> bool {
+        let Some(socket) = socket(&mut self.sockets, conn).filter(|socket| socket.ack_checked) else {
             return true;
         };
         if socket.outgoing.is_some() {
@@ -106,9 +110,7 @@ impl ChecksAcks for Epoll {
         match tcp::tcp_state(socket.stream.as_fd()) {
             Ok(TcpState { alive: true, unacked_bytes: 1.. }) => return false,
             Ok(TcpState { alive: true, unacked_bytes: 0 }) => self.acknowledged(conn),
-            Ok(TcpState { alive: false, .. }) | Err(_) => {
-                self.reset(conn);
-            }
+            Ok(TcpState { alive: false, .. }) | Err(_) => self.reset(conn),
         }
         true
     }

@@ -1,14 +1,14 @@
-//! Connections and the engine itself: slots, waits, wake-ups, many at once, the end.
+//! Tests of slots, waits, wake-ups, many connections, and the end of an engine.
 
 use super::*;
 use crate::engine::accepting::ACCEPTS_PER_TURN;
 use std::cell::RefCell;
 
-pub fn a_closed_connection_is_heard_of_no_more<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_closed_connection_reports_nothing_more<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for _ in 0..20 {
         let (mut client, conn) = rig.connect();
-        // All of this is under way, or in the kernel's queue, when the core gives it up.
+        // All of this is under way, or in the kernel's queue, when the broker closes the connection.
         client.write_all(b"poll").unwrap();
         rig.send(conn, &pattern(5000, 2), SendConfirm::Acked);
         rig.take_facts();
@@ -18,18 +18,18 @@ pub fn a_closed_connection_is_heard_of_no_more<E: Engine>(make: impl Fn(Listener
         rig.send(conn, b"too late", SendConfirm::Closed);
         rig.engine.resume(conn);
         rig.engine.probe(conn);
-        rig.engine.shutdown(conn);
+        rig.engine.half_close(conn);
         rig.engine.abort(conn);
         drop(client);
         rig.settle();
-        // But for what had happened before.
+        // Apart from facts of before.
         let about = |fact: &Seen| !matches!(fact, Seen::Accepted(_) | Seen::Sent(_));
         let later: Vec<&Seen> = rig.seen[before..].iter().filter(|fact| about(fact)).collect();
         assert!(later.is_empty(), "{later:?}");
     }
 }
 
-pub fn slots_are_used_again_under_another_generation<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_reused_slot_has_a_new_generation<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let mut generations: HashMap<u32, Vec<u32>> = HashMap::new();
     for round in 0..30 {
@@ -44,10 +44,10 @@ pub fn slots_are_used_again_under_another_generation<E: Engine>(make: impl Fn(Li
         rig.settle();
         assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
     }
-    assert!(generations.len() < 4, "slots are reused: {generations:?}");
+    assert!(generations.len() < 4, "the engine reuses slots: {generations:?}");
 }
 
-pub fn a_wake_up_ends_a_wait_before_and_during_it<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_wake_up_ends_one_wait<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     rig.settle();
     let waker = rig.engine.waker();
@@ -56,8 +56,8 @@ pub fn a_wake_up_ends_a_wait_before_and_during_it<E: Engine>(make: impl Fn(Liste
         waker.wake();
         let begin = Instant::now();
         rig.turn(PATIENCE);
-        assert!(begin.elapsed() < PATIENCE / 2, "a wake before the wait is remembered");
-        // What two wakes brought may take two turns.
+        assert!(begin.elapsed() < PATIENCE / 2, "a wake-up before the wait ends it");
+        // Two wake-ups may end two turns.
         rig.settle();
 
         let other = thread::spawn({
@@ -69,13 +69,13 @@ pub fn a_wake_up_ends_a_wait_before_and_during_it<E: Engine>(make: impl Fn(Liste
         });
         let begin = Instant::now();
         rig.turn(PATIENCE);
-        assert!(begin.elapsed() < PATIENCE / 2, "a wake ends the wait");
+        assert!(begin.elapsed() < PATIENCE / 2, "a wake-up ends the wait");
         other.join().unwrap();
         rig.settle();
     }
     let begin = Instant::now();
     rig.turn(A_WHILE);
-    assert!(begin.elapsed() >= A_WHILE, "a wake counts once");
+    assert!(begin.elapsed() >= A_WHILE, "a wake-up ends one wait only");
 }
 
 pub fn a_wait_ends_in_time<E: Engine>(make: impl Fn(Listeners) -> E) {
@@ -158,8 +158,8 @@ pub fn a_thousand_connections_get_their_own_answers<E: Engine>(make: impl Fn(Lis
     rig.settle();
 }
 
-/// And whoever is there already is heard in between.
-pub fn a_herd_is_taken_in_over_many_turns<E: Engine>(make: impl Fn(Listeners) -> E) {
+/// And older connections are served in between.
+pub fn a_herd_is_accepted_over_many_turns<E: Engine>(make: impl Fn(Listeners) -> E) {
     const HERD: usize = 10 * ACCEPTS_PER_TURN;
     let mut rig = Rig::new(make);
     let (mut client, old) = rig.connect();
@@ -167,29 +167,31 @@ pub fn a_herd_is_taken_in_over_many_turns<E: Engine>(make: impl Fn(Listeners) ->
     for herds in 1..=2 {
         let herd: Vec<TcpStream> = (0..HERD).map(|_| TcpStream::connect(rig.addr).unwrap()).collect();
         let before = rig.seen.len();
-        let mut taken_in = 0;
-        while taken_in < HERD {
-            let told = rig.seen.len();
+        let mut accepted = 0;
+        while accepted < HERD {
+            let before_turn = rig.seen.len();
             rig.turn(PATIENCE);
-            let in_turn = rig.seen[told..].iter().filter(is_accepted).count();
-            // What was left of one turn may meet a new readiness in the next.
+            let in_turn = rig.seen[before_turn..].iter().filter(is_accepted).count();
+            // The rest of one turn may meet a new readiness in the next.
             assert!(in_turn <= 2 * ACCEPTS_PER_TURN, "{in_turn} in one turn");
-            if taken_in == 0 && in_turn > 0 {
+            if accepted == 0 && in_turn > 0 {
                 client.write_all(b"poll").unwrap();
             }
-            taken_in += in_turn;
+            accepted += in_turn;
         }
-        let heard_at = rig.seen.iter().rposition(|fact| matches!(fact, Seen::Received(of, _) if *of == old));
-        let heard_at = heard_at.filter(|at| *at >= before).expect("heard before the last of the herd");
-        let came_first = rig.seen[before..heard_at].iter().filter(is_accepted).count();
-        assert!(came_first <= 5 * ACCEPTS_PER_TURN, "{came_first} of the herd came first");
+        let received_at =
+            rig.seen.iter().rposition(|fact| matches!(fact, Seen::Received(of, _) if *of == old));
+        let received_at =
+            received_at.filter(|at| *at >= before).expect("received before the last of the herd");
+        let first = rig.seen[before..received_at].iter().filter(is_accepted).count();
+        assert!(first <= 5 * ACCEPTS_PER_TURN, "{first} of the herd came first");
         assert_eq!(rig.received(old).len(), 4 * herds);
         drop(herd);
     }
     rig.connect();
 }
 
-pub fn queued_connections_are_served_after_the_end_of_accepting<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn queued_connections_are_served_after_accepting_stops<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     rig.settle();
     let clients: Vec<TcpStream> = (0..50).map(|_| TcpStream::connect(rig.addr).unwrap()).collect();
@@ -218,17 +220,17 @@ pub fn queued_connections_are_served_after_the_end_of_accepting<E: Engine>(make:
     }
 }
 
-pub fn a_listener_that_somebody_shut_down_is_survived<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_listener_that_fails_does_not_spin<E: Engine>(make: impl Fn(Listeners) -> E) {
     let shared = RefCell::new(None);
     let mut rig = Rig::new(|listeners| {
         shared.replace(Some(listeners[0].1.try_clone().unwrap()));
         make(listeners)
     });
     let (mut client, conn) = rig.connect();
-    // As another process can that has the same socket.
-    let Some(Listener::Tcp(listener)) = shared.take() else { unreachable!("it is one") };
+    // Another process with the same socket can do this.
+    let Some(Listener::Tcp(listener)) = shared.take() else { unreachable!("the rig listens on TCP") };
     socket2::SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
-    // It is tried again now and then, not in a spin, and whoever is connected is served.
+    // The engine retries it now and then, does not spin, and serves its connections.
     let begin = Instant::now();
     let mut turns = 0;
     while begin.elapsed() < 4 * A_WHILE {
@@ -242,14 +244,14 @@ pub fn a_listener_that_somebody_shut_down_is_survived<E: Engine>(make: impl Fn(L
     rig.settle();
 }
 
-pub fn whoever_drops_the_engine_closes_its_connections<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_dropped_engine_closes_its_connections<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut idle, _) = rig.connect();
     let (mut closed, conn) = rig.connect();
     let (sending, busy) = rig.connect();
     rig.send(busy, &pattern(12 << 20, 1), SendConfirm::Acked);
     rig.settle();
-    // Not carried out before the drop.
+    // The engine has not carried this out before the drop.
     rig.engine.close(conn);
     drop(rig);
     assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
@@ -258,7 +260,7 @@ pub fn whoever_drops_the_engine_closes_its_connections<E: Engine>(make: impl Fn(
 }
 
 #[test]
-fn a_busy_peer_gets_two_reads_of_a_turn_at_most() {
+fn a_busy_peer_gets_two_reads_per_turn_at_most() {
     let mut rig = Rig::new(|listeners| Epoll::new(listeners, usize::MAX).unwrap());
     let (mut client, conn) = rig.connect();
     let writer = thread::spawn(move || {
@@ -277,7 +279,7 @@ fn a_busy_peer_gets_two_reads_of_a_turn_at_most() {
             fact => panic!("{fact:?}"),
         });
         let reads: Vec<usize> = reads.collect();
-        // What the last turn left, and what an event has announced since.
+        // One read is left over from the last turn, and one follows a new event.
         assert!(reads.len() <= 2, "{reads:?} in one turn");
         total += reads.iter().sum::<usize>();
     }

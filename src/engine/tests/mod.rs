@@ -1,28 +1,26 @@
-//! One set of tests for all engines, over real sockets.
+//! One set of tests for both engines, over real sockets.
 
 mod lifetime;
 mod receiving;
 mod sending;
 
-use super::Engine;
 use super::epoll::Epoll;
+use super::interface::Engine;
 #[cfg(feature = "io-uring")]
 use super::uring::{Sizes, Uring};
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm, TcpFacts};
 use crate::sys::descriptors::Descriptors;
 use crate::sys::listen::Listener;
-use crate::sys::tcp;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Long enough for what is on its way to arrive, or not to.
+/// Long enough for everything that is under way on loopback to arrive.
 const A_WHILE: Duration = Duration::from_millis(60);
 /// What the broker uses with `--confirm ack`.
 const SEGMENT_BYTES: u32 = 1_000;
@@ -34,20 +32,20 @@ macro_rules! for_each_engine {
         mod epoll {
             $(#[test] fn $name() { super::$subject::$name(|listeners| super::Epoll::new(listeners, usize::MAX).unwrap()) })*
         }
-        /// The same, and every acknowledgement is looked for.
-        mod watching_epoll {
+        /// The same, but the engine polls for every acknowledgement.
+        mod busy_epoll {
             $(#[test] fn $name() { super::$subject::$name(|listeners| super::Epoll::new(listeners, 0).unwrap()) })*
         }
         #[cfg(feature = "io-uring")]
         mod io_uring {
-            $(#[test] fn $name() { super::$subject::$name(|listeners| super::Uring::new(listeners).unwrap()) })*
+            $(#[test] fn $name() { super::$subject::$name(|listeners| super::quiet(listeners)) })*
         }
-        /// The same, and every response goes through the ring.
+        /// The same, but every response goes through the ring.
         #[cfg(feature = "io-uring")]
         mod busy_io_uring {
             $(#[test] fn $name() { super::$subject::$name(super::busy) })*
         }
-        /// Where everything runs short all the time, the facts are the same.
+        /// The same, but queues and buffers run short all the time.
         #[cfg(feature = "io-uring")]
         mod tiny_io_uring {
             $(#[test] fn $name() { super::$subject::$name(super::tiny) })*
@@ -56,49 +54,54 @@ macro_rules! for_each_engine {
 }
 
 for_each_engine! {
-    receiving::bytes_arrive_in_order_however_they_are_cut
-    receiving::a_fin_is_told_with_facts_only_if_something_is_in_question
+    receiving::bytes_arrive_in_order
+    receiving::a_fin_brings_facts_only_if_a_delivery_is_in_question
     receiving::a_close_with_unread_bytes_is_a_reset
-    receiving::a_reset_is_told
-    receiving::a_reset_behind_a_fin_is_told_while_bytes_are_unacknowledged
+    receiving::a_reset_is_reported
+    receiving::a_reset_behind_a_fin_is_reported
     receiving::a_paused_peer_feels_back_pressure
-    receiving::the_end_is_told_of_a_paused_connection_in_question
-    receiving::a_reset_is_told_of_a_paused_connection
-    receiving::a_reset_is_told_of_a_connection_paused_amid_its_bytes
-    receiving::a_reset_is_told_of_a_paused_connection_behind_an_acknowledgement
-    sending::a_large_response_reaches_a_slow_reader_whole
+    receiving::the_end_of_a_paused_connection_in_question_is_reported
+    receiving::a_reset_of_a_paused_connection_is_reported
+    receiving::a_reset_of_a_connection_paused_amid_its_bytes_is_reported
+    receiving::a_reset_of_a_paused_connection_behind_an_ack_is_reported
+    sending::a_slow_reader_gets_a_large_response
     sending::an_abort_resets_and_a_close_delivers
-    sending::an_abort_takes_back_what_is_not_sent
-    sending::a_probe_counts_what_the_kernel_does_not_have_yet
-    sending::a_reset_goes_out_with_what_is_sent_next
-    sending::a_probe_does_not_overlook_a_reset
-    sending::acknowledgements_are_told_once_and_after_the_sending
-    sending::acknowledgements_do_not_wait_for_the_peer_s_delay
-    sending::what_is_only_sent_is_not_acknowledged
-    sending::an_acknowledgement_that_was_expected_at_once_may_come_late
-    sending::an_acknowledgement_comes_behind_a_fin
-    sending::an_acknowledgement_comes_ahead_of_a_reset_behind_it
-    sending::a_shut_down_connection_still_reads
-    lifetime::a_closed_connection_is_heard_of_no_more
-    lifetime::slots_are_used_again_under_another_generation
-    lifetime::a_wake_up_ends_a_wait_before_and_during_it
+    sending::an_abort_drops_what_is_not_sent
+    sending::a_probe_counts_unsent_bytes
+    sending::a_reset_goes_out_before_the_next_send
+    sending::a_probe_does_not_miss_a_reset
+    sending::an_ack_is_reported_once_and_after_sent
+    sending::acks_do_not_wait_for_the_peer_s_delay
+    sending::sent_bytes_are_not_acknowledged_bytes
+    sending::an_ack_expected_immediately_may_come_late
+    sending::an_ack_behind_a_fin_is_reported
+    sending::an_ack_is_reported_before_the_reset_that_follows
+    sending::a_half_closed_connection_still_reads
+    lifetime::a_closed_connection_reports_nothing_more
+    lifetime::a_reused_slot_has_a_new_generation
+    lifetime::a_wake_up_ends_one_wait
     lifetime::a_wait_ends_in_time
     lifetime::a_thousand_connections_get_their_own_answers
-    lifetime::a_herd_is_taken_in_over_many_turns
-    lifetime::queued_connections_are_served_after_the_end_of_accepting
-    lifetime::a_listener_that_somebody_shut_down_is_survived
-    lifetime::whoever_drops_the_engine_closes_its_connections
+    lifetime::a_herd_is_accepted_over_many_turns
+    lifetime::queued_connections_are_served_after_accepting_stops
+    lifetime::a_listener_that_fails_does_not_spin
+    lifetime::a_dropped_engine_closes_its_connections
 }
 
 #[test]
-fn an_acknowledgement_is_told_with_the_sending_where_the_peer_is_near() {
+fn the_ack_of_a_near_peer_is_reported_with_sent() {
     for ack_check_from_events in [usize::MAX, 0] {
-        sending::an_acknowledgement_is_told_with_the_sending(|listeners| {
+        sending::an_ack_is_reported_with_sent(|listeners| {
             Epoll::new(listeners, ack_check_from_events).unwrap()
         });
     }
     #[cfg(feature = "io-uring")]
-    sending::an_acknowledgement_is_told_with_the_sending(|listeners| Uring::new(listeners).unwrap());
+    sending::an_ack_is_reported_with_sent(quiet);
+}
+
+#[cfg(feature = "io-uring")]
+fn quiet(listeners: Listeners) -> Uring {
+    Uring::with_sizes(listeners, Sizes::default()).unwrap()
 }
 
 #[cfg(feature = "io-uring")]
@@ -126,7 +129,7 @@ enum Seen {
     Probed(ConnId, TcpFacts),
 }
 
-/// Closes so that a reset goes out instead of a FIN.
+/// Closes with a reset instead of a FIN.
 fn reset(client: TcpStream) {
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
 }
@@ -145,19 +148,19 @@ impl<E: Engine> Rig<E> {
         socket2::SockRef::from(&listener).listen(4096).unwrap();
         listener.set_nonblocking(true).unwrap();
         socket2::SockRef::from(&listener).set_tcp_nodelay(true).unwrap();
-        tcp::limit_segments(listener.as_fd(), SEGMENT_BYTES).unwrap();
+        socket2::SockRef::from(&listener).set_tcp_mss(SEGMENT_BYTES).unwrap();
         let mut engine = make(vec![(Side::Runner, listener.into())]);
         engine.begin().unwrap();
         Rig { engine, addr, seen: Vec::new() }
     }
 
-    /// Begins a turn, which the next one ends; answers whether bytes are the first that it tells.
-    fn tells_bytes(&mut self) -> bool {
+    /// Begins a turn; answers whether its first fact is `Received`.
+    fn begins_with_bytes(&mut self) -> bool {
         self.engine.wait(Some(A_WHILE)).unwrap();
         matches!(self.engine.next_fact(), Some(Input::Received { .. }))
     }
 
-    /// One turn; answers how many facts it brought.
+    /// Runs one turn; answers how many facts it brought.
     fn turn(&mut self, timeout: Duration) -> usize {
         let before = self.seen.len();
         self.engine.wait(Some(timeout)).unwrap();
@@ -165,7 +168,7 @@ impl<E: Engine> Rig<E> {
         self.seen.len() - before
     }
 
-    /// All that there is to tell just now.
+    /// Takes the rest of the turn's facts.
     fn take_facts(&mut self) {
         while let Some(fact) = self.engine.next_fact() {
             self.seen.push(match fact {
@@ -177,12 +180,12 @@ impl<E: Engine> Rig<E> {
                 Input::PeerClosed { conn, facts } => Seen::PeerClosed(conn, facts),
                 Input::Reset { conn } => Seen::Reset(conn),
                 Input::Probed { conn, facts } => Seen::Probed(conn, facts),
-                other => panic!("no engine says {other:?}"),
+                other => panic!("no engine reports {other:?}"),
             });
         }
     }
 
-    /// Turns until `done`, which looks at all facts so far.
+    /// Runs turns until `done` is true of all facts so far.
     fn until(&mut self, what: &str, mut done: impl FnMut(&[Seen]) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !done(&self.seen) {
@@ -195,7 +198,7 @@ impl<E: Engine> Rig<E> {
         &self.seen[self.seen.len().saturating_sub(20)..]
     }
 
-    /// Turns for a while.
+    /// Runs turns for a while.
     fn settle(&mut self) {
         let end = Instant::now() + A_WHILE;
         while Instant::now() < end {
@@ -208,7 +211,7 @@ impl<E: Engine> Rig<E> {
         self.accepted(client)
     }
 
-    /// The client has room for about so many bytes.
+    /// Connects with a receive buffer of about this size.
     fn connect_with_room(&mut self, bytes: usize) -> (TcpStream, ConnId) {
         use socket2::{Domain, Socket, Type};
         let client = Socket::new(Domain::for_address(self.addr), Type::STREAM, None).unwrap();

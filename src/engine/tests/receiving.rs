@@ -1,8 +1,8 @@
-//! What comes in: bytes, ends, back-pressure.
+//! Tests of receiving: bytes, ends, back-pressure.
 
 use super::*;
 
-pub fn bytes_arrive_in_order_however_they_are_cut<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn bytes_arrive_in_order<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
     client.write_all(b"hel").unwrap();
@@ -23,7 +23,7 @@ pub fn bytes_arrive_in_order_however_they_are_cut<E: Engine>(make: impl Fn(Liste
     drop(writer.join().unwrap());
 }
 
-pub fn a_fin_is_told_with_facts_only_if_something_is_in_question<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_fin_brings_facts_only_if_a_delivery_is_in_question<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (client, conn) = rig.connect();
     drop(client);
@@ -35,7 +35,7 @@ pub fn a_fin_is_told_with_facts_only_if_something_is_in_question<E: Engine>(make
     rig.sent(conn, b"run", SendConfirm::Closed);
     client.read_exact(&mut [0; 3]).unwrap();
     assert_eq!(client.read(&mut [0; 3]).unwrap(), 0, "our FIN goes with the last byte");
-    assert_eq!(rig.closed(conn), None, "and is not the peer's");
+    assert_eq!(rig.closed(conn), None, "our FIN is not the peer's");
     drop(client);
     rig.until("closed", |seen| has_closed(seen, conn));
     let facts = rig.closed(conn).unwrap().unwrap();
@@ -52,20 +52,20 @@ pub fn a_fin_is_told_with_facts_only_if_something_is_in_question<E: Engine>(make
 pub fn a_close_with_unread_bytes_is_a_reset<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (client, conn) = rig.connect();
-    rig.sent(conn, b"a run that nobody reads", SendConfirm::Closed);
+    rig.sent(conn, b"an unread run", SendConfirm::Closed);
     rig.settle();
     drop(client);
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
     assert_eq!(rig.closed(conn), None);
 }
 
-pub fn a_reset_is_told<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_reset_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (client, conn) = rig.connect();
     reset(client);
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
 
-    // Also to whoever awaits an acknowledgement.
+    // Also while the engine awaits an acknowledgement.
     let (client, conn) = rig.connect();
     rig.send(conn, &pattern(8 << 20, 1), SendConfirm::Acked);
     rig.settle();
@@ -76,10 +76,10 @@ pub fn a_reset_is_told<E: Engine>(make: impl Fn(Listeners) -> E) {
     assert_eq!(rig.count(&Seen::Acked(conn)), 0);
 }
 
-pub fn a_reset_behind_a_fin_is_told_while_bytes_are_unacknowledged<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_reset_behind_a_fin_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (client, conn) = rig.connect();
-    // More than the peer's window takes, and less than our own buffer.
+    // More than the peer's window, and less than our own buffer.
     socket2::SockRef::from(&client).set_recv_buffer_size(4096).unwrap();
     rig.send(conn, &pattern(12 << 20, 1), SendConfirm::Closed);
     rig.settle();
@@ -110,7 +110,7 @@ pub fn a_paused_peer_feels_back_pressure<E: Engine>(make: impl Fn(Listeners) -> 
     rig.settle();
     let early = rig.received(conn).len();
     assert!(early < sent.len());
-    // Pausing and resuming at once loses nothing and doubles nothing.
+    // Pausing and resuming in quick succession loses and repeats nothing.
     for _ in 0..3 {
         rig.engine.resume(conn);
         rig.engine.pause(conn);
@@ -123,7 +123,7 @@ pub fn a_paused_peer_feels_back_pressure<E: Engine>(make: impl Fn(Listeners) -> 
     assert!(rig.received(conn) == sent);
 }
 
-pub fn the_end_is_told_of_a_paused_connection_in_question<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn the_end_of_a_paused_connection_in_question_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for pause_first in [true, false] {
         let (mut client, conn) = rig.connect();
@@ -146,19 +146,19 @@ pub fn the_end_is_told_of_a_paused_connection_in_question<E: Engine>(make: impl 
     }
 }
 
-pub fn a_reset_is_told_of_a_paused_connection<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_reset_of_a_paused_connection_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
     client.write_all(b"poll").unwrap();
     rig.until("bytes", |seen| !received(seen, conn).is_empty());
     rig.engine.pause(conn);
     rig.settle();
-    client.write_all(b"more that nobody reads").unwrap();
+    client.write_all(b"more, unread").unwrap();
     rig.settle();
     reset(client);
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
 
-    // Paused, resumed and paused again it is watched still.
+    // After it was paused, resumed and paused again, the engine still watches it.
     let (mut client, conn) = rig.connect();
     for _ in 0..3 {
         rig.engine.pause(conn);
@@ -174,9 +174,7 @@ pub fn a_reset_is_told_of_a_paused_connection<E: Engine>(make: impl Fn(Listeners
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
 }
 
-pub fn a_reset_is_told_of_a_paused_connection_behind_an_acknowledgement<E: Engine>(
-    make: impl Fn(Listeners) -> E,
-) {
+pub fn a_reset_of_a_paused_connection_behind_an_ack_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for len in [1, 2, 523, 1048, 2500, 300_000] {
         let (mut client, conn) = rig.connect();
@@ -196,19 +194,19 @@ pub fn a_reset_is_told_of_a_paused_connection_behind_an_acknowledgement<E: Engin
             rig.turn(Duration::from_millis(20));
             begin.elapsed() >= Duration::from_millis(20)
         });
-        assert!(is_at_rest, "a watch that ends at once begins anew for ever");
+        assert!(is_at_rest, "the watch ends and is armed again without a pause");
         reset(client);
         rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
     }
 }
 
-pub fn a_reset_is_told_of_a_connection_paused_amid_its_bytes<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_reset_of_a_connection_paused_amid_its_bytes_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
     client.write_all(&pattern(32 * 1024, 0)).unwrap();
-    // Paused at the first of them, as the core does: whatever ends the receive behind it must not end
-    // the watching.
-    while !rig.tells_bytes() {}
+    // Paused at the first of them, as the broker does. The engine must still watch the connection after the receive
+    // has ended, for any reason.
+    while !rig.begins_with_bytes() {}
     rig.engine.pause(conn);
     rig.settle();
     reset(client);

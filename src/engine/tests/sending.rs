@@ -1,15 +1,17 @@
-//! What goes out, and what the peer's kernel says of it.
+//! Tests of sending, and of what the peer's kernel acknowledges.
 
 use super::*;
+use crate::sys::tcp;
+use std::os::fd::AsFd;
 
-pub fn a_large_response_reaches_a_slow_reader_whole<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_slow_reader_gets_a_large_response<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for confirm in [SendConfirm::None, SendConfirm::Closed, SendConfirm::Acked] {
         let (mut client, conn) = rig.connect();
         let body = pattern(12 << 20, 3);
         rig.send(conn, &body, confirm);
         rig.settle();
-        assert_eq!(rig.count(&Seen::Sent(conn)), 0, "the kernel can't have taken it all");
+        assert_eq!(rig.count(&Seen::Sent(conn)), 0, "the kernel cannot have taken it all");
         let reader = thread::spawn(move || {
             let mut all = Vec::new();
             let mut chunk = vec![0; 256 * 1024];
@@ -38,15 +40,15 @@ pub fn an_abort_resets_and_a_close_delivers<E: Engine>(make: impl Fn(Listeners) 
     assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionReset);
 
     let (mut client, conn) = rig.connect();
-    rig.sent(conn, b"last words", SendConfirm::None);
+    rig.sent(conn, b"the last answer", SendConfirm::None);
     rig.engine.close(conn);
     rig.settle();
     let mut all = Vec::new();
     client.read_to_end(&mut all).unwrap();
-    assert_eq!(all, b"last words");
+    assert_eq!(all, b"the last answer");
 }
 
-pub fn an_abort_takes_back_what_is_not_sent<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn an_abort_drops_what_is_not_sent<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for confirm in [SendConfirm::None, SendConfirm::Closed, SendConfirm::Acked] {
         let (mut client, conn) = rig.connect();
@@ -54,7 +56,7 @@ pub fn an_abort_takes_back_what_is_not_sent<E: Engine>(make: impl Fn(Listeners) 
         rig.send(conn, &body, confirm);
         rig.settle();
         rig.engine.abort(conn);
-        // It may take the engine several turns.
+        // The engine may need several turns.
         let reader = thread::spawn(move || {
             let mut all = Vec::new();
             (client.read_to_end(&mut all).unwrap_err().kind(), all)
@@ -69,7 +71,7 @@ pub fn an_abort_takes_back_what_is_not_sent<E: Engine>(make: impl Fn(Listeners) 
     }
 }
 
-pub fn a_probe_counts_what_the_kernel_does_not_have_yet<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_probe_counts_unsent_bytes<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
     let probed = |rig: &mut Rig<E>| {
@@ -91,7 +93,7 @@ pub fn a_probe_counts_what_the_kernel_does_not_have_yet<E: Engine>(make: impl Fn
     let facts = probed(&mut rig);
     assert!(facts.alive && facts.unacked_bytes <= body.len() as u64, "{facts:?}");
     const READ_BYTES: usize = 1 << 20;
-    // Kept open. How much of it the two kernels hold already is theirs to say: the engine goes on meanwhile.
+    // The client stays open. The two kernels may hold any part of the body: the engine runs on meanwhile.
     let reader = thread::spawn(move || client.read_exact(&mut vec![0; READ_BYTES]).map(|()| client));
     while !reader.is_finished() {
         rig.turn(Duration::from_millis(5));
@@ -100,17 +102,17 @@ pub fn a_probe_counts_what_the_kernel_does_not_have_yet<E: Engine>(make: impl Fn
     rig.settle();
     let later = probed(&mut rig);
     assert!(later.unacked_bytes > 0 && later.unacked_bytes < facts.unacked_bytes, "{facts:?} {later:?}");
-    // The read million is acknowledged, and what the peer's kernel holds besides.
+    // The peer's kernel has acknowledged at least what the client has read.
     assert!(later.unacked_bytes <= (body.len() - READ_BYTES) as u64);
 }
 
-pub fn acknowledgements_are_told_once_and_after_the_sending<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn an_ack_is_reported_once_and_after_sent<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for len in [1, 2, 100, 523, 524, 525, 1048, 1049, 1600, 2500, 300_000, 3 << 20] {
         let (mut client, conn) = rig.connect();
         for round in 0..3 {
             let body = pattern(len, round);
-            // Responses of which nobody asks for a confirmation count too.
+            // Responses without confirmation count too.
             rig.sent(conn, b"connect", SendConfirm::None);
             rig.send(conn, &body, SendConfirm::Acked);
             let reader = thread::spawn(move || {
@@ -130,23 +132,23 @@ pub fn acknowledgements_are_told_once_and_after_the_sending<E: Engine>(make: imp
     }
 }
 
-/// Without another turn: a peer on this machine acknowledges before the send is over.
-pub fn an_acknowledgement_is_told_with_the_sending<E: Engine>(make: impl Fn(Listeners) -> E) {
+/// Without another turn: a peer on this host acknowledges before the send returns.
+pub fn an_ack_is_reported_with_sent<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
     for round in 1..=20 {
         rig.send(conn, &pattern(1_700, round), SendConfirm::Acked);
         rig.take_facts();
         assert_eq!(rig.count(&Seen::Acked(conn)), round, "{:?}", rig.last_seen());
-        // Nor a second time, should it have been announced too.
+        // And not a second time, even if the kernel announced it too.
         rig.settle();
         assert_eq!(rig.count(&Seen::Acked(conn)), round, "{:?}", rig.last_seen());
         client.read_exact(&mut [0; 1_700]).unwrap();
     }
 }
 
-/// And where it comes late it is told all the same: here the window is full until the peer reads.
-pub fn an_acknowledgement_that_was_expected_at_once_may_come_late<E: Engine>(make: impl Fn(Listeners) -> E) {
+/// A late acknowledgement is reported too: here the window is full until the peer reads.
+pub fn an_ack_expected_immediately_may_come_late<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
     for round in 1..=6 {
@@ -161,8 +163,8 @@ pub fn an_acknowledgement_that_was_expected_at_once_may_come_late<E: Engine>(mak
     }
 }
 
-/// Taken by our kernel is not acknowledged: here what the peer's window has no room for.
-pub fn what_is_only_sent_is_not_acknowledged<E: Engine>(make: impl Fn(Listeners) -> E) {
+/// Here the peer's window has no room for what our kernel has taken.
+pub fn sent_bytes_are_not_acknowledged_bytes<E: Engine>(make: impl Fn(Listeners) -> E) {
     const LEN: usize = 20_000;
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect_with_room(4_096);
@@ -173,8 +175,8 @@ pub fn what_is_only_sent_is_not_acknowledged<E: Engine>(make: impl Fn(Listeners)
     rig.until("acked", |seen| count(seen, &Seen::Acked(conn)) == 1);
 }
 
-/// Both may come between two looks, the second of which is due only after the reset has been told.
-pub fn an_acknowledgement_comes_ahead_of_a_reset_behind_it<E: Engine>(make: impl Fn(Listeners) -> E) {
+/// Both may come between two checks, the second of which is due only after the reset was reported.
+pub fn an_ack_is_reported_before_the_reset_that_follows<E: Engine>(make: impl Fn(Listeners) -> E) {
     const LEN: usize = 20_000;
     let mut rig = Rig::new(make);
     for round in 0..10 {
@@ -193,18 +195,18 @@ pub fn an_acknowledgement_comes_ahead_of_a_reset_behind_it<E: Engine>(make: impl
         rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
         reader.join().unwrap();
         let of_conn = |fact: &&Seen| matches!(fact, Seen::Acked(of) | Seen::Reset(of) if *of == conn);
-        let told: Vec<&Seen> = rig.seen.iter().filter(of_conn).collect();
-        assert_eq!(told, [&Seen::Acked(conn), &Seen::Reset(conn)], "round {round}");
+        let reported: Vec<&Seen> = rig.seen.iter().filter(of_conn).collect();
+        assert_eq!(reported, [&Seen::Acked(conn), &Seen::Reset(conn)], "round {round}");
         rig.engine.close(conn);
     }
 }
 
-pub fn acknowledgements_do_not_wait_for_the_peer_s_delay<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn acks_do_not_wait_for_the_peer_s_delay<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     const ROUNDS: usize = 40;
     let len = |round: usize| 200 + 131 * round;
     let (mut client, conn) = rig.connect();
-    // A kept connection, and a reader that answers each response with one small request.
+    // A kept-alive connection, and a reader that answers each response with one small request.
     let reader = thread::spawn(move || {
         for round in 0..ROUNDS {
             client.read_exact(&mut vec![0; len(round)]).unwrap();
@@ -225,7 +227,7 @@ pub fn acknowledgements_do_not_wait_for_the_peer_s_delay<E: Engine>(make: impl F
     assert!(slow < 10, "{slow} of {ROUNDS} acknowledgements came late");
 }
 
-pub fn an_acknowledgement_comes_behind_a_fin<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn an_ack_behind_a_fin_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
     let body = pattern(12 << 20, 5);
@@ -239,7 +241,7 @@ pub fn an_acknowledgement_comes_behind_a_fin<E: Engine>(make: impl Fn(Listeners)
         client.read_exact(&mut read).unwrap();
         (client, read)
     });
-    // By the stamp, or by asking: the core does both.
+    // By the timestamp or by a probe: the broker uses both.
     rig.until("sent", |seen| seen.contains(&Seen::Sent(conn)));
     let (_client, read) = reader.join().unwrap();
     assert!(read == body);
@@ -256,11 +258,11 @@ pub fn an_acknowledgement_comes_behind_a_fin<E: Engine>(make: impl Fn(Listeners)
     }
 }
 
-pub fn a_shut_down_connection_still_reads<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_half_closed_connection_still_reads<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
     rig.sent(conn, b"refused", SendConfirm::None);
-    rig.engine.shutdown(conn);
+    rig.engine.half_close(conn);
     let mut all = Vec::new();
     client.read_to_end(&mut all).unwrap();
     assert_eq!(all, b"refused");
@@ -270,43 +272,43 @@ pub fn a_shut_down_connection_still_reads<E: Engine>(make: impl Fn(Listeners) ->
     rig.until("closed", |seen| has_closed(seen, conn));
 }
 
-pub fn a_probe_does_not_overlook_a_reset<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_probe_does_not_miss_a_reset<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for _ in 0..20 {
         let (client, conn) = rig.connect();
         let others: Vec<(TcpStream, ConnId)> = (0..8).map(|_| rig.connect()).collect();
-        rig.sent(conn, b"a run that nobody reads", SendConfirm::Closed);
+        rig.sent(conn, b"an unread run", SendConfirm::Closed);
         rig.turn(Duration::from_millis(2));
         let before = rig.seen.len();
         drop(client);
-        // Within one turn: more than a small engine's queue holds, and the question behind it.
+        // In one turn: more requests than a small engine's queue holds, and the probe behind them.
         others.iter().for_each(|(_, other)| rig.engine.pause(*other));
         rig.engine.probe(conn);
         let of_conn = |fact: &&Seen| match fact {
             Seen::Probed(of, _) | Seen::PeerClosed(of, _) | Seen::Reset(of) => *of == conn,
             _ => false,
         };
-        rig.until("its end is told", |seen| seen[before..].iter().any(|fact| of_conn(&fact)));
+        rig.until("its end is reported", |seen| seen[before..].iter().any(|fact| of_conn(&fact)));
         let first = rig.seen[before..].iter().find(of_conn).unwrap();
         let dead = match first {
             Seen::Probed(_, facts) => !facts.alive,
             first => *first == Seen::Reset(conn),
         };
-        assert!(dead, "{first:?}, of a connection that was reset with the run unread");
+        assert!(dead, "{first:?} of a connection that was reset with the run unread");
         rig.engine.abort(conn);
         others.iter().for_each(|(_, other)| rig.engine.close(*other));
         rig.turn(Duration::from_millis(1));
     }
 }
 
-pub fn a_reset_goes_out_with_what_is_sent_next<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_reset_goes_out_before_the_next_send<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for confirm in [SendConfirm::Closed, SendConfirm::Acked] {
         let (frozen, conn) = rig.connect();
         let (mut next, other) = rig.connect();
         rig.sent(conn, b"run", confirm);
         rig.turn(Duration::from_millis(2));
-        // Released, and offered to the next poll.
+        // The broker releases the poll and offers the run to the next one.
         rig.engine.abort(conn);
         rig.send(other, b"run", confirm);
         if confirm == SendConfirm::Acked {
@@ -315,7 +317,7 @@ pub fn a_reset_goes_out_with_what_is_sent_next<E: Engine>(make: impl Fn(Listener
         next.read_exact(&mut [0; 3]).unwrap_or_else(|error| panic!("{confirm:?}: {error}"));
         assert!(
             !tcp::tcp_state(frozen.as_fd()).unwrap().alive,
-            "{confirm:?}: two have the run, and none was reset"
+            "{confirm:?}: two runners have the run, and neither was reset"
         );
         rig.engine.close(other);
         rig.turn(Duration::from_millis(1));

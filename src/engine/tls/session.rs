@@ -1,109 +1,107 @@
-//! One connection's TLS: records in, plaintext out, and back.
+//! One connection's TLS: decrypts records, encrypts plaintext.
 
-use rustls::Error;
-use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
 };
+use rustls::{Error, ServerConfig};
 use std::sync::Arc;
 
 /// The longest record (RFC 8446 section 5.1, RFC 5246 section 6.2.3): its head, its content, and what a cipher may
-/// add to it. The most that is kept of one connection, in its handshake too: a message of a handshake that
-/// does not fit is refused.
+/// add. The layer keeps no more of one connection, and refuses a handshake message that does not fit.
 pub const RECORD_BYTES_MAX: usize = 5 + (16 << 10) + (2 << 10);
+/// An encrypted record with an alert of two bytes.
+const NOTIFY_BYTES_MAX: usize = 64;
 
-/// One connection's TLS state.
 pub struct Session {
     tls: UnbufferedServerConnection,
-    /// Bytes of a record that is not all here.
+    /// The received part of an incomplete record.
     incomplete: Vec<u8>,
+    /// The handshake is over.
     open: bool,
+    /// The close_notify is encrypted.
     notified: bool,
 }
 
-/// What a connection's bytes came to.
+/// What a connection's bytes contained besides plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// Nothing beyond the plaintext.
-    More,
-    /// The peer has said that it sends no more (close_notify).
-    Finished,
-    /// The peer does not speak TLS, or not well enough. Nothing that follows can be used.
+pub enum Processed {
+    Nothing,
+    /// The peer's close_notify: it sends no more.
+    PeerFinished,
+    /// Invalid TLS, or none at all. The session cannot use what follows.
     Failed,
 }
 
 impl Session {
-    /// A connection that has not sent a byte.
     pub fn new(config: &Arc<ServerConfig>) -> Result<Session, Error> {
         let tls = UnbufferedServerConnection::new(config.clone())?;
         Ok(Session { tls, incomplete: Vec::new(), open: false, notified: false })
     }
 
-    /// The handshake is over.
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Memory that it owns for bytes which can't be used yet.
+    /// Memory that it owns for an incomplete record.
     pub fn incomplete_bytes(&self) -> usize {
         self.incomplete.capacity()
     }
 
-    /// Forgets what is incomplete; answers how much memory that was.
-    pub fn give_up(&mut self) -> usize {
+    /// Drops an incomplete record. Answers how much memory it owned.
+    pub fn drop_incomplete(&mut self) -> usize {
         std::mem::take(&mut self.incomplete).capacity()
     }
 
-    /// Takes in `bytes`, of which `scratch` may hold a copy meanwhile. Appends plaintext to `plain`, and to `own`
-    /// what TLS itself has to say.
-    pub fn take(
+    /// Decrypts `bytes`, with `scratch` as working memory. Appends plaintext to `plain`, and what TLS answers to
+    /// `own`.
+    pub fn receive(
         &mut self,
         bytes: &[u8],
         scratch: &mut Vec<u8>,
         plain: &mut Vec<u8>,
         own: &mut Vec<u8>,
-    ) -> Taken {
+    ) -> Processed {
         if self.incomplete.is_empty() {
             scratch.clear();
             scratch.extend_from_slice(bytes);
-            let (used, taken) = self.process(scratch, plain, own);
+            let (used, processed) = self.process(scratch, plain, own);
             if used < scratch.len() {
                 self.incomplete = scratch[used..].to_vec();
             }
-            return self.bounded(taken);
+            return self.bounded(processed);
         }
         let mut records = std::mem::take(&mut self.incomplete);
         records.extend_from_slice(bytes);
-        let (used, taken) = self.process(&mut records, plain, own);
-        // What is still incomplete stays where it is, so that a byte costs no copy of those before it.
+        let (used, processed) = self.process(&mut records, plain, own);
+        // An incomplete record stays where it is, so that a byte costs no copy of the bytes before it.
         self.incomplete = match used {
             0 => records,
             used if used == records.len() => Vec::new(),
             used => records[used..].to_vec(),
         };
-        self.bounded(taken)
+        self.bounded(processed)
     }
 
-    fn bounded(&mut self, taken: Taken) -> Taken {
-        if taken == Taken::Failed || self.incomplete.len() > RECORD_BYTES_MAX {
+    fn bounded(&mut self, processed: Processed) -> Processed {
+        if processed == Processed::Failed || self.incomplete.len() > RECORD_BYTES_MAX {
             self.incomplete = Vec::new();
-            return Taken::Failed;
+            return Processed::Failed;
         }
-        taken
+        processed
     }
 
-    /// Answers how many bytes of `records` are used.
-    fn process(&mut self, records: &mut [u8], plain: &mut Vec<u8>, own: &mut Vec<u8>) -> (usize, Taken) {
+    /// Answers how many bytes of `records` it has used.
+    fn process(&mut self, records: &mut [u8], plain: &mut Vec<u8>, own: &mut Vec<u8>) -> (usize, Processed) {
         let mut used = 0;
-        let mut taken = Taken::More;
+        let mut processed = Processed::Nothing;
         loop {
             let UnbufferedStatus { discard, state } = self.tls.process_tls_records(&mut records[used..]);
             let mut discard = discard;
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
-                        let Ok(record) = record else { return (used, Taken::Failed) };
+                        let Ok(record) = record else { return (used, Processed::Failed) };
                         plain.extend_from_slice(record.payload);
                         discard += record.discard;
                     }
@@ -112,37 +110,38 @@ impl Session {
                     append(own, |room| message.encode(room));
                 }
                 Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-                Ok(ConnectionState::PeerClosed) => taken = Taken::Finished,
+                Ok(ConnectionState::PeerClosed) => processed = Processed::PeerFinished,
                 Ok(ConnectionState::WriteTraffic(_)) => {
                     self.open = true;
-                    return (used + discard, taken);
+                    return (used + discard, processed);
                 }
                 Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => {
-                    return (used + discard, taken);
+                    return (used + discard, processed);
                 }
-                // Early data is not offered.
-                Ok(_) => return (used, Taken::Failed),
+                // Early data, which the server does not offer.
+                Ok(_) => return (used, Processed::Failed),
                 Err(_) => {
-                    // The alert that says why.
+                    // The alert that names the reason.
                     let rest = &mut records[used + discard..];
                     if let Ok(ConnectionState::EncodeTlsData(mut alert)) =
                         self.tls.process_tls_records(rest).state
                     {
                         append(own, |room| alert.encode(room));
                     }
-                    return (used, Taken::Failed);
+                    return (used, Processed::Failed);
                 }
             }
             used += discard;
         }
     }
 
-    /// The records of `plain`, and with `last` our close_notify behind them; `None` if there is no way to encrypt.
+    /// The records of `plain`, with `last` followed by a close_notify. `None` before the handshake is over, and after
+    /// the close_notify.
     pub fn encrypt(&mut self, plain: &[u8], last: bool) -> Option<Vec<u8>> {
         if !self.open || self.notified {
             return None;
         }
-        // Whatever is whole was handled when it came: nothing of it is used up here.
+        // The session has processed every complete record, so this call uses none up.
         let UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut traffic)), .. } =
             self.tls.process_tls_records(&mut self.incomplete)
         else {
@@ -163,16 +162,13 @@ impl Session {
         Some(records)
     }
 
-    /// Our close_notify, once; nothing where no key is agreed on.
+    /// A close_notify, once; `None` where the peers have agreed on no key.
     pub fn close_notify(&mut self) -> Option<Vec<u8>> {
         self.encrypt(&[], true)
     }
 }
 
-/// An alert of two bytes as a record of its own, encrypted.
-const NOTIFY_BYTES_MAX: usize = 64;
-
-/// Appends what `encode` writes when it has room enough.
+/// Appends what `encode` writes.
 fn append(own: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>) {
     let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) = encode(&mut []) else {
         return;

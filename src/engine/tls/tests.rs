@@ -1,9 +1,12 @@
-//! TLS over both engines, against rustls as a client, over real sockets.
+//! Tests of TLS over both engines, with rustls as the client, over real sockets.
 
 #[path = "../../../tests/support/pki.rs"]
 mod pki;
 
+use super::session::{RECORD_BYTES_MAX, Session};
 use super::*;
+use crate::broker::contract::Side;
+use crate::broker::io::TcpFacts;
 use crate::engine::epoll::Epoll;
 #[cfg(feature = "io-uring")]
 use crate::engine::uring::{Sizes, Uring};
@@ -33,7 +36,7 @@ macro_rules! for_each_engine {
         }
         #[cfg(feature = "io-uring")]
         mod io_uring {
-            $(#[test] fn $name() { super::$name(|listeners| super::Uring::new(listeners).unwrap()) })*
+            $(#[test] fn $name() { super::$name(|listeners| super::quiet(listeners)) })*
         }
         #[cfg(feature = "io-uring")]
         mod tiny_io_uring {
@@ -43,17 +46,22 @@ macro_rules! for_each_engine {
 }
 
 for_each_engine! {
-    what_is_sent_is_told_and_received_in_both_versions
-    the_core_hears_of_no_byte_of_the_handshake
-    a_long_response_is_told_as_one_and_proved
-    the_last_response_brings_our_end_and_the_kernels_word
-    a_close_notify_is_no_byte_and_ends_a_connection_that_waits
-    a_fin_without_close_notify_is_told_as_it_is
-    a_refusal_can_be_read_and_its_rest_is_read
-    garbage_and_plain_http_fail_with_an_alert
-    records_that_never_end_are_bounded
-    a_slot_forgets_its_session
-    a_plain_side_passes_through
+    both_versions_send_and_receive
+    the_handshake_reports_no_bytes
+    a_long_response_is_one_payload_with_one_proof
+    the_last_response_ends_with_a_close_notify_and_facts
+    a_close_notify_is_the_peer_s_end_unless_a_delivery_is_in_question
+    a_fin_without_close_notify_is_reported
+    a_half_closed_session_still_reads
+    invalid_tls_fails_with_an_alert
+    incomplete_records_are_bounded
+    a_closed_connection_drops_its_session
+    a_side_without_tls_passes_through
+}
+
+#[cfg(feature = "io-uring")]
+fn quiet(listeners: Listeners) -> Uring {
+    Uring::with_sizes(listeners, Sizes::default()).unwrap()
 }
 
 #[cfg(feature = "io-uring")]
@@ -144,7 +152,7 @@ impl<E: Engine> Rig<E> {
         }
     }
 
-    /// Turns until the client's thread is through.
+    /// Runs turns until the client's thread has ended.
     fn join<T>(&mut self, thread: JoinHandle<T>) -> T {
         while !thread.is_finished() {
             self.turn(Duration::from_millis(2));
@@ -171,7 +179,7 @@ impl<E: Engine> Rig<E> {
         (stream, accepted(&self.seen).unwrap())
     }
 
-    /// A client whose handshake is over and that has said `hello`.
+    /// A client that has finished its handshake and has sent `hello`.
     fn connect(&mut self) -> (Stream, ConnId) {
         let config = self.config();
         self.connect_with(&config)
@@ -194,7 +202,7 @@ impl<E: Engine> Rig<E> {
         self.engine.send(conn, Payload::Shared(Arc::new(bytes.into())), confirm);
     }
 
-    /// Reads exactly as much.
+    /// Reads exactly `len` bytes on the client.
     fn read(&mut self, mut stream: Stream, len: usize) -> (Stream, Vec<u8>) {
         self.join(thread::spawn(move || {
             let mut read = vec![0; len];
@@ -227,7 +235,7 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|index| (index.wrapping_mul(31) ^ index >> 8) as u8).collect()
 }
 
-fn what_is_sent_is_told_and_received_in_both_versions<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn both_versions_send_and_receive<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for version in [&TLS12, &TLS13] {
         let config = pki::client(&rig.authority.pem, None, &[version]);
@@ -251,14 +259,14 @@ fn what_is_sent_is_told_and_received_in_both_versions<E: Engine>(make: impl Fn(L
     assert_eq!(rig.engine.handshakes(), Handshakes { done: 2, failed: 0 });
 }
 
-fn the_core_hears_of_no_byte_of_the_handshake<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn the_handshake_reports_no_bytes<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for version in [&TLS12, &TLS13] {
         let config = pki::client(&rig.authority.pem, None, &[version]);
         let (tcp, conn) = rig.accepted(rig.runner);
         let before = rig.seen.len();
         let mut session = pki::session(&config);
-        // A byte at a time, as a slow client or a hostile one sends it.
+        // One byte at a time, as a slow or a hostile client sends it.
         let stream = rig.join(thread::spawn(move || {
             let mut tcp = tcp;
             while session.is_handshaking() || session.wants_write() {
@@ -280,13 +288,13 @@ fn the_core_hears_of_no_byte_of_the_handshake<E: Engine>(make: impl Fn(Listeners
         assert_eq!(rig.seen[before..], [], "no byte, no Sent");
         rig.engine.close(conn);
         let mut stream = stream;
-        // A clean end: our close_notify, then our FIN.
+        // A clean end: a close_notify, then a FIN.
         let end = rig.join(thread::spawn(move || stream.read(&mut [0; 1]).map_err(|error| error.kind())));
         assert_eq!(end, Ok(0));
     }
 }
 
-fn a_long_response_is_told_as_one_and_proved<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn a_long_response_is_one_payload_with_one_proof<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for confirm in [SendConfirm::None, SendConfirm::Acked] {
         let (mut stream, conn) = rig.connect();
@@ -294,7 +302,7 @@ fn a_long_response_is_told_as_one_and_proved<E: Engine>(make: impl Fn(Listeners)
         for round in 1..=2 {
             rig.send(conn, &body, confirm);
             rig.settle();
-            assert_eq!(rig.count(&Seen::Sent(conn)), round - 1, "the kernel can't have taken it all");
+            assert_eq!(rig.count(&Seen::Sent(conn)), round - 1, "the kernel cannot have taken it all");
             assert_eq!(
                 rig.count(&Seen::Acked(conn)),
                 if confirm == SendConfirm::Acked { round - 1 } else { 0 }
@@ -315,16 +323,16 @@ fn a_long_response_is_told_as_one_and_proved<E: Engine>(make: impl Fn(Listeners)
     }
 }
 
-fn the_last_response_brings_our_end_and_the_kernels_word<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn the_last_response_ends_with_a_close_notify_and_facts<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for len in [1, 1_500, 16_384, 300_000] {
-        // Read whole, and closed: proved.
+        // The client reads everything and closes: that proves the delivery.
         let (mut stream, conn) = rig.connect();
         let body = pattern(len);
         rig.send(conn, &body, SendConfirm::Closed);
         let read = rig.join(thread::spawn(move || {
             let mut read = Vec::new();
-            // Ends well only behind a close_notify.
+            // It succeeds only if a close_notify comes.
             stream.read_to_end(&mut read).unwrap();
             read
         }));
@@ -337,7 +345,7 @@ fn the_last_response_brings_our_end_and_the_kernels_word<E: Engine>(make: impl F
         assert!(facts.alive && facts.unacked_bytes == 0, "{len}: {facts:?}");
         rig.engine.close(conn);
 
-        // Closed with the run unread: no proof.
+        // The client closes with the run unread: no proof.
         let (stream, conn) = rig.connect();
         rig.send(conn, &body, SendConfirm::Closed);
         rig.settle();
@@ -353,19 +361,21 @@ fn the_last_response_brings_our_end_and_the_kernels_word<E: Engine>(make: impl F
     }
 }
 
-fn a_close_notify_is_no_byte_and_ends_a_connection_that_waits<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn a_close_notify_is_the_peer_s_end_unless_a_delivery_is_in_question<E: Engine>(
+    make: impl Fn(Listeners) -> E,
+) {
     let mut rig = Rig::new(make);
     let (mut stream, conn) = rig.connect();
     stream.conn.send_close_notify();
     stream.flush().unwrap();
     rig.until("closed", |seen| seen.contains(&Seen::PeerClosed(conn, None)));
-    // It still gets its answer.
+    // The client still gets its answer.
     rig.send(conn, b"an answer", SendConfirm::None);
     let (_stream, read) = rig.read(stream, 9);
     assert_eq!(read, b"an answer");
     assert_eq!(received(&rig.seen, conn), b"hello");
 
-    // While a delivery is in question it proves nothing; the FIN behind it does.
+    // While a delivery is in question, the close_notify proves nothing; the FIN behind it does.
     let (mut stream, conn) = rig.connect();
     rig.send(conn, b"a run", SendConfirm::Closed);
     stream.conn.send_close_notify();
@@ -379,7 +389,7 @@ fn a_close_notify_is_no_byte_and_ends_a_connection_that_waits<E: Engine>(make: i
         seen.iter().any(|fact| matches!(fact, Seen::PeerClosed(of, Some(_)) if *of == conn))
     });
 
-    // And what came meanwhile is told when it is settled.
+    // A close_notify that comes meanwhile is reported once the delivery is settled.
     let (mut stream, conn) = rig.connect();
     rig.send(conn, b"a run", SendConfirm::Acked);
     stream.conn.send_close_notify();
@@ -388,14 +398,14 @@ fn a_close_notify_is_no_byte_and_ends_a_connection_that_waits<E: Engine>(make: i
     rig.until("closed", |seen| seen.contains(&Seen::PeerClosed(conn, None)));
 }
 
-fn a_fin_without_close_notify_is_told_as_it_is<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn a_fin_without_close_notify_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (stream, conn) = rig.connect();
     stream.sock.shutdown(Shutdown::Write).unwrap();
     rig.until("closed", |seen| seen.contains(&Seen::PeerClosed(conn, None)));
     let (stream, conn) = rig.connect();
     rig.send(conn, b"a run", SendConfirm::Closed);
-    // The records of "a run" and of our close_notify, and no more, are taken from the kernel.
+    // The client takes the records from the kernel without decrypting them.
     let tcp = rig.join(thread::spawn(move || {
         let mut tcp = stream.sock;
         tcp.read_to_end(&mut Vec::new()).unwrap();
@@ -408,11 +418,11 @@ fn a_fin_without_close_notify_is_told_as_it_is<E: Engine>(make: impl Fn(Listener
     assert!(rig.closed(conn).unwrap().unwrap().alive);
 }
 
-fn a_refusal_can_be_read_and_its_rest_is_read<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn a_half_closed_session_still_reads<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (stream, conn) = rig.connect();
     rig.send(conn, b"refused", SendConfirm::None);
-    rig.engine.shutdown(conn);
+    rig.engine.half_close(conn);
     let (stream, rest) = rig.join(thread::spawn(move || {
         let mut stream = stream;
         let mut all = Vec::new();
@@ -430,38 +440,38 @@ fn a_refusal_can_be_read_and_its_rest_is_read<E: Engine>(make: impl Fn(Listeners
     });
 }
 
-fn garbage_and_plain_http_fail_with_an_alert<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn invalid_tls_fails_with_an_alert<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (bystander, other) = rig.connect();
     let garbage: [&[u8]; 4] = [
         b"GET /warm-start HTTP/1.1\r\nhost: broker\r\n\r\n",
         &[0xff; 300],
-        // An alert, a record of application data, before there are keys.
+        // An alert, and application data, before the peers have agreed on keys.
         &[21, 3, 3, 0, 2, 2, 40],
         &[23, 3, 3, 0, 4, 1, 2, 3, 4],
     ];
     for bytes in garbage {
         let (mut client, conn) = rig.accepted(rig.runner);
         client.write_all(bytes).unwrap();
-        rig.until("told", |seen| seen.contains(&Seen::Reset(conn)));
+        rig.until("reported", |seen| seen.contains(&Seen::Reset(conn)));
         rig.engine.close(conn);
-        let said = rig.join(thread::spawn(move || {
-            let mut said = Vec::new();
-            let _ = client.read_to_end(&mut said);
-            said
+        let alert = rig.join(thread::spawn(move || {
+            let mut alert = Vec::new();
+            let _ = client.read_to_end(&mut alert);
+            alert
         }));
         assert_eq!(received(&rig.seen, conn), b"");
-        // What an alert is answered with is nothing.
-        assert!(bytes[0] == 21 || said.first() == Some(&21), "{said:?}");
+        // An alert gets no answer.
+        assert!(bytes[0] == 21 || alert.first() == Some(&21), "{alert:?}");
     }
     assert_eq!(rig.engine.handshakes(), Handshakes { done: 1, failed: 4 });
 
-    // Behind a handshake a record that was changed on its way ends the connection too.
+    // After the handshake, a corrupted record ends the connection too.
     let (stream, conn) = rig.connect();
     (&stream.sock)
         .write_all(&[23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0])
         .unwrap();
-    rig.until("told", |seen| seen.contains(&Seen::Reset(conn)));
+    rig.until("reported", |seen| seen.contains(&Seen::Reset(conn)));
     rig.engine.close(conn);
     assert_eq!(received(&rig.seen, conn), b"hello");
     assert_eq!(rig.engine.handshakes(), Handshakes { done: 2, failed: 4 });
@@ -470,9 +480,9 @@ fn garbage_and_plain_http_fail_with_an_alert<E: Engine>(make: impl Fn(Listeners)
     assert_eq!(rig.read(bystander, 8).1, b"unharmed");
 }
 
-fn records_that_never_end_are_bounded<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn incomplete_records_are_bounded<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
-    // A handshake's message of 60 KB, in many records: of one connection no more than a record is kept.
+    // A handshake message of 60 KB in many records: the layer keeps at most one record per connection.
     let (client, conn) = rig.accepted(rig.runner);
     let mut hello = vec![1, 0, 0xea, 0x60];
     hello.resize(30_000, 0);
@@ -483,7 +493,7 @@ fn records_that_never_end_are_bounded<E: Engine>(make: impl Fn(Listeners) -> E) 
     rig.until("refused", |seen| seen.contains(&Seen::Reset(conn)));
     rig.engine.close(conn);
 
-    // Records of which the last byte never comes, of many connections: more than all may own.
+    // Incomplete records of many connections: more than all connections together may own.
     let mut clients = Vec::new();
     for _ in 0..INCOMPLETE_BYTES_MAX / 16_000 + 8 {
         let (mut client, conn) = rig.accepted(rig.runner);
@@ -502,10 +512,10 @@ fn records_that_never_end_are_bounded<E: Engine>(make: impl Fn(Listeners) -> E) 
     assert!(rig.engine.shortages().records > 0);
     assert!(rig.engine.incomplete_bytes <= INCOMPLETE_BYTES_MAX + refused.len() * (RECORD_BYTES_MAX + 64));
     clients.iter().for_each(|(_, conn)| rig.engine.close(*conn));
-    assert_eq!(rig.engine.incomplete_bytes, 0, "what was owned is given back");
+    assert_eq!(rig.engine.incomplete_bytes, 0, "closed connections own nothing");
 }
 
-fn a_slot_forgets_its_session<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn a_closed_connection_drops_its_session<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for round in 0..20 {
         let (stream, conn) = rig.connect();
@@ -516,7 +526,7 @@ fn a_slot_forgets_its_session<E: Engine>(make: impl Fn(Listeners) -> E) {
         }
         let before = rig.seen.len();
         rig.send(conn, b"too late", SendConfirm::None);
-        rig.engine.shutdown(conn);
+        rig.engine.half_close(conn);
         rig.engine.close(conn);
         drop(stream);
         rig.settle();
@@ -528,10 +538,10 @@ fn a_slot_forgets_its_session<E: Engine>(make: impl Fn(Listeners) -> E) {
     }
     let in_use = rig.engine.slots.iter().filter(|slot| matches!(slot.user, User::Secure(_))).count();
     assert_eq!(in_use, 0);
-    assert!(rig.engine.slots.len() < 6, "slots are used again");
+    assert!(rig.engine.slots.len() < 6, "the layer reuses slots");
 }
 
-fn a_plain_side_passes_through<E: Engine>(make: impl Fn(Listeners) -> E) {
+fn a_side_without_tls_passes_through<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.accepted(rig.dispatch);
     client.write_all(b"POST").unwrap();

@@ -1,83 +1,42 @@
-//! Accepting: a budget per turn, patience when descriptors or memory run out, and no connection lost at the end.
+//! Accepts connections: a limited number per turn, a retry when descriptors or memory run out, and no connection lost
+//! when accepting stops.
 
+use super::Uring;
+use super::op::{Kind, Op};
+use super::ring::Completion;
 use crate::broker::contract::Side;
-use crate::engine::accepting::{ACCEPTS_PER_TURN, RETRY_AFTER, next_may_be_well};
+use crate::engine::accepting::{ACCEPTS_PER_TURN, RETRY_AFTER, next_may_succeed};
+use crate::engine::fact::Fact;
 use crate::sys::listen::Listener;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Instant;
 
-/// One listener.
+/// Connections admitted per turn while the kernel has more completions of older ones: no more than one enter would
+/// report of their ends besides.
+const ACCEPTS_PER_BUSY_TURN: usize = 16;
+
+/// A listener, and the accept that is armed on it.
 pub struct Acceptor {
-    /// Which of the broker's listeners it is.
     pub side: Side,
-    /// `None` once it has been closed.
+    /// `None` once the engine has closed it.
     listener: Option<Listener>,
     /// An accept is under way.
     pub armed: bool,
-    /// ... and is being cancelled, until newcomers have been taken in.
+    /// The engine is cancelling that accept until it has admitted the newcomers.
     pub pausing: bool,
-    /// No new accept is wanted.
+    /// The engine accepts no more.
     pub stopping: bool,
     retry_at: Option<Instant>,
 }
 
-/// Connections taken in per turn while the kernel has more to tell of older ones: no more than it would tell of all
-/// their ends besides.
-const ACCEPTS_PER_BUSY_TURN: usize = 16;
-
-/// Connections that the kernel has accepted and that are not taken in yet. An accept takes all that is queued, and
-/// goes on for as long as more come: so it pauses while there are more than a turn takes in.
-pub struct Newcomers {
-    queue: VecDeque<(OwnedFd, Side)>,
-    left_in_turn: usize,
-    /// None is left for another turn.
-    are_last: bool,
-}
-
-impl Newcomers {
-    /// None.
-    pub fn new() -> Newcomers {
-        Newcomers { queue: VecDeque::new(), left_in_turn: ACCEPTS_PER_TURN, are_last: false }
-    }
-
-    /// One more.
-    pub fn push(&mut self, fd: OwnedFd, side: Side) {
-        self.queue.push_back((fd, side));
-    }
-
-    /// Some wait, perhaps for the next turn.
-    pub fn are_waiting(&self) -> bool {
-        !self.queue.is_empty()
-    }
-
-    /// The next one, if the turn has room for it.
-    pub fn take(&mut self) -> Option<(OwnedFd, Side)> {
-        if self.left_in_turn == 0 && !self.are_last {
-            return None;
-        }
-        self.left_in_turn = self.left_in_turn.saturating_sub(1);
-        self.queue.pop_front()
-    }
-
-    /// A turn has begun; the kernel has more to tell, or nothing.
-    pub fn begin_turn(&mut self, is_busy: bool) {
-        self.left_in_turn = if is_busy { ACCEPTS_PER_BUSY_TURN } else { ACCEPTS_PER_TURN };
-    }
-
-    /// No more are accepted: nobody is to wait for those that are there.
-    pub fn are_last(&mut self) {
-        self.are_last = true;
-    }
-}
-
-/// What became of an accept that failed.
+/// What follows a failed accept.
 #[derive(PartialEq, Eq)]
-pub enum Failure {
-    /// No descriptor or memory; the queue keeps until the retry.
+enum Failure {
+    /// No descriptor or memory; the queue keeps its connections until the retry.
     Exhausted,
-    /// That connection was gone before it was accepted, or the accept was cancelled.
+    /// The connection was gone before the kernel accepted it, or the engine cancelled the accept.
     Gone,
 }
 
@@ -94,8 +53,9 @@ impl Acceptor {
         }
     }
 
-    /// The listener to arm an accept on, unless one is under way, due later or not wanted.
-    pub fn arm(&mut self) -> Option<BorrowedFd<'_>> {
+    /// The listener to arm an accept on; none if an accept is under way, a retry is due later or the engine stops
+    /// accepting.
+    fn arm(&mut self) -> Option<BorrowedFd<'_>> {
         self.retry_at.take_if(|at| *at <= Instant::now());
         if self.armed || self.stopping || self.retry_at.is_some() {
             return None;
@@ -104,23 +64,22 @@ impl Acceptor {
         self.listener.as_ref().map(|listener| listener.as_fd())
     }
 
-    /// An accept failed with `errno`.
-    pub fn failed(&mut self, errno: i32) -> Failure {
-        if next_may_be_well(errno) {
+    fn failed(&mut self, errno: i32) -> Failure {
+        if next_may_succeed(errno) {
             return Failure::Gone;
         }
         self.retry_at = Some(Instant::now() + RETRY_AFTER);
         Failure::Exhausted
     }
 
-    /// When an exhausted queue is to be tried again.
+    /// When to retry an accept that found no descriptor or memory.
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// The next connection that the kernel has queued; closes the listener behind the last. Nothing
-    /// is under way on it, so that the closing takes effect at once.
-    pub fn drain_one(&mut self) -> Option<io::Result<OwnedFd>> {
+    /// The next connection that the kernel has queued; closes the listener behind the last. No operation is under
+    /// way on the listener, so the close takes effect immediately.
+    fn drain_one(&mut self) -> Option<io::Result<OwnedFd>> {
         let accepted = match self.listener.as_ref()? {
             Listener::Tcp(listener) => listener.accept().map(|(stream, _)| stream.into()),
             Listener::Unix(listener) => listener.accept().map(|(stream, _)| stream.into()),
@@ -139,5 +98,123 @@ impl Acceptor {
                 Some(Err(error))
             }
         }
+    }
+}
+
+/// Connections that the kernel has accepted and the engine has not admitted. One accept takes everything that is
+/// queued, and goes on for as long as more come. So the engine pauses it while there are more than a turn admits.
+pub struct Newcomers {
+    queue: VecDeque<(OwnedFd, Side)>,
+    left_in_turn: usize,
+    /// The engine admits all of them in this turn.
+    are_last: bool,
+}
+
+impl Newcomers {
+    pub fn new() -> Newcomers {
+        Newcomers { queue: VecDeque::new(), left_in_turn: ACCEPTS_PER_TURN, are_last: false }
+    }
+
+    fn push(&mut self, fd: OwnedFd, side: Side) {
+        self.queue.push_back((fd, side));
+    }
+
+    /// Whether some wait, perhaps for the next turn.
+    pub fn are_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// The next one, if the turn admits one more.
+    fn take(&mut self) -> Option<(OwnedFd, Side)> {
+        if self.left_in_turn == 0 && !self.are_last {
+            return None;
+        }
+        self.left_in_turn = self.left_in_turn.saturating_sub(1);
+        self.queue.pop_front()
+    }
+
+    /// Begins a turn. `is_busy`: the kernel has more completions than it has posted.
+    pub fn begin_turn(&mut self, is_busy: bool) {
+        self.left_in_turn = if is_busy { ACCEPTS_PER_BUSY_TURN } else { ACCEPTS_PER_TURN };
+    }
+
+    /// The engine accepts no more, and older connections need not be served between the last newcomers.
+    pub fn are_last(&mut self) {
+        self.are_last = true;
+    }
+}
+
+impl Uring {
+    pub(super) fn arm_accepts(&mut self) {
+        for (number, acceptor) in self.acceptors.iter_mut().enumerate() {
+            if let Some(listener) = acceptor.arm() {
+                self.ring.accept(listener, Op::of_engine(Kind::Accept, number));
+            }
+        }
+    }
+
+    /// Accepts while no newcomer waits for its admission.
+    pub(super) fn arm_or_pause_accepts(&mut self) {
+        if !self.newcomers.are_waiting() {
+            return self.arm_accepts();
+        }
+        for (number, acceptor) in self.acceptors.iter_mut().enumerate() {
+            if acceptor.armed && !std::mem::replace(&mut acceptor.pausing, true) {
+                self.ring.cancel(Op::of_engine(Kind::Accept, number));
+            }
+        }
+    }
+
+    /// Handles the completion of an accept.
+    pub(super) fn accepted(&mut self, number: usize, completion: &Completion) {
+        let acceptor = &mut self.acceptors[number];
+        let side = acceptor.side;
+        if !completion.more {
+            acceptor.armed = false;
+            acceptor.pausing = false;
+        }
+        if completion.result >= 0 {
+            // SAFETY: the kernel has just opened it for us, and nothing else refers to it.
+            let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
+            self.newcomers.push(fd, side);
+        } else if acceptor.failed(-completion.result) == Failure::Exhausted {
+            self.facts.push_back(Fact::AcceptFailed);
+        }
+        if !completion.more {
+            self.drain_stopped(number);
+        }
+    }
+
+    /// Takes what the kernel has queued on a listener that accepts no more, and closes it.
+    pub(super) fn drain_stopped(&mut self, number: usize) {
+        let acceptor = &mut self.acceptors[number];
+        if !acceptor.stopping || acceptor.armed {
+            return;
+        }
+        let side = acceptor.side;
+        while let Some(taken) = self.acceptors[number].drain_one() {
+            if let Ok(fd) = taken {
+                self.newcomers.push(fd, side);
+            }
+        }
+    }
+
+    /// Admits the next newcomer, if there is one. Newcomers are the last to be reported in a turn: the broker gets
+    /// what older connections have sent before a newer one needs room. Completions that did not fit into the queue (overflow)
+    /// come in the next turn, and newcomers behind them.
+    pub(super) fn admit_newcomer(&mut self) -> Option<()> {
+        if self.ring.has_overflown() {
+            return None;
+        }
+        let (fd, side) = self.newcomers.take()?;
+        match self.sockets.open(fd) {
+            Ok(conn) => {
+                self.admitted = Some(conn);
+                self.facts.push_back(Fact::Accepted { conn, side });
+            }
+            // No slot: the descriptor is dropped.
+            Err(_) => self.facts.push_back(Fact::AcceptFailed),
+        }
+        Some(())
     }
 }

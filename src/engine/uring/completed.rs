@@ -1,28 +1,26 @@
-//! What becomes of an operation's completion.
+//! What the engine does when an operation completes.
 
 use super::Uring;
-use super::accept::Failure;
 use super::buffers::Received;
-use super::op::{Kind, Op};
+use super::op::{Kind, Op, op};
+use super::outgoing::Way;
 use super::ring::Completion;
-use super::send::Way;
-use super::sockets::{NO_SEND, op};
+use super::sockets::NO_SEND;
 use crate::broker::io::ConnId;
 use crate::engine::fact::Fact;
 use crate::engine::kernel_view;
 use crate::sys::tcp::{self, ErrorQueue};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 impl Uring {
-    /// Handles one completion. Bytes are for the core to look at; every other fact is queued.
+    /// Handles one completion. Answers the bytes that it brought; every other fact goes to the queue.
     pub(super) fn complete(&mut self, completion: Completion) -> Option<Received> {
         let Op { kind, conn } = completion.op;
         match kind {
             Kind::Receive => return self.received(conn, &completion),
-            Kind::Send | Kind::Piece => self.sent(conn, completion.result),
-            Kind::Errors => self.error_came(conn, completion.result),
-            Kind::AckCheck => self.looked(conn, completion.result),
+            Kind::Send | Kind::LeadByte => self.sent(conn, completion.result),
+            Kind::Errors => self.error_received(conn, completion.result),
+            Kind::AckCheck => self.ack_checked(conn, completion.result),
             Kind::Accept => self.accepted(conn.slot as usize, &completion),
             Kind::Watch => self.watched(conn, completion.result),
             Kind::Wake if !completion.more => self.arm_waker(),
@@ -31,42 +29,9 @@ impl Uring {
         None
     }
 
-    fn accepted(&mut self, index: usize, completion: &Completion) {
-        let acceptor = &mut self.acceptors[index];
-        let side = acceptor.side;
-        if !completion.more {
-            acceptor.armed = false;
-            acceptor.pausing = false;
-        }
-        if completion.result >= 0 {
-            // SAFETY: the kernel has just opened it for us, and nobody else knows it.
-            let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
-            self.newcomers.push(fd, side);
-        } else if acceptor.failed(-completion.result) == Failure::Exhausted {
-            self.facts.push_back(Fact::AcceptFailed);
-        }
-        if !completion.more {
-            self.drain_stopped(index);
-        }
-    }
-
-    /// Takes what the kernel has queued on a listener that accepts no more, and closes it.
-    pub(super) fn drain_stopped(&mut self, index: usize) {
-        let acceptor = &mut self.acceptors[index];
-        if !acceptor.stopping || acceptor.armed {
-            return;
-        }
-        let side = acceptor.side;
-        while let Some(taken) = self.acceptors[index].drain_one() {
-            if let Ok(fd) = taken {
-                self.newcomers.push(fd, side);
-            }
-        }
-    }
-
     fn received(&mut self, conn: ConnId, completion: &Completion) -> Option<Received> {
         let Some(socket) = self.sockets.get(conn) else {
-            debug_assert!(false, "a slot is in use while something is under way on it");
+            debug_assert!(false, "a slot is in use while one of its operations is under way");
             return self.unused(completion.buffer);
         };
         if !completion.more {
@@ -79,7 +44,7 @@ impl Uring {
         }
         if let (1.., Some(buffer)) = (completion.result, completion.buffer) {
             if !completion.more {
-                self.go_on(conn);
+                self.receive_or_watch(conn);
             }
             return Some(Received { conn, buffer, len: completion.result as usize });
         }
@@ -89,14 +54,14 @@ impl Uring {
                 self.buffers_exhausted += 1;
                 self.starved.push_back(conn);
             }
-            libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.go_on(conn),
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => self.receive_or_watch(conn),
             _ => self.reset(conn),
         }
         self.unused(completion.buffer)
     }
 
-    /// Tells that `conn` was reset, and first that its response had been acknowledged, if so: between two looks there
-    /// is time for both, and what announces the one may come to its end behind what tells of the other.
+    /// Reports that the peer reset `conn`. If the peer acknowledged the response before that, the engine reports it
+    /// first: both can happen between two checks, and the acknowledgement's completion may come behind the reset's.
     fn reset(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.open_one(conn) else { return };
         if socket.awaits_ack() && tcp::is_acknowledged(socket.fd()) {
@@ -106,13 +71,6 @@ impl Uring {
         self.facts.push_back(Fact::Reset(conn));
     }
 
-    /// A receive is over and its connection is not: the next one, or, where the core does not read now, a
-    /// watch. Whatever ended it may have come before the cancelling of a pause did.
-    pub(super) fn go_on(&mut self, conn: ConnId) {
-        self.arm_receive(conn);
-        self.arm_watch(conn);
-    }
-
     fn unused(&mut self, buffer: Option<u16>) -> Option<Received> {
         if let Some(buffer) = buffer {
             self.buffers.give_back(buffer);
@@ -120,9 +78,9 @@ impl Uring {
         None
     }
 
-    /// The peer's FIN is here. Where something is unacknowledged the facts rest on the socket's error being there
-    /// still: a receive that ends with a FIN has not taken it (tcp(7) hands it out once), and one that has taken
-    /// it ends with it, and so does a send; both are told as a reset.
+    /// Reports the peer's FIN. Where bytes are unacknowledged, the facts are right only because the socket still has
+    /// its error, which tcp(7) hands out once. A receive that ends with a FIN has not taken it. A receive or a send
+    /// that has taken it ends with it, and the engine reports that as a reset.
     fn peer_closed(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
         let Some(socket) = self.sockets.open_one(conn) else { return };
@@ -142,7 +100,7 @@ impl Uring {
             return self.finish_close(conn);
         }
         if result < 0 {
-            // Cancelled for another, if one is needed still.
+            // Cancelled for another one, if the connection still needs one.
             return self.arm_watch(conn);
         }
         if !kernel_view::of(socket.fd(), 0).alive {
@@ -154,15 +112,15 @@ impl Uring {
         }
     }
 
-    /// An acknowledgement's announcement ends a watch too (POLLERR). The next one begins when it has been read, or
-    /// it would end at once again.
+    /// An announced acknowledgement ends a watch too (POLLERR). The engine arms the next watch after it has read the
+    /// announcement; before that the watch would end immediately again.
     fn watch_behind_announcement(&mut self, conn: ConnId) {
         self.arm_errors(conn);
         let Some(socket) = self.sockets.open_one(conn) else { return };
         if socket.acks.as_ref().is_some_and(|acks| acks.errors.is_some()) {
             return;
         }
-        // Nothing is awaited: they are of no use.
+        // The engine awaits nothing, and drops the announcements.
         while let Ok(ErrorQueue::Acked(_) | ErrorQueue::Other) = tcp::next_error(socket.fd()) {}
         self.arm_watch(conn);
     }
@@ -182,7 +140,7 @@ impl Uring {
         }
         if outgoing.under_way > 0 {
             if socket.closing {
-                // Behind the first of a chain; not to be found before the first had ended.
+                // It is behind the first of a chain, and could not be cancelled before that ended.
                 self.ring.cancel(op(Kind::Send, conn));
             }
             return;
@@ -194,8 +152,8 @@ impl Uring {
         let outgoing = self.sends.remove(socket.send as usize);
         socket.send = NO_SEND;
         let is_last = matches!(outgoing.way, Way::Last);
-        if let Way::Stamped(message) = outgoing.way {
-            self.messages.give_back(message);
+        if let Way::Timestamped(message) = outgoing.way {
+            self.send_messages.give_back(message);
         }
         if socket.closing {
             return self.finish_close(conn);
@@ -204,7 +162,7 @@ impl Uring {
             return self.facts.push_back(Fact::Reset(conn));
         }
         if is_last {
-            socket.shut_down();
+            socket.half_close();
         }
         self.facts.push_back(Fact::Sent(conn));
         if socket.acks.as_mut().is_some_and(|acks| std::mem::take(&mut acks.early)) {
@@ -212,43 +170,44 @@ impl Uring {
         }
     }
 
-    /// How much was unacknowledged when a send was over, or a negated errno: the send has failed, or the kernel is
-    /// older than such looks. What it does not say is looked for without the ring.
-    fn looked(&mut self, conn: ConnId, unacked_bytes: i32) {
+    /// Handles a check behind a send. `unacked_bytes` counts what the peer has not acknowledged, or is a negated errno: the
+    /// send has failed, or the kernel is too old for such checks. Where the check brings no acknowledgement, the
+    /// engine checks again without the ring.
+    fn ack_checked(&mut self, conn: ConnId, unacked_bytes: i32) {
         let Some(socket) = self.sockets.get(conn) else { return };
-        socket.looking -= 1;
+        socket.checks_under_way -= 1;
         socket.ended();
-        let is_stale = socket.stale_looks > 0;
-        socket.stale_looks -= u8::from(is_stale);
+        let is_stale = socket.stale_checks > 0;
+        socket.stale_checks -= u8::from(is_stale);
         if socket.closing {
             return self.finish_close(conn);
         }
         if unacked_bytes < 0 && unacked_bytes != -libc::ECANCELED {
-            self.looks_refused = true;
+            self.ring_checks_refused = true;
         }
         if is_stale || !socket.in_question {
             return;
         }
-        // Nothing of what is not sent yet.
+        // While a send is under way, the check does not cover its rest.
         if unacked_bytes == 0 && socket.send == NO_SEND {
-            self.expect_ack_at_once(conn, true);
+            self.record_ack(conn, true);
             return self.acknowledged(conn);
         }
         self.check_later(conn, Duration::ZERO);
     }
 
-    fn error_came(&mut self, conn: ConnId, result: i32) {
+    fn error_received(&mut self, conn: ConnId, result: i32) {
         let Some(socket) = self.sockets.get(conn) else { return };
         socket.ended();
         let Some(acks) = &mut socket.acks else { return };
-        let Some(errors) = acks.errors.take() else { return };
-        let what = if result >= 0 { errors.read() } else { ErrorQueue::Empty };
-        self.errors.give_back(errors);
+        let Some(message) = acks.errors.take() else { return };
+        let error = if result >= 0 { message.read() } else { ErrorQueue::Empty };
+        self.error_messages.give_back(message);
         if socket.closing {
             return self.finish_close(conn);
         }
-        match what {
-            ErrorQueue::Acked(index) if acks.stamps.awaited == Some(index) => {
+        match error {
+            ErrorQueue::Acked(index) if acks.timestamps.awaited == Some(index) => {
                 let is_early = socket.send != NO_SEND;
                 acks.early = is_early;
                 socket.acknowledged();
@@ -257,8 +216,7 @@ impl Uring {
                 }
             }
             ErrorQueue::Acked(_) | ErrorQueue::Other => {}
-            // The socket has failed, which the receive reports, or its peer has closed, and the core
-            // asks for itself.
+            // The socket has failed, which the receive reports. Or its peer has closed, and the broker probes.
             ErrorQueue::Empty => return,
         }
         self.arm_errors(conn);

@@ -1,34 +1,33 @@
-//! What a completion is about: the operation, the slot and its generation, in `user_data`.
+//! What a completion belongs to: the kind of operation, the slot and its generation, in `user_data`.
 
 use crate::broker::io::ConnId;
 
-/// Slots that fit into `user_data`.
+/// The number of slots that fit into `user_data`.
 pub const SLOTS_MAX: usize = 1 << SLOT_BITS;
 const SLOT_BITS: u32 = 24;
 const SLOT_SHIFT: u32 = 32;
 const KIND_SHIFT: u32 = SLOT_SHIFT + SLOT_BITS;
 
-/// Kinds of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// Accepts; the slot is the acceptor's index.
+    /// Accepts until cancelled; the slot is the acceptor's number.
     Accept,
     /// Polls the waker's eventfd.
     Wake,
     /// Receives until it is cancelled, fails or finds no buffer.
     Receive,
     /// Sends a single byte ahead of the rest.
-    Piece,
-    /// Sends what is left of a response.
+    LeadByte,
+    /// Sends the rest of a response.
     Send,
     /// Takes a message from the error queue.
     Errors,
-    /// Asks how much of what was sent is not acknowledged.
+    /// Asks how many of the sent bytes the peer has not acknowledged.
     AckCheck,
-    /// Polls for the peer's end where no receive is there to see it.
+    /// Polls for the peer's end where no receive is armed that would find it.
     Watch,
-    /// Nobody waits for it: a close or a cancellation.
+    /// A close or a cancellation, whose completion the engine ignores.
     Silent,
 }
 
@@ -36,7 +35,7 @@ const KINDS: [Kind; 9] = [
     Kind::Accept,
     Kind::Wake,
     Kind::Receive,
-    Kind::Piece,
+    Kind::LeadByte,
     Kind::Send,
     Kind::Errors,
     Kind::AckCheck,
@@ -44,22 +43,19 @@ const KINDS: [Kind; 9] = [
     Kind::Silent,
 ];
 
-/// An operation of a connection (or of an acceptor, in the place of a slot).
+/// An operation of a connection, or of an acceptor, whose number is in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Op {
-    /// What it does.
     pub kind: Kind,
-    /// To whom.
     pub conn: ConnId,
 }
 
 impl Op {
-    /// An operation that is no connection's.
-    pub fn of_engine(kind: Kind, index: usize) -> Op {
-        Op { kind, conn: ConnId { slot: index as u32, generation: 0 } }
+    /// An operation that belongs to no connection; `number` tells several of a kind apart.
+    pub fn of_engine(kind: Kind, number: usize) -> Op {
+        Op { kind, conn: ConnId { slot: number as u32, generation: 0 } }
     }
 
-    /// As the kernel carries it.
     pub fn user_data(self) -> u64 {
         debug_assert!((self.conn.slot as usize) < SLOTS_MAX);
         (self.kind as u64) << KIND_SHIFT
@@ -67,7 +63,7 @@ impl Op {
             | u64::from(self.conn.generation)
     }
 
-    /// And back. `None` for what is none of ours.
+    /// `None` if no operation of this engine has such `user_data`.
     pub fn from_user_data(data: u64) -> Option<Op> {
         let kind = *KINDS.get((data >> KIND_SHIFT) as usize)?;
         let slot = (data >> SLOT_SHIFT) as u32 & (SLOTS_MAX as u32 - 1);
@@ -75,12 +71,17 @@ impl Op {
     }
 }
 
+/// An operation of `conn`.
+pub fn op(kind: Kind, conn: ConnId) -> Op {
+    Op { kind, conn }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_lost_on_the_way_through_the_kernel() {
+    fn an_operation_survives_the_way_through_user_data() {
         for (index, kind) in KINDS.into_iter().enumerate() {
             assert_eq!(kind as usize, index);
             for slot in [0, 1, SLOTS_MAX as u32 - 1] {

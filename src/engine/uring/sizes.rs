@@ -1,18 +1,19 @@
-//! How large an engine is.
+//! The sizes of an engine's queues and buffers.
 
-/// How much of everything one worker gets.
+/// The sizes of one worker's engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Operations asked for between two enters; more cost an enter more.
+    /// Operations between two enters; more cost an additional enter.
     pub submissions: u32,
-    /// Completions posted by one enter; more wait in the kernel.
+    /// Completions that one enter posts; more wait in the kernel.
     pub completions: u32,
-    /// Receive buffers, a power of two. An enter that needs more ends receives, which begin anew in
-    /// the next turn.
+    /// Receive buffers, a power of two. An enter that needs more ends receives, which the engine arms again in the
+    /// next turn.
     pub buffers: u16,
-    /// Holds an ordinary request whole.
+    /// Enough for an ordinary request.
     pub buffer_bytes: usize,
-    /// From as many completions in a turn on responses are sent through the ring; in other turns at once.
+    /// In a turn with this many completions or more, responses go through the ring; in other turns, each by a system
+    /// call of its own.
     pub ring_from_completions: usize,
 }
 

@@ -1,9 +1,10 @@
-//! The table of connections: what the kernel is doing for each of them.
+//! The table of connections, with the operations of each that are under way.
 
-use super::op::{Kind, Op, SLOTS_MAX};
-use super::send::Errors;
+use super::messages::ErrorMessage;
+use super::op::SLOTS_MAX;
 use super::stable::Stable;
 use crate::broker::io::ConnId;
+use crate::engine::ack_expectation::LastAck;
 use crate::engine::ack_timestamps::AckTimestamps;
 use crate::sys::calls::{self, taken};
 use std::io;
@@ -13,134 +14,151 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// No send is under way.
 pub const NO_SEND: u32 = u32::MAX;
 
-/// One connection. Its slot is given up when it is closing and nothing that names it is under way any
-/// more: so no completion can meet a later user of the slot. Its descriptor is given up as soon as
-/// nothing that is still to begin can name it, which only a response's operations, the look behind them
-/// among them, can: they begin one after the other. So no operation meets a later user of the descriptor,
-/// and a reset does not wait.
+/// The engine frees the slot when the connection is closing and none of its operations is under way. So no completion
+/// can reach a later user of the slot. It gives up the descriptor earlier, as soon as no operation that has not begun
+/// names it. Only a response's operations, the check behind them among them, begin one after the other. So no
+/// operation can reach a later user of the descriptor, and a reset does not wait.
 pub struct Socket {
     /// The slot is not free.
     in_use: bool,
-    /// `None`: given up.
+    /// `None` once the engine has given it up.
     fd: Option<OwnedFd>,
     generation: u32,
-    /// The response on its way out, in the engine's table of them.
+    /// The key of the response that is under way, in the engine's table.
     pub send: u32,
-    /// Operations whose last completion is still to come.
+    /// The number of operations whose last completion is still to come.
     pub under_way: u8,
-    /// The core wants to read.
+    /// The broker has not paused reading.
     pub reading: bool,
     /// A receive is under way.
     pub receiving: bool,
-    /// ... and is being cancelled.
+    /// The engine is cancelling that receive.
     pub receive_cancelled: bool,
     /// A watch is under way.
     pub watching: bool,
-    /// AckChecks behind a send that are under way...
-    pub looking: u8,
-    /// ... and how many of them, the first ones, were for earlier responses.
-    pub stale_looks: u8,
-    /// The peer's FIN has been reported.
+    /// The number of checks behind a send that are under way.
+    pub checks_under_way: u8,
+    /// How many of them, the first ones, belong to earlier responses.
+    pub stale_checks: u8,
+    /// The engine has reported the peer's FIN.
     pub fin: bool,
-    /// A send's delivery is in question: report the kernel's view with the FIN.
+    /// A send's delivery is in question: the engine reports the kernel's view with the FIN.
     pub in_question: bool,
     /// It has carried a response, or the beginning of one.
     answered: bool,
-    /// The core has given it up.
+    /// The broker has closed or reset it.
     pub closing: bool,
-    /// Acknowledgements are asked for (confirm `ack`).
+    /// Present once the engine has to report acknowledgements of it (confirm `ack`).
     pub acks: Option<Box<Acks>>,
 }
 
-/// A connection whose acknowledgements are reported.
+/// The acknowledgements of one connection.
 #[derive(Default)]
 pub struct Acks {
-    /// What is awaited.
-    pub stamps: AckTimestamps,
-    /// The message that is being received from the error queue.
-    pub errors: Option<Stable<Errors>>,
-    /// The acknowledgement was found before the send's own completion.
+    pub timestamps: AckTimestamps,
+    /// The message into which the kernel receives from the error queue.
+    pub errors: Option<Stable<ErrorMessage>>,
+    /// The announcement came before the send's own completion.
     pub early: bool,
-    /// An acknowledgement is looked for.
+    /// The engine polls for an acknowledgement.
     pub checked: bool,
-    /// That of the last response was there when the send was over.
-    pub at_once: Option<bool>,
+    pub last: LastAck,
 }
 
 impl Socket {
-    /// Its descriptor. It is open.
+    fn new() -> Socket {
+        Socket {
+            in_use: false,
+            fd: None,
+            generation: 0,
+            send: NO_SEND,
+            under_way: 0,
+            reading: false,
+            receiving: false,
+            receive_cancelled: false,
+            watching: false,
+            checks_under_way: 0,
+            stale_checks: 0,
+            fin: false,
+            in_question: false,
+            answered: false,
+            closing: false,
+            acks: None,
+        }
+    }
+
+    /// The descriptor of an open connection.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_ref().expect("an open connection has a descriptor").as_fd()
     }
 
-    /// Gives up the descriptor, unless what is still to begin names it.
+    /// Gives up the descriptor, unless an operation that has not begun names it.
     pub fn give_up_fd(&mut self) -> Option<OwnedFd> {
-        if self.send == NO_SEND && self.looking == 0 { self.fd.take() } else { None }
+        if self.send == NO_SEND && self.checks_under_way == 0 { self.fd.take() } else { None }
     }
 
-    /// Whether the acknowledgement of the next response is taken to be there at once: as that of the last one was, or
-    /// like `others` if there was none.
-    pub fn expects_ack_at_once(&self, others: bool) -> bool {
-        self.acks.as_ref().and_then(|acks| acks.at_once).unwrap_or(others)
+    /// Whether its last acknowledgement was there when the send was over.
+    pub fn last_ack(&self) -> LastAck {
+        self.acks.as_ref().and_then(|acks| acks.last)
     }
 
-    /// A response of `len` bytes is next, whose acknowledgement is to be reported: looked for, or announced; see
-    /// [`AckTimestamps::begin`]. Answers how many single bytes go ahead.
+    /// Prepares a response of `len` bytes whose acknowledgement the engine must report; see [`AckTimestamps::begin`].
+    /// Answers how many single bytes to send ahead.
     pub fn begin_acked(&mut self, len: usize, checked: bool) -> io::Result<u8> {
         let fd = self.fd.as_ref().expect("an open connection has a descriptor").as_fd();
         let acks = self.acks.get_or_insert_default();
         acks.early = false;
-        acks.stamps.begin(fd, len, checked, !self.answered)
+        acks.timestamps.begin(fd, len, checked, !self.answered)
     }
 
-    /// The kernel has all of a response whose acknowledgement is awaited.
+    /// Whether the kernel has taken all of a response whose acknowledgement the engine awaits.
     pub fn awaits_ack(&self) -> bool {
-        let is_awaited = |acks: &Acks| acks.checked || acks.stamps.awaited.is_some();
+        let is_awaited = |acks: &Acks| acks.checked || acks.timestamps.awaited.is_some();
         self.send == NO_SEND
-            && (self.looking > self.stale_looks || self.acks.as_deref().is_some_and(is_awaited))
+            && (self.checks_under_way > self.stale_checks || self.acks.as_deref().is_some_and(is_awaited))
     }
 
-    /// The kernel took `count` bytes.
+    /// Counts `count` bytes that the kernel has taken.
     pub fn count_sent(&mut self, count: usize) {
         self.answered = true;
         if let Some(acks) = &mut self.acks {
-            acks.stamps.count(count);
+            acks.timestamps.count(count);
         }
     }
 
-    /// The acknowledgement that was awaited is there.
+    /// Ends the wait for an acknowledgement.
     pub fn acknowledged(&mut self) {
         self.in_question = false;
         if let Some(acks) = &mut self.acks {
             acks.checked = false;
-            acks.stamps.awaited = None;
+            acks.timestamps.awaited = None;
         }
     }
 
-    /// Sends what there is room for of a connection's last response, and our FIN behind all of it; answers
-    /// how many bytes that were. Not through the ring: the FIN cannot, and without it the bytes would wait
-    /// for a turn of their own.
+    /// Sends what there is room for of a connection's last response, and a FIN behind all of it. Answers how many
+    /// bytes the kernel took. Not through the ring, which cannot send the FIN: held back for it, the bytes would
+    /// wait for the next turn.
     pub fn send_last(&self, bytes: &[u8]) -> io::Result<usize> {
         let sent = taken(calls::transmit_held(self.fd(), bytes))?;
         if sent == bytes.len() {
-            self.shut_down();
+            self.half_close();
         }
         Ok(sent)
     }
 
-    /// Sends our FIN. Not through the ring, which would hand it to a thread.
-    pub fn shut_down(&self) {
-        // A connection that is gone already will say so itself.
+    /// Sends a FIN. Not through the ring, which would hand it to a thread.
+    pub fn half_close(&self) {
+        // It fails only on a connection whose end the engine reports anyway.
         let _ = socket2::SockRef::from(&self.fd()).shutdown(Shutdown::Write);
     }
 
-    /// An operation has come to its end.
+    /// Counts an operation that has ended.
     pub fn ended(&mut self) {
         self.under_way -= 1;
     }
 }
 
-/// All connections.
+/// All connections of a worker.
 #[derive(Default)]
 pub struct Sockets {
     slots: Vec<Socket>,
@@ -148,7 +166,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// A new connection's id; gives the descriptor back if there is no slot.
+    /// Gives a new connection a slot; gives the descriptor back if there is none.
     pub fn open(&mut self, fd: OwnedFd) -> Result<ConnId, OwnedFd> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -164,19 +182,19 @@ impl Sockets {
         Ok(ConnId { slot, generation })
     }
 
-    /// The connection `conn` as the core knows it: open, and not given up.
+    /// The connection `conn`, unless the broker has closed or reset it.
     pub fn open_one(&mut self, conn: ConnId) -> Option<&mut Socket> {
         self.get(conn).filter(|socket| !socket.closing)
     }
 
-    /// The connection `conn`, given up or not.
+    /// The connection `conn`, closing or not.
     pub fn get(&mut self, conn: ConnId) -> Option<&mut Socket> {
         self.slots
             .get_mut(conn.slot as usize)
             .filter(|socket| socket.generation == conn.generation && socket.in_use)
     }
 
-    /// Frees the slot of a connection that has nothing under way. Answers its descriptor if it has one still.
+    /// Frees the slot of a connection without operations under way. Answers its descriptor if it still has one.
     pub fn free(&mut self, conn: ConnId) -> Option<OwnedFd> {
         let socket = self.get(conn)?;
         debug_assert_eq!((socket.under_way, socket.send), (0, NO_SEND));
@@ -188,40 +206,12 @@ impl Sockets {
     }
 }
 
-impl Socket {
-    fn new() -> Socket {
-        Socket {
-            in_use: false,
-            fd: None,
-            generation: 0,
-            send: NO_SEND,
-            under_way: 0,
-            reading: false,
-            receiving: false,
-            receive_cancelled: false,
-            watching: false,
-            looking: 0,
-            stale_looks: 0,
-            fin: false,
-            in_question: false,
-            answered: false,
-            closing: false,
-            acks: None,
-        }
-    }
-}
-
-/// An operation of `conn`.
-pub fn op(kind: Kind, conn: ConnId) -> Op {
-    Op { kind, conn }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_connection_costs_little() {
+    fn a_socket_is_small() {
         assert!(size_of::<Socket>() <= 40, "{}", size_of::<Socket>());
     }
 }

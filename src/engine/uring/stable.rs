@@ -1,12 +1,12 @@
-//! Memory that stays where it is while the kernel holds its address.
+//! Memory that does not move while the kernel holds its address.
 
 use std::ptr::NonNull;
 
-/// A value on the heap that is reached by raw pointers only, so that moving its owner says nothing
-/// about who else may look at it (a `Box` would claim that nobody does).
+/// A value on the heap that its owner reaches by raw pointers only. A `Box` would assert, whenever it moves, that
+/// it is the only access to the value; here the kernel has another.
 pub struct Stable<T>(NonNull<T>);
 
-// SAFETY: owns its value, like a box.
+// SAFETY: it owns its value, like a box.
 unsafe impl<T: Send> Send for Stable<T> {}
 
 impl<T> Stable<T> {
@@ -14,7 +14,7 @@ impl<T> Stable<T> {
         Stable(NonNull::from(Box::leak(Box::new(value))))
     }
 
-    /// Valid as long as `self` is.
+    /// Valid as long as `self`.
     pub fn as_ptr(&self) -> *mut T {
         self.0.as_ptr()
     }
@@ -22,12 +22,12 @@ impl<T> Stable<T> {
 
 impl<T> Drop for Stable<T> {
     fn drop(&mut self) {
-        // SAFETY: from a box, and dropped once. Its holders drop it after the kernel's last use.
+        // SAFETY: it comes from a box, and is dropped once. Its owners drop it after the kernel's last use.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
-/// Values that are used again and again.
+/// Values that the engine uses again.
 pub struct Pool<T>(Vec<Stable<T>>);
 
 impl<T> Default for Pool<T> {
@@ -36,16 +36,16 @@ impl<T> Default for Pool<T> {
     }
 }
 
-/// What is kept for the next use; a burst's remainder goes back to the heap.
+/// How many values a pool keeps; what a burst leaves beyond that goes back to the heap.
 const KEPT_MAX: usize = 1024;
 
 impl<T> Pool<T> {
-    /// One that is free, or what `new` makes.
+    /// A free value, or the result of `new`.
     pub fn take(&mut self, new: impl FnOnce() -> T) -> Stable<T> {
         self.0.pop().unwrap_or_else(|| Stable::new(new()))
     }
 
-    /// One that the kernel has done with.
+    /// Takes back a value that the kernel no longer uses.
     pub fn give_back(&mut self, value: Stable<T>) {
         if self.0.len() < KEPT_MAX {
             self.0.push(value);

@@ -1,12 +1,12 @@
 //! The waker: an eventfd that the ring polls.
 
-use crate::engine::Wake;
+use crate::engine::interface::Wake;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Its count only grows: each write is a new event for a multishot poll, so nobody need read it, and
-/// it takes centuries to fill.
+/// Its count only grows: each write is a new event for a multishot poll, so the engine never reads it. Filling it
+/// would take centuries.
 pub struct EventFd(File);
 
 impl EventFd {
@@ -16,7 +16,7 @@ impl EventFd {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: just opened, and nobody else's.
+        // SAFETY: just opened, and nothing else refers to it.
         Ok(EventFd(File::from(unsafe { OwnedFd::from_raw_fd(fd) })))
     }
 }
@@ -29,7 +29,7 @@ impl AsFd for EventFd {
 
 impl Wake for EventFd {
     fn wake(&self) {
-        // Fails only if the eventfd is gone, and with it the engine that would be woken.
+        // It fails only if the eventfd is gone, and the engine with it.
         let _ = (&self.0).write(&1u64.to_ne_bytes());
     }
 }

@@ -1,11 +1,12 @@
-//! Unix domain sockets to listen on: the file system says who may connect.
+//! Unix domain sockets to listen on: the file's permissions decide which users may connect.
 //!
-//! A socket gets its mode and its owner before it listens: nobody connects to it too early. A file that
-//! nobody listens on is replaced. A successor that takes over binds a name of its own and renames it, and
-//! so takes the path between one connect and the next. The file is removed at the end, if it is still ours.
+//! A socket gets its mode and its owner before it listens, so no client connects too early. It replaces a file on
+//! which no process listens. A successor that takes over binds another name and renames it, so that it takes the path
+//! between one connect and the next. The process removes the file at the end, if it is still its own.
 
-use super::listen::{ListenError, Side};
-use super::user::Identity;
+use super::error::ListenError;
+use super::side::Side;
+use crate::sys::user::Identity;
 use nix::unistd::{Gid, Uid, chown};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{self, Permissions};
@@ -15,32 +16,30 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// A path that the kernel takes, with room for the name that it is bound under first (unix(7): 108 bytes
-/// with the final 0).
+/// The longest path that the kernel takes (unix(7): 108 bytes with the final 0), with room for the name that the
+/// socket is bound to first.
 pub const PATH_BYTES_MAX: usize = 90;
 
-/// Who may connect, and how.
+/// Which users may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalOptions {
-    /// The file's permissions; connecting takes the right to write.
+pub struct UnixOptions {
+    /// The file's permissions; a client needs the right to write.
     pub mode: u32,
-    /// The file's owner, if not the process's own.
+    /// The file's owner; `None`: the process's own user.
     pub owner: Option<Identity>,
 }
 
-/// The file of a socket that this process listens on. Removed when dropped, unless somebody else has
-/// put his own there.
+/// The file of a socket on which this process listens. The drop removes it, unless another process has replaced it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     identity: FileIdentity,
 }
 
-/// Device, inode and, where the file system knows it, the time of birth: inodes are used again.
+/// Device, inode and, where the file system knows it, the time of birth: file systems reuse inodes.
 type FileIdentity = (u64, u64, Option<SystemTime>);
 
 impl SocketFile {
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -49,7 +48,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|file| identity_of(&file) == self.identity) {
-            // A directory that may not be written to any more keeps a stale file, which the next start replaces.
+            // It fails in a directory that the process may no longer write to. The next start replaces the file.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -59,28 +58,28 @@ fn identity_of(file: &fs::Metadata) -> FileIdentity {
     (file.dev(), file.ino(), file.created().ok())
 }
 
-/// Listens on `path`, without blocking. A file that nobody listens on any more is replaced; with
-/// `exclusive` one that somebody listens on is refused.
+/// Binds a non-blocking listener to `path`. It replaces a file on which no process listens. With `exclusive` it fails
+/// if another process listens there.
 pub fn bind(
     side: Side,
     path: &Path,
     backlog: u32,
-    options: &LocalOptions,
+    options: &UnixOptions,
     exclusive: bool,
 ) -> Result<(UnixListener, SocketFile), ListenError> {
     let refused = |advice: String| ListenError::Unix { side, path: path.to_owned(), advice };
     match fs::symlink_metadata(path) {
         Ok(file) if !file.file_type().is_socket() => {
-            return Err(refused("there is a file that is no socket: choose another path".to_owned()));
+            return Err(refused("a file that is not a socket is in the way: choose another path".to_owned()));
         }
         Ok(_) if exclusive && UnixStream::connect(path).is_ok() => {
             return Err(refused(
-                "somebody listens there: stop what does, choose another path, or join a running pilotlight with --takeover".to_owned(),
+                "another process listens there: stop it, choose another path, or join a running pilotlight with --takeover".to_owned(),
             ));
         }
         _ => {}
     }
-    // The kernel remembers the name that was bound, and tools show that.
+    // The kernel remembers the name that the socket was bound to, and tools show it.
     let name = match exclusive {
         true => path.to_owned(),
         false => path.with_file_name(format!(".pl-{}-{}", std::process::id(), side.name())),
@@ -97,7 +96,7 @@ pub fn bind(
             let _ = fs::remove_file(&name);
         }
         refused(match error.raw_os_error() {
-            Some(libc::ENOENT) => "its directory is not there: make it first".to_owned(),
+            Some(libc::ENOENT) => "its directory does not exist: create it first".to_owned(),
             Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
                 format!("not permitted ({error}): choose a directory that this process may write to")
             }
@@ -106,11 +105,11 @@ pub fn bind(
     })
 }
 
-fn listen(path: &Path, backlog: u32, options: &LocalOptions) -> io::Result<UnixListener> {
+fn listen(path: &Path, backlog: u32, options: &UnixOptions) -> io::Result<UnixListener> {
     let _ = fs::remove_file(path);
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    // Nobody can connect before it listens, whatever its mode is until then.
+    // Its mode does not matter yet: no client can connect before it listens.
     socket.bind(&SockAddr::unix(path)?)?;
     if let Some(owner) = &options.owner {
         chown(path, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
@@ -131,10 +130,10 @@ mod tests {
         folder
     }
 
-    const OPTIONS: LocalOptions = LocalOptions { mode: 0o620, owner: None };
+    const OPTIONS: UnixOptions = UnixOptions { mode: 0o620, owner: None };
 
     #[test]
-    fn a_socket_has_its_mode_and_goes_with_its_owner() {
+    fn a_socket_file_has_its_mode_and_is_removed_on_drop() {
         let folder = folder("mode");
         let path = folder.join("s");
         let (listener, file) = bind(Side::Dispatch, &path, 8, &OPTIONS, true).unwrap();
@@ -144,17 +143,17 @@ mod tests {
         assert!(refused.starts_with("--admin-listen unix:") && refused.contains("--takeover"), "{refused}");
         drop(listener);
         assert!(path.exists());
-        // Nobody listens any more: it is stale.
+        // No process listens any more: the file is stale.
         let (_listener, second) = bind(Side::Dispatch, &path, 8, &OPTIONS, true).unwrap();
         drop(file);
-        assert!(path.exists(), "it is another's by now");
+        assert!(path.exists(), "it belongs to the second listener now");
         drop(second);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is left");
         fs::remove_dir(&folder).unwrap();
     }
 
     #[test]
-    fn a_successor_takes_the_name_over() {
+    fn a_successor_takes_the_path() {
         let folder = folder("takeover");
         let path = folder.join("s");
         let (old, old_file) = bind(Side::Dispatch, &path, 8, &OPTIONS, true).unwrap();
@@ -169,15 +168,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_listened_on_is_named() {
+    fn an_error_names_what_is_in_the_way() {
         let folder = folder("refused");
         let file = folder.join("f");
         fs::write(&file, "precious").unwrap();
         let line = bind(Side::Dispatch, &file, 8, &OPTIONS, true).unwrap_err().to_string();
-        assert!(line.contains("no socket"), "{line}");
+        assert!(line.contains("not a socket"), "{line}");
         assert_eq!(fs::read(&file).unwrap(), b"precious");
         let line = bind(Side::Dispatch, &folder.join("no/s"), 8, &OPTIONS, true).unwrap_err().to_string();
-        assert!(line.contains("make it first"), "{line}");
+        assert!(line.contains("create it first"), "{line}");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,7 +1,7 @@
-//! How many sockets listen on a port, whosever they are.
+//! How many sockets of all processes listen on a port.
 //!
-//! Asked of the kernel by sock_diag(7), which walks its listeners only. /proc/net/tcp lists every
-//! connection of the machine: with some ten thousand of them it takes a good part of a second.
+//! The kernel answers by sock_diag(7), which walks its listeners only. /proc/net/tcp lists every connection of the
+//! host: with ten thousand of them it takes a good part of a second.
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs;
@@ -15,23 +15,23 @@ const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// A message's header; its length comes first, its type behind that.
+/// The length of a message's header. It begins with the message's length, then its type.
 const HEADER_BYTES: usize = 16;
 /// `struct inet_diag_req_v2`.
 const REQUEST_BYTES: usize = 56;
 const TCP_LISTEN: u8 = 10;
-/// The kernel answers at once or not at all.
+/// The kernel answers immediately or not at all.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The kernel fills at most this much at a time.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
 
-/// How many sockets listen on this address's port, in its address family.
+/// How many sockets listen on the address's port, in its address family.
 pub fn listening_sockets(addr: SocketAddr) -> usize {
-    // A kernel without INET_DIAG has the slow way still.
-    asked(addr).unwrap_or_else(|_| listed(addr))
+    // A kernel without INET_DIAG still has /proc.
+    count_by_diag(addr).unwrap_or_else(|_| count_by_proc(addr))
 }
 
-fn asked(addr: SocketAddr) -> io::Result<usize> {
+fn count_by_diag(addr: SocketAddr) -> io::Result<usize> {
     let socket =
         Socket::new(Domain::from(libc::AF_NETLINK), Type::DGRAM, Some(Protocol::from(NETLINK_SOCK_DIAG)))?;
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -48,7 +48,7 @@ fn asked(addr: SocketAddr) -> io::Result<usize> {
     }
 }
 
-/// A dump of the sockets that listen on `addr`'s port.
+/// Asks for a dump of the sockets that listen on `addr`'s port.
 fn request(addr: SocketAddr) -> [u8; HEADER_BYTES + REQUEST_BYTES] {
     let mut bytes = [0; HEADER_BYTES + REQUEST_BYTES];
     let length = bytes.len() as u32;
@@ -63,7 +63,7 @@ fn request(addr: SocketAddr) -> [u8; HEADER_BYTES + REQUEST_BYTES] {
     bytes
 }
 
-/// The answers in one datagram that are about `port`, and whether they were the last ones.
+/// The number of sockets in one datagram that listen on `port`, and whether it was the last datagram.
 fn count_answers(mut bytes: &[u8], port: u16) -> io::Result<(usize, bool)> {
     let mut count = 0;
     while let Some(header) = bytes.get(..HEADER_BYTES) {
@@ -84,8 +84,8 @@ fn count_answers(mut bytes: &[u8], port: u16) -> io::Result<(usize, bool)> {
     Ok((count, false))
 }
 
-/// The same from proc_net_tcp(5).
-fn listed(addr: SocketAddr) -> usize {
+/// Counts by proc_net_tcp(5).
+fn count_by_proc(addr: SocketAddr) -> usize {
     let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     fs::read_to_string(table).map_or(0, |table| count_lines(&table, addr.port()))
 }
@@ -103,8 +103,8 @@ fn count_lines(table: &str, port: u16) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Side, bind};
     use super::*;
-    use crate::sys::listen::{Side, bind};
     use std::net::TcpStream;
 
     #[test]
@@ -118,16 +118,16 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_count_alike() {
+    fn diag_and_proc_agree() {
         for any in ["127.0.0.1:0", "[::1]:0"] {
             let first = bind(Side::Runner, any.parse().unwrap(), 8, true).unwrap();
             let addr = first.local_addr().unwrap();
             let _connection = TcpStream::connect(addr).unwrap();
-            assert_eq!((asked(addr).unwrap(), listed(addr)), (1, 1), "{any}");
+            assert_eq!((count_by_diag(addr).unwrap(), count_by_proc(addr)), (1, 1), "{any}");
             let second = bind(Side::Runner, addr, 8, false).unwrap();
-            assert_eq!((asked(addr).unwrap(), listed(addr)), (2, 2), "{any}");
+            assert_eq!((count_by_diag(addr).unwrap(), count_by_proc(addr)), (2, 2), "{any}");
             drop((first, second));
-            assert_eq!((asked(addr).unwrap(), listed(addr)), (0, 0), "{any}");
+            assert_eq!((count_by_diag(addr).unwrap(), count_by_proc(addr)), (0, 0), "{any}");
         }
     }
 }

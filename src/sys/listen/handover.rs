@@ -1,21 +1,19 @@
-//! Handing a port to a successor without dropping a connection.
+//! Hands a port over to a successor without dropping a connection.
 //!
-//! Sockets that share a port by SO_REUSEPORT form a group, and the kernel spreads new connections
-//! over it. Closing one of them resets what its queue still holds and what is still in handshake.
-//! So before the predecessor closes, it tells the group to send every new connection to the
-//! successor (SO_ATTACH_REUSEPORT_CBPF, socket(7)), goes on accepting until its own handshakes are
-//! through, and closes empty listeners.
+//! Sockets that share a port by SO_REUSEPORT form a group, and the kernel spreads new connections over it. A socket
+//! that closes resets the connections in its queue and those still in their handshake. So the predecessor first
+//! directs the group's new connections to the successor (SO_ATTACH_REUSEPORT_CBPF, socket(7)). It goes on accepting
+//! until its own handshakes are over, and then closes empty listeners.
 #![allow(unsafe_code)]
 
-use super::listeners::listening_sockets;
+use super::count::listening_sockets;
+use socket2::SockRef;
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use socket2::SockRef;
-
-/// This process's sockets on one address, as members of the address's group.
+/// The sockets with which this process listens on one address, as members of the address's group.
 pub struct ListenGroup {
     member: OwnedFd,
     addr: SocketAddr,
@@ -37,36 +35,35 @@ impl ListenGroup {
         Ok(ListenGroup { member, addr, own_sockets })
     }
 
-    /// Sends the group's new connections to a process that joined later. False: there is none.
+    /// Directs the group's new connections to a process that joined later. False if there is none.
     ///
-    /// The predecessor's sockets are the group's first ones, so the successor's first has their
-    /// number as its index. When they are gone that index lies beyond a group of the same size or
-    /// smaller, and the kernel spreads connections again. A larger successor would be left with
-    /// one busy socket: there the steering is taken back just before the close, at the price of a
-    /// moment in which a new connection may still meet a closing listener.
+    /// The predecessor's sockets are the group's first ones, so their number is the index of the successor's first
+    /// socket. When they are closed, that index lies beyond a group of the same size or smaller, and the kernel
+    /// spreads connections again. A larger successor would keep one busy socket. There [`ListenGroup::release`]
+    /// undoes the steering just before the close. For that moment a new connection may meet a closing listener.
     pub fn steer_to_successor(&self) -> bool {
         let successors = listening_sockets(self.addr).saturating_sub(self.own_sockets);
         successors > 0 && steer(self.member.as_fd(), self.own_sockets as u32).is_ok()
     }
 
-    /// Takes back the steering if it would outlive this process's sockets.
+    /// Undoes the steering if it would outlive this process's sockets.
     pub fn release(&self) {
         let successors = listening_sockets(self.addr).saturating_sub(self.own_sockets);
         if successors > self.own_sockets {
-            // Without it one socket of the successor takes all: it works on, unevenly.
+            // If it fails, one socket of the successor takes all connections: it works, but unevenly.
             let _ = unsteer(self.member.as_fd());
         }
     }
 }
 
-/// Sends the group's new connections to its member with this index, counted in the order of
-/// joining. An index beyond the group means: spread them as before.
+/// Directs the group's new connections to its member with this index, in the order of joining. With an index beyond
+/// the group the kernel spreads them as before.
 fn steer(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     const RETURN_CONSTANT: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     let mut program = [libc::sock_filter { code: RETURN_CONSTANT, jt: 0, jf: 0, k: index }];
     let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
-    // SAFETY: the option's value is a sock_fprog, which points to one instruction; both are alive
-    // during the call, and the kernel copies them.
+    // SAFETY: the option's value is a sock_fprog that points to one instruction. Both are alive during the call, and
+    // the kernel copies them.
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
@@ -79,10 +76,10 @@ fn steer(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Lets the kernel spread the group's connections again.
+/// Has the kernel spread the group's connections again.
 fn unsteer(fd: BorrowedFd<'_>) -> io::Result<()> {
     let unused: libc::c_int = 0;
-    // SAFETY: the option takes an int that is not looked at (socket(7), SO_DETACH_REUSEPORT_BPF).
+    // SAFETY: the option takes an int, which the kernel ignores (socket(7), SO_DETACH_REUSEPORT_BPF).
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
@@ -97,12 +94,12 @@ fn unsteer(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Side, bind};
     use super::*;
-    use crate::sys::listen::{Side, bind};
     use std::net::TcpStream;
 
     #[test]
-    fn new_connections_go_where_they_are_steered() {
+    fn steering_directs_new_connections_to_one_member() {
         let first = bind(Side::Runner, "127.0.0.1:0".parse().unwrap(), 64, true).unwrap();
         let addr = first.local_addr().unwrap();
         let second = bind(Side::Runner, addr, 64, false).unwrap();
@@ -110,12 +107,12 @@ mod tests {
         steer(first.as_fd(), 1).unwrap();
         let clients: Vec<TcpStream> = (0..50).map(|_| TcpStream::connect(addr).unwrap()).collect();
         std::thread::sleep(std::time::Duration::from_millis(50));
-        assert!(first.accept().is_err(), "nothing is queued where it would be dropped");
+        assert!(first.accept().is_err(), "the closing listener gets no connection");
         let accepted = std::iter::from_fn(|| second.accept().ok()).count();
         assert_eq!(accepted, clients.len());
         drop(first);
         TcpStream::connect(addr).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
-        assert!(second.accept().is_ok(), "an index beyond the group spreads as before");
+        assert!(second.accept().is_ok(), "with an index beyond the group the kernel spreads as before");
     }
 }

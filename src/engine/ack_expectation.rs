@@ -1,0 +1,86 @@
+//! Whether an engine expects an acknowledgement within the send, and how it learns of one. Both engines decide by
+//! these rules.
+//!
+//! A peer on the same machine receives the segments within the send and acknowledges them there. The engine expects
+//! of each peer what its last acknowledgement did, and of a new peer what the last acknowledgement of any peer did.
+//! An acknowledgement that it expects immediately is checked after the send; the kernel announces the others.
+
+use super::ack_checks::FIRST_CHECK;
+use std::time::Duration;
+
+/// Whether a connection's last acknowledgement was there when its send was over; `None` before the first.
+pub type LastAck = Option<bool>;
+
+/// What an engine expects of its peers.
+pub struct AckExpectation {
+    /// The last acknowledgement of any peer was there when its send was over.
+    immediate: bool,
+}
+
+/// How the engine learns of an acknowledgement after a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterSend {
+    /// The peer has acknowledged.
+    Acked,
+    /// The engine checks for it after this time.
+    CheckAfter(Duration),
+    /// The kernel announces it.
+    Announced,
+}
+
+impl AckExpectation {
+    /// `immediate` is what the engine expects before the first acknowledgement.
+    pub fn new(immediate: bool) -> AckExpectation {
+        AckExpectation { immediate }
+    }
+
+    /// Whether the engine expects the peer's next acknowledgement to be there when the send is over.
+    pub fn is_immediate(&self, last: LastAck) -> bool {
+        last.unwrap_or(self.immediate)
+    }
+
+    /// Records that an acknowledgement was there when its send was over, or was not.
+    pub fn record(&mut self, last: &mut LastAck, immediate: bool) {
+        self.immediate = immediate;
+        *last = Some(immediate);
+    }
+
+    /// Decides what follows the send of a whole response, and records `is_acked`. `checked`: the engine
+    /// did not ask for an announcement.
+    pub fn after_send(&mut self, last: &mut LastAck, is_acked: bool, checked: bool) -> AfterSend {
+        let was_expected = self.is_immediate(*last);
+        self.record(last, is_acked);
+        match (is_acked, checked) {
+            (true, _) => AfterSend::Acked,
+            // The peer was probably just reading.
+            (false, true) if was_expected => AfterSend::CheckAfter(Duration::ZERO),
+            (false, true) => AfterSend::CheckAfter(FIRST_CHECK),
+            (false, false) => AfterSend::Announced,
+        }
+    }
+
+    /// Decides what follows the send of a part of a response; a short send shows nothing about the peer.
+    pub fn after_short_send(checked: bool) -> AfterSend {
+        if checked { AfterSend::CheckAfter(FIRST_CHECK) } else { AfterSend::Announced }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_expected_to_repeat_its_last_acknowledgement() {
+        let mut expectation = AckExpectation::new(false);
+        let (mut near, mut far) = (None, None);
+        assert_eq!(expectation.after_send(&mut near, true, false), AfterSend::Acked);
+        assert!(expectation.is_immediate(near) && expectation.is_immediate(None));
+        assert_eq!(expectation.after_send(&mut far, false, true), AfterSend::CheckAfter(Duration::ZERO));
+        assert!(expectation.is_immediate(near) && !expectation.is_immediate(far));
+        assert!(!expectation.is_immediate(None));
+        assert_eq!(expectation.after_send(&mut far, false, true), AfterSend::CheckAfter(FIRST_CHECK));
+        assert_eq!(expectation.after_send(&mut far, false, false), AfterSend::Announced);
+        assert_eq!(AckExpectation::after_short_send(true), AfterSend::CheckAfter(FIRST_CHECK));
+        assert_eq!(AckExpectation::after_short_send(false), AfterSend::Announced);
+    }
+}
