@@ -13,6 +13,17 @@ pub(crate) struct Text<'b> {
 }
 
 impl<'b> Text<'b> {
+    /// A text with escapes.
+    pub(crate) fn escaped(raw: &'b [u8]) -> Self {
+        Text { raw, has_escapes: true }
+    }
+
+    /// The text as written.
+    #[inline(always)]
+    pub(crate) fn raw(self) -> &'b [u8] {
+        self.raw
+    }
+
     /// The decoded text, if it has no escapes.
     #[inline(always)]
     pub(crate) fn plain(self) -> Option<&'b [u8]> {

@@ -103,7 +103,7 @@ impl<'b> Reader<'b> {
             let field = match name.plain() {
                 Some(name) if name_lens.wrapping_shr(name.len() as u32) & 1 == 0 => None,
                 Some(name) => object.member(name),
-                None => escaped_member(object, name),
+                None => escaped_member(object, name.raw()),
             };
             match field {
                 None if next == b'"' => {
@@ -239,8 +239,8 @@ fn wrong_type(field: Field, mut scan: Scanner<'_>) -> DispatchError {
 /// The field that a member of `object` with an escaped name is. A name that is not Unicode is none.
 #[cold]
 #[inline(never)]
-fn escaped_member(object: Field, name: Text<'_>) -> Option<Field> {
-    let name = name.decode()?;
+fn escaped_member(object: Field, raw: &[u8]) -> Option<Field> {
+    let name = Text::escaped(raw).decode()?;
     object.member(name.as_bytes())
 }
 
