@@ -1,24 +1,23 @@
-//! What every attack came to, as a table: on the terminal, and in docs/security.md.
+//! The table of the attacks' outcomes, on the terminal and in docs/security.md.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
-/// One outcome. Counts only: times are the business of the benchmarks.
+/// The outcome of one attack. Counts only; the benchmarks measure times.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Position of the attack in the list.
     pub place: usize,
     pub what: &'static str,
     pub flags: &'static str,
-    /// What the attacker got.
-    pub came_to: String,
-    /// Runs that honest runners got, each its own.
+    pub outcome: String,
+    /// Runs that honest runners got.
     pub runs: usize,
 }
 
 static ROWS: Mutex<Vec<Row>> = Mutex::new(Vec::new());
 
-/// Puts one more row into the table.
+/// Adds a row to the table.
 pub fn record(row: Row) {
     ROWS.lock().unwrap_or_else(PoisonError::into_inner).push(row);
 }
@@ -29,22 +28,22 @@ fn sorted() -> Vec<Row> {
     rows
 }
 
-/// The table, an attack a paragraph.
+/// The table for the terminal: a paragraph for each attack.
 pub fn plain() -> String {
     let mut out = String::new();
-    for Row { what, flags, came_to, runs, .. } in sorted() {
+    for Row { what, flags, outcome, runs, .. } in sorted() {
         let _ =
-            writeln!(out, "\n{what}\n  with      {flags}\n  came to   {came_to}\n  honest    {runs} runs");
+            writeln!(out, "\n{what}\n  with      {flags}\n  outcome   {outcome}\n  honest    {runs} runs");
     }
     out
 }
 
-/// The table for people who read documents. Without the count of runs, which differs from run to run.
+/// The table for docs/security.md, without the number of runs, which differs from run to run.
 pub fn markdown() -> String {
     let mut out = String::from("| attack | flags that matter | what came of it |\n| --- | --- | --- |\n");
-    for Row { what, flags, came_to, .. } in sorted() {
+    for Row { what, flags, outcome, .. } in sorted() {
         let flags = if flags.is_empty() { String::new() } else { format!("`{flags}`") };
-        let _ = writeln!(out, "| {what} | {flags} | {came_to} |");
+        let _ = writeln!(out, "| {what} | {flags} | {outcome} |");
     }
     out
 }

@@ -1,7 +1,7 @@
 //! What comes with the binary and works on a running broker: `demo`, `check`, `bench` and `top`.
 
+use crate::support::binary::binary;
 use crate::support::broker::Broker;
-use crate::support::judged::binary;
 use crate::support::secrets::SecretFile;
 use std::net::SocketAddr;
 use std::process::{Command, Output};

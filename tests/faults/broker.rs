@@ -1,8 +1,8 @@
 //! The broker as a process of its own: started, asked, told, ended.
 
 use super::Mode;
+use super::binary::{binary, engine};
 use super::http::{PATIENCE, Poller, Run, Supervisor, Told, VERSION, read_response};
-use super::judged::{binary, engine};
 use super::net::Net;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -255,7 +255,7 @@ impl Broker {
         if self.workers == 1 {
             return self.heard_supervisor();
         }
-        let holder = self.per_core(deployment, "waiting").iter().position(|&count| count > 0);
+        let holder = self.per_worker(deployment, "waiting").iter().position(|&count| count > 0);
         let holder = holder.expect("a poll");
         for _ in 0..64 {
             let mut supervisor = self.supervisor();
@@ -272,7 +272,7 @@ impl Broker {
         supervisor.dispatch(&Run::new(&probe));
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            if let Some(worker) = self.per_core(&probe, "cold").iter().position(|&count| count > 0) {
+            if let Some(worker) = self.per_worker(&probe, "cold").iter().position(|&count| count > 0) {
                 return worker;
             }
             thread::sleep(Duration::from_millis(20));
@@ -312,11 +312,11 @@ impl Broker {
 
     /// Held polls of a deployment.
     pub fn waiting(&self, deployment: &str) -> u64 {
-        self.per_core(deployment, "waiting").iter().sum()
+        self.per_worker(deployment, "waiting").iter().sum()
     }
 
     /// One number of a deployment's row, by worker.
-    fn per_core(&self, deployment: &str, number: &str) -> Vec<u64> {
+    fn per_worker(&self, deployment: &str, number: &str) -> Vec<u64> {
         let status = self.status();
         let mut counts = vec![0; self.workers];
         for key in status["keys"].as_array().expect("keys") {

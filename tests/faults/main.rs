@@ -20,12 +20,12 @@
 //! The one rule that every test holds: **`true` only if the runner's process has read the run
 //! (`read`), or its kernel has acknowledged it (`ack`).**
 
+#[path = "../support/binary.rs"]
+mod binary;
 mod broker;
 #[path = "../support/folder.rs"]
 mod folder;
 mod http;
-#[path = "../support/judged.rs"]
-mod judged;
 mod net;
 mod noise;
 #[path = "../support/pki.rs"]
