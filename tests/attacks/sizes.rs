@@ -167,12 +167,12 @@ fn endless_heads(scene: &Scene) -> String {
     let head = |line: &str| format!("{line} HTTP/1.1\r\nhost: a\r\nx: {}", "x".repeat(15 << 10));
     let connect = String::from_utf8(trigger::CONNECT.to_vec()).expect("text");
     let (poll, post) = (head("GET /warm-start"), head("POST /warm-start"));
-    let behind = format!("{connect}{}", head("GET /connect"));
+    let after_connect = format!("{connect}{}", head("GET /connect"));
     let mut crowd = Vec::new();
     let (mut closed, mut answered) = (0, 0);
     for index in 0..2_000 {
         let mut client = scene.attacker();
-        let _ = client.try_send([&poll, &post, &behind][index % 3]);
+        let _ = client.try_send([&poll, &post, &after_connect][index % 3]);
         crowd.push(client);
     }
     // All are refused but those that fit and the last ones.

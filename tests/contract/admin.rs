@@ -111,15 +111,15 @@ fn metrics_are_valid_openmetrics() {
     };
     for (family, label, value) in [
         ("pilotlight_dispatches_total", "outcome=\"warm\"", 1.0),
-        ("pilotlight_dispatches_total", "outcome=\"miss\"", 1.0),
+        ("pilotlight_dispatches_total", "outcome=\"cold\"", 1.0),
         ("pilotlight_dispatches_total", "outcome=\"unconfirmed\"", 0.0),
-        ("pilotlight_misses_total", "reason=\"nobody\"", 1.0),
+        ("pilotlight_cold_total", "reason=\"no_runner\"", 1.0),
         ("pilotlight_attempts_ended_total", "end=\"confirmed\"", 1.0),
         ("pilotlight_polls_total", "", 3.0),
         ("pilotlight_waiting_polls", "", 2.0),
         ("pilotlight_connections", "", 2.0),
         ("pilotlight_requests_rejected_total", "", 1.0),
-        ("pilotlight_worker_stalled", "core=\"1\"", 0.0),
+        ("pilotlight_worker_stalled", "worker=\"1\"", 0.0),
     ] {
         assert_eq!(sum(family, label), value, "{family} {label}");
     }

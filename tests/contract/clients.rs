@@ -192,7 +192,7 @@ fn a_frame_of_top_is_text_and_a_broker_that_is_not_there_is_named() {
         "0 waiting",
         "1 warm",
         "run_pilotlight-check_",
-        "core connections",
+        "worker connections",
     ] {
         assert!(said.contains(needle), "{needle:?} is not in {said}");
     }

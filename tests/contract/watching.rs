@@ -11,7 +11,7 @@ use std::process::Command;
 fn reasons(broker: &Broker) -> BTreeMap<String, u64> {
     let page = broker.admin("/metrics");
     let mut reasons = BTreeMap::new();
-    for line in page.text().lines().filter(|line| line.starts_with("pilotlight_misses_total{")) {
+    for line in page.text().lines().filter(|line| line.starts_with("pilotlight_cold_total{")) {
         let (labels, count) = line.rsplit_once(' ').expect("a sample");
         let reason = labels.split("reason=\"").nth(1).expect("a reason").trim_end_matches("\"}");
         *reasons.entry(reason.to_owned()).or_insert(0) += count.parse::<u64>().expect("a number");
@@ -91,7 +91,7 @@ fn explain_answers_in_the_terminal() {
         (&["deployment_x"][..], "warm: 1 runner is ready"),
         (&["deployment_x", "--version", "20260801.2"], "cold: other version"),
         (&["deployment_x", "--cpu", "2"], "cold: other machine"),
-        (&["deployment_y"], "cold: nobody"),
+        (&["deployment_y"], "cold: no runner"),
     ] {
         let said = explain(args);
         assert!(said.starts_with(expected), "{args:?}: {said}");
@@ -141,7 +141,7 @@ fn events_are_logged_at_debug() {
         found.map(str::to_owned)
     };
     broker.wait_until("a cold dispatch in the log", || {
-        line("dispatch answered", "reason=\"nobody\"").is_some()
+        line("dispatch answered", "reason=\"no_runner\"").is_some()
     });
     let warm = line("dispatch answered", "outcome=\"warm\"").expect("a line");
     let deployment = format!("deployment=\"{}\"", key.deployment);
