@@ -170,17 +170,17 @@ pub fn cases() -> Vec<Case> {
         case("an empty expectation", "RFC 9110 10.1.1", get("Expect:\r\n"), Refuse(&[417])),
         // What is refused in the middle.
         case(
-            "a bad request behind two good ones",
+            "a bad request after two good ones",
             "RFC 9112 9.3.2",
             get("") + &sized("Content-Length: 128") + &bare("X: y\r\n"),
             Refuse(&[200, 200, 400]),
         ),
         case(
-            "an unknown path behind a good request",
+            "an unknown path after a good request",
             "RFC 9112 9.3.2",
             get("") + &line("GET /nowhere HTTP/1.1"),
             Refuse(&[200, 404]),
         ),
-        case("a body that is no JSON", "RFC 8259", post("Content-Length: 5\r\n", "hello"), BAD),
+        case("a body that is not JSON", "RFC 8259", post("Content-Length: 5\r\n", "hello"), BAD),
     ]
 }
