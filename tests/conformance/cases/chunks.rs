@@ -245,7 +245,7 @@ pub fn cases() -> Vec<Case> {
             BAD,
         ),
         case("trailer fields of 17 KiB", "RFC 6585 5", trailers(&"a: b\r\n".repeat(5_000)), Refuse(&[431])),
-        // Not yet all of it.
+        // Incomplete bodies.
         case("no chunk yet", "RFC 9112 7.1", chunked(""), Wait),
         case("half a size", "RFC 9112 7.1", chunked("8"), Wait),
         case("half a chunk", "RFC 9112 8", chunked(&format!("80\r\n{first}")), Wait),

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a proxy in front of us might take for this field and we might not, or the other way round.
+/// A dispatch with this Transfer-Encoding, which a proxy and the broker may read differently.
 fn te(value: &str) -> String {
     coded(&format!("Transfer-Encoding: {value}"))
 }
@@ -164,7 +164,7 @@ pub fn cases() -> Vec<Case> {
             coded("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked1"),
             BAD,
         ),
-        // Something like it.
+        // Codings that resemble chunked.
         case("chunkedchunked", "llhttp transfer-encoding.md", te("chunkedchunked"), NOT_IMPLEMENTED),
         case("xchunked", "request smuggling: TE.TE", te("xchunked"), NOT_IMPLEMENTED),
         case("chunk", "http-request-smuggler: lazygrep", te("chunk"), NOT_IMPLEMENTED),
@@ -216,7 +216,7 @@ pub fn cases() -> Vec<Case> {
         case("a NUL after chunked", "http-request-smuggler: suffix1:0", te("chunked\0"), BAD),
         case("a CR after chunked", "http-request-smuggler: 0dsuffix", te("chunked\r"), BAD),
         case("a DEL after chunked", "http-request-smuggler: suffix1:127", te("chunked\u{7f}"), BAD),
-        // A name that is not quite it.
+        // Names that resemble Transfer-Encoding.
         case(
             "an underscore in the name",
             "http-request-smuggler: underjoin1",

@@ -1,4 +1,4 @@
-//! Connection, Expect, Upgrade: what becomes of the connection.
+//! Connection, Expect and Upgrade: whether the connection stays open.
 
 use super::*;
 
@@ -168,7 +168,7 @@ pub fn cases() -> Vec<Case> {
             Refuse(&[417]),
         ),
         case("an empty expectation", "RFC 9110 10.1.1", get("Expect:\r\n"), Refuse(&[417])),
-        // What is refused in the middle.
+        // Refusals among good requests.
         case(
             "a bad request after two good ones",
             "RFC 9112 9.3.2",

@@ -1,4 +1,4 @@
-//! Header fields, Host among them.
+//! Header fields, including Host.
 
 use super::*;
 
@@ -43,7 +43,7 @@ pub fn cases() -> Vec<Case> {
             format!("GET /connect HTTP/1.1\r\nX: {}", "y".repeat(16_384)),
             Refuse(&[431]),
         ),
-        // White space where it must not be.
+        // White space in forbidden places.
         case("a space before the colon", "RFC 9112 5.1", get("X : y\r\n"), BAD),
         case("a tab before the colon", "RFC 9112 5.1", get("X\t: y\r\n"), BAD),
         case("a space before the colon of Host", "RFC 9112 5.1", bare("Host : broker\r\n"), BAD),

@@ -105,7 +105,7 @@ pub fn cases() -> Vec<Case> {
         case("a list of lengths", "RFC 9112 6.3", sized("Content-Length: 128, 128"), BAD),
         case("a list of differing lengths", "RFC 9112 6.3", sized("Content-Length: 3,128"), BAD),
         case("a list with an empty member", "RFC 9112 6.3", sized("Content-Length: 128,"), BAD),
-        // No number.
+        // Not a number.
         case(
             "an empty length",
             "HTTP Garden: server bugs 16 and 38; llhttp content-length.md: Empty",
@@ -189,7 +189,7 @@ pub fn cases() -> Vec<Case> {
             sized("Content-Length: 16777217"),
             Refuse(&[413]),
         ),
-        // Not the name.
+        // Other names.
         case(
             "an underscore in the name",
             "http-request-smuggler: underjoin1",
@@ -222,7 +222,7 @@ pub fn cases() -> Vec<Case> {
             sized("Content-Length:\r\n 128"),
             BAD,
         ),
-        // What is in a body stays in it.
+        // A body is never read as a request.
         case(
             "a body that is a request",
             "request smuggling: CL.0",

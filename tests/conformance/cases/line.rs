@@ -342,7 +342,7 @@ pub fn cases() -> Vec<Case> {
             line(&format!("{} / HTTP/1.1", long(16_384))),
             Refuse(&[414]),
         ),
-        // Not yet a request.
+        // Incomplete requests.
         case("one letter", "h1spec: Fragmented method", "G", Wait),
         case("a method and a space", "h1spec: Fragmented URL 1", "GET ", Wait),
         case("up to the target", "h1spec: Fragmented URL 2", "GET /connect", Wait),

@@ -1,4 +1,4 @@
-//! Polls: what holds one, and what does not.
+//! Polls: requests that are held, and requests that are not.
 
 use super::*;
 
