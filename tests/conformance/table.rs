@@ -114,7 +114,7 @@ impl Run<'_> {
         match self.case.then {
             Then::Clean(statuses) => {
                 self.send(&mut client, trigger::CONNECT);
-                for (status, last) in numbered(statuses) {
+                for status in statuses {
                     let response = final_response(&mut client)?;
                     expect(response.status == *status, || format!("{status} and not {response:?}"))?;
                     expect(!response.says_close(), || format!("an answer announces a close: {response:?}"))?;
@@ -126,7 +126,9 @@ impl Run<'_> {
                 for (status, last) in numbered(statuses) {
                     let response = final_response(&mut client)?;
                     expect(response.status == *status, || format!("{status} and not {response:?}"))?;
-                    expect(response.says_close() == last, || format!("wrong Connection field: {response:?}"))?;
+                    expect(response.says_close() == last, || {
+                        format!("wrong Connection field: {response:?}")
+                    })?;
                     if last && self.case.then.refuses() {
                         expect(!response.error().is_empty(), || "a refusal without a reason".into())?;
                     }

@@ -74,7 +74,9 @@ fn container_fits(pod: &Value, container: &Value) {
     }
     assert_eq!(serving.get("/metrics"), 200);
 
-    assert!(pod["spec"]["terminationGracePeriodSeconds"].as_u64().expect("seconds") > product.shutdown_max_s());
+    assert!(
+        pod["spec"]["terminationGracePeriodSeconds"].as_u64().expect("seconds") > product.shutdown_max_s()
+    );
     assert_eq!(pod["spec"]["enableServiceLinks"], false);
     assert_eq!(pod["spec"]["securityContext"]["runAsUser"].to_string(), image::USER);
     assert_eq!(text(&container["image"]), concat!("pilotlight:", env!("CARGO_PKG_VERSION")));

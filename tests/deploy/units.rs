@@ -77,7 +77,10 @@ fn socket(text: &str, name: &str, expected_port: u16) {
     assert_eq!(socket.one("WantedBy"), "sockets.target");
     let address = socket.one("ListenStream");
     assert_eq!(port(address), expected_port);
-    assert!(address.starts_with("127.0.0.1:"), "an installed package must open no port to the network: {address}");
+    assert!(
+        address.starts_with("127.0.0.1:"),
+        "an installed package must open no port to the network: {address}"
+    );
 }
 
 pub fn service(text: &str) {

@@ -5,7 +5,7 @@ mod support;
 
 mod collector;
 
-use collector::{Collector, Behaviour, Span};
+use collector::{Behaviour, Collector, Span};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use std::time::{Duration, Instant};
@@ -81,7 +81,14 @@ fn a_warm_start_is_three_spans_of_the_supervisors_trace() {
         assert_eq!((&child.parent, child.kind), (&dispatch.id, SpanKind::Internal));
     }
     assert!(dispatch.id != search.id && search.id != delivery.id && dispatch.id != PARENT);
-    assert_in_order(&[dispatch.begun, search.begun, search.ended, delivery.begun, delivery.ended, dispatch.ended]);
+    assert_in_order(&[
+        dispatch.begun,
+        search.begun,
+        search.ended,
+        delivery.begun,
+        delivery.ended,
+        dispatch.ended,
+    ]);
     assert!(delivery.begun < delivery.ended, "{delivery:?}");
 
     assert_eq!(dispatch.text("pilotlight.outcome"), "warm");
@@ -159,7 +166,14 @@ fn a_delivery_by_another_worker_is_in_the_trace() {
         let last = last.last().expect("a dispatch");
         let children: Vec<&Span> = spans.iter().filter(|span| span.parent == last.id).collect();
         let [search, delivery] = children[..] else { panic!("{spans:?}") };
-        assert_in_order(&[last.begun, search.begun, search.ended, delivery.begun, delivery.ended, last.ended]);
+        assert_in_order(&[
+            last.begun,
+            search.begun,
+            search.ended,
+            delivery.begun,
+            delivery.ended,
+            last.ended,
+        ]);
         crossed += usize::from(delivery.number("pilotlight.worker") != last.number("pilotlight.worker"));
     }
     assert!(crossed > 0, "no run was delivered by another worker");
