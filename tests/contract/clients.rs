@@ -2,6 +2,7 @@
 
 use crate::support::binary::binary;
 use crate::support::broker::Broker;
+use crate::support::folder::Folder;
 use crate::support::secrets::SecretFile;
 use std::net::SocketAddr;
 use std::process::{Command, Output};
@@ -106,17 +107,16 @@ fn a_check_does_not_take_tokens_and_lists_for_faults() {
 
 #[test]
 fn manual_pages_tell_of_every_command() {
-    let dir = std::env::temp_dir().join(format!("pilotlight-man-{}", std::process::id()));
-    let output = run(&["man", dir.to_str().expect("UTF-8")]);
+    let folder = Folder::new("man");
+    let output = run(&["man", &folder.path("pages")]);
     assert!(output.status.success(), "{output:?}");
-    let page = |name: &str| std::fs::read_to_string(dir.join(name)).expect(name);
+    let page = |name: &str| std::fs::read_to_string(folder.as_ref().join("pages").join(name)).expect(name);
     assert!(page("pilotlight.1").contains("Warm starts for self\\-hosted Trigger.dev"));
     assert!(page("pilotlight-serve.1").contains("\\-\\-ack\\-timeout"));
     for command in ["drain", "explain", "demo", "check", "top", "bench", "completions"] {
         assert!(page("pilotlight.1").contains(&format!("pilotlight\\-{command}")), "{command}");
         assert!(!page(&format!("pilotlight-{command}.1")).is_empty());
     }
-    std::fs::remove_dir_all(&dir).expect("removed");
     let refused = run(&["man", "/proc/nowhere"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("/proc/nowhere"), "{refused:?}");

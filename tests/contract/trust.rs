@@ -4,7 +4,7 @@ use crate::support::broker::Broker;
 use crate::support::client::Client;
 use crate::support::folder::Folder;
 use crate::support::trigger::{self, Key};
-use crate::support::wait_until;
+use crate::support::{process, wait_until};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
@@ -18,9 +18,7 @@ fn pilotlight(args: &[&str]) -> Output {
     // Ends a broker that serves although it should refuse the flags.
     let mut command = Command::new("timeout");
     command.args(["20", env!("CARGO_BIN_EXE_pilotlight")]);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PILOTLIGHT_")) {
-        command.env_remove(name);
-    }
+    process::clear_settings(&mut command);
     command.args(args).output().expect("ran")
 }
 

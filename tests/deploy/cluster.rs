@@ -1,6 +1,7 @@
 //! The Helm values, rendered by Helm's engine and checked against Kubernetes' schemas and the binary.
 
 use super::product::{port, product};
+use super::support::folder::Folder;
 use super::{image, launch, root, tools};
 use serde_json::{Value, json};
 use std::fs;
@@ -161,10 +162,10 @@ pub fn mistakes_are_refused() {
     ] {
         let wrong = right.replacen(from, to, 1);
         assert_ne!(wrong, right, "{from}");
-        let path = std::env::temp_dir().join(format!("pilotlight-values-{}.yaml", std::process::id()));
+        let folder = Folder::new("values");
+        let path = folder.as_ref().join("values.yaml");
         fs::write(&path, wrong).expect("written");
         let output = render(&path);
-        fs::remove_file(&path).expect("removed");
         assert!(!output.status.success(), "{to} was accepted");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("Kubernetes 1.27"), "{to}: {said}");

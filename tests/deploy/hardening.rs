@@ -2,6 +2,7 @@
 
 use super::launch::{Serving, clean};
 use super::product::BINARY;
+use super::support::folder::Folder;
 use super::tools;
 use super::units::unit;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,8 @@ use std::fs;
 use std::io::ErrorKind;
 
 pub fn permits_what_the_broker_does() {
-    let log = std::env::temp_dir().join(format!("pilotlight-strace-{}", std::process::id()));
+    let folder = Folder::new("strace");
+    let log = folder.path("log");
     let mut command = clean("strace");
     command.args(["-f", "-qq", "-s", "0", "-o"]).arg(&log);
     command.args([BINARY, "serve", "--cpus", &first_cpu(), "--shutdown-time", "0s"]);
@@ -30,7 +32,6 @@ pub fn permits_what_the_broker_does() {
     assert_eq!(serving.terminate(broker).code(), Some(0));
 
     let trace = fs::read_to_string(&log).expect("a trace");
-    fs::remove_file(&log).expect("removed");
     check(&trace);
 }
 

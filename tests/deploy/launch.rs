@@ -3,7 +3,7 @@
 use super::product::BINARY;
 use super::support::client::Client;
 use super::support::trigger::{CONNECT, Key};
-use super::support::{PATIENCE, wait_until};
+use super::support::{PATIENCE, process, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
@@ -15,12 +15,7 @@ use std::time::{Duration, Instant};
 /// A command without settings in its environment.
 pub fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("PILOTLIGHT_") || name.starts_with("LISTEN_") || name == "NOTIFY_SOCKET" {
-            command.env_remove(name);
-        }
-    }
+    process::clear_settings(&mut command);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
@@ -67,10 +62,7 @@ impl Serving {
         while !seen.contains("serving workers=") {
             let line =
                 lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the broker does not serve: {seen}"));
-            if let Some((_, rest)) = line.split_once("listening side=")
-                && let Some((side, addr)) = rest.split_once(" addr=")
-            {
-                let addr = addr.trim().parse().expect("an address");
+            if let Some((side, addr)) = process::listener(&line) {
                 match side {
                     "runner" => serving.runner = addr,
                     "dispatch" => serving.dispatch = addr,
@@ -122,14 +114,7 @@ impl Serving {
     /// Ends the broker as a service manager does, and waits for its end.
     pub fn terminate(&mut self, pid: u32) -> ExitStatus {
         kill(Pid::from_raw(pid as i32), Signal::SIGTERM).expect("signalled");
-        let began = Instant::now();
-        while began.elapsed() < PATIENCE {
-            if let Some(status) = self.child.try_wait().expect("waited") {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("still running");
+        process::wait(&mut self.child, PATIENCE).expect("the broker still runs")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::launch::{self, Serving, clean};
 use super::product::{BINARY, port, product, seconds};
+use super::support::folder::Folder;
 use super::{read, tools};
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -139,8 +140,7 @@ pub fn settings(text: &str) {
 }
 
 pub fn verified_by_systemd() {
-    let folder = std::env::temp_dir().join(format!("pilotlight-units-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("made");
+    let folder = Folder::new("units");
     let mut paths = Vec::new();
     for name in SOCKETS.iter().map(|(_, unit, _)| *unit).chain([SERVICE]) {
         // The package is not installed: the binary is elsewhere, and there is no manual.
@@ -150,16 +150,15 @@ pub fn verified_by_systemd() {
             .filter(|line| !line.starts_with("Documentation=file:"))
             .map(|line| format!("{line}\n"))
             .collect();
-        fs::write(folder.join(name), text).expect("written");
-        paths.push(folder.join(name));
+        fs::write(folder.path(name), text).expect("written");
+        paths.push(folder.path(name));
     }
     let analyze = |args: &[&str]| tools::packaged("systemd-analyze", "systemd").args(args);
     let verified = analyze(&["verify"]).args(&paths).output();
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
     assert!(verified.status.success() && said.is_empty(), "systemd-analyze verify: {said}");
     let threshold = format!("--threshold={EXPOSURE_MAX}");
-    analyze(&["security", "--offline=true", "--no-pager", &threshold]).args([folder.join(SERVICE)]).succeed();
-    fs::remove_dir_all(&folder).expect("removed");
+    analyze(&["security", "--offline=true", "--no-pager", &threshold]).args([folder.path(SERVICE)]).succeed();
 }
 
 /// The binary recognises the three sockets by the names in the units.
@@ -172,13 +171,12 @@ pub fn served_from_sockets() {
     let mut streams = listeners.into_iter().map(|listener| Stdio::from(OwnedFd::from(listener)));
 
     // The shell moves its three streams to descriptors 3 to 5, and the log goes to a pipe.
-    let log = std::env::temp_dir().join(format!("pilotlight-sockets-{}", std::process::id()));
-    let _ = fs::remove_file(&log);
-    nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let folder = Folder::new("sockets");
+    let log = folder.path("log");
+    nix::unistd::mkfifo(log.as_str(), nix::sys::stat::Mode::S_IRWXU).expect("made");
     let mut command = clean("sh");
     command.arg("-c").arg(format!(
         "exec 3<&0 4<&1 5<&2 0</dev/null 1>/dev/null 2>{log}; export LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES={names}; exec {BINARY} serve",
-        log = log.display(),
         names = names.join(":"),
     ));
     let mut stream = || streams.next().expect("three");
@@ -190,7 +188,6 @@ pub fn served_from_sockets() {
     let child = command.spawn().expect("started");
     drop(command);
     let serving = Serving::watch(child, BufReader::new(File::open(&log).expect("a log")));
-    fs::remove_file(&log).expect("removed");
     assert_eq!((serving.runner, serving.dispatch, serving.admin), (runner, dispatch, admin));
     serving.assert_sides_are_separate_and_match();
 }

@@ -3,6 +3,7 @@
 use super::launch::{Serving, clean};
 use super::product::BINARY;
 use super::support::PATIENCE;
+use super::support::folder::Folder;
 use super::units::unit;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -16,8 +17,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub fn no_ping_while_a_worker_hangs() {
     assert!(super::product::seconds(unit("pilotlight.service").one("WatchdogSec")) >= 6);
-    let path = std::env::temp_dir().join(format!("pilotlight-watchdog-{}", std::process::id()));
-    let _ = fs::remove_file(&path);
+    let folder = Folder::new("watchdog");
+    let path = folder.path("notify.sock");
     let manager = UnixDatagram::bind(&path).expect("bound");
     let mut command = clean(BINARY);
     command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--workers", "2"]);
@@ -42,7 +43,6 @@ pub fn no_ping_while_a_worker_hangs() {
     assert!([200, 503].contains(&serving.get("/healthz")));
     ptrace::detach(worker, None).expect("continued");
     assert_eq!(message(&manager, PATIENCE).as_deref(), Some("WATCHDOG=1\n"));
-    fs::remove_file(&path).expect("removed");
 }
 
 /// The next message to the service manager, if one arrives in time.

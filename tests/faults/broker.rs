@@ -1,9 +1,11 @@
 //! The broker as its own process.
 
 use super::Mode;
-use super::binary::{binary, engine};
 use super::http::{Outcome, PATIENCE, Poller, Run, Supervisor, VERSION, read_response};
 use super::net::Net;
+use super::process::Runner;
+use super::support::binary::{binary, engine};
+use super::support::{lock, process};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -160,9 +162,7 @@ impl Builder {
         }
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{before}exec \"$0\" \"$@\"")).arg(binary());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PILOTLIGHT_")) {
-            command.env_remove(name);
-        }
+        process::clear_settings(&mut command);
         command.args(["serve", "--log-format", "json", "--admin-listen", "127.0.0.1:0"]);
         command.args(["--listen", &listen.to_string(), "--confirm", self.mode.name()]);
         if !self.listen.is_loopback() {
@@ -193,7 +193,7 @@ fn listening(line: &str) -> Option<(String, SocketAddr)> {
 fn follow(mut stderr: BufReader<ChildStderr>, log: &Mutex<VecDeque<String>>) {
     let mut line = String::new();
     while stderr.read_line(&mut line).is_ok_and(|count| count > 0) {
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = lock(log);
         log.push_back(std::mem::take(&mut line));
         if log.len() > LOG_LINES_MAX {
             log.pop_front();
@@ -249,6 +249,15 @@ impl Broker {
         self.poll_from(&self.net, deployment)
     }
 
+    /// Starts a runner process with a poll and waits until it is held. The runner is busy for `busy` between the arrival of
+    /// its run and reading it.
+    pub fn start_runner(&self, deployment: &str, busy: Duration) -> Runner {
+        let before = self.waiting(deployment);
+        let runner = Runner::start(&self.net, self.runner, deployment, busy);
+        self.wait_for_polls(deployment, before + 1);
+        runner
+    }
+
     /// A supervisor whose connection is at another worker than the only poll of `deployment`. With one worker it is
     /// any connection. It has been used already.
     pub fn supervisor_elsewhere(&self, deployment: &str) -> Supervisor {
@@ -282,7 +291,7 @@ impl Broker {
 
     /// GETs `/status`. The broker caches it for 100 ms; this waits for a fresh one.
     pub fn status(&self) -> Value {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = lock(&self.asked);
         if let Some(at) = *asked {
             thread::sleep(STATUS_AGE_MAX.saturating_sub(at.elapsed()));
         }
@@ -356,11 +365,7 @@ impl Broker {
 
     /// Processor time used so far, user and system.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc");
-        let fields = stat.rsplit(')').next().expect("fields").split_whitespace().collect::<Vec<_>>();
-        let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
-        // Fields 14 and 15 of proc(5), in hundredths of a second.
-        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+        process::cpu_time(self.pid())
     }
 
     /// Limits the running process to `count` open files.
@@ -380,7 +385,7 @@ impl Broker {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).id()
+        lock(&self.child).id()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -399,19 +404,14 @@ impl Broker {
 
     /// The exit status, if the process has ended.
     pub fn ended(&self) -> Option<ExitStatus> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().expect("to wait")
+        lock(&self.child).try_wait().expect("to wait")
     }
 
     /// Waits for the process to end.
     pub fn wait(&self, within: Duration) -> ExitStatus {
-        let until = Instant::now() + within;
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            assert!(Instant::now() < until, "the broker still runs after {within:?}");
-            thread::sleep(Duration::from_millis(2));
-        }
+        let mut child = lock(&self.child);
+        let status = process::wait(&mut child, within);
+        status.unwrap_or_else(|| panic!("the broker still runs after {within:?}"))
     }
 }
 
@@ -421,7 +421,7 @@ impl Drop for Broker {
         let _ = child.kill();
         let _ = child.wait();
         if thread::panicking() {
-            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let log = lock(&self.log);
             eprintln!("the broker's log:\n{}", log.iter().map(String::as_str).collect::<String>());
         }
     }

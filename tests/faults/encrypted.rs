@@ -2,11 +2,11 @@
 //! outcomes are those without TLS.
 
 use super::broker::{Broker, Builder};
-use super::folder::Folder;
 use super::http::{End, Outcome, PATIENCE, Response, Run, is_complete, poll_request, response_of};
 use super::net::Net;
-use super::pki::{self, Authority};
 use super::process::Runner;
+use super::support::folder::Folder;
+use super::support::pki::{self, Authority};
 use super::table::time;
 use super::wire::{BROKER, Wire};
 use super::{Case, Fault, Mode, Runs, Scope};

@@ -1,7 +1,6 @@
 //! Supervisors that disconnect, and a broker that is killed, during a dispatch.
 
 use super::http::{Outcome, PATIENCE, Run};
-use super::process::Runner;
 use super::table::time;
 use super::wire::{BROKER, Wire};
 use super::{Case, Fault, Mode, Runs, Scope};
@@ -33,8 +32,7 @@ fn supervisor_resets(case: &Case) {
 /// The run has reached the runner. The broker must serve the next dispatch as usual.
 fn supervisor_gone(case: &Case, reset: bool, what: &str) {
     let broker = case.broker().start();
-    let mut runner = Runner::start(&broker.net, broker.runner, DEPLOYMENT, Duration::from_millis(200));
-    broker.wait_for_polls(DEPLOYMENT, 1);
+    let mut runner = broker.start_runner(DEPLOYMENT, Duration::from_millis(200));
     let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
     let run = Run::new(DEPLOYMENT);
     supervisor.ask(&run).expect("to ask");
@@ -60,8 +58,7 @@ fn supervisor_gone(case: &Case, reset: bool, what: &str) {
 /// The run is in the runner's kernel, unread, when the broker dies.
 fn broker_killed(case: &Case) {
     let broker = case.broker().start();
-    let mut runner = Runner::start(&broker.net, broker.runner, DEPLOYMENT, Duration::from_millis(200));
-    broker.wait_for_polls(DEPLOYMENT, 1);
+    let mut runner = broker.start_runner(DEPLOYMENT, Duration::from_millis(200));
     let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
     let run = Run::new(DEPLOYMENT);
     supervisor.ask(&run).expect("to ask");

@@ -2,11 +2,12 @@
 //! what ends a runner.
 
 use super::http::{CONNECT, End, Outcome, PATIENCE, Poller, Response, Run, Supervisor, read_response};
+use super::support::lock;
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -206,8 +207,4 @@ fn is_open(stream: &TcpStream) -> bool {
 fn run_id(response: &Response) -> String {
     let message: serde_json::Value = serde_json::from_slice(&response.body).expect("a run is JSON");
     message["run"]["friendlyId"].as_str().expect("a run has a name").to_owned()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

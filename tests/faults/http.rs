@@ -1,12 +1,10 @@
 //! Requests and responses of runners and supervisors, on bare sockets, so that the test decides when each
 //! end reads, writes and closes.
 
+pub use super::support::PATIENCE;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
-
-/// Far more than any step needs, so that a hang becomes a failure.
-pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The version of every key. Only the deployment differs between keys.
 pub const VERSION: &str = "20261122.1";

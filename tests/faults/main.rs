@@ -19,17 +19,13 @@
 //! Every test holds one rule: **the answer is `true` only if the runner's process has read the run (`read`),
 //! or its kernel has acknowledged it (`ack`).**
 
-#[path = "../support/binary.rs"]
-mod binary;
 mod broker;
-#[path = "../support/folder.rs"]
-mod folder;
 mod http;
 mod net;
 mod noise;
-#[path = "../support/pki.rs"]
-mod pki;
 mod process;
+#[path = "../support/mod.rs"]
+mod support;
 mod sys;
 mod table;
 mod wire;

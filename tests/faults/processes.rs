@@ -29,8 +29,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn killed_waiting(case: &Case) {
     let broker = case.broker().start();
-    let mut runner = Runner::start(&broker.net, broker.runner, DEPLOYMENT, Duration::ZERO);
-    broker.wait_for_polls(DEPLOYMENT, 1);
+    let mut runner = broker.start_runner(DEPLOYMENT, Duration::ZERO);
     let mut supervisor = broker.used_supervisor();
     runner.kill();
     let answer = supervisor.dispatch(&Run::new(DEPLOYMENT));
@@ -41,8 +40,7 @@ fn killed_waiting(case: &Case) {
 /// The kernel has received the run, the process has not read it.
 fn killed_unread(case: &Case) {
     let broker = case.broker().start();
-    let mut runner = Runner::start(&broker.net, broker.runner, DEPLOYMENT, PATIENCE);
-    broker.wait_for_polls(DEPLOYMENT, 1);
+    let mut runner = broker.start_runner(DEPLOYMENT, PATIENCE);
     let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
     supervisor.ask(&Run::new(DEPLOYMENT)).expect("to ask");
     runner.reached();
@@ -68,8 +66,7 @@ fn killed_unread(case: &Case) {
 /// SIGSTOP, as for a paused machine or a frozen cgroup: the kernel still acknowledges.
 fn stopped(case: &Case) {
     let broker = case.broker().start();
-    let mut runner = Runner::start(&broker.net, broker.runner, DEPLOYMENT, Duration::ZERO);
-    broker.wait_for_polls(DEPLOYMENT, 1);
+    let mut runner = broker.start_runner(DEPLOYMENT, Duration::ZERO);
     let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
     let run = Run::new(DEPLOYMENT);
     runner.freeze();
@@ -92,8 +89,7 @@ fn stopped(case: &Case) {
 fn second_runner(case: &Case) {
     let broker = case.broker().start();
     let live = broker.poll(DEPLOYMENT);
-    let stopped = Runner::start(&broker.net, broker.runner, DEPLOYMENT, Duration::ZERO);
-    broker.wait_for_polls(DEPLOYMENT, 2);
+    let stopped = broker.start_runner(DEPLOYMENT, Duration::ZERO);
     stopped.signal(Signal::SIGSTOP);
     let mut supervisor = broker.supervisor();
     let run = Run::new(DEPLOYMENT);
@@ -112,9 +108,7 @@ fn deadline(case: &Case) {
     const DEADLINE: Duration = Duration::from_secs(2);
     let broker = case.broker().start();
     let live = broker.poll(DEPLOYMENT);
-    let start = || Runner::start(&broker.net, broker.runner, DEPLOYMENT, Duration::ZERO);
-    let mut stopped = [start(), start()];
-    broker.wait_for_polls(DEPLOYMENT, 3);
+    let mut stopped = [(); 2].map(|()| broker.start_runner(DEPLOYMENT, Duration::ZERO));
     stopped.iter().for_each(Runner::freeze);
     let mut supervisor = broker.supervisor();
     let run = Run::new(DEPLOYMENT);
@@ -137,8 +131,7 @@ fn deadline(case: &Case) {
 fn busy(case: &Case) {
     let broker = case.broker().start();
     let busy = Duration::from_millis(200);
-    let mut runner = Runner::start(&broker.net, broker.runner, DEPLOYMENT, busy);
-    broker.wait_for_polls(DEPLOYMENT, 1);
+    let mut runner = broker.start_runner(DEPLOYMENT, busy);
     let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
     let run = Run::new(DEPLOYMENT);
     let answer = supervisor.dispatch(&run);

@@ -1,7 +1,6 @@
 //! Shutdown by SIGTERM, and cordons of a node or a deployment.
 
 use super::http::{End, Outcome, PATIENCE, Poller, Response, Run, poll_request, read_now, read_response};
-use super::process::Runner;
 use super::table::time;
 use super::{Case, Fault, Mode, Runs, Scope};
 use nix::sys::signal::Signal;
@@ -29,8 +28,7 @@ fn shutdown(case: &Case) {
     const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
     let broker = case.broker().args("--shutdown-time 2s").start();
     let busy = Duration::from_millis(300);
-    let mut runner = Runner::start(&broker.net, broker.runner, DEPLOYMENT, busy);
-    broker.wait_for_polls(DEPLOYMENT, 1);
+    let mut runner = broker.start_runner(DEPLOYMENT, busy);
     let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
     let mut idle = broker.supervisor();
     idle.dispatch(&Run::new("deployment_without_runner"));

@@ -1,6 +1,7 @@
 //! Silent machines and links: black holes, losses and their ends.
 
-use super::http::{End, Outcome, PATIENCE, Run, read_response};
+use super::broker::Broker;
+use super::http::{End, Outcome, PATIENCE, Poller, Run, Supervisor, read_response};
 use super::net::Net;
 use super::table::time;
 use super::wire::{BROKER, Fate, Wire};
@@ -30,6 +31,25 @@ const ACK_TIMEOUT: Duration = Duration::from_millis(300);
 const PROMPT: Duration = Duration::from_millis(20);
 const TRIES: usize = 5;
 
+/// A runner behind a wire, a broker that holds its poll, a supervisor and a run.
+struct Scene {
+    wire: Wire,
+    broker: Broker,
+    poller: Poller,
+    supervisor: Supervisor,
+    run: Run,
+}
+
+impl Scene {
+    fn new(case: &Case) -> Scene {
+        let wire = Wire::new();
+        let broker = case.broker().on(&wire.broker, BROKER).start();
+        let poller = broker.poll_from(&wire.runner, DEPLOYMENT);
+        let supervisor = case.supervisor(&broker, DEPLOYMENT);
+        Scene { wire, broker, poller, supervisor, run: Run::new(DEPLOYMENT) }
+    }
+}
+
 fn no_fault(case: &Case) {
     let broker = case.broker().start();
     let poller = broker.poll(DEPLOYMENT);
@@ -43,11 +63,7 @@ fn no_fault(case: &Case) {
 
 /// The only runner is behind a cut wire.
 fn black_hole(case: &Case) {
-    let wire = Wire::new();
-    let broker = case.broker().on(&wire.broker, BROKER).start();
-    let poller = broker.poll_from(&wire.runner, DEPLOYMENT);
-    let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
-    let run = Run::new(DEPLOYMENT);
+    let Scene { wire, broker: _broker, poller, mut supervisor, run } = Scene::new(case);
     wire.cut();
     let answer = supervisor.dispatch(&run);
     let got = super::http::read_now(&poller.stream);
@@ -168,11 +184,7 @@ fn three_dead(case: &Case) {
 
 /// Nothing passes for 150 ms: the broker must wait for TCP's retransmission.
 fn link_heals(case: &Case) {
-    let wire = Wire::new();
-    let broker = case.broker().on(&wire.broker, BROKER).start();
-    let poller = broker.poll_from(&wire.runner, DEPLOYMENT);
-    let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
-    let run = Run::new(DEPLOYMENT);
+    let Scene { wire, broker: _broker, poller, mut supervisor, run } = Scene::new(case);
     let until = Instant::now() + Duration::from_millis(150);
     wire.set_rule(move |segment| if segment.at < until { Fate::Drop } else { Fate::Pass });
     let (answer, got) = supervisor.deliver(&run, move || poller.receive(Duration::from_secs(2)));
@@ -188,11 +200,7 @@ fn link_heals(case: &Case) {
 
 /// The runner reads the run, but its packets are lost: without proof the answer is not `true`.
 fn acks_lost(case: &Case) {
-    let wire = Wire::new();
-    let broker = case.broker().on(&wire.broker, BROKER).start();
-    let poller = broker.poll_from(&wire.runner, DEPLOYMENT);
-    let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
-    let run = Run::new(DEPLOYMENT);
+    let Scene { wire, broker: _broker, poller, mut supervisor, run } = Scene::new(case);
     wire.set_rule(|segment| if segment.to_runner { Fate::Pass } else { Fate::Drop });
     let (answer, got) = supervisor.deliver(&run, move || poller.receive(Duration::from_secs(2)));
     let what = "the run arrives, every word of the runner's kernel is lost (no proof of delivery is no proof of none)";
@@ -203,11 +211,7 @@ fn acks_lost(case: &Case) {
 
 /// Another machine has the runner's address and does not know the connection.
 fn address_reused(case: &Case) {
-    let mut wire = Wire::new();
-    let broker = case.broker().on(&wire.broker, BROKER).start();
-    let poller = broker.poll_from(&wire.runner, DEPLOYMENT);
-    let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
-    let run = Run::new(DEPLOYMENT);
+    let Scene { mut wire, broker: _broker, poller, mut supervisor, run } = Scene::new(case);
     wire.replace_runner();
     let answer = supervisor.dispatch(&run);
     let got = super::http::read_now(&poller.stream);
@@ -227,11 +231,7 @@ fn address_reused(case: &Case) {
 
 /// The runner closes before the run arrives, and its reset is lost.
 fn reset_lost(case: &Case) {
-    let wire = Wire::new();
-    let broker = case.broker().on(&wire.broker, BROKER).start();
-    let poller = broker.poll_from(&wire.runner, DEPLOYMENT);
-    let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
-    let run = Run::new(DEPLOYMENT);
+    let Scene { wire, broker: _broker, poller, mut supervisor, run } = Scene::new(case);
     wire.set_rule(|segment| if segment.to_runner { Fate::Pass } else { Fate::Drop });
     drop(poller);
     let answer = supervisor.dispatch(&run);

@@ -1,9 +1,10 @@
 //! The table of the faults' outcomes, on the terminal and in docs/guarantees.md.
 
+use super::support::lock;
 use super::{Mode, Workers};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// One row.
@@ -25,7 +26,7 @@ static ROWS: Mutex<Vec<Row>> = Mutex::new(Vec::new());
 
 /// Adds a row to the table.
 pub fn record(row: Row) {
-    ROWS.lock().unwrap_or_else(PoisonError::into_inner).push(row);
+    lock(&ROWS).push(row);
 }
 
 /// A time with two or three significant digits.
@@ -39,7 +40,7 @@ pub fn time(took: Duration) -> String {
 }
 
 fn sorted() -> Vec<Row> {
-    let mut rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut rows = lock(&ROWS).clone();
     rows.sort_by_key(|row| (row.place, row.mode, row.workers));
     rows
 }

@@ -5,6 +5,7 @@
 //! wire can pick single segments, and it records all segments.
 
 use super::net::Net;
+use super::support::lock;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cmp::Reverse;
@@ -15,7 +16,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -308,8 +309,4 @@ fn plug(net: &Net, addr: Ipv4Addr) -> File {
     net.ip(&format!("addr add {addr}/24 dev {NAME}"));
     net.ip(&format!("link set {NAME} up"));
     file
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use super::binary::{binary, engine};
 use super::client::{Client, Response};
 use super::trigger::Key;
-use super::{PATIENCE, wait_until};
+use super::{PATIENCE, lock, process, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -12,9 +12,9 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A running broker on free ports.
 ///
@@ -53,13 +53,7 @@ impl Broker {
         let mut command = Command::new("sh");
         let limit = descriptors.map_or(String::new(), |count| format!("ulimit -n {count} 2>/dev/null; "));
         command.arg("-c").arg(format!("{limit}exec \"$0\" \"$@\"")).arg(binary());
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            let ours = ["PILOTLIGHT_", "LISTEN_", "WORKLOAD_TOKEN_"];
-            if ours.iter().any(|prefix| name.starts_with(prefix)) || name == "NOTIFY_SOCKET" {
-                command.env_remove(name);
-            }
-        }
+        process::clear_settings(&mut command);
         // Long timeouts, so that a busy machine does not fail a delivery. Flags override them.
         command.env("PILOTLIGHT_DISPATCH_TIMEOUT", "15s");
         command.env("PILOTLIGHT_READ_TIMEOUT", "10s");
@@ -87,7 +81,7 @@ impl Broker {
             let mut line = String::new();
             let count = stderr.read_line(&mut line).expect("UTF-8");
             assert!(count > 0, "the broker ended: {}", log.concat());
-            if let Some((side, addr)) = listening(&line) {
+            if let Some((side, addr)) = process::listener(&line) {
                 match side {
                     "runner" => runner = Some(addr),
                     "dispatch" => dispatch = Some(addr),
@@ -239,11 +233,7 @@ impl Broker {
 
     /// Processor time used so far.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc");
-        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-        let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
-        // Fields 14 and 15 of proc(5), in hundredths of a second.
-        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+        process::cpu_time(self.pid())
     }
 
     pub fn pid(&self) -> u32 {
@@ -252,7 +242,7 @@ impl Broker {
 
     /// The log so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).concat()
+        lock(&self.log).concat()
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -261,14 +251,8 @@ impl Broker {
 
     /// Waits for the process to end.
     pub fn ended(&mut self) -> ExitStatus {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.0.try_wait().expect("waited") {
-                return status;
-            }
-            assert!(Instant::now() < until, "the broker still runs:\n{}", self.log());
-            thread::sleep(Duration::from_millis(2));
-        }
+        let status = process::wait(&mut self.child.0, PATIENCE);
+        status.unwrap_or_else(|| panic!("the broker still runs:\n{}", self.log()))
     }
 
     /// Waits until the broker has no connection and holds no poll.
@@ -317,14 +301,8 @@ fn total(status: &Value, name: &str) -> u64 {
     workers.iter().map(|worker| worker[name].as_u64().unwrap_or_else(|| panic!("{name} in {worker}"))).sum()
 }
 
-/// The side and the address in a log line about a listener.
-fn listening(line: &str) -> Option<(&str, SocketAddr)> {
-    let (side, addr) = line.split_once("listening side=")?.1.split_once(" addr=")?;
-    Some((side, addr.trim().parse().ok()?))
-}
-
 fn follow(stderr: BufReader<ChildStderr>, log: &Mutex<Vec<String>>) {
     for line in stderr.lines().map_while(Result::ok) {
-        log.lock().unwrap_or_else(PoisonError::into_inner).push(line + "\n");
+        lock(log).push(line + "\n");
     }
 }

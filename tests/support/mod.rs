@@ -7,11 +7,13 @@ pub mod broker;
 pub mod client;
 pub mod folder;
 pub mod pki;
+pub mod process;
 pub mod secrets;
 pub mod tls;
 pub mod token;
 pub mod trigger;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,11 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Long enough for bytes that are on their way to arrive.
 pub const MOMENT: Duration = Duration::from_millis(120);
+
+/// Locks a mutex, also if a test has panicked with it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Waits until `done`. On a timeout the failure shows `state`.
 #[track_caller]

@@ -6,20 +6,20 @@ use crate::{ATTACKER, Attack, Scene};
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "admin_from_the_runner_side",
-        what: "status, metrics and cordons asked for on the runner side and on the dispatch side",
+        what: "requests for status, metrics and cordons on the runner side and on the dispatch side",
         flags: "--dispatch-listen 127.0.0.1:0",
         run: from_the_other_sides,
     },
     Attack {
         name: "cordon_over_the_network",
-        what: "a cordon of all honest runners' node, asked of an admin side that is on the network",
+        what: "a cordon of all honest runners' node, on an admin side that the network can reach",
         flags: "--dispatch-listen 127.0.0.1:0 --admin-listen 0.0.0.0:0",
         run: over_the_network,
     },
     Attack {
         name: "cordon_with_a_guessed_token",
-        what: "the same where there is a token, with 12 guesses at it",
-        flags: "--dispatch-listen 127.0.0.1:0 --admin-token-file tests/attacks/token",
+        what: "the same with an admin token, with 12 wrong guesses",
+        flags: "--dispatch-listen 127.0.0.1:0 --admin-token-file tests/siege/token",
         run: with_a_guess,
     },
 ];
@@ -94,5 +94,5 @@ fn with_a_guess(scene: &Scene) -> String {
         body.len()
     ));
     assert_eq!(answer.status, 200, "{answer:?}");
-    "401 (or 400) each time; the token itself is taken".to_owned()
+    "401 (or 400) each time; the right token works".to_owned()
 }

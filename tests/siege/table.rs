@@ -1,7 +1,8 @@
 //! The table of the attacks' outcomes, on the terminal and in docs/security.md.
 
+use crate::support::lock;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// The outcome of one attack. Counts only; the benchmarks measure times.
 #[derive(Clone, Debug)]
@@ -19,11 +20,11 @@ static ROWS: Mutex<Vec<Row>> = Mutex::new(Vec::new());
 
 /// Adds a row to the table.
 pub fn record(row: Row) {
-    ROWS.lock().unwrap_or_else(PoisonError::into_inner).push(row);
+    lock(&ROWS).push(row);
 }
 
 fn sorted() -> Vec<Row> {
-    let mut rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut rows = lock(&ROWS).clone();
     rows.sort_by_key(|row| row.place);
     rows
 }

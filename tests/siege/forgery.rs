@@ -6,7 +6,7 @@ use crate::{Attack, Scene};
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "dispatch_from_the_runner_side",
-        what: "a forged dispatch on the runner side, 200 times, whole, chunked, and behind a poll",
+        what: "a forged dispatch on the runner side, 200 times, whole, chunked, and after a /connect",
         flags: "--dispatch-listen 127.0.0.1:0",
         run: from_the_runner_side,
     },
@@ -48,7 +48,7 @@ fn from_the_runner_side(scene: &Scene) -> String {
         let request = String::from_utf8(key.dispatch()).expect("text").replacen("/warm-start", target, 1);
         assert_eq!(scene.attacker().ask(request).status, 404, "{target}");
     }
-    "404 each time; no runner got any of it".to_owned()
+    "404 each time; no runner got a forged run".to_owned()
 }
 
 fn refused_with_403(scene: &Scene) {

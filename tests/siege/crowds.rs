@@ -15,25 +15,25 @@ use std::time::{Duration, Instant};
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "connections_from_one_address",
-        what: "50,000 connections from one address, opened as fast as they can be and kept if they can be",
+        what: "50,000 connections from one address, opened as fast as possible and kept open",
         flags: "--max-connections-per-address 1000",
         run: connections,
     },
     Attack {
         name: "polls_of_one_key",
-        what: "2,000 polls: of one key, of one deployment in many versions, of a deployment each",
+        what: "2,000 polls: of one key, of one deployment in many versions, and of many deployments",
         flags: "--max-polls-per-key 50 --max-polls-per-deployment 200 --max-connections-per-address 1500",
         run: polls,
     },
     Attack {
         name: "silent_connections_up_to_the_limit",
-        what: "connections that say nothing, up to the limit of all connections and beyond",
+        what: "connections that send nothing, up to the limit of all connections and beyond",
         flags: "--max-connections 2000",
         run: silent,
     },
     Attack {
         name: "slowloris",
-        what: "1,500 requests of which a byte comes every 100 ms: half of them polls, half dispatches",
+        what: "1,500 requests, one byte every 100 ms: half of them polls, half dispatches",
         flags: "--request-timeout 2s",
         run: slowloris,
     },
@@ -81,7 +81,7 @@ fn connections(scene: &Scene) -> String {
     let line = "flag=\"--max-connections-per-address\"";
     scene.broker.wait_until("the line in the log", || scene.broker.log().contains(line));
     kept.into_iter().for_each(Client::reset);
-    "never more than 1,000 open at once, the others closed; one line in the log every 30 s".to_owned()
+    "never more than 1,000 open, the others closed; one line in the log every 30 s".to_owned()
 }
 
 fn polls(scene: &Scene) -> String {
@@ -133,7 +133,7 @@ fn silent(scene: &Scene) -> String {
     assert!(connections() <= 2_000 + 100, "{}", connections());
     scene.broker.wait_until("at most the limit is open", || connections() <= 2_000);
     crowd.into_iter().for_each(Client::reset);
-    "the longest silent make room, for one another and for whoever speaks".to_owned()
+    "the broker evicts those that have been silent longest; clients that send something stay".to_owned()
 }
 
 fn slowloris(scene: &Scene) -> String {
@@ -159,7 +159,7 @@ fn slowloris(scene: &Scene) -> String {
         assert!(matches!(end, End::Closed | End::Reset), "{end:?} after {sent} bytes");
     }
     assert_eq!(scene.broker.counter("requests_timed_out") - before, COUNT as u64);
-    "each closed when its time was up, without an answer".to_owned()
+    "each closed after --request-timeout, without an answer".to_owned()
 }
 
 /// The broker's hash of a key with this seed.
@@ -208,5 +208,5 @@ fn hash_flooding(scene: &Scene) -> String {
     for key in &chosen {
         assert!(!attacker.ask(key.dispatch()).did_warm_start());
     }
-    "they spread like any others, for the seed is drawn at every start; a dispatch costs the same".to_owned()
+    "they spread like other keys, since the seed changes at every start; a dispatch costs the same".to_owned()
 }

@@ -104,7 +104,7 @@ fn main() -> ExitCode {
 
 /// Replaces the table in docs/security.md.
 fn write_table() {
-    const BEGIN: &str = "<!-- Written by tests/attacks/siege.rs: do not edit from here -->\n";
+    const BEGIN: &str = "<!-- Written by tests/siege: do not edit from here -->\n";
     const END: &str = "<!-- to here -->\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md");
     let text = std::fs::read_to_string(&path).expect("docs/security.md");

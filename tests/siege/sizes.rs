@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "oversize_everything",
-        what: "a request line, fields, a body, chunks, extensions, trailers and nesting, each of a size without reason",
+        what: "a request line, fields, a body, chunks, extensions, trailers and nesting, each far too large",
         flags: "",
         run: oversize,
     },
     Attack {
         name: "sent_ahead",
-        what: "64 polls with 4 MiB of further requests right behind each",
+        what: "64 polls, each with 4 MiB of pipelined requests",
         flags: "",
         run: sent_ahead,
     },
     Attack {
         name: "bodies_that_never_end",
-        what: "40 dispatches of almost 16 MiB whose last byte does not come",
+        what: "40 dispatches of almost 16 MiB without their last byte",
         flags: "",
         run: endless_bodies,
     },
     Attack {
         name: "heads_that_never_end",
-        what: "2,000 heads of almost 16 KiB, and as much behind a /connect, whose end does not come",
+        what: "2,000 heads of almost 16 KiB without their end, some of them after a /connect",
         flags: "--max-body 256KiB --max-buffered 4MiB",
         run: endless_heads,
     },
@@ -81,7 +81,7 @@ fn oversize(scene: &Scene) -> String {
     client.reset();
     let grown = scene.broker.rss().saturating_sub(rss);
     assert!(grown < 64 * MIB, "{grown} bytes of memory more");
-    "refused by the first byte too many: 400, 413, 414 or 431".to_owned()
+    "refused at the first byte beyond the limit: 400, 413, 414 or 431".to_owned()
 }
 
 /// Sends as much as the kernel accepts within a time.
@@ -119,7 +119,7 @@ fn sent_ahead(scene: &Scene) -> String {
     let grown = scene.broker.rss().saturating_sub(rss);
     assert!(grown < 48 * MIB, "{grown} bytes of memory more");
     crowd.into_iter().for_each(Client::reset);
-    "reading pauses when 64 KiB of each are here; the rest stays with the sender".to_owned()
+    "the broker stops reading at 64 KiB each; the rest stays with the sender".to_owned()
 }
 
 fn endless_bodies(scene: &Scene) -> String {
@@ -159,7 +159,7 @@ fn endless_bodies(scene: &Scene) -> String {
     scene
         .broker
         .wait_until("the memory is free again", || scene.broker.counter("buffered_bytes") < MIB as u64);
-    "at most 128 MiB in all are kept (96 MiB of incomplete ones), the others told 503; whole dispatches go on"
+    "at most 128 MiB in all are kept (96 MiB of incomplete ones), the others get 503; complete dispatches are served"
         .to_owned()
 }
 
@@ -195,5 +195,5 @@ fn endless_heads(scene: &Scene) -> String {
     }
     assert!(answered > 100 && closed > 100, "{answered} answered 503, {closed} closed");
     crowd.into_iter().for_each(Client::reset);
-    "at most 4 MiB are kept; half a dispatch is told 503, what may be half a poll is closed".to_owned()
+    "at most 4 MiB are kept; an incomplete dispatch gets 503, a possible poll is closed".to_owned()
 }
