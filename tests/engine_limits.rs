@@ -1,4 +1,4 @@
-//! Both engines when descriptors run out. The limit is per process, so this is the only test in its process.
+//! Engines that run out of descriptors. The limit applies to the process, so this test is alone in its process.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use pilotlight::broker::contract::Side;
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
-fn engines_retry_accepts_without_spinning() {
+fn engines_retry_when_descriptors_run_out() {
     run_out(|listeners| Epoll::new(listeners, usize::MAX).unwrap());
     #[cfg(feature = "io-uring")]
     run_out(|listeners| Uring::with_sizes(listeners, Sizes::default()).unwrap());
 }
 
-/// What the engine reported.
+/// The facts of several turns.
 #[derive(Default)]
 struct Seen {
     turns: usize,
@@ -54,7 +54,7 @@ fn run_out<E: Engine>(make: impl Fn(Vec<(Side, Listener)>) -> E) {
     let mut engine = make(vec![(Side::Runner, listener.into())]);
     let mut clients: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(addr).unwrap()).collect();
 
-    // Descriptors for half of the clients.
+    // Descriptors for half of them.
     let next = clients[0].try_clone().unwrap().as_raw_fd() as u64;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, next + 8, hard).unwrap();
@@ -62,11 +62,11 @@ fn run_out<E: Engine>(make: impl Fn(Vec<(Side, Listener)>) -> E) {
     let seen = turns(&mut engine, Duration::from_millis(400), |_| false);
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
     assert_eq!(seen.accepted, 8);
-    assert!(seen.failed > 0 && seen.failed < 20, "one retry every 50 ms: {} failed", seen.failed);
-    assert!(seen.turns < 40, "the engine spins: {} turns", seen.turns);
+    assert!(seen.failed > 0 && seen.failed < 20, "it retries every 50 ms: {} times", seen.failed);
+    assert!(seen.turns < 40, "it does not spin: {} turns", seen.turns);
 
     let seen = turns(&mut engine, PATIENCE, |seen| seen.accepted == 8);
-    assert_eq!(seen.accepted, 8, "a connection was lost");
+    assert_eq!(seen.accepted, 8, "no connection was lost");
     drop(engine);
     for client in &mut clients {
         assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);

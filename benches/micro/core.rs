@@ -1,4 +1,4 @@
-//! Whole requests through the broker core, with an engine that sends everything and gets every ACK.
+//! Complete requests through the core, over an engine that sends everything and gets it acknowledged.
 
 use super::{POLL, dispatch_request};
 use ahash::RandomState;
@@ -11,11 +11,11 @@ use pilotlight::broker::token::Secrets;
 use pilotlight::workers::hints::Hints;
 use std::collections::VecDeque;
 
-/// The number of held polls.
+/// Runners that hold a poll.
 const RUNNERS: u32 = 100;
 const SUPERVISOR: ConnId = ConnId { slot: RUNNERS, generation: 1 };
 
-/// Warm dispatches, and the polls that they find.
+/// Dispatches that each find a poll, and the runners' next polls.
 pub fn matches(confirm: Confirm, count: usize) {
     let mut engine = Engine::new(confirm);
     let mut runners: Vec<ConnId> = (0..RUNNERS).map(|slot| ConnId { slot, generation: 1 }).collect();
@@ -25,7 +25,7 @@ pub fn matches(confirm: Confirm, count: usize) {
     for at in 0..count {
         let runner = &mut runners[at % RUNNERS as usize];
         engine.receive(SUPERVISOR, &dispatch);
-        // A new connection for each poll if the last one proved its run by closing.
+        // A new connection per poll, where the last one proved its run by closing.
         let fresh = confirm == Confirm::Read;
         runner.generation += u32::from(fresh);
         engine.poll(*runner, fresh);
@@ -34,7 +34,7 @@ pub fn matches(confirm: Confirm, count: usize) {
 }
 
 /// Cold dispatches.
-pub fn cold_dispatches(count: usize) {
+pub fn cold(count: usize) {
     let mut engine = Engine::new(Confirm::Write);
     engine.accept(SUPERVISOR);
     let dispatch = dispatch_request();
@@ -42,7 +42,7 @@ pub fn cold_dispatches(count: usize) {
     assert_eq!(engine.broker.counters().answered_false(), count as u64);
 }
 
-/// The broker core, with facts to report to it.
+/// The core, and facts for it.
 struct Engine {
     broker: Broker<Hints>,
     facts: VecDeque<Input<'static>>,
@@ -101,7 +101,7 @@ impl Engine {
     }
 }
 
-/// The default settings, except for the order: runners take turns.
+/// The defaults, except for the order: the runners are served in turn.
 fn settings(confirm: Confirm) -> Settings {
     Settings {
         connection_timeout_ms: 30_000,

@@ -1,7 +1,7 @@
-//! Runs one hot path at a time, to count its instructions: see `scripts/bench-micro`.
+//! The hot paths, one at a time, for counting their instructions: see `scripts/bench-micro`.
 //!
 //!   micro            lists the operations
-//!   micro OP COUNT   runs one operation COUNT times
+//!   micro OP COUNT   runs one of them COUNT times
 
 mod core;
 
@@ -20,14 +20,14 @@ const POLL: &[u8] = b"GET /warm-start HTTP/1.1\r\nHost: 127.0.0.1:8090\r\n\
     x-trigger-machine-cpu: 0.5\r\nx-trigger-machine-memory: 0.5\r\n\
     x-trigger-worker-instance-name: worker-eu-central-1-07\r\naccept: */*\r\naccept-language: *\r\n\
     sec-fetch-mode: cors\r\nuser-agent: node\r\naccept-encoding: gzip, deflate\r\n\r\n";
-/// The head of a dispatch as a supervisor's fetch sends it.
+/// A dispatch as a supervisor's fetch sends it, up to the length of its body.
 const DISPATCH: &str = "POST /warm-start HTTP/1.1\r\nHost: 127.0.0.1:8090\r\ncontent-type: application/json\r\n\
     accept: */*\r\naccept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\n\
     accept-encoding: gzip, deflate\r\ncontent-length: ";
 const BODY: &str = include_str!("../compare/load/dispatch.json");
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// An operation: its name, and a function that runs it a number of times.
+/// An operation's name, and a function that repeats it.
 type Operation = (&'static str, fn(usize));
 
 const OPERATIONS: &[Operation] = &[
@@ -37,7 +37,7 @@ const OPERATIONS: &[Operation] = &[
     ("match-write", |count| core::matches(Confirm::Write, count)),
     ("match-ack", |count| core::matches(Confirm::Ack, count)),
     ("match-read", |count| core::matches(Confirm::Read, count)),
-    ("miss", core::cold_dispatches),
+    ("miss", core::cold),
     ("timer-push", push_timers),
     ("timer-fire", fire_timers),
 ];
@@ -87,7 +87,7 @@ fn parse_dispatch_bodies(count: usize) {
     }
 }
 
-/// The number of slots with a timer in a busy broker.
+/// Slots with a timer.
 const TIMERS: u32 = 1_000;
 
 fn armed() -> Wheel {
@@ -96,7 +96,7 @@ fn armed() -> Wheel {
     wheel
 }
 
-/// Moves a deadline to a later time, as every request on a kept-alive connection does.
+/// Moves a deadline later, as on every request of a kept-alive connection.
 fn push_timers(count: usize) {
     let mut wheel = armed();
     for at in 0..count {
@@ -105,7 +105,7 @@ fn push_timers(count: usize) {
     black_box(wheel.next_deadline());
 }
 
-/// A timer that expires 30 seconds after it was armed.
+/// Fires a timer 30 seconds after it was armed.
 fn fire_timers(count: usize) {
     let mut wheel = armed();
     let mut left = count;

@@ -278,7 +278,7 @@ fn secrets_are_rotated_under_load_without_a_gap() {
         some_rounds();
         // An invalid file changes nothing.
         reload(&["", ""], "the secrets stay as they were");
-        reload(&[" blank"], "begins or ends with a blank");
+        reload(&[" blank"], "has a blank at the start or end");
         some_rounds();
         drop(end);
     });

@@ -64,7 +64,7 @@ fn a_refusal_names_the_fault() {
         ),
         (changed(r#""memory":0.25,"#, ""), "dequeuedMessage.run.machine.memory is missing"),
         // Of two members with one name, some parsers take the first and some the last.
-        (changed(r#""cpu":0.5"#, r#""cpu":0.5,"cpu":0.5"#), "dequeuedMessage.run.machine.cpu is there twice"),
+        (changed(r#""cpu":0.5"#, r#""cpu":0.5,"cpu":0.5"#), "dequeuedMessage.run.machine.cpu occurs twice"),
         (
             changed(r#""cpu":0.5"#, r#""cpu":0.5,"\u0063pu":1"#),
             "dequeuedMessage.run.machine.cpu occurs twice",

@@ -7,7 +7,7 @@
 mod support;
 
 mod admin;
-mod clients;
+mod commands;
 mod connections;
 mod json;
 mod limits;

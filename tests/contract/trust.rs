@@ -152,9 +152,9 @@ fn a_unix_domain_socket_serves_the_admin_side() {
     wait_until("ready", String::new, ready);
     let admin = format!("unix:{path}");
     for (args, says) in [
-        (&["drain", "--admin", &admin, "--node", "n"][..], "drained node n"),
-        (&["drain", "--admin", &admin][..], "node n"),
-        (&["drain", "--admin", &admin, "--node", "n", "--lift"][..], "lifted"),
+        (&["cordon", "--admin", &admin, "--node", "n"][..], "cordoned node n"),
+        (&["cordon", "--admin", &admin][..], "node n"),
+        (&["uncordon", "--admin", &admin, "--node", "n"][..], "uncordoned node n"),
     ] {
         let output = pilotlight(args);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -163,7 +163,7 @@ fn a_unix_domain_socket_serves_the_admin_side() {
     second.kill().expect("killed");
     second.wait().expect("waited");
     assert!(Path::new(&path).exists(), "a killed broker leaves its file");
-    let output = pilotlight(&["drain", "--admin", &admin]);
+    let output = pilotlight(&["cordon", "--admin", &admin]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     drop(broker);
     let stale = Broker::start(&format!("--workers 1 --dispatch-listen unix:{path}"));
@@ -209,24 +209,24 @@ fn cordons_need_the_admin_token() {
     fs::write(folder.path("short"), "0123456789").expect("written");
     let broker = Broker::start(&format!("--workers 1 --admin-token-file {token}"));
     let admin = format!("http://{}", broker.admin);
-    let drain = |file: Option<&str>| {
-        let mut args = vec!["drain", "--admin", &admin, "--deployment", "d"];
+    let cordon = |file: Option<&str>| {
+        let mut args = vec!["cordon", "--admin", &admin, "--deployment", "d"];
         args.extend(file.into_iter().flat_map(|file| ["--admin-token-file", file]));
         pilotlight(&args)
     };
     for file in [None, Some(wrong.as_str())] {
-        let output = drain(file);
+        let output = cordon(file);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1));
         assert!(said.contains("401") && said.contains("--admin-token-file"), "{said}");
     }
-    assert_eq!(drain(Some(&folder.path("short"))).status.code(), Some(2));
+    assert_eq!(cordon(Some(&folder.path("short"))).status.code(), Some(2));
     assert!(
-        pilotlight(&["drain", "--admin", &admin]).stdout.starts_with(b"nothing is drained"),
-        "to look is free"
+        pilotlight(&["cordon", "--admin", &admin]).stdout.starts_with(b"nothing is cordoned"),
+        "listing needs no token"
     );
-    assert!(drain(Some(&token)).status.success());
-    assert!(pilotlight(&["drain", "--admin", &admin]).stdout.starts_with(b"deployment d"));
+    assert!(cordon(Some(&token)).status.success());
+    assert!(pilotlight(&["cordon", "--admin", &admin]).stdout.starts_with(b"deployment d"));
     let cmdline = fs::read_to_string(format!("/proc/{}/cmdline", broker.pid())).expect("/proc");
     assert!(!cmdline.contains("0123456789abcdef") && !broker.log().contains("0123456789abcdef"));
 }

@@ -97,14 +97,14 @@ fn explain_answers_in_the_terminal() {
         assert!(said.starts_with(expected), "{args:?}: {said}");
     }
     assert!(explain(&["deployment_x"]).contains("20260801.1, 0.5 vCPU, 0.25 GB"));
-    let drained = r#"{"deployment":"deployment_x"}"#;
+    let cordon = r#"{"deployment":"deployment_x"}"#;
     let request = format!(
-        "POST /cordon HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{drained}",
-        drained.len()
+        "POST /cordon HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{cordon}",
+        cordon.len()
     );
     assert_eq!(crate::support::client::Client::connect(broker.admin).ask(request).status, 200);
     let said = explain(&["deployment_x"]);
-    assert!(said.starts_with("cold: cordoned") && said.contains("--lift"), "{said}");
+    assert!(said.starts_with("cold: cordoned") && said.contains("pilotlight uncordon"), "{said}");
 }
 
 /// /api/settings shows every flag of `serve`.

@@ -111,7 +111,7 @@ fn a_blocked_workers_mail_is_handled_inline() {
             }
         }
         broker.wait_until("every run offered to the other worker", || broker.counter("offers_sent") >= 16);
-        assert_eq!(broker.counter("visits") > 0, handles_inline, "{tables}");
+        assert_eq!(broker.counter("mail_handled_inline") > 0, handles_inline, "{tables}");
     }
 }
 

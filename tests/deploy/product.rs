@@ -30,7 +30,7 @@ pub fn product() -> &'static Product {
             }
         }
         assert!(settings.len() > 25, "the help page has another format: {settings:?}");
-        const COMMANDS: [&str; 6] = ["drain", "explain", "demo", "check", "top", "bench"];
+        const COMMANDS: [&str; 7] = ["cordon", "uncordon", "explain", "demo", "check", "top", "bench"];
         let others: String = COMMANDS.iter().map(|command| help(&[command, "--help"])).collect();
         Product { help: serve + &others + &help(&["--help"]), settings }
     })

@@ -11,14 +11,14 @@
 
 pub mod epoll;
 /// The product's own file: `pilotlight bench` reads answers the same way.
-#[path = "../../../../src/clients/bench/reading.rs"]
+#[path = "../../../../src/commands/bench/reading.rs"]
 pub mod http;
 pub mod message;
 pub mod owners;
 pub mod process;
 pub mod report;
 pub mod runners;
-#[path = "../../../../src/clients/bench/schedule.rs"]
+#[path = "../../../../src/commands/bench/schedule.rs"]
 pub mod schedule;
 pub mod socket;
 pub mod stalls;

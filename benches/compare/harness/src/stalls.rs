@@ -205,7 +205,7 @@ fn p99_of_each_thousand(mut latencies_ns: Vec<u64>) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Verdict;
+    use crate::schedule::Outcome;
 
     /// Times in microseconds since a common start.
     struct Clock(Instant);
@@ -288,7 +288,7 @@ mod tests {
         {
             let now = schedule.due(run) + Duration::from_micros(late_us);
             schedule.note_delivered(run, now);
-            schedule.note_answered(run, Verdict::Hit, now);
+            schedule.note_answered(run, Outcome::Warm, now);
             seen.note_delivered(run, now);
             seen.note_answered(run, now);
         }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use crate::epoll::{Epoll, Ready};
 use crate::http::{self, Reading};
 use crate::message::Dispatch;
-use crate::schedule::Verdict;
+use crate::schedule::Outcome;
 use crate::socket;
 
 struct Supervisor {
@@ -77,21 +77,21 @@ impl Supervisors {
     }
 
     /// Handles readiness. Returns an answered run with its outcome.
-    pub fn ready(&mut self, epoll: &Epoll, ready: Ready) -> io::Result<Option<(u64, Verdict)>> {
+    pub fn ready(&mut self, epoll: &Epoll, ready: Ready) -> io::Result<Option<(u64, Outcome)>> {
         if !ready.readable {
             return Ok(None);
         }
         let index = (ready.token - self.first_token) as usize;
         let supervisor = &mut self.supervisors[index];
-        let (close, verdict) =
+        let (close, outcome) =
             match http::read(&supervisor.stream, &mut supervisor.partial, &mut self.scratch) {
                 Reading::Partial => return Ok(None),
-                Reading::Ended => (true, Verdict::Failed),
+                Reading::Ended => (true, Outcome::Failed),
                 Reading::Answer { status: 200, close, body } => {
                     let warm = memchr::memmem::find(&body, b"true").is_some();
-                    (close, if warm { Verdict::Hit } else { Verdict::Miss })
+                    (close, if warm { Outcome::Warm } else { Outcome::Cold })
                 }
-                Reading::Answer { close, .. } => (close, Verdict::Failed),
+                Reading::Answer { close, .. } => (close, Outcome::Failed),
             };
         if close {
             supervisor.stream = socket::connect(Ipv4Addr::LOCALHOST, self.target)?;
@@ -102,6 +102,6 @@ impl Supervisors {
         if dispatched.is_some() {
             self.idle.push(index);
         }
-        Ok(dispatched.map(|run| (run, verdict)))
+        Ok(dispatched.map(|run| (run, outcome)))
     }
 }

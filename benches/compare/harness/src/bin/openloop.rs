@@ -12,7 +12,7 @@ use clap::{Parser, ValueEnum};
 use harness::epoll::{Epoll, sharpen_timers};
 use harness::report::{Counts, Report, together};
 use harness::runners::Runners;
-use harness::schedule::{Schedule, Verdict};
+use harness::schedule::{Schedule, Outcome};
 use harness::stalls::{Pace, Seen};
 use harness::supervisors::Supervisors;
 use harness::watch::Watch;
@@ -238,8 +238,8 @@ impl Load {
                 runners: polled as u64,
                 keys: self.args.keys.into(),
                 dispatched: tally.dispatched,
-                warm: tally.hits,
-                cold: tally.misses,
+                warm: tally.warm,
+                cold: tally.cold,
                 failed: tally.failed,
                 true_but_not_delivered: tally.lost,
                 delivered_but_not_true: tally.unproved,
@@ -268,7 +268,7 @@ impl Load {
         for ready in ready {
             note(if self.supervisors.owns(ready.token) {
                 let answered = self.supervisors.ready(&self.epoll, ready)?;
-                answered.map(|(run, verdict)| Event::Answered(run, verdict))
+                answered.map(|(run, outcome)| Event::Answered(run, outcome))
             } else {
                 self.runners.ready(&self.epoll, ready)?.map(Event::Delivered)
             });
@@ -314,7 +314,7 @@ fn take(wanted: &mut usize, fits: bool) -> bool {
 
 enum Event {
     Delivered(u64),
-    Answered(u64, Verdict),
+    Answered(u64, Outcome),
 }
 
 /// Records the outcomes of the dispatches and the pace of the load.
@@ -347,8 +347,8 @@ impl Book {
                 self.schedule.note_delivered(run, now);
                 self.seen.iter_mut().for_each(|seen| seen.note_delivered(run, now));
             }
-            Some(Event::Answered(run, verdict)) => {
-                self.schedule.note_answered(run, verdict, now);
+            Some(Event::Answered(run, outcome)) => {
+                self.schedule.note_answered(run, outcome, now);
                 self.seen.iter_mut().for_each(|seen| seen.note_answered(run, now));
             }
         }
