@@ -175,9 +175,9 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
       const message = makeMessage(key);
       answers.set(message.run.friendlyId, await broker.dispatch(message));
     });
-    for (const process of processes) await process.drain();
+    for (const process of processes) await process.settle();
     await broker.waiting(500);
-    for (const process of processes) await process.drain();
+    for (const process of processes) await process.settle();
 
     const warm = [...answers].filter(([, warm]) => warm).length;
     assert.deepEqual(strange, []);
@@ -270,7 +270,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
       // Its kernel had received the bytes before, so a continued process still reads them. The platform's lock
       // prevents a second start of the run.
       await sleep(300);
-      await frozen.drain();
+      await frozen.settle();
       t.diagnostic(`the thawed process received the run too: ${frozen.runsOf(message) === 1}`);
       assert.equal(live.runsOf(message), 1);
     });

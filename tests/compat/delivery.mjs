@@ -99,10 +99,10 @@ class Ledger {
   }
 }
 
-/** Sums of the broker's counters over its cores. */
+/** Sums of the broker's counters over its workers. */
 async function counters(broker) {
-  const { cores } = await broker.status();
-  const sum = (name) => cores.reduce((total, core) => total + core[name], 0);
+  const { workers } = await broker.status();
+  const sum = (name) => workers.reduce((total, worker) => total + worker[name], 0);
   return { polls: sum("polls"), reset: sum("attempts_reset"), silent: sum("attempts_ack_timeout"), unread: sum("attempts_read_timeout") };
 }
 
@@ -123,7 +123,7 @@ async function moments({ runtime, confirm, keys: sharing, delay, guard, dispatch
   for (const process of fleet) ledger.watch(process);
   for (let i = 0; i < RUNNERS; i++) fleet[i % PROCESSES].runner(keys[i % keys.length], { repeat: true, persist: true, pauseMs: [0, 30] });
   await sleep(1_000 + 10 * delay);
-  await Promise.all(fleet.map((process) => process.drain()));
+  await Promise.all(fleet.map((process) => process.settle()));
   for (const process of fleet) process.timeouts = 0;
 
   const flying = new Set();
@@ -139,7 +139,7 @@ async function moments({ runtime, confirm, keys: sharing, delay, guard, dispatch
   await Promise.all(flying);
   // Runs that are on their way must arrive now.
   await sleep(1_500 + 4 * delay);
-  const late = Math.max(...(await Promise.all(fleet.map((process) => process.drain()))));
+  const late = Math.max(...(await Promise.all(fleet.map((process) => process.settle()))));
   const result = { late, ...ledger.summary(), ...(await counters(broker)), timeouts: fleet.reduce((sum, process) => sum + process.timeouts, 0) };
   await Promise.all(fleet.map((process) => process.stop()));
   await broker.stop();
@@ -178,7 +178,7 @@ async function race({ runtime, confirm, dispatches, listen }) {
       }
     }),
   );
-  await process.drain();
+  await process.settle();
   await sleep(500);
   const result = { ...ledger.summary(), received: ledger.received.size };
   await process.stop();

@@ -246,10 +246,10 @@ export class RunnerProcess {
   }
 
   /**
-   * Until everything that the process has written so far was read. Returns by how many milliseconds its event
-   * loop was late at worst since the last call.
+   * Waits until all events that the process has written are read. Returns the longest delay of its event loop in
+   * milliseconds since the last call.
    */
-  async drain() {
+  async settle() {
     const n = this.#serial++;
     const late = await new Promise((done) => {
       this.#pongs.set(n, done);

@@ -22,8 +22,8 @@ test(`polls held for ${HELD_MS / 1000} s, confirm ${settings.confirm}`, { timeou
   await sleep(HELD_MS);
   // The same polls are still held: none was closed, and no client polled again.
   await broker.waiting(held.length + 1);
-  const { cores } = await broker.status();
-  assert.equal(cores.reduce((sum, core) => sum + core.polls, 0), held.length + 1);
+  const { workers } = await broker.status();
+  assert.equal(workers.reduce((sum, worker) => sum + worker.polls, 0), held.length + 1);
 
   for (const { runtime, process, key } of held) {
     await t.test(`${runtime} gets its run`, async () => {

@@ -62,7 +62,7 @@ for (const runtime of new Set([...runtimes, ...Object.keys(RUNTIMES)])) {
   if (!expected[runtime].test(version ?? "")) fail(`runtime ${runtime} does not run here (it answers ${version})`);
 }
 
-/** One test file in one setting. The driver is the packaged Node 22, whatever started this script. */
+/** Runs one test file with one setting, always on the packaged Node 22. */
 async function job(file, { runtime, confirm }) {
   const title = [file, runtime, `confirm ${confirm}`, process.env.PILOTLIGHT_ENGINE].filter(Boolean).join(", ");
   const started = Date.now();

@@ -77,11 +77,11 @@ describe(`https on ${runtime}, confirm ${confirm}`, { timeout: 120_000 }, () => 
       while (!(await broker.dispatch(message))) await sleep(2);
       await runners.gotRun(message, { every: 1 });
     }
-    await runners.drain();
+    await runners.settle();
     for (const message of messages) assert.equal(runners.runsOf(message), 1);
     assert.ok(!runners.events.some((event) => event.wrongKey || event.ev === "crash"));
-    const { cores } = await broker.status();
-    const total = (name) => cores.reduce((sum, core) => sum + core[name], 0);
+    const { workers } = await broker.status();
+    const total = (name) => workers.reduce((sum, worker) => sum + worker[name], 0);
     assert.equal(total("warm"), messages.length);
     // No reset and no timeout: close_notify of either side does not prevent a proof.
     assert.equal(total("unconfirmed"), 0);

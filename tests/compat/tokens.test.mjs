@@ -45,8 +45,8 @@ async function withBroker(mode, use) {
 }
 
 const faults = async (broker) => {
-  const { cores } = await broker.status();
-  const count = (reason) => cores.reduce((sum, core) => sum + core[`token_${reason}`], 0);
+  const { workers } = await broker.status();
+  const count = (reason) => workers.reduce((sum, worker) => sum + worker[`token_${reason}`], 0);
   return Object.fromEntries(REASONS.map((reason) => [reason, count(reason)]).filter(([, n]) => n > 0));
 };
 

@@ -353,7 +353,7 @@ const scenarios = {
       const end = request.seen.fin ? `FIN ${ms(at, request.seen.fin).split(".")[0]} ms after the response` : "nothing for 1 s";
       if (!request.seen.fin) request.seen.socket.resetAndDestroy();
       await sleep(1_500);
-      await process.drain();
+      await process.settle();
       outcomes.push(`${end}; the run was ${process.runsOf(message) ? "received" : "not received"} in the end`);
       process.send({ op: "stop" });
       await sleep(100);
@@ -383,7 +383,7 @@ for (const runtime of values.runtime.split(",")) {
     if (!title.includes(values.only)) continue;
     console.log(`\n**${title}**`);
     await scenario((what, value) => console.log(`- ${what}: ${value}`), process).catch((error) => console.log(`- failed: ${error.message}`));
-    await process.drain();
+    await process.settle();
   }
   await process.stop();
 }

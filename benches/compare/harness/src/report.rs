@@ -298,13 +298,13 @@ mod tests {
 
     #[test]
     fn what_was_written_before_there_was_calm_is_read() {
-        let mut told = serde_json::to_value(report(10, 0, &[(1_000, 10)])).unwrap();
-        told.as_object_mut().unwrap().remove("calm").expect("it is told");
-        let read: Report = serde_json::from_value(told).unwrap();
+        let mut json = serde_json::to_value(report(10, 0, &[(1_000, 10)])).unwrap();
+        json.as_object_mut().unwrap().remove("calm").expect("a calm part");
+        let read: Report = serde_json::from_value(json).unwrap();
         assert!(read.calm.is_none());
-        let mut told = serde_json::to_value(together(&[read])).unwrap();
-        told.as_object_mut().unwrap().remove("calm").expect("it is told");
-        let read: OpenLoop = serde_json::from_value(told).unwrap();
+        let mut json = serde_json::to_value(together(&[read])).unwrap();
+        json.as_object_mut().unwrap().remove("calm").expect("a calm part");
+        let read: OpenLoop = serde_json::from_value(json).unwrap();
         assert!(read.calm.is_none());
         assert_eq!(read.disturbance(3.0), 20.0, "by the load's stalls");
     }
@@ -322,11 +322,11 @@ mod tests {
     }
 
     #[test]
-    fn latencies_survive_being_told() {
+    fn latencies_survive_serialization() {
         let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, DIGITS).unwrap();
         (1..=1_000).for_each(|us| histogram.record(us * 1_000).unwrap());
-        let told = serde_json::to_string(&Latencies::from(&histogram)).unwrap();
-        let found = percentiles([serde_json::from_str(&told).unwrap()].iter());
+        let json = serde_json::to_string(&Latencies::from(&histogram)).unwrap();
+        let found = percentiles([serde_json::from_str(&json).unwrap()].iter());
         assert_eq!(found.p50, histogram.value_at_quantile(0.5) as f64 / 1e3);
         assert_eq!(found.max, histogram.max() as f64 / 1e3);
     }

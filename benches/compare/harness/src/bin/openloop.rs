@@ -12,7 +12,7 @@ use clap::{Parser, ValueEnum};
 use harness::epoll::{Epoll, sharpen_timers};
 use harness::report::{Counts, Report, together};
 use harness::runners::Runners;
-use harness::schedule::{Schedule, Outcome};
+use harness::schedule::{Outcome, Schedule};
 use harness::stalls::{Pace, Seen};
 use harness::supervisors::Supervisors;
 use harness::watch::Watch;
