@@ -1,4 +1,4 @@
-//! What others than honest runners and supervisors try, over real sockets against the built binary.
+//! Deployment tokens and secrets under attack, over real sockets against the built binary.
 //!
 //! `PILOTLIGHT_ENGINE` chooses the engine.
 

@@ -1,4 +1,4 @@
-//! Polls for somebody else's deployment.
+//! Polls for another tenant's deployment.
 
 use crate::support::PATIENCE;
 use crate::support::broker::Broker;
@@ -21,7 +21,7 @@ fn carrying(token: &str) -> Key {
     Key::new(token).version(VERSION)
 }
 
-/// The key of its runs.
+/// The key of the deployment's runs.
 fn run_of(deployment: &str) -> Key {
     Key::new(deployment).version(VERSION)
 }
@@ -30,10 +30,10 @@ fn poll_of(bad: &Bad) -> String {
     carrying(&bad.token).version(bad.version).poll()
 }
 
-/// What is counted of the forger's bench, by reason.
-fn by_reason(bench: &[Bad]) -> BTreeMap<&'static str, u64> {
+/// The expected counts of these forgeries, by reason.
+fn by_reason(forged: &[Bad]) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
-    for bad in bench {
+    for bad in forged {
         *counts.entry(bad.reason).or_default() += 1;
     }
     counts
@@ -47,15 +47,15 @@ fn counted(broker: &Broker) -> BTreeMap<&'static str, u64> {
 }
 
 #[test]
-fn enforce_refuses_every_forgery_with_its_reason_and_matches_none() {
+fn enforce_refuses_every_forgery_with_its_reason() {
     let file = SecretFile::new(&[SECRET]);
     for workers in [1, 2] {
         let broker = Broker::start(&format!("--workers {workers} {}", file.flags("enforce")));
         let honest = carrying(&honest(VICTIM, VERSION));
         let mut runner = broker.poll(&honest);
-        let bench = forgeries(VICTIM);
-        assert!(bench.len() >= 40, "{} forgeries", bench.len());
-        for bad in &bench {
+        let forged = forgeries(VICTIM);
+        assert!(forged.len() >= 40, "{} forgeries", forged.len());
+        for bad in &forged {
             let mut forger = broker.client();
             let answer = forger.ask(poll_of(bad));
             assert_eq!((answer.status, answer.error()), (401, bad.error.to_owned()), "{}", bad.what);
@@ -64,13 +64,13 @@ fn enforce_refuses_every_forgery_with_its_reason_and_matches_none() {
             assert!(answer.field("www-authenticate").is_some(), "{answer:?}");
             forger.expect_closed();
         }
-        broker.wait_until("counted", || counted(&broker) == by_reason(&bench));
+        broker.wait_until("counted", || counted(&broker) == by_reason(&forged));
         let metrics = broker.admin("/metrics");
-        for (reason, _) in by_reason(&bench) {
+        for (reason, _) in by_reason(&forged) {
             let line = format!("reason=\"{reason}\"}}");
             assert!(metrics.text().contains(&line), "{line} is not in {}", metrics.text());
         }
-        // The run goes to the honest runner, and nobody else waits for the next.
+        // The run goes to the honest runner, and no other poll of the key is held.
         broker.deliver(&run_of(VICTIM), &mut runner);
         assert!(!broker.dispatch(&run_of(VICTIM).message()));
         drop(runner);
@@ -78,17 +78,17 @@ fn enforce_refuses_every_forgery_with_its_reason_and_matches_none() {
 }
 
 #[test]
-fn log_holds_what_enforce_refuses_and_counts_it_by_reason() {
+fn log_holds_and_counts_what_enforce_refuses() {
     let file = SecretFile::new(&[SECRET]);
     let broker = Broker::start(&format!("--workers 1 {}", file.flags("log")));
-    let bench = forgeries(VICTIM);
-    held_and_matched_by_claim(&broker, &bench);
-    broker.wait_until("counted", || counted(&broker) == by_reason(&bench));
+    let forged = forgeries(VICTIM);
+    held_and_matched_by_claim(&broker, &forged);
+    broker.wait_until("counted", || counted(&broker) == by_reason(&forged));
     assert_eq!(broker.counter("rejected"), 0);
 }
 
 #[test]
-fn log_warns_and_says_whose_the_last_one_was() {
+fn log_warns_and_names_the_last_runner() {
     let file = SecretFile::new(&[SECRET]);
     let broker = Broker::start(&format!("--workers 1 {}", file.flags("log")));
     let poll = broker.poll(&run_of(VICTIM));
@@ -103,27 +103,27 @@ fn log_warns_and_says_whose_the_last_one_was() {
 #[test]
 fn off_reads_tokens_and_counts_nothing() {
     let broker = Broker::start("--workers 1");
-    let bench = forgeries(VICTIM);
-    held_and_matched_by_claim(&broker, &bench);
+    let forged = forgeries(VICTIM);
+    held_and_matched_by_claim(&broker, &forged);
     assert_eq!(counted(&broker), BTreeMap::new());
     assert_eq!(broker.counter("token_verifications"), 0);
     assert!(!broker.log().contains("token"), "{}", broker.log());
 }
 
-/// All are held; those that name the victim get its runs, and the others get none.
-fn held_and_matched_by_claim(broker: &Broker, bench: &[Bad]) {
-    let mut polls: Vec<Client> = bench.iter().map(|_| broker.client()).collect();
-    for (bad, poll) in bench.iter().zip(&mut polls) {
+/// The broker holds all of them; those that name the victim get its runs, the others get none.
+fn held_and_matched_by_claim(broker: &Broker, forged: &[Bad]) {
+    let mut polls: Vec<Client> = forged.iter().map(|_| broker.client()).collect();
+    for (bad, poll) in forged.iter().zip(&mut polls) {
         poll.send(poll_of(bad));
     }
-    broker.expect_polls(bench.len());
+    broker.expect_polls(forged.len());
     let names_it = |bad: &Bad| bad.claims_deployment || bad.token == VICTIM;
-    let versions: BTreeSet<&str> = bench.iter().map(|bad| bad.version).collect();
+    let versions: BTreeSet<&str> = forged.iter().map(|bad| bad.version).collect();
     for version in versions {
         let run = run_of(VICTIM).version(version);
-        let polls = bench.iter().zip(&mut polls).filter(|(bad, _)| bad.version == version && names_it(bad));
+        let polls = forged.iter().zip(&mut polls).filter(|(bad, _)| bad.version == version && names_it(bad));
         let polls: Vec<_> = polls.collect();
-        // Each dispatch is answered when its runner closes, whichever it is.
+        // Each dispatch is answered when the runner that got it closes.
         let answers: Vec<_> = polls.iter().map(|_| broker.supervisor()).collect();
         let answers = answers.into_iter().map(|mut supervisor| {
             supervisor.send(run.dispatch());
@@ -137,13 +137,13 @@ fn held_and_matched_by_claim(broker: &Broker, bench: &[Bad]) {
         assert!(answers.into_iter().all(|mut supervisor| supervisor.response().did_warm_start()));
         assert!(!broker.dispatch(&run.message()));
     }
-    for (bad, poll) in bench.iter().zip(&mut polls).filter(|(bad, _)| !names_it(bad)) {
+    for (bad, poll) in forged.iter().zip(&mut polls).filter(|(bad, _)| !names_it(bad)) {
         assert_eq!(poll.end(Duration::from_millis(1)), End::Silent, "{}", bad.what);
     }
 }
 
 #[test]
-fn a_mixed_fleet_shares_its_pools() {
+fn bare_ids_and_tokens_share_a_pool() {
     let file = SecretFile::new(&[SECRET]);
     for flags in ["--workers 1".to_owned(), format!("--workers 1 {}", file.flags("log"))] {
         let broker = Broker::start(&flags);
@@ -168,13 +168,13 @@ fn a_mixed_fleet_shares_its_pools() {
 }
 
 #[test]
-fn a_good_token_is_verified_once_and_more_of_them_than_fit_are_good_too() {
+fn a_valid_token_is_verified_once_while_it_is_cached() {
     let file = SecretFile::new(&[SECRET]);
     let broker = Broker::start(&format!("--workers 1 --max-tokens 2 {}", file.flags("enforce")));
     let key = carrying(&honest("deployment_once", VERSION));
     let polls = broker.polls(&key, 50);
     broker.wait_for("token_verifications", 1);
-    // A forger's do not push it out.
+    // Forgeries do not evict it from the cache.
     let forged: Vec<Bad> = forgeries("deployment_once");
     let forged: Vec<&Bad> = forged.iter().filter(|bad| bad.reason == "signature").collect();
     for bad in &forged {
@@ -197,7 +197,7 @@ fn unix_s() -> u64 {
 }
 
 #[test]
-fn no_run_is_given_to_a_poll_whose_token_has_expired_meanwhile() {
+fn a_poll_whose_token_expires_gets_no_run() {
     let file = SecretFile::new(&[SECRET]);
     let broker = Broker::start(&format!("--workers 1 {}", file.flags("enforce")));
     let exp = unix_s() + 3;
@@ -208,14 +208,14 @@ fn no_run_is_given_to_a_poll_whose_token_has_expired_meanwhile() {
     broker.deliver(&run_of("deployment_in_time"), &mut in_time);
     broker.wait_until("expired", || unix_s() >= exp);
     assert!(!broker.dispatch(&run_of("deployment_late").message()));
-    // It is held to its end, and what comes after is refused.
+    // The poll is held until its timeout; the next poll is refused.
     assert_eq!(broker.status()["waiting"], 1);
     let answer = broker.client().ask(expiring("deployment_late").poll());
     assert_eq!((answer.status, &*answer.error()), (401, "the deployment token has expired"));
     late.expect_silence(Duration::from_millis(1));
 }
 
-/// A flag that goes up when it is dropped.
+/// Sets a flag when dropped.
 struct Raise<'a>(&'a AtomicBool);
 
 impl Drop for Raise<'_> {
@@ -244,7 +244,7 @@ fn secrets_are_rotated_under_load_without_a_gap() {
 
     let (stop, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
-        // Also when a check below fails, or they would go on for ever.
+        // Dropped also when an assertion below fails, so that the threads end.
         let end = Raise(&stop);
         for n in 0..4 {
             let (broker, stop, rounds, old) = (&broker, &stop, &rounds, old(n));
@@ -253,7 +253,7 @@ fn secrets_are_rotated_under_load_without_a_gap() {
                 let mut supervisor = broker.supervisor();
                 let run = run_of(&format!("deployment_old_{n}"));
                 while !stop.load(Ordering::Relaxed) {
-                    // Until the poll is held there is nobody, which is an honest false.
+                    // The answer is false until the poll is held.
                     poll.send(old.poll());
                     while !supervisor.ask(run.dispatch()).did_warm_start() {
                         if stop.load(Ordering::Relaxed) {
@@ -270,25 +270,25 @@ fn secrets_are_rotated_under_load_without_a_gap() {
             broker.wait_until("rounds", || rounds.load(Ordering::Relaxed) >= until);
         };
         some_rounds();
-        // Both count.
+        // Both secrets are valid.
         reload(&[SECRET, NEW], "token secrets read again");
         let mut poll = broker.client();
         poll.send(new(0).poll());
-        broker.wait_until("a hit", || broker.dispatch(&run_of("deployment_new_0").message()));
+        broker.wait_until("warm", || broker.dispatch(&run_of("deployment_new_0").message()));
         some_rounds();
-        // A file that can't be used changes nothing.
+        // An invalid file changes nothing.
         reload(&["", ""], "the secrets stay as they were");
-        reload(&[" blank"], "begins or ends with a blank");
+        reload(&[" blank"], "has a blank at the start or end");
         some_rounds();
         drop(end);
     });
     assert_eq!(counted(&broker), BTreeMap::from([("signature", 1)]));
-    // The old one is over, though its tokens were remembered.
+    // The old secret is invalid, although its tokens were cached.
     reload(&[NEW], "token secrets read again");
     let answer = broker.client().ask(old(0).poll());
     assert_eq!(answer.status, 401);
     assert!(answer.error().contains("not signed with a secret"), "{}", answer.error());
     let mut poll: Client = broker.client();
     poll.send(new(1).poll());
-    broker.wait_until("a hit", || broker.dispatch(&run_of("deployment_new_1").message()));
+    broker.wait_until("warm", || broker.dispatch(&run_of("deployment_new_1").message()));
 }

@@ -11,8 +11,8 @@ const { runtime, confirm } = settings;
 /** What the client makes of a message: its own schema, then JSON again, as the worker reports it. */
 const asReceived = (message) => JSON.parse(JSON.stringify(DequeuedMessage.parse(message)));
 
-// A process that gets no CPU for longer than --read-timeout is frozen, and its run goes to the next runner, too:
-// on a loaded machine that would be a finding about the machine.
+// Long timeouts: a process that gets no CPU for --read-timeout counts as frozen, and its run goes to the next runner.
+// On a loaded machine that says nothing about the broker.
 const PATIENT = ["--dispatch-timeout", "15s", "--read-timeout", "10s", "--ack-timeout", "5s", "--shutdown-time", "200ms"];
 
 describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000 }, () => {
@@ -37,7 +37,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     assert.deepEqual(how, { code: 0, signal: null }, "the broker stops cleanly");
   });
 
-  // Whatever a test did, no poll and no runner of it is left.
+  // No test leaves a poll or a runner.
   afterEach(async () => {
     for (const end of ending.splice(0).reverse()) await end();
     fleet.send({ op: "stop" });
@@ -47,14 +47,14 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     fleet.timeouts = 0;
   });
 
-  test("connect() gets the timeouts that the broker was given", async () => {
+  test("connect() gets the broker's timeouts", async () => {
     const id = fleet.runner(makeKey(), { reportConnect: true });
     const { data } = await fleet.event("connected", (e) => e.ev === "connected" && e.id === id);
     assert.deepEqual(data, { connectionTimeoutMs: 20_000, keepaliveMs: 120_000 });
     await broker.waiting(1);
   });
 
-  test("a run reaches the runner with its key, whole, and the supervisor is told so", async () => {
+  test("a run reaches the runner with its key byte for byte, and the answer is true", async () => {
     const key = makeKey();
     fleet.runner(key, { full: true });
     await broker.waiting(1);
@@ -68,12 +68,12 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
       { waiting: after.waiting, warm: after.warm - before.warm, cold: after.cold - before.cold },
       { waiting: 0, warm: 1, cold: 0 },
     );
-    // The runner has it and is gone: the next run must start cold.
+    // The runner executes it: the next run must start cold.
     assert.equal(await broker.dispatch(makeMessage(key)), false);
     assert.equal((await broker.status()).cold - after.cold, 1);
   });
 
-  test("a run is not given to a runner that differs in any one field of the key", async () => {
+  test("a run does not go to a runner that differs in one field of the key", async () => {
     const key = makeKey({ cpu: 0.5, memory: 1 });
     fleet.runner(key);
     await broker.waiting(1);
@@ -92,7 +92,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     assert.equal(await broker.dispatch(makeMessage(key)), true, "the very same key");
   });
 
-  test("cpu and memory are numbers, however either side writes them", async () => {
+  test("cpu and memory compare as numbers, in any spelling", async () => {
     const key = makeKey({ cpu: 0.5, memory: 1 });
     for (const [cpu, memory] of [["0.5", "1"], ["0.50", "1.0"], ["5e-1", "1e0"], ["5E-01", "10e-1"]]) {
       fleet.runner(key);
@@ -104,11 +104,11 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     }
   });
 
-  test("the bytes of the message arrive as they were sent", async () => {
+  test("the message arrives byte for byte", async () => {
     const key = makeKey();
     const plain = makeMessage(key);
     const escapes = Array.from({ length: 32 }, (_, i) => `\\u${i.toString(16).padStart(4, "0")}`).join("");
-    // Everything JSON lets one write for the same thing, and what a later supervisor may add.
+    // Other JSON spellings of the same message, and members that a later supervisor may add.
     const odd = JSON.stringify(makeMessage(key))
       .replace('"completedWaitpoints":[]', `"completedWaitpoints" : [ ]\r\n\t`)
       .replace('"dequeued', '"\\u0064equeued')
@@ -118,8 +118,8 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     for (const raw of [JSON.stringify(plain), odd, spaced, long]) {
       const poll = new RawPoll(broker, key);
       await broker.waiting(1);
-      const [answer, told] = await Promise.all([poll.response(), broker.dispatch(undefined, { raw })]);
-      assert.equal(told, true);
+      const [answer, warm] = await Promise.all([poll.response(), broker.dispatch(undefined, { raw })]);
+      assert.equal(warm, true);
       assert.equal(answer.status, 200);
       assert.match(answer.headers["content-type"], /^application\/json\b/);
       assert.equal(answer.headers["content-length"], String(answer.body.length));
@@ -129,7 +129,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     }
   });
 
-  test("large messages and every escape reach the client's parser unharmed", async () => {
+  test("large messages and all escapes reach the client's parser unchanged", async () => {
     const key = makeKey();
     let every = "";
     for (let unit = 0; unit < 0x800; unit++) every += String.fromCharCode(unit);
@@ -153,7 +153,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     }
   });
 
-  test("500 runners over 20 keys: each run told true arrives once, where it belongs, and no other arrives", async () => {
+  test("500 runners over 20 keys: a run arrives once and at its key if and only if it was answered true", async () => {
     const keys = Array.from({ length: 20 }, (_, i) => makeKey({ cpu: [0.25, 0.5, 1, 2][i % 4], memory: 1 + (i % 3) }));
     const absent = Array.from({ length: 4 }, (_, i) => makeKey({ cpu: [0.25, 0.5, 1, 2][i % 4] }));
     const processes = await Promise.all(Array.from({ length: 4 }, () => runners()));
@@ -169,31 +169,31 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
       }
     }
     await broker.waiting(500);
-    const told = new Map();
+    const answers = new Map();
     await pool(24, 4_000, async (i) => {
       const key = i % 10 === 0 ? absent[(i / 10) % absent.length] : keys[Math.floor(Math.random() * keys.length)];
       const message = makeMessage(key);
-      told.set(message.run.friendlyId, await broker.dispatch(message));
+      answers.set(message.run.friendlyId, await broker.dispatch(message));
     });
-    for (const process of processes) await process.drain();
+    for (const process of processes) await process.settle();
     await broker.waiting(500);
-    for (const process of processes) await process.drain();
+    for (const process of processes) await process.settle();
 
-    const warm = [...told].filter(([, warm]) => warm).length;
+    const warm = [...answers].filter(([, warm]) => warm).length;
     assert.deepEqual(strange, []);
     const wrong = {
-      "told true, never received": [...told].filter(([run, warm]) => warm && !received.has(run)),
-      "told false, received": [...told].filter(([run, warm]) => !warm && received.has(run)),
+      "answered true, never received": [...answers].filter(([run, warm]) => warm && !received.has(run)),
+      "answered false, received": [...answers].filter(([run, warm]) => !warm && received.has(run)),
       "received twice": [...received].filter(([, times]) => times > 1),
-      "received, never sent": [...received.keys()].filter((run) => !told.has(run)),
+      "received, never sent": [...received.keys()].filter((run) => !answers.has(run)),
     };
     assert.deepEqual(Object.entries(wrong).filter(([, runs]) => runs.length), []);
-    // 500 runners that are back within milliseconds: only the keys without runners may miss.
+    // 500 runners poll again within milliseconds: only keys without runners may be cold.
     assert.ok(warm >= 3_500, `${warm} of 4,000 were warm`);
     assert.deepEqual(processes.flatMap((process) => process.errors), []);
   });
 
-  test("an aborted client waits no more", async () => {
+  test("an aborted client holds no poll", async () => {
     const key = makeKey();
     const ids = Array.from({ length: 20 }, () => fleet.runner(key));
     await broker.waiting(20);
@@ -201,7 +201,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     for (const id of ids) await fleet.event("ended without a run", (e) => e.ev === "none" && e.id === id);
     await broker.waiting(0);
     assert.equal(await broker.dispatch(makeMessage(key)), false);
-    // The same processes can wait again.
+    // The same processes can poll again.
     fleet.runner(key);
     await broker.waiting(1);
     const message = makeMessage(key);
@@ -209,45 +209,45 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     await fleet.gotRun(message);
   });
 
-  test("a client whose poll runs into its own timeout polls again, and gets its run then", async () => {
+  test("a client whose poll times out polls again and gets its run", async () => {
     const key = makeKey();
     const id = fleet.runner(key, { connect: false, connectionTimeoutMs: 400, keepaliveMs: 60_000 });
     await until("it has polled again 5 times", () => fleet.timeouts >= 5);
     await broker.waiting(1);
     const message = makeMessage(key);
-    // It may be between two polls just now: that is an honest miss.
-    await until("a dispatch is a hit", () => broker.dispatch(message));
+    // Between two polls the dispatch is cold.
+    await until("a dispatch is warm", () => broker.dispatch(message));
     await fleet.gotRun(message);
     assert.equal(fleet.runsOf(message), 1);
-    // And one that nobody wanted gives up after its keep-alive, having left nothing behind.
+    // A client without a run gives up after its keep-alive and leaves no poll.
     const idle = fleet.runner(makeKey(), { connect: false, connectionTimeoutMs: 400, keepaliveMs: 1_000 });
     await fleet.event("ended without a run", (e) => e.ev === "none" && e.id === idle);
     assert.deepEqual(fleet.errors, []);
     assert.ok(fleet.events.some((e) => e.ev === "gone" && e.id === id));
   });
 
-  test("runner processes killed while they wait are not told to have taken a run", async () => {
+  test("no run is confirmed for a runner process that was killed while it waited", async () => {
     const key = makeKey();
     const doomed = await runners();
     for (let i = 0; i < 20; i++) doomed.runner(key);
     await broker.waiting(20);
     process.kill(doomed.pid, "SIGKILL");
-    // Sent while the kernel is still tearing it down: true is only right if a runner reported the run.
+    // Sent while the kernel still closes its connections: true is right only if a runner reported the run.
     const racing = Array.from({ length: 5 }, () => makeMessage(key));
-    const told = await Promise.all(racing.map((message) => broker.dispatch(message)));
+    const answers = await Promise.all(racing.map((message) => broker.dispatch(message)));
     await doomed.ended;
     if (confirm === "read") {
-      assert.deepEqual(told, racing.map((message) => doomed.runsOf(message) === 1));
+      assert.deepEqual(answers, racing.map((message) => doomed.runsOf(message) === 1));
     }
     assert.equal(await broker.dispatch(makeMessage(key)), false, "sent after its end");
     await broker.waiting(0);
   });
 
-  // A stopped process acknowledges for ever: only `read` can tell.
+  // The kernel of a stopped process still acknowledges: only `read` notices.
   if (confirm === "read") {
-    test("a runner process that is stopped does not swallow a run that another can take", async (t) => {
+    test("a run for a stopped runner process goes to another runner", async (t) => {
       const key = makeKey();
-      // One worker: then the newest poll of all is offered the run first.
+      // With one worker the newest poll of all is offered the run first.
       const single = await startBroker({ flags: ["--workers", "1", "--read-timeout", "700ms", "--shutdown-time", "200ms"] });
       ending.push(() => single.stop());
       const live = await runners(single);
@@ -267,22 +267,22 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
       } finally {
         process.kill(frozen.pid, "SIGCONT");
       }
-      // Its kernel had taken the bytes before: a thawed process still finds them, whatever is sent after
-      // them. The platform's lock stops a run that starts twice.
+      // Its kernel had received the bytes before, so a continued process still reads them. The platform's lock
+      // prevents a second start of the run.
       await sleep(300);
-      await frozen.drain();
+      await frozen.settle();
       t.diagnostic(`the thawed process received the run too: ${frozen.runsOf(message) === 1}`);
       assert.equal(live.runsOf(message), 1);
     });
   }
 
-  test("a connection is kept for what follows on it", async () => {
+  test("a connection is used again", async () => {
     const key = makeKey();
     const relay = await CountingRelay.start(broker.addr);
     ending.push(() => relay.stop());
     const alone = await runners(broker, { url: relay.url });
     // Node polls beside the connection that did /connect, Bun on it (docs/reference/protocol.md); a poll's own is used again
-    // unless the broker asked for its end.
+    // unless the broker announced its close.
     const connections = (rounds) => (runtime === "bun" ? 0 : 1) + (confirm === "read" ? rounds : 1);
     for (let round = 1; round <= 3; round++) {
       alone.runner(key);
@@ -292,14 +292,14 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
       await alone.gotRun(message);
       assert.deepEqual([relay.requests, relay.connections], [2 * round, connections(round)]);
     }
-    // Idle, for less than the client's own 4 s.
+    // Idle for less than the client's 4 s.
     await sleep(1_500);
     alone.runner(key);
     await broker.waiting(1);
     assert.equal(relay.connections, connections(4));
   });
 
-  test("runners outlive their broker", async () => {
+  test("runners survive a restart of the broker", async () => {
     const key = makeKey();
     let second;
     const first = await startBroker({ flags: ["--connection-timeout", "20s", "--shutdown-time", "200ms"] });
@@ -309,7 +309,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     await first.stop("SIGKILL");
     ending.push(() => second?.stop());
     second = await startBroker({ listen: first.addr, flags: ["--connection-timeout", "20s", "--shutdown-time", "200ms"] });
-    // Their back-off is random and may begin with seconds.
+    // Their back-off is random and may start with seconds.
     await until("all have come back", async () => (await second.status()).waiting === 10, { timeout: 30_000 });
     assert.deepEqual(orphans.events.filter((e) => e.ev === "crash" || e.ev === "none"), []);
     const message = makeMessage(key);

@@ -1,5 +1,5 @@
-// The real run controller, unmodified, as a runner image starts it: it runs an attempt of a real task in its
-// own task process, waits on the broker for the next run, and starts that one warm.
+// The unmodified run controller, started as in a runner image: it executes an attempt of a real task in its task
+// process, polls the broker for the next run, and starts that one warm.
 import assert from "node:assert/strict";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -22,7 +22,7 @@ describe(`run controller on ${runtime}, confirm ${confirm}`, { timeout: 120_000 
   const ending = [];
 
   before(async () => {
-    // The working directory of a runner image. index.json is what indexing the deployment leaves in it.
+    // The working directory of a runner image, with the index.json that indexing the deployment creates.
     image = await mkdtemp(join(tmpdir(), "pilotlight-controller-"));
     const entryPoint = join(here, "project", "hello.mjs");
     await writeFile(
@@ -84,46 +84,46 @@ describe(`run controller on ${runtime}, confirm ${confirm}`, { timeout: 120_000 
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));
     let how;
     child.ended.then((ended) => (how = ended));
-    // A controller leaves its prepared task process behind when it exits; in its container that ends with it.
+    // A controller does not end its prepared task process when it exits; in production the container does.
     ending.push(() => {
       child.kill("SIGKILL");
       return child.ended;
     });
     /** `promise`, or what the controller wrote, should that fail. */
-    const told = async (promise) => {
+    const withOutput = async (promise) => {
       try {
         return await promise;
       } catch (error) {
-        throw new Error(`${error.message}\n--- the controller's last words (${JSON.stringify(how)})\n${output.slice(-6_000)}`);
+        throw new Error(`${error.message}\n--- the controller's last output (${JSON.stringify(how)})\n${output.slice(-6_000)}`);
       }
     };
-    const exit = () => told(until("the controller exits", () => how, { timeout: 15_000 }));
-    return { child, told, exit };
+    const exit = () => withOutput(until("the controller exits", () => how, { timeout: 15_000 }));
+    return { child, withOutput, exit };
   }
 
-  test("runs an attempt, waits, and starts the next run warm; SIGTERM ends the wait", async () => {
+  test("executes an attempt, polls, and starts the next run warm; SIGTERM ends the poll", async () => {
     const key = makeKey({ cpu: 0.5, memory: 0.5 });
     const [cold, warm] = [makeMessage(key), makeMessage(key)];
     const runs = [cold, warm].map((message) => message.run.friendlyId);
     supervisor.expect(runs[0], { name: "cold" });
     supervisor.expect(runs[1], { name: "warm" });
 
-    const { child, told, exit } = controller(key, { run: runs[0] });
-    const first = await told(supervisor.started(runs[0]));
+    const { child, withOutput, exit } = controller(key, { run: runs[0] });
+    const first = await withOutput(supervisor.started(runs[0]));
     assert.notEqual(first.body.isWarmStart, true);
     assert.equal(first.headers["x-trigger-workload-deployment-id"], key.deployment);
-    const coldEnd = await told(supervisor.completed(runs[0]));
+    const coldEnd = await withOutput(supervisor.completed(runs[0]));
     assert.equal(coldEnd.completion.ok, true, JSON.stringify(coldEnd.completion));
     const coldOutput = said(coldEnd.completion);
     assert.partialDeepStrictEqual(coldOutput, { greeting: "hello cold", run: runs[0] });
     assert.notEqual(coldOutput.pid, child.pid, "a task process of its own");
 
-    await told(broker.waiting(1));
+    await withOutput(broker.waiting(1));
     assert.equal(await broker.dispatch(warm), true, "didWarmStart");
-    const second = await told(supervisor.started(runs[1]));
+    const second = await withOutput(supervisor.started(runs[1]));
     assert.equal(second.body.isWarmStart, true);
     assert.equal(second.headers["x-trigger-workload-runner-id"], "runner_1");
-    const warmEnd = await told(supervisor.completed(runs[1]));
+    const warmEnd = await withOutput(supervisor.completed(runs[1]));
     assert.equal(warmEnd.completion.ok, true, JSON.stringify(warmEnd.completion));
     assert.partialDeepStrictEqual(said(warmEnd.completion), { greeting: "hello warm", run: runs[1] });
     assert.equal(supervisor.starts.filter((start) => start.run === runs[1]).length, 1);
@@ -132,16 +132,16 @@ describe(`run controller on ${runtime}, confirm ${confirm}`, { timeout: 120_000 
       runs,
     );
 
-    // Ready for a third, and told to go.
-    await told(broker.waiting(1));
+    // It polls for a third run and gets SIGTERM.
+    await withOutput(broker.waiting(1));
     child.kill("SIGTERM");
     assert.deepEqual(await exit(), { code: 0, signal: null });
     await broker.waiting(0);
     assert.equal(await broker.dispatch(makeMessage(key)), false);
   });
 
-  test("without a broker it exits cleanly after three tries", async () => {
-    // Someone listens where the broker should be, and hangs up.
+  test("exits with status 0 after three tries without a broker", async () => {
+    // A server at the broker's address closes every connection.
     let tries = 0;
     const silent = createServer((socket) => {
       socket.on("error", () => {});
@@ -156,7 +156,7 @@ describe(`run controller on ${runtime}, confirm ${confirm}`, { timeout: 120_000 
     assert.deepEqual(await hungUp.exit(), { code: 0, signal: null });
     assert.equal(tries, 3);
     await new Promise((done) => silent.close(done));
-    // And now nobody does.
+    // Then there is no listener.
     const refused = controller(makeKey(), { url });
     assert.deepEqual(await refused.exit(), { code: 0, signal: null });
   });

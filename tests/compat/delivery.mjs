@@ -1,18 +1,17 @@
 #!/usr/bin/env node
-// Delivered means delivered: dispatches at random moments to real clients whose polls keep running into their
-// own timeout, and what the supervisor was told compared with what the runners' processes received.
+// Dispatches at random moments to real clients whose polls keep timing out. Compares the supervisor's answers with the
+// runs that the runners' processes received.
 //
-//   node tests/compat/delivery.mjs --write       all of it, and into docs/guarantees.md: some ten minutes
+//   node tests/compat/delivery.mjs --write       everything, and writes docs/guarantees.md: about ten minutes
 //   node tests/compat/delivery.mjs [--dispatches 2000] [--race 2500] [--runtime node22,bun] [--confirm read,ack]
 //                                  [--keys distinct,shared,shared-oldest] [--delay 0,10] [--rate 250]
 //                                  [--nice=-10] [--guard auto] [--minutes 30]
 //
-// --dispatches counts per cell of the table, --race per line of the second one; --minutes is when all of it must be
-// over, or it fails. Exits 1 unless nothing was lost (told true, never received), delivered behind the supervisor's
-// back ("ghost": told false, received) or received twice; then nothing is written either. "late" is how late the
-// runners' event loops were at worst: where that exceeds the guard (a tenth of the clients' timeout), the machine is
-// too busy for `ack`, and for Bun, to be right. The delayed cells need root: they run over a link between two network
-// namespaces made here. Wants the binary (`cargo build --release`) and the packages that run.mjs installs.
+// --dispatches counts per cell of the table, --race per line of the second table; --minutes is the time limit. Exits 1
+// and writes nothing if a run was lost (answered true, never received), a ghost (answered false, received) or received
+// twice. "late" is the longest delay of a runner's event loop. If it exceeds the guard (a tenth of the clients'
+// timeout), the machine is too busy for `ack` and for Bun. The cells with a delay need root, for a link between two
+// network namespaces. Needs the binary (`cargo build --release`) and the packages that run.mjs installs.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -24,7 +23,7 @@ import { makeKey, makeMessage } from "./messages.mjs";
 import { Table, provenance, writeBetweenMarks } from "./report.mjs";
 
 const POLL_TIMEOUT_MS = 400;
-// Few runners to a process: their event loop must not be what makes an abort late.
+// Few runners per process, so that its event loop does not delay an abort.
 const PROCESSES = 5;
 const RUNNERS = 100;
 const IN_FLIGHT_MAX = 200;
@@ -44,7 +43,7 @@ const { values: options } = parseArgs({
     rate: { type: "string", default: "250" },
     minutes: { type: "string", default: "30" },
     write: { type: "boolean", default: false },
-    // Used by this script to call itself inside a namespace.
+    // Used when this script calls itself inside a namespace.
     cell: { type: "string" },
   },
 });
@@ -56,9 +55,9 @@ function quantile(values, q) {
   return sorted.length ? Number(sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))].toFixed(2)) : null;
 }
 
-/** What was told against what was received. */
+/** Compares the answers with the runs received. */
 class Ledger {
-  told = new Map();
+  answers = new Map();
   received = new Map();
   latencies = [];
   failures = [];
@@ -75,19 +74,19 @@ class Ledger {
     const began = now();
     try {
       const warm = await broker.dispatch(message);
-      this.told.set(message.run.friendlyId, warm);
+      this.answers.set(message.run.friendlyId, warm);
       if (warm) this.latencies.push(now() - began);
     } catch (error) {
-      // What the supervisor takes as a false.
-      this.told.set(message.run.friendlyId, false);
+      // The supervisor treats it as false.
+      this.answers.set(message.run.friendlyId, false);
       this.failures.push(String(error));
     }
   }
 
   summary() {
-    const count = (fits) => [...this.told].filter(fits).length;
+    const count = (fits) => [...this.answers].filter(fits).length;
     return {
-      dispatches: this.told.size,
+      dispatches: this.answers.size,
       true: count(([, warm]) => warm),
       lost: count(([run, warm]) => warm && !this.received.has(run)),
       ghost: count(([run, warm]) => !warm && this.received.has(run)),
@@ -100,10 +99,10 @@ class Ledger {
   }
 }
 
-/** Sums of the broker's counters over its cores. */
+/** Sums of the broker's counters over its workers. */
 async function counters(broker) {
-  const { cores } = await broker.status();
-  const sum = (name) => cores.reduce((total, core) => total + core[name], 0);
+  const { workers } = await broker.status();
+  const sum = (name) => workers.reduce((total, worker) => total + worker[name], 0);
   return { polls: sum("polls"), reset: sum("attempts_reset"), silent: sum("attempts_ack_timeout"), unread: sum("attempts_read_timeout") };
 }
 
@@ -114,7 +113,7 @@ async function moments({ runtime, confirm, keys: sharing, delay, guard, dispatch
     flags: [
       "--connection-timeout", `${POLL_TIMEOUT_MS}ms`, "--keepalive", "5m", "--shutdown-time", "200ms", "--guard", guard,
       "--match-order", sharing === "shared-oldest" ? "oldest" : "newest",
-      // A namespace of its own, where nobody else is.
+      // The namespace contains only this test's processes.
       ...(runnersNetns ? ["--insecure-shared-dispatch"] : []),
     ],
   });
@@ -124,13 +123,13 @@ async function moments({ runtime, confirm, keys: sharing, delay, guard, dispatch
   for (const process of fleet) ledger.watch(process);
   for (let i = 0; i < RUNNERS; i++) fleet[i % PROCESSES].runner(keys[i % keys.length], { repeat: true, persist: true, pauseMs: [0, 30] });
   await sleep(1_000 + 10 * delay);
-  await Promise.all(fleet.map((process) => process.drain()));
+  await Promise.all(fleet.map((process) => process.settle()));
   for (const process of fleet) process.timeouts = 0;
 
   const flying = new Set();
   let next = now();
   for (let i = 0; i < dispatches; i++) {
-    // Poisson, so that any moment is as likely as another.
+    // Poisson, so that every moment is equally likely.
     next = Math.max(next - (Math.log(1 - Math.random()) / rate) * 1_000, now() - 50);
     if (next > now()) await sleep(next - now());
     while (flying.size >= IN_FLIGHT_MAX) await Promise.race(flying);
@@ -138,9 +137,9 @@ async function moments({ runtime, confirm, keys: sharing, delay, guard, dispatch
     flying.add(one);
   }
   await Promise.all(flying);
-  // Whatever is still under way arrives now or never.
+  // Runs that are on their way must arrive now.
   await sleep(1_500 + 4 * delay);
-  const late = Math.max(...(await Promise.all(fleet.map((process) => process.drain()))));
+  const late = Math.max(...(await Promise.all(fleet.map((process) => process.settle()))));
   const result = { late, ...ledger.summary(), ...(await counters(broker)), timeouts: fleet.reduce((sum, process) => sum + process.timeouts, 0) };
   await Promise.all(fleet.map((process) => process.stop()));
   await broker.stop();
@@ -160,7 +159,7 @@ async function race({ runtime, confirm, dispatches, listen }) {
   const gone = new Map();
   process.onEvent((event) => event.ev === "gone" && gone.get(event.id)?.());
   let left = dispatches;
-  // How long a dispatch takes to reach the runner, so that the two keep meeting on a slow machine too.
+  // The time from dispatch to runner, so that both also meet on a slow machine.
   let lead = 1;
   await Promise.all(
     Array.from({ length: 12 }, async () => {
@@ -179,7 +178,7 @@ async function race({ runtime, confirm, dispatches, listen }) {
       }
     }),
   );
-  await process.drain();
+  await process.settle();
   await sleep(500);
   const result = { ...ledger.summary(), received: ledger.received.size };
   await process.stop();
@@ -203,7 +202,7 @@ async function delayedLink(delay) {
   ];
   let link;
   const end = () => {
-    // Without its devices it would spin.
+    // Without its devices the process would spin.
     link?.kill("SIGKILL");
     for (const { netns } of sides) spawnSync("ip", ["netns", "del", netns], { stdio: "ignore", timeout: 10_000 });
   };
@@ -236,7 +235,7 @@ async function inCell(cell, netns) {
   const killer = setTimeout(() => child.kill("SIGTERM"), Math.max(1, Math.min(usual, deadline - Date.now())));
   const how = await child.ended;
   clearTimeout(killer);
-  if (Date.now() >= deadline) throw new Error(`not over within ${options.minutes} minutes (--minutes): ${JSON.stringify(cell)}`);
+  if (Date.now() >= deadline) throw new Error(`not finished within ${options.minutes} minutes (--minutes): ${JSON.stringify(cell)}`);
   if (how.code !== 0) throw new Error(`the cell ended with ${JSON.stringify(how)}: ${JSON.stringify(cell)}`);
   return JSON.parse(output);
 }
@@ -248,7 +247,7 @@ function assertWhole(cells, perCell) {
     all("confirm", ["read", "ack"]) && all("runtime", ["node22", "bun"]) && all("delay", [0, 10]) &&
     all("keys", ["distinct", "shared", "shared-oldest"]) && options.guard === "auto" && Number(options.race) >= 1_000;
   if (!whole || cells.length * perCell < DISPATCHES_MIN) {
-    throw new Error(`--write is for every mode, runtime, delay and kind of keys, and ${DISPATCHES_MIN} dispatches at least: leave the other options away`);
+    throw new Error(`--write is for every mode, runtime, delay and kind of keys, and ${DISPATCHES_MIN} dispatches at least: omit the other options`);
   }
 }
 
@@ -285,9 +284,9 @@ async function main() {
       bad += result.lost + result.ghost + result.twice + result.failures;
       table.row([`${cell.delay} ms`, cell.confirm, cell.runtime, cell.keys, result.dispatches, result.true, result.lost, result.ghost, result.twice, result.timeouts, result.reset, result.silent, result.unread, result.p50, result.p99, result.late.toFixed(0), result.failures]);
       if (result.failure) console.error(`  first failure: ${result.failure}`);
-      // Nothing was shown by a cell whose runners hardly ever took a run.
+      // A cell with few warm dispatches shows nothing.
       if (result.true < result.dispatches / 4) {
-        console.error(`  only ${result.true} of ${result.dispatches} were told true`);
+        console.error(`  only ${result.true} of ${result.dispatches} were answered true`);
         bad += 1;
       }
     }
@@ -298,7 +297,7 @@ async function main() {
   }
 
   if (Number(options.race) > 0) {
-    console.log("\nThe client aborts within 3 ms of the response, no guard (shown, not judged):\n");
+    console.log("\nThe client aborts within 3 ms of the response, no guard (shown, not checked):\n");
     const table = new Table([["confirm", 7], ["runtime", 7], ["polls", 6], ["received", 8], ["true", 6], ["lost", 4], ["ghost", 5], ["twice", 5]]);
     for (const confirm of new Set([...list(options.confirm), "write"])) {
       for (const runtime of list(options.runtime)) {

@@ -1,5 +1,5 @@
-// What every test here needs: the broker's process, runner processes on a chosen runtime, the supervisor's
-// dispatch, a poller on a raw socket, and waiting with a bound.
+// What the tests share: the broker's process, runner processes on a chosen runtime, the supervisor's dispatch, a
+// poller on a raw socket, and waiting with a timeout.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { connect } from "node:net";
@@ -39,14 +39,13 @@ export async function until(what, probe, { timeout = 10_000, every = 20 } = {}) 
   }
 }
 
-// Nothing that a test starts outlives it, however the test ends: each child leads a group of its own, so that
-// what it has started in turn goes with it.
+// No process outlives its test. Each child leads its own process group, so that its children end with it.
 const children = new Set();
 function reap(child) {
   try {
     process.kill(-child.pid, "SIGKILL");
   } catch {
-    // Nobody is left in the group.
+    // The group is empty.
   }
 }
 process.on("exit", () => children.forEach(reap));
@@ -56,7 +55,7 @@ export function start(command, args, options) {
   children.add(child);
   child.ended = new Promise((done) => {
     child.once("error", (error) => done({ error }));
-    // What it has started may hold its output open, without which there is no "close".
+    // Its children may keep its output open, and then there is no "close".
     child.once("exit", () => reap(child));
     child.once("close", (code, signal) => done({ code, signal }));
   });
@@ -110,7 +109,7 @@ export async function startBroker({
   let ended;
   child.ended.then((how) => (ended = how));
   await until("the broker serves", () => {
-    if (ended) throw new Error(`the broker ended at once (${JSON.stringify(ended)}):\n${log.join("\n")}`);
+    if (ended) throw new Error(`the broker ended immediately (${JSON.stringify(ended)}):\n${log.join("\n")}`);
     return serves && sides.runner && sides.admin && (sides.dispatch || !flags.includes("--dispatch-listen"));
   });
   const broker = {
@@ -213,7 +212,7 @@ export class RunnerProcess {
     await Promise.race([
       ready,
       self.ended.then((how) => {
-        throw new Error(`the ${runtime} runner process ended at once (${JSON.stringify(how)}):\n${self.stderr}`);
+        throw new Error(`the ${runtime} runner process ended immediately (${JSON.stringify(how)}):\n${self.stderr}`);
       }),
     ]);
     self.send({ op: "target", url: url ?? broker.url });
@@ -247,10 +246,10 @@ export class RunnerProcess {
   }
 
   /**
-   * Until everything that the process has written so far was read. Returns by how many milliseconds its event
-   * loop was late at worst since the last call.
+   * Waits until all events that the process has written are read. Returns the longest delay of its event loop in
+   * milliseconds since the last call.
    */
-  async drain() {
+  async settle() {
     const n = this.#serial++;
     const late = await new Promise((done) => {
       this.#pongs.set(n, done);

@@ -1,5 +1,5 @@
-// Polls held for longer than any usual idle limit, on every runtime at once and on a bare socket. Half a
-// minute of waiting, so it has a file of its own that runs beside the others.
+// Polls held for longer than usual idle limits, on all runtimes and on a bare socket. It takes half a minute, so it is
+// a separate file that runs in parallel with the others.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { makeKey, makeMessage } from "./messages.mjs";
@@ -20,10 +20,10 @@ test(`polls held for ${HELD_MS / 1000} s, confirm ${settings.confirm}`, { timeou
   const raw = new RawPoll(broker, rawKey);
   await broker.waiting(held.length + 1);
   await sleep(HELD_MS);
-  // The same polls still wait: nobody closed one, nobody had to poll again.
+  // The same polls are still held: none was closed, and no client polled again.
   await broker.waiting(held.length + 1);
-  const { cores } = await broker.status();
-  assert.equal(cores.reduce((sum, core) => sum + core.polls, 0), held.length + 1);
+  const { workers } = await broker.status();
+  assert.equal(workers.reduce((sum, worker) => sum + worker.polls, 0), held.length + 1);
 
   for (const { runtime, process, key } of held) {
     await t.test(`${runtime} gets its run`, async () => {
@@ -36,8 +36,8 @@ test(`polls held for ${HELD_MS / 1000} s, confirm ${settings.confirm}`, { timeou
   }
   await t.test("a bare socket gets its run", async () => {
     const message = makeMessage(rawKey);
-    const [answer, told] = await Promise.all([raw.response(), broker.dispatch(message)]);
-    assert.equal(told, true);
+    const [answer, warm] = await Promise.all([raw.response(), broker.dispatch(message)]);
+    assert.equal(warm, true);
     assert.equal(answer.body.toString(), JSON.stringify(message));
   });
 

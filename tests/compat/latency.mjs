@@ -1,14 +1,14 @@
 #!/usr/bin/env node
-// What confirming costs the supervisor: dispatches, one at a time, to real clients that wait; from the request's
-// last byte to the answer's first. Measured by one process on a bare socket, on loopback, with a broker for each mode;
-// which one a dispatch goes to is drawn, so that what else the machine does warm all modes alike.
+// What confirming costs the supervisor: single dispatches to real clients, timed from the request's last byte to the
+// answer's first. One process measures on a bare socket, on loopback, with one broker for each mode. It picks the
+// broker of each dispatch at random, so that other load hits all modes alike.
 //
-//   node tests/compat/latency.mjs --write        all of it, and into docs/guarantees.md: three minutes
+//   node tests/compat/latency.mjs --write        everything, and writes docs/guarantees.md: three minutes
 //   node tests/compat/latency.mjs [--dispatches 2000] [--runtime node22,bun] [--confirm write,ack,read] [--runners 8]
 //
-// --dispatches counts per mode and runtime. Exits 1 if what is to be reached is not: `ack`'s p99 within 150 us of
-// `write`'s; `read`'s p50 below 1 ms and its p99 below 5 ms with Node. It is no test of the gate: on a machine that
-// does something else the figures are that machine's.
+// --dispatches counts per mode and runtime. Exits 1 unless `ack`'s p99 is within 150 us of `write`'s, and `read`'s p50
+// is below 1 ms and its p99 below 5 ms with Node. It is not part of the gate: other load on the machine changes the
+// figures.
 import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -71,7 +71,7 @@ class Side {
     return this;
   }
   async measure() {
-    // Its own wake-ups must not be what is measured: nobody else has anything to do by then.
+    // Spins, so that this process's wake-ups are not measured.
     await sleep(5 + Math.random() * 5);
     const took = await this.supervisor.dispatch(makeMessage(this.key));
     if (took !== undefined) this.times.push(took);
@@ -121,15 +121,15 @@ async function main() {
     }
   }
   console.log("\nWhat is to be reached, microseconds:\n");
-  const pending_dispatches = new Table([["figure", 44], ["at most", 7], ["measured", 8], ["", 10]]);
-  for (const { what, measured, most } of goals) pending_dispatches.row([what, most, measured, measured <= most ? "met" : "**missed**"]);
+  const outcomes = new Table([["figure", 44], ["at most", 7], ["measured", 8], ["", 10]]);
+  for (const { what, measured, most } of goals) outcomes.row([what, most, measured, measured <= most ? "met" : "**missed**"]);
   if (options.write) {
-    const text = [provenance(began, runtimes), `Microseconds, ${options.dispatches} dispatches per line on average, ${options.runners} runners:`, table.markdown(), pending_dispatches.markdown()];
+    const text = [provenance(began, runtimes), `Microseconds, ${options.dispatches} dispatches per line on average, ${options.runners} runners:`, table.markdown(), outcomes.markdown()];
     writeBetweenMarks("guarantees.md", "latency.mjs", text.join("\n\n"));
   }
   process.exit(goals.every(({ measured, most }) => measured <= most) ? 0 : 1);
 }
 
-// The supervisor of every measurement is the packaged Node 22, whatever started this script.
+// The supervisor always runs on the packaged Node 22, also if another Node started this script.
 if (process.execPath === RUNTIMES.node22) await main();
 else process.exit(spawnSync(RUNTIMES.node22, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], { stdio: "inherit" }).status ?? 1);

@@ -1,8 +1,8 @@
-// A link between two network namespaces that takes its time: every IP packet arrives, in order, DELAY_MS
-// later. The packets pass through this process, the connections do not: acknowledgements, FINs and resets are
-// the two kernels' own, as with `tc netem`, which not every kernel has. Runs under Bun, for its FFI.
+// A link with a delay between two network namespaces: every IP packet arrives, in order, DELAY_MS later. Packets pass
+// through this process, but connections end in the two kernels, as with `tc netem`, which not every kernel has. Runs
+// under Bun, for its FFI.
 //
-//   bun link.mjs TUN_A TUN_B DELAY_MS     prints "up"; the caller moves the devices where it wants them
+//   bun link.mjs TUN_A TUN_B DELAY_MS     prints "up"; the caller moves the devices into their namespaces
 import { dlopen, ptr } from "bun:ffi";
 
 const { symbols: c } = dlopen("libc.so.6", {
@@ -26,7 +26,7 @@ const [nameA, nameB, delay] = process.argv.slice(2);
 const DELAY_MS = Number(delay);
 
 c.prctl(PR_SET_PDEATHSIG, SIGKILL);
-// It has little to do, but at the right time.
+// It has little work, but at exact times.
 c.setpriority(0, 0, -20);
 function tun(name) {
   const fd = c.open(Buffer.from("/dev/net/tun\0"), O_RDWR_NONBLOCK);
@@ -51,7 +51,7 @@ for (;;) {
   const wait = head < queue.length ? Math.max(0, Math.ceil(queue[head].due - performance.now())) : 1_000;
   c.poll(ptr(pollfds), 2, wait);
   for (const [i, fd] of fds.entries()) {
-    // Its namespace is gone: poll would return at once, for ever.
+    // The namespace is gone, and poll would always return immediately.
     if (pollfds.readInt16LE(i * 8 + 6) & POLLERR_HUP_NVAL) process.exit(0);
     let length;
     while ((length = Number(c.read(fd, ptr(scratch), scratch.length))) > 0) {

@@ -1,4 +1,4 @@
-// DequeuedMessages as a supervisor sends them, and the keys they are matched by.
+// DequeuedMessages as a supervisor sends them, and their keys.
 import { randomBytes } from "node:crypto";
 
 let serial = 0;

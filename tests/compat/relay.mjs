@@ -1,5 +1,5 @@
-// A plain byte relay in front of the broker that counts: to see from outside how a client uses its
-// connections. It acknowledges on its own behalf, so nothing about delivery can be learned behind it.
+// A byte relay in front of the broker that counts a client's connections and requests. It acknowledges bytes itself,
+// so the broker cannot prove a delivery through it.
 import { connect, createServer } from "node:net";
 
 export class CountingRelay {

@@ -1,4 +1,4 @@
-// What the long measurements print, and how they write it into a page of docs/.
+// Tables of the long measurements, and writing them into a page of docs/.
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, release } from "node:os";

@@ -1,6 +1,6 @@
-// Runner processes for the tests: any number of unmodified WarmStartClients in one process, on whichever
-// runtime started this file. The driver speaks to it in lines of JSON: commands on stdin, events on stdout
-// (marked with a leading "@", because the client logs to stdout too). It ends when its stdin does.
+// A runner process for the tests: any number of unmodified WarmStartClients, on the runtime that started this file.
+// The driver sends commands as lines of JSON on stdin. Events are lines on stdout with a leading "@", because the
+// client logs to stdout too. The process ends when its stdin ends.
 import { createInterface } from "node:readline";
 import { WarmStartClient } from "@trigger.dev/core/v3/workers";
 
@@ -12,7 +12,7 @@ const between = ([low, high]) => low + Math.random() * (high - low);
 let apiUrl;
 const runners = new Map();
 
-// What the run controller does with its client, without the run: connect, wait, report, wait again.
+// The run controller's use of its client, without executing runs: connect, poll, report, poll again.
 async function live(runner) {
   const { id, key, client } = runner;
   try {
@@ -39,7 +39,7 @@ async function live(runner) {
         if (!runner.persist) return;
         continue;
       }
-      // The same four fields the supervisor's message is keyed by, as they arrived.
+      // The four fields of the key, as received.
       const got = [
         message.deployment.friendlyId,
         message.backgroundWorker.version,
@@ -110,7 +110,7 @@ const commands = {
   },
 };
 
-// How late this process's event loop was at worst since the last ping: what an abort of a client here is late by.
+// The longest delay of this process's event loop since the last ping. A client's abort may be late by as much.
 const TICK_MS = 10;
 let late = 0;
 let ticked = now();

@@ -1,5 +1,5 @@
-// What a run controller needs of its supervisor: the workload API over HTTP and the /workload namespace of
-// socket.io, with the answers that @trigger.dev/core's schemas ask for, and everything noted down.
+// A supervisor for the run controller: the workload API over HTTP and the /workload namespace of socket.io, with the
+// answers that @trigger.dev/core's schemas require. It records all requests.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 import { until } from "./harness.mjs";

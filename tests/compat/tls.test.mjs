@@ -1,5 +1,5 @@
-// Trigger.dev's own client over https, as an operator would set it up: an authority of his own, which the runners'
-// runtime is told of by NODE_EXTRA_CA_CERTS.
+// Trigger.dev's client over https, set up as an operator does it: with a private authority that the runners' runtime
+// trusts through NODE_EXTRA_CA_CERTS.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -25,7 +25,7 @@ function makeIdentity(folder) {
   return { ca: at("ca.crt"), flags: ["--tls-cert", at("server.crt"), "--tls-key", at("server.key")] };
 }
 
-/** What a supervisor on Node is told, which trusts the authority. */
+/** The answer that a supervisor on Node gets, which trusts the authority. */
 async function dispatchOverTls(url, message, ca) {
   const script = `
     const answer = await fetch(process.argv[1] + "/warm-start", {
@@ -64,26 +64,26 @@ describe(`https on ${runtime}, confirm ${confirm}`, { timeout: 120_000 }, () => 
     rmSync(folder, { recursive: true });
   });
 
-  test("runs reach runners, whole and once, and every one of them is proved", async () => {
+  test("every run reaches its runner once, byte for byte, and is confirmed", async () => {
     const runners = await RunnerProcess.start(broker, { url, env: { NODE_EXTRA_CA_CERTS: identity.ca } });
     const key = makeKey();
     const runner = runners.runner(key, { repeat: true });
     const messages = Array.from({ length: 200 }, (_, i) =>
-      // From less than a segment to many records.
+      // Sizes from less than a segment to many records.
       makeMessage(key, i % 4 === 3 ? { waitpoints: [makeWaitpoint("x".repeat(i * 1_999))] } : {}),
     );
     for (const message of messages) {
-      // False while the runner is on its way back: nobody waits then.
+      // The answer is false until the runner polls again.
       while (!(await broker.dispatch(message))) await sleep(2);
       await runners.gotRun(message, { every: 1 });
     }
-    await runners.drain();
+    await runners.settle();
     for (const message of messages) assert.equal(runners.runsOf(message), 1);
     assert.ok(!runners.events.some((event) => event.wrongKey || event.ev === "crash"));
-    const { cores } = await broker.status();
-    const total = (name) => cores.reduce((sum, core) => sum + core[name], 0);
+    const { workers } = await broker.status();
+    const total = (name) => workers.reduce((sum, worker) => sum + worker[name], 0);
     assert.equal(total("warm"), messages.length);
-    // No reset, no silence: neither our close_notify nor theirs gets in the way of a proof.
+    // No reset and no timeout: close_notify of either side does not prevent a proof.
     assert.equal(total("unconfirmed"), 0);
     assert.equal(total("attempts"), messages.length);
     assert.equal(total("tls_failures"), 0);
@@ -92,7 +92,7 @@ describe(`https on ${runtime}, confirm ${confirm}`, { timeout: 120_000 }, () => 
     await broker.waiting(0);
   });
 
-  test("a poll that its runner gives up ends, and a runner that does not know the authority gets nothing", async () => {
+  test("an aborted poll ends, and a runner that does not trust the authority gets nothing", async () => {
     const runners = await RunnerProcess.start(broker, { url, env: { NODE_EXTRA_CA_CERTS: identity.ca } });
     const id = runners.runner(makeKey());
     await broker.waiting(1);
@@ -107,7 +107,7 @@ describe(`https on ${runtime}, confirm ${confirm}`, { timeout: 120_000 }, () => 
     await strangers.stop();
   });
 
-  test("a supervisor on Node dispatches over https too", async () => {
+  test("a supervisor on Node dispatches over https", async () => {
     const shared = await startBroker({ flags: [...identity.flags, ...PATIENT] });
     const at = `https://${shared.addr}`;
     const runners = await RunnerProcess.start(shared, { url: at, env: { NODE_EXTRA_CA_CERTS: identity.ca } });

@@ -1,5 +1,5 @@
-// Deployment tokens as `@trigger.dev/core` mints and verifies them: its own minting function gives runners their
-// tokens, and what its verification (the supervisor's) takes and refuses is what the broker takes and refuses.
+// Deployment tokens as `@trigger.dev/core` mints and verifies them. Runners get tokens from its minting function, and
+// the broker must accept and refuse the same tokens as its verification (the supervisor's).
 import { mintWorkloadDeploymentToken as mint, classifyDeploymentIdHeader as classify } from "@trigger.dev/core/v3";
 import assert from "node:assert/strict";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ import { makeKey, makeMessage } from "./messages.mjs";
 import { RawPoll, RunnerProcess, settings, startBroker, until } from "./harness.mjs";
 
 const SECRET = "what the supervisor has as WORKLOAD_TOKEN_SECRET, ünïcödé and all";
-const OTHER = "what somebody else has, and the broker has never heard of";
+const OTHER = "another secret, which the broker does not know at all";
 const EXP = Math.floor(Date.UTC(2032, 0, 1) / 1000);
 const folder = mkdtempSync(join(tmpdir(), "pilotlight-tokens-"));
 const PATIENT = ["--dispatch-timeout", "15s", "--read-timeout", "10s", "--ack-timeout", "5s", "--shutdown-time", "200ms"];
@@ -45,8 +45,8 @@ async function withBroker(mode, use) {
 }
 
 const faults = async (broker) => {
-  const { cores } = await broker.status();
-  const count = (reason) => cores.reduce((sum, core) => sum + core[`token_${reason}`], 0);
+  const { workers } = await broker.status();
+  const count = (reason) => workers.reduce((sum, worker) => sum + worker[`token_${reason}`], 0);
   return Object.fromEntries(REASONS.map((reason) => [reason, count(reason)]).filter(([, n]) => n > 0));
 };
 
@@ -70,12 +70,12 @@ describe(`deployment tokens on ${settings.runtime}, confirm ${settings.confirm}`
       };
       for (const [what, key] of Object.entries(bad)) {
         const id = runners.runner(key);
-        // At once, not after its keep-alive of five minutes.
+        // Immediately, not after its keep-alive of five minutes.
         await runners.event(what, (event) => event.id === id && event.ev === "gone", { timeout: 5_000 });
         assert.ok(!runners.events.some((event) => event.id === id && event.ev === "run"), what);
       }
       assert.deepEqual(await faults(broker), { bare: 1, algorithm: 1, signature: 2, expired: 1, version: 1 });
-      // Nobody but the two waits for these.
+      // No other runner polls for these.
       for (const _ of ids) {
         const message = makeMessage(honest);
         assert.equal(await broker.dispatch(message), true);
@@ -87,7 +87,7 @@ describe(`deployment tokens on ${settings.runtime}, confirm ${settings.confirm}`
   });
 
   for (const mode of ["off", "log"]) {
-    test(`${mode}: runners with and without a token wait for the same runs`, async () => {
+    test(`${mode}: runners with and without a token share a pool`, async () => {
       await withBroker(mode, async (broker, runners) => {
         const key = makeKey();
         const fleet = [key, await minted(key), await minted(key, OTHER), await minted(key, SECRET, 1)];
@@ -106,7 +106,7 @@ describe(`deployment tokens on ${settings.runtime}, confirm ${settings.confirm}`
     });
   }
 
-  test("what the supervisor would take though it never mints it: other HMACs, claims that come twice, padding", async () => {
+  test("tokens that the supervisor accepts but never mints: other HMACs, repeated claims, padding", async () => {
     await withBroker("enforce", async (broker) => {
       const key = makeKey();
       const claims = { ver: 1, ...claimsOf(key), iss: "https://id.trigger.dev", aud: "https://api.trigger.dev", exp: EXP };
@@ -127,7 +127,7 @@ describe(`deployment tokens on ${settings.runtime}, confirm ${settings.confirm}`
     });
   });
 
-  test("the broker takes what the supervisor's own verification takes, and refuses what it refuses", async () => {
+  test("the broker accepts and refuses the same tokens as the supervisor's verification", async () => {
     await withBroker("enforce", async (broker) => {
       const key = makeKey();
       const sign = (change, { secret = SECRET, header = { alg: "HS256" } } = {}) => {
@@ -161,19 +161,19 @@ describe(`deployment tokens on ${settings.runtime}, confirm ${settings.confirm}`
         cases[`no ${name}`] = await sign({ [name]: undefined });
         if (name !== "ver") cases[`${name} null`] = await sign({ [name]: null });
       }
-      const pending_dispatches = {};
+      const statuses = {};
       for (const [what, token] of Object.entries(cases)) {
         const { outcome } = await classify(token, SECRET);
         const poll = new RawPoll(broker, { ...key, token });
         const answer = poll.response();
         if (outcome === "jwt_valid") await until(`${what} gets a run`, () => broker.dispatch(makeMessage(key)));
         const { status, headers } = await answer;
-        pending_dispatches[what] = [outcome === "jwt_valid" ? 200 : 401, status];
+        statuses[what] = [outcome === "jwt_valid" ? 200 : 401, status];
         if (status === 401) assert.ok(headers["www-authenticate"], what);
       }
-      assert.deepEqual(Object.entries(pending_dispatches).filter(([, [theirs, ours]]) => theirs !== ours), []);
-      const taken = Object.values(pending_dispatches).filter(([, ours]) => ours === 200).length;
-      assert.deepEqual([taken, Object.keys(pending_dispatches).length], [8, 34]);
+      assert.deepEqual(Object.entries(statuses).filter(([, [theirs, ours]]) => theirs !== ours), []);
+      const taken = Object.values(statuses).filter(([, ours]) => ours === 200).length;
+      assert.deepEqual([taken, Object.keys(statuses).length], [8, 34]);
     });
   });
 });

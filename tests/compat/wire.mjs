@@ -1,5 +1,5 @@
-// Prints what the unmodified client does on the wire, per runtime: a server that only logs stands where the
-// broker would. The table in docs/reference/protocol.md is this script's output.
+// Prints the unmodified client's behaviour on the wire, for each runtime, with a logging server in place of the broker.
+// The table in docs/reference/protocol.md is this script's output.
 //
 //   node wire.mjs [--runtime node20,node22,node24,bun] [--only WORDS] [--patience SECONDS]
 import { createServer } from "node:net";
@@ -15,7 +15,7 @@ const { values } = parseArgs({
   },
 });
 
-/** Accepts, logs, and answers only what it is told to. */
+/** Accepts and logs, and answers only on request. */
 class Recorder {
   sockets = [];
   requests = [];
@@ -42,7 +42,7 @@ class Recorder {
       });
       socket.on("end", () => {
         seen.fin = now();
-        // Answer a FIN with ours, as the broker does.
+        // Answers a FIN with a FIN, as the broker does.
         if (!seen.hold) socket.end();
       });
       socket.on("error", (error) => {
@@ -138,7 +138,7 @@ const scenarios = {
       const text = JSON.stringify(makeMessage(key, pad ? { waitpoints: [makeWaitpoint("x".repeat(pad))] } : {}));
       recorder.onRequest = (r) => {
         if (r.path === "/connect") return answerConnect(r);
-        // Held, so that a FIN can only be the client's own doing.
+        // Held, so that only the client can send a FIN.
         r.seen.hold = true;
         setTimeout(() => {
           r.answered = now();
@@ -258,7 +258,7 @@ const scenarios = {
       const key = makeKey();
       recorder.onRequest = (r) => {
         if (r.path === "/connect") {
-          // A request that meets our FIN on its way is never answered on that connection.
+          // A request that crosses the server's FIN is never answered on that connection.
           if (!r.seen.ending) answerConnect(r);
           return;
         }
@@ -353,7 +353,7 @@ const scenarios = {
       const end = request.seen.fin ? `FIN ${ms(at, request.seen.fin).split(".")[0]} ms after the response` : "nothing for 1 s";
       if (!request.seen.fin) request.seen.socket.resetAndDestroy();
       await sleep(1_500);
-      await process.drain();
+      await process.settle();
       outcomes.push(`${end}; the run was ${process.runsOf(message) ? "received" : "not received"} in the end`);
       process.send({ op: "stop" });
       await sleep(100);
@@ -383,7 +383,7 @@ for (const runtime of values.runtime.split(",")) {
     if (!title.includes(values.only)) continue;
     console.log(`\n**${title}**`);
     await scenario((what, value) => console.log(`- ${what}: ${value}`), process).catch((error) => console.log(`- failed: ${error.message}`));
-    await process.drain();
+    await process.settle();
   }
   await process.stop();
 }

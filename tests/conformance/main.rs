@@ -1,5 +1,4 @@
-//! HTTP/1.1 as the broker understands it, case by case over real sockets, and what becomes of the
-//! others when one client misbehaves.
+//! HTTP/1.1 case by case over real sockets, and the service for other clients while one misbehaves.
 //!
 //! `PILOTLIGHT_ENGINE` chooses the engine.
 

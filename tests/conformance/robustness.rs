@@ -1,4 +1,4 @@
-//! What becomes of the others, and of the memory, when clients misbehave.
+//! Service for other clients, and memory use, while clients misbehave.
 
 use crate::support::broker::Broker;
 use crate::support::client::{Client, End};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
 
-/// A runner and a supervisor who want nothing but their runs, one after the other.
+/// A runner and a supervisor that deliver one run after the other.
 struct Others {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<(usize, Duration)>,
@@ -39,20 +39,19 @@ impl Others {
         Others { stop, thread }
     }
 
-    /// Ends them, and asserts that they were served all the time.
+    /// Ends them, and asserts that the broker served them all the time.
     #[track_caller]
-    fn were_unharmed(self) {
+    fn assert_served(self) {
         self.stop.store(true, Ordering::Relaxed);
-        let (runs, worst) = self.thread.join().expect("unharmed");
+        let (runs, worst) = self.thread.join().expect("no failed run");
         println!("meanwhile {runs} runs, each within {worst:?}");
         assert!(runs > 0);
-        // A debug build on a machine that is shared with other tests: what counts is that it is
-        // not as long as the attack, or for ever.
+        // A wide bound for a debug build on a busy machine. A run must not wait as long as the attack.
         assert!(worst < Duration::from_secs(5), "{worst:?}");
     }
 }
 
-/// Connects as a runner, is dispatched a run, gets it: how long all that took.
+/// Connects as a runner, dispatches a run to it and receives it. Returns how long that took.
 fn one_run(runner: SocketAddr, supervisor: SocketAddr) -> Duration {
     let began = Instant::now();
     let key = Key::fresh();
@@ -70,9 +69,9 @@ fn one_run(runner: SocketAddr, supervisor: SocketAddr) -> Duration {
                 return began.elapsed();
             }
             Err(End::Silent) => {}
-            Err(end) => panic!("no run but {end:?}"),
+            Err(end) => panic!("no run, but {end:?}"),
         }
-        // False: the poll is being taken in still.
+        // The answer is false until the broker holds the poll.
         if let Ok(answer) = dispatch.read(Duration::from_millis(2)) {
             assert!(!answer.did_warm_start());
             dispatch.send(trigger::dispatch(&message));
@@ -80,7 +79,7 @@ fn one_run(runner: SocketAddr, supervisor: SocketAddr) -> Duration {
     }
 }
 
-/// Sends every client its next byte, again and again, until none is left.
+/// Sends one byte after another on every connection, until the broker has closed them all.
 fn trickle(clients: &mut Vec<Client>, bytes: &[u8], pause: Duration) -> Vec<Client> {
     let until = Instant::now() + PATIENCE;
     let mut ended = Vec::new();
@@ -94,14 +93,14 @@ fn trickle(clients: &mut Vec<Client>, bytes: &[u8], pause: Duration) -> Vec<Clie
         if clients.is_empty() {
             break;
         }
-        assert!(Instant::now() < until, "{} are still served", clients.len());
+        assert!(Instant::now() < until, "{} are still open", clients.len());
         thread::sleep(pause);
     }
     ended
 }
 
 #[test]
-fn slow_heads() {
+fn slow_heads_time_out() {
     let broker = Broker::start("--workers 2 --request-timeout 700ms");
     let others = Others::at(&broker);
     let before = broker.rss();
@@ -110,24 +109,24 @@ fn slow_heads() {
     slow.iter_mut().for_each(|client| client.send(&poll[..poll.len() - 200]));
     thread::sleep(MOMENT);
     assert!(broker.rss().saturating_sub(before) < 16 * MIB);
-    // Bytes of a field that does not end.
+    // The bytes of an endless field.
     let ended = trickle(&mut slow, b"x", Duration::from_millis(50));
     for client in &ended {
-        assert_eq!(client.leftover(), "", "half a poll is never answered");
+        assert_eq!(client.leftover(), "", "an incomplete poll was answered");
     }
     broker.wait_for("requests_timed_out", 300);
-    others.were_unharmed();
+    others.assert_served();
 }
 
 #[test]
-fn slow_bodies() {
+fn slow_bodies_time_out() {
     let broker = Broker::start("--workers 2 --request-timeout 700ms");
     let others = Others::at(&broker);
     let before = broker.rss();
     let head = |framing: &str| format!("POST /warm-start HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
     let mut slow: Vec<Client> = (0..300).map(|_| broker.supervisor()).collect();
     for (index, client) in slow.iter_mut().enumerate() {
-        // 16 MiB each, as far as they say.
+        // Each announces 16 MiB.
         match index % 2 {
             0 => client.send(head("Content-Length: 16777216") + "{"),
             _ => client.send(head("Transfer-Encoding: chunked") + "1000000\r\n{"),
@@ -135,20 +134,20 @@ fn slow_bodies() {
     }
     thread::sleep(MOMENT);
     let grown = broker.rss().saturating_sub(before);
-    assert!(grown < 32 * MIB, "{} MiB for bodies that were only announced", grown / MIB);
+    assert!(grown < 32 * MIB, "{} MiB for announced bodies", grown / MIB);
     let ended = trickle(&mut slow, b" ", Duration::from_millis(50));
     assert!(ended.iter().all(|client| client.leftover().is_empty()));
     broker.wait_for("requests_timed_out", 300);
-    others.were_unharmed();
+    others.assert_served();
 }
 
-/// They ask and ask, and never read an answer.
+/// Clients that send requests and never read an answer.
 #[test]
-fn slow_readers() {
+fn clients_that_do_not_read_time_out() {
     let broker = Broker::start("--workers 2 --write-timeout 700ms");
     let others = Others::at(&broker);
     let before = broker.rss();
-    // Large ones, so that a turn's bytes are not many requests: what the answers need is the point.
+    // Large requests, so that one read holds few of them: the test is about memory for answers.
     let request = format!("GET /connect HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(500));
     let requests = request.repeat(200);
     let mut slow: Vec<Client> = (0..4)
@@ -164,17 +163,17 @@ fn slow_readers() {
             Ok(()) => true,
             Err(error) => error.kind() == ErrorKind::WouldBlock,
         });
-        assert!(Instant::now() < until, "{} are still served", slow.len());
+        assert!(Instant::now() < until, "{} are still open", slow.len());
         let grown = broker.rss().saturating_sub(before);
         assert!(grown < 32 * MIB, "{} MiB", grown / MIB);
         thread::sleep(Duration::from_millis(20));
     }
-    others.were_unharmed();
+    others.assert_served();
 }
 
-/// Each takes whatever it can get, and reads its answers as fast as they come.
+/// Clients that pipeline as many requests as possible and read the answers as fast as possible.
 #[test]
-fn greedy_pipeliners() {
+fn pipelining_clients_leave_room_for_others() {
     let broker = Broker::start("--workers 2");
     let others = Others::at(&broker);
     let greedy: Vec<_> = (0..2)
@@ -193,16 +192,16 @@ fn greedy_pipeliners() {
         })
         .collect();
     greedy.into_iter().for_each(|thread| thread.join().expect("answered"));
-    others.were_unharmed();
+    others.assert_served();
 }
 
-/// A run that its runner does not read: given up in time, and nothing of it stays.
+/// The broker gives up a run that its runner does not read, and frees its memory.
 #[test]
-fn a_runner_that_does_not_read() {
-    // The others' read timeout is as long as elsewhere: their kernels are quick, their threads may not be.
+fn an_unread_run_is_given_up() {
+    // Only the ACK timeout is short. The other runners' kernels are fast, but their threads may be late.
     let broker = Broker::start("--workers 1 --ack-timeout 300ms");
     let key = Key::fresh();
-    // Far less room than the run needs: it stays in the broker's kernel and in the broker.
+    // Receive buffers too small for the run: it stays in the broker and in the broker's kernel.
     let mut deaf: Vec<Client> = (0..2).map(|_| Client::connect_narrow(broker.runner)).collect();
     deaf.iter_mut().for_each(|client| client.send(key.poll()));
     broker.expect_polls(2);
@@ -211,38 +210,38 @@ fn a_runner_that_does_not_read() {
     let before = broker.rss();
     let began = Instant::now();
     assert!(!broker.dispatch(&message));
-    // Long before the dispatch's own time is over, which is 15 s.
+    // Well before --dispatch-timeout, which is 15 s.
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    others.were_unharmed();
+    others.assert_served();
     broker.wait_for("claimed", 0);
     let grown = broker.rss().saturating_sub(before);
     assert!(grown < 24 * MIB, "{} MiB are left of 8", grown / MIB);
 }
 
-/// Raises the limit of open files for this process; how many it may open in all.
+/// Raises this process's limit of open files as far as possible and returns it.
 fn open_files() -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    // Root may go beyond.
+    // Root may exceed the hard limit.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, 12_000.max(hard), 12_000.max(hard));
     let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").0 as usize
 }
 
-/// Connections from several addresses of this machine, each of which has ports of its own.
+/// Connections from several loopback addresses. Each address has its own ports.
 fn connections(broker: &Broker, count: usize) -> Vec<Client> {
     let source = |index: usize| Ipv4Addr::new(127, 0, 1, 1 + (index % 8) as u8);
     (0..count).map(|index| Client::connect_from(source(index), broker.runner).expect("connected")).collect()
 }
 
 #[test]
-fn ten_thousand_idle_sockets() {
+fn ten_thousand_idle_connections_cost_little() {
     let count = 10_000.min(open_files() - 1_000);
     let broker = Broker::with_descriptors(12_000, "--workers 2");
     let before = broker.rss();
     let mut idle = connections(&broker, count);
     broker.wait_for("connections", count as u64);
     let silent = broker.rss().saturating_sub(before);
-    // Half of them hold a poll, a quarter have been served.
+    // Half of them hold a poll, a quarter have done a /connect.
     let key = Key::fresh();
     let poll = key.poll();
     for (index, client) in idle.iter_mut().enumerate() {
@@ -256,26 +255,26 @@ fn ten_thousand_idle_sockets() {
     let grown = broker.rss().saturating_sub(before);
     println!("{count} sockets: {} B each silent, {} B each in use", silent / count, grown / count);
     assert!(grown / count < 2_048, "{} B each", grown / count);
-    // Once the last of them is answered: whoever spins has no such time, however long it is waited for.
-    broker.wait_until("a time in which idle sockets cost nothing", || {
+    // A broker that spins never has 300 ms with little processor time.
+    broker.wait_until("300 ms with little processor time", || {
         let cpu = broker.cpu_time();
         thread::sleep(Duration::from_millis(300));
         broker.cpu_time() - cpu <= Duration::from_millis(100)
     });
     let others = Others::at(&broker);
     thread::sleep(Duration::from_millis(300));
-    others.were_unharmed();
+    others.assert_served();
     for client in idle.iter_mut().skip(2).step_by(400) {
         assert_eq!(client.response().status, 200);
     }
     broker.wait_for("polls_expired", 0);
     drop(idle);
-    broker.wait_until("nobody waits", || broker.waiting(&key) == 0);
+    broker.wait_until("no held poll", || broker.waiting(&key) == 0);
 }
 
-/// More of them than fit, and they come again and again.
+/// More connections than the limit, opened again and again.
 #[test]
-fn a_flood_at_the_limit() {
+fn a_flood_of_connections_leaves_room_for_held_polls() {
     let broker = Broker::start("--workers 2 --max-connections 200 --request-timeout 500ms");
     let keys: Vec<Key> = (0..100).map(|_| Key::fresh()).collect();
     let mut polls: Vec<Client> = keys.iter().map(|_| broker.client()).collect();
@@ -297,7 +296,7 @@ fn a_flood_at_the_limit() {
                 while !stop.load(Ordering::Relaxed) {
                     let source = Ipv4Addr::new(127, 0, 2, 1 + which);
                     let Ok(mut client) = Client::connect_from(source, addr) else { continue };
-                    // Some are silent, some say half of something, some all of it.
+                    // Some are silent, some send a part of a request, some a whole one.
                     let _ = client.try_send(&trigger::CONNECT[..[0, 20, trigger::CONNECT.len()][opened % 3]]);
                     opened += 1;
                     open.push_back(client);
@@ -309,7 +308,7 @@ fn a_flood_at_the_limit() {
             })
         })
         .collect();
-    // Whoever was there before is served as before.
+    // Existing connections are served as before.
     let began = Instant::now();
     for (key, mut poll) in keys.iter().zip(polls) {
         let message = key.message();
@@ -328,19 +327,19 @@ fn a_flood_at_the_limit() {
     println!("{opened} connections within {took:?}; {} KiB more", grown >> 10);
     assert!(grown < 16 * MIB, "{} MiB", grown / MIB);
     assert!(broker.counter("refused") + broker.counter("evicted") > 0);
-    // And when it is over, everybody is. What the flood left in the kernel's queue is part of it.
+    // After the flood, including its rest in the kernel's queue, new connections are served too.
     broker.wait_until("the end of the flood", || {
-        let taken_in = || broker.counter("accepted") + broker.counter("refused");
-        let before = taken_in();
+        let accepted = || broker.counter("accepted") + broker.counter("refused");
+        let before = accepted();
         thread::sleep(Duration::from_millis(200));
-        taken_in() == before && broker.counter("connections") < 100
+        accepted() == before && broker.counter("connections") < 100
     });
     assert!(one_run(broker.runner, broker.dispatch) < Duration::from_secs(5));
 }
 
-/// Heads and bodies that are too long, many at a time: refused, and none of it is kept.
+/// The broker refuses many oversized heads and bodies at once and keeps none of their bytes.
 #[test]
-fn a_flood_of_what_is_too_long() {
+fn a_flood_of_oversized_requests_uses_little_memory() {
     let broker = Broker::start("--workers 2");
     let others = Others::at(&broker);
     let before = broker.rss();
@@ -358,12 +357,12 @@ fn a_flood_of_what_is_too_long() {
             .map(|(request, status)| {
                 let (request, mut client) = (request.clone(), broker.supervisor());
                 thread::spawn(move || {
-                    // 17 MiB, of which all but the last one are taken in first: one of them is enough.
+                    // 17 MiB, of which the broker reads 16 MiB before the refusal: only some rounds send it.
                     if request.len() > 2 * MIB && round % 10 > 0 {
                         return 0;
                     }
                     let _ = client.try_send(request);
-                    // The refusal can be read, whatever was still on its way.
+                    // The client can read the refusal although more bytes were on their way.
                     assert_eq!(client.response().status, status);
                     client.expect_gone();
                     1
@@ -376,12 +375,12 @@ fn a_flood_of_what_is_too_long() {
     broker.wait_for("rejected", refused);
     println!("{refused} refused, {} MiB more at the most", peak / MIB);
     assert!(peak < 64 * MIB, "{} MiB", peak / MIB);
-    others.were_unharmed();
+    others.assert_served();
 }
 
-/// Rubbish of every kind, and clients that break off wherever they like.
+/// Random bytes, and clients that disconnect at any point.
 #[test]
-fn rubbish() {
+fn random_bytes_disturb_no_other_client() {
     let broker = Broker::start("--workers 2 --request-timeout 1s");
     let others = Others::at(&broker);
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
@@ -418,11 +417,11 @@ fn rubbish() {
             _ => {}
         }
     }
-    others.were_unharmed();
+    others.assert_served();
 }
 
-/// The budget for bytes in flight is full, and what comes behind `Expect: 100-continue` does not wait for the
-/// 100: refused behind it, and not across it.
+/// The budget for bytes in flight is full, and a body arrives without waiting for the 100 (Continue): the
+/// refusal comes after the 100 and does not overtake it.
 #[test]
 fn a_full_budget_while_100_is_on_its_way() {
     let broker = Broker::start("--workers 1 --max-body 256KiB --max-buffered 4MiB");
@@ -435,18 +434,18 @@ fn a_full_budget_while_100_is_on_its_way() {
     let mut refused = 0;
     for _ in 0..50 {
         let mut client = broker.supervisor();
-        // The head fills what io_uring receives at one go (4096 bytes), and the body comes with the next.
+        // The head fills one io_uring receive (4096 bytes), so that the body arrives with the next.
         let fields =
             |pad| format!("Expect: 100-continue\r\nContent-Length: {length}\r\nX: {}", "x".repeat(pad));
         let head = head(&fields(4096 - head(&fields(0)).len()));
         let _ = client.try_send(head + &" ".repeat(40 << 10));
-        let mut said = Vec::new();
+        let mut statuses = Vec::new();
         while let Ok(response) = client.read(MOMENT) {
-            said.push(response.status);
+            statuses.push(response.status);
         }
-        // The first few may fit still.
-        assert!([&[100, 503][..], &[503], &[100], &[]].contains(&&said[..]), "{said:?}");
-        refused += usize::from(said.contains(&503));
+        // The first few may still fit.
+        assert!([&[100, 503][..], &[503], &[100], &[]].contains(&&statuses[..]), "{statuses:?}");
+        refused += usize::from(statuses.contains(&503));
         crowd.push(client);
     }
     assert!(refused > 20, "{refused} are refused");

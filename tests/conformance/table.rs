@@ -1,4 +1,4 @@
-//! Runs the table: every case three times over, against one broker, several at a time.
+//! Runs every case three times against one broker, eight at a time.
 
 use crate::cases::{self, Case, Then};
 use crate::support::broker::Broker;
@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Connections that misbehave at the same time.
+/// Cases that run at the same time.
 const AT_ONCE: usize = 8;
 
-/// How a case's bytes arrive. What becomes of it must not depend on it.
+/// How a case's bytes arrive. The outcome must not depend on it.
 #[derive(Clone, Copy, Debug)]
 enum Arrival {
     Whole,
-    /// In four parts, with time between them to be read.
+    /// In four parts, which the broker reads one by one.
     Parts,
     /// Byte by byte.
     Bytes,
@@ -34,17 +34,17 @@ fn every_case_has_a_name_and_a_source() {
     for case in &cases {
         assert!(!case.name.is_empty() && !case.source.is_empty(), "{}", case.name);
         if let Some(other) = sent.insert(&case.send, case.name) {
-            panic!("{} sends what {other} sends", case.name);
+            panic!("{} sends the same bytes as {other}", case.name);
         }
     }
 }
 
 #[test]
-fn every_case_has_its_answer_and_its_end() {
+fn every_case_has_its_expected_outcome() {
     let broker = Broker::start("--workers 2 --confirm write --connection-timeout 299s");
     let cases = cases::all();
-    // Behind whatever ends its connection comes a dispatch of a key for which a runner waits: if
-    // it is ever run, the runner is gone.
+    // After each case that ends its connection the client sends a dispatch for a held poll. If the broker
+    // does not ignore it, the poll is gone at the end.
     let traps: Vec<Key> = cases.iter().map(|_| Key::fresh()).collect();
     let mut runners: Vec<(&Key, Client)> = traps
         .iter()
@@ -88,7 +88,7 @@ fn every_case_has_its_answer_and_its_end() {
 }
 
 impl Then {
-    /// The connection ends.
+    /// The broker closes the connection.
     fn ends(self) -> bool {
         matches!(self, Then::Close(_) | Then::Refuse(_) | Then::RefuseHead(_))
     }
@@ -98,7 +98,7 @@ impl Then {
     }
 }
 
-/// One case, once.
+/// A case with one arrival.
 struct Run<'a> {
     broker: &'a Broker,
     case: &'a Case,
@@ -114,10 +114,10 @@ impl Run<'_> {
         match self.case.then {
             Then::Clean(statuses) => {
                 self.send(&mut client, trigger::CONNECT);
-                for (status, last) in numbered(statuses) {
+                for status in statuses {
                     let response = final_response(&mut client)?;
                     expect(response.status == *status, || format!("{status} and not {response:?}"))?;
-                    expect(!response.says_close(), || format!("answer {last} says close"))?;
+                    expect(!response.says_close(), || format!("an answer announces a close: {response:?}"))?;
                 }
                 clean(&mut client)
             }
@@ -126,7 +126,9 @@ impl Run<'_> {
                 for (status, last) in numbered(statuses) {
                     let response = final_response(&mut client)?;
                     expect(response.status == *status, || format!("{status} and not {response:?}"))?;
-                    expect(response.says_close() == last, || format!("close is said or not: {response:?}"))?;
+                    expect(response.says_close() == last, || {
+                        format!("wrong Connection field: {response:?}")
+                    })?;
                     if last && self.case.then.refuses() {
                         expect(!response.error().is_empty(), || "a refusal without a reason".into())?;
                     }
@@ -166,14 +168,14 @@ impl Run<'_> {
         Key::new(&format!("{}_{:?}", self.trap.deployment, self.arrival))
     }
 
-    /// Sends the case and `behind`.
-    fn send(&self, client: &mut Client, behind: &[u8]) {
+    /// Sends the case and `next`.
+    fn send(&self, client: &mut Client, next: &[u8]) {
         let text = self.case.send.replace("@KEY@", &self.key().deployment);
         let latin1 = text.chars().map(|char| u8::try_from(u32::from(char)).expect("Latin-1"));
         let mut bytes: Vec<u8> = latin1.collect();
         let len = bytes.len();
-        bytes.extend_from_slice(behind);
-        // It may be refused, and the connection ended, before all of it is sent.
+        bytes.extend_from_slice(next);
+        // The broker may refuse it and close the connection before all of it is sent.
         match self.arrival {
             Arrival::Whole => {
                 let _ = client.try_send(&bytes);
@@ -186,40 +188,40 @@ impl Run<'_> {
                 }
             }
             Arrival::Bytes => {
-                // The long ones are long in one place only.
+                // Long cases are long in one place only: larger steps are enough.
                 let step = 1 + len / 1_000;
                 let _ = bytes.chunks(step).try_for_each(|byte| client.try_send(byte));
             }
         }
     }
 
-    /// The connection has ended, and what comes over it now is not run either.
+    /// Checks that the connection has ended. A dispatch sent now must have no effect.
     fn ended(&self, client: &mut Client) -> Outcome {
         let end = client.end(PATIENCE);
-        // Behind its last answer a connection is closed at once if nothing more had come by then, and what
-        // comes between the two makes a reset of it. A refusal waits for it.
+        // After its last answer the broker closes the connection immediately. Bytes that arrive during the
+        // close turn it into a reset. After a refusal the broker lingers.
         let may_cross = !self.case.then.refuses() && !matches!(self.arrival, Arrival::Whole);
-        let well = end == End::Closed || end == End::Reset && may_cross;
-        expect(well, || format!("{end:?} and not closed, after {:?}", client.leftover()))?;
+        let expected = end == End::Closed || end == End::Reset && may_cross;
+        expect(expected, || format!("{end:?} and not closed, after {:?}", client.leftover()))?;
         let _ = client.try_send(self.trap.dispatch());
         Ok(())
     }
 }
 
-/// Each with whether it is the last one.
+/// The statuses, each with whether it is the last one.
 fn numbered(statuses: &'static [u16]) -> impl Iterator<Item = (&'static u16, bool)> {
     statuses.iter().enumerate().map(|(index, status)| (status, index + 1 == statuses.len()))
 }
 
-/// The request behind the case has its own answer, and so has one more.
+/// The request after the case gets its own answer, and so does one more.
 fn clean(client: &mut Client) -> Outcome {
-    for which in ["behind", "after"] {
-        if which == "after" {
+    for which in ["pipelined", "later"] {
+        if which == "later" {
             client.send(trigger::CONNECT);
         }
         let response = final_response(client)?;
         let own = response.status == 200 && response.text().starts_with(r#"{"connectionTimeoutMs":299000,"#);
-        expect(own, || format!("the request {which} it is answered with {response:?}"))?;
+        expect(own, || format!("the {which} request is answered with {response:?}"))?;
     }
     expect_end(client, Duration::from_millis(1), End::Silent)
 }

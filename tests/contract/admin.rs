@@ -1,4 +1,4 @@
-//! The operators' side: /healthz, /readyz, /status, /metrics.
+//! The admin side: /healthz, /readyz, /status, /metrics.
 
 use crate::support::broker::Broker;
 use crate::support::client::Client;
@@ -6,7 +6,7 @@ use crate::support::trigger::{self, Key};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A broker on which one run was delivered, one was not, and two polls of two keys wait.
+/// A broker with one warm dispatch, one cold dispatch, and two held polls of two keys.
 fn busy(flags: &str) -> (Broker, [Key; 3], Vec<Client>) {
     let broker = Broker::start(flags);
     let keys = [Key::new("deployment_a"), Key::new("deployment_a").cpu("2"), Key::new("deployment_b")];
@@ -35,7 +35,7 @@ fn healthz_and_readyz() {
 }
 
 #[test]
-fn status() {
+fn status_counts_polls_and_dispatches() {
     let (broker, keys, _polls) = busy("--workers 2 --confirm ack");
     let page = broker.admin("/status");
     let top = r#"{"version":"#;
@@ -88,7 +88,7 @@ fn status() {
     }
 }
 
-/// The samples of a page, by name and labels.
+/// The samples of a metrics page, by name and labels.
 fn samples(page: &str) -> BTreeMap<&str, f64> {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
     lines
@@ -98,7 +98,7 @@ fn samples(page: &str) -> BTreeMap<&str, f64> {
 }
 
 #[test]
-fn metrics() {
+fn metrics_are_valid_openmetrics() {
     let (broker, _, _polls) = busy("--workers 2 --max-connections 1000");
     let page = broker.admin("/metrics");
     let content_type = page.field("content-type").expect("a type");
@@ -111,21 +111,21 @@ fn metrics() {
     };
     for (family, label, value) in [
         ("pilotlight_dispatches_total", "outcome=\"warm\"", 1.0),
-        ("pilotlight_dispatches_total", "outcome=\"miss\"", 1.0),
+        ("pilotlight_dispatches_total", "outcome=\"cold\"", 1.0),
         ("pilotlight_dispatches_total", "outcome=\"unconfirmed\"", 0.0),
-        ("pilotlight_misses_total", "reason=\"nobody\"", 1.0),
+        ("pilotlight_cold_total", "reason=\"no_runner\"", 1.0),
         ("pilotlight_attempts_ended_total", "end=\"confirmed\"", 1.0),
         ("pilotlight_polls_total", "", 3.0),
         ("pilotlight_waiting_polls", "", 2.0),
         ("pilotlight_connections", "", 2.0),
         ("pilotlight_requests_rejected_total", "", 1.0),
-        ("pilotlight_worker_stalled", "core=\"1\"", 0.0),
+        ("pilotlight_worker_stalled", "worker=\"1\"", 0.0),
     ] {
         assert_eq!(sum(family, label), value, "{family} {label}");
     }
     assert_eq!(samples["pilotlight_connections_limit"], 1_000.0);
     assert_eq!(samples["pilotlight_shutting_down"], 0.0);
-    // Every family says what it is and of which type.
+    // Every family has a HELP and a TYPE line.
     for name in samples.keys() {
         let name = name.split('{').next().expect("a name");
         let suffixes = ["_total", "_info", "_bucket", "_sum", "_count"];
@@ -136,9 +136,9 @@ fn metrics() {
     }
 }
 
-/// Operators who do not read keep nobody from anything.
+/// Admin clients that do not read their responses delay no run.
 #[test]
-fn a_slow_operator_is_nobodys_problem() {
+fn slow_admin_clients_delay_nothing() {
     let broker = Broker::start("--workers 1");
     let key = Key::fresh();
     let slow: Vec<Client> = (0..80)

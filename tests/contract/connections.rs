@@ -1,4 +1,4 @@
-//! One connection and what may come over it: reuse, order, fragments, halves.
+//! A single connection: reuse, order, pipelining, fragments, half-close.
 
 use crate::support::broker::Broker;
 use crate::support::client::Client;
@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::thread;
 
 #[test]
-fn a_supervisor_keeps_its_connection() {
+fn a_supervisor_reuses_its_connection() {
     let broker = Broker::start("--workers 1");
     let key = Key::fresh();
     let mut supervisor = broker.supervisor();
-    // One after the other: the newest gets the first run, and each is waited for in its turn.
+    // Held one after the other, so that the newest gets the first run.
     let mut polls: Vec<Client> = (0..10).map(|_| broker.poll(&key)).collect();
     let accepted = broker.counter("accepted");
     for round in 0..50 {
@@ -28,19 +28,19 @@ fn a_supervisor_keeps_its_connection() {
 }
 
 #[test]
-fn connection_close_is_honoured_and_said() {
+fn connection_close_is_honoured_and_announced() {
     let broker = Broker::start("--workers 1 --confirm write");
     let key = Key::fresh();
     let closing = |request: &[u8]| {
         let request = String::from_utf8(request.to_vec()).expect("ASCII");
         assert!(request.contains("connection: keep-alive"));
-        // What comes behind it is none of ours any more.
-        let behind = String::from_utf8(key.dispatch()).expect("ASCII");
-        request.replace("connection: keep-alive", "Connection: foo, Close") + &behind
+        // The broker must ignore a pipelined request after it.
+        let pipelined = String::from_utf8(key.dispatch()).expect("ASCII");
+        request.replace("connection: keep-alive", "Connection: foo, Close") + &pipelined
     };
     let mut poll = broker.poll(&key);
-    let miss = Key::fresh().dispatch();
-    for request in [trigger::CONNECT, &miss[..]] {
+    let cold = Key::fresh().dispatch();
+    for request in [trigger::CONNECT, &cold[..]] {
         let mut client = broker.client();
         let response = client.ask(closing(request));
         assert_eq!(response.status, 200);
@@ -53,12 +53,12 @@ fn connection_close_is_honoured_and_said() {
     assert!(broker.dispatch(&other.message()));
     assert_eq!(last.response().status, 200);
     last.expect_closed();
-    // Nobody has taken it.
+    // The ignored dispatches did not claim this poll.
     broker.deliver(&key, &mut poll);
 }
 
 #[test]
-fn http_1_0() {
+fn http_1_0_closes_unless_keep_alive_is_asked_for() {
     let broker = Broker::start("--workers 1");
     let mut client = broker.client();
     let response = client.ask("GET /connect HTTP/1.0\r\n\r\n");
@@ -81,11 +81,11 @@ fn http_1_0() {
 }
 
 #[test]
-fn answers_come_in_the_order_of_the_requests() {
+fn pipelined_requests_are_answered_in_order() {
     let broker = Broker::start("--workers 1");
-    let miss = Key::fresh().dispatch();
+    let cold = Key::fresh().dispatch();
     let options = b"OPTIONS /connect HTTP/1.1\r\nhost: broker\r\n\r\n";
-    let kinds = [(trigger::CONNECT, 200), (&miss, 200), (&options[..], 204)];
+    let kinds = [(trigger::CONNECT, 200), (&cold, 200), (&options[..], 204)];
     let order: Vec<usize> = (0..200).map(|index| (index * index + index / 7) % 3).collect();
     let requests: Vec<u8> = order.iter().flat_map(|kind| kinds[*kind].0.to_vec()).collect();
     for piece in [requests.len(), 4_000, 77] {
@@ -100,9 +100,9 @@ fn answers_come_in_the_order_of_the_requests() {
     }
 }
 
-/// Its answer is not there yet, so neither is that of what comes behind it.
+/// Answers keep the order of the requests, and the poll has no answer yet.
 #[test]
-fn what_comes_behind_a_held_poll_waits() {
+fn requests_pipelined_after_a_held_poll_wait() {
     let broker = Broker::start("--workers 1 --confirm write");
     let (first, second) = (Key::fresh(), Key::fresh());
     let mut client = broker.client();
@@ -121,9 +121,9 @@ fn what_comes_behind_a_held_poll_waits() {
     assert_eq!(client.response().status, 200);
 }
 
-/// The run is the last thing on its connection.
+/// With --confirm read, the run is the last response on its connection.
 #[test]
-fn what_comes_behind_a_poll_that_ends_its_connection_is_not_run() {
+fn requests_pipelined_after_the_last_poll_are_ignored() {
     let broker = Broker::start("--workers 1 --confirm read");
     let (key, other) = (Key::fresh(), Key::fresh());
     let mut witness = broker.poll(&other);
@@ -139,7 +139,7 @@ fn what_comes_behind_a_poll_that_ends_its_connection_is_not_run() {
 }
 
 #[test]
-fn a_flood_behind_a_held_poll_is_held_back() {
+fn a_flood_pipelined_after_a_held_poll_is_not_read() {
     const COUNT: usize = 15_000;
     let broker = Broker::start("--workers 1 --confirm write");
     let key = Key::fresh();
@@ -153,7 +153,7 @@ fn a_flood_behind_a_held_poll_is_held_back() {
     broker.wait_until("a full buffer", || broker.counter("bytes_in") > before + 60_000);
     thread::sleep(MOMENT);
     let kept = broker.counter("bytes_in") - before;
-    assert!(kept <= 256 * 1024, "{kept} of {} bytes were taken in", COUNT * trigger::CONNECT.len());
+    assert!(kept <= 256 * 1024, "{kept} of {} bytes were read", COUNT * trigger::CONNECT.len());
     broker.deliver(&key, &mut client);
     for _ in 0..COUNT {
         assert_eq!(client.response().status, 200);
@@ -177,9 +177,9 @@ fn a_half_closed_supervisor_gets_its_answers() {
     assert_eq!(poll.response().status, 200);
 }
 
-/// The end of a runner is the end of its poll, also if it was seen before the poll was.
+/// A runner's FIN ends its poll, also if the FIN arrives before the broker handles the poll.
 #[test]
-fn a_poll_behind_which_its_runner_has_closed_is_not_held() {
+fn a_pipelined_poll_of_a_closed_runner_is_not_held() {
     let broker = Broker::start("--workers 1 --confirm read");
     let (key, other) = (Key::fresh(), Key::fresh());
     let mut runner = broker.poll(&key);
@@ -188,7 +188,7 @@ fn a_poll_behind_which_its_runner_has_closed_is_not_held() {
     client.finish();
     assert_eq!(runner.response().status, 200);
     thread::sleep(MOMENT);
-    // Only now the dispatch is answered, and the poll behind it looked at.
+    // Now the broker answers the dispatch and handles the poll after it.
     runner.finish();
     assert!(client.response().did_warm_start());
     client.expect_closed();
@@ -196,7 +196,7 @@ fn a_poll_behind_which_its_runner_has_closed_is_not_held() {
 }
 
 #[test]
-fn empty_lines_before_a_request() {
+fn empty_lines_before_a_request_are_ignored() {
     let broker = Broker::start("--workers 1");
     for lines in ["\r\n", "\r\n\r\n\r\n\r\n"] {
         let request = [lines.as_bytes(), trigger::CONNECT].concat();
@@ -210,8 +210,8 @@ fn empty_lines_before_a_request() {
     }
 }
 
-/// Sends `request` once per place at which it can be cut in two, each time on a connection of its
-/// own and with enough time between the parts for the first to have been read.
+/// Sends `request` in two parts, once for each place to cut it, each time on its own connection. The
+/// broker reads the first part before the second is sent.
 fn for_each_cut(broker: &Broker, request: &[u8], then: impl FnMut(usize, &mut Client)) {
     for_each_cut_of(broker, |_| request.to_vec(), request.len(), then);
 }
@@ -226,7 +226,7 @@ fn for_each_cut_of(
     for (cut, client) in (1..).zip(&mut clients) {
         client.send(&request(cut)[..cut]);
     }
-    // Connections are served in the order in which they have something to say.
+    // The broker serves connections in the order in which their bytes arrive.
     assert_eq!(broker.client().ask(trigger::CONNECT).status, 200);
     thread::sleep(MOMENT / 4);
     for (cut, client) in (1..).zip(&mut clients) {
@@ -262,7 +262,7 @@ fn a_poll_may_be_cut_anywhere() {
     assert_eq!(runs, messages);
 }
 
-/// The smallest message there is, of the same length for every number.
+/// The smallest valid message. Its length is the same for every number.
 fn small_message(key: &Key, number: usize) -> String {
     let Key { deployment, version, cpu, memory } = key;
     format!(
@@ -270,7 +270,7 @@ fn small_message(key: &Key, number: usize) -> String {
     )
 }
 
-/// Cuts a dispatch in two everywhere; each part of `frame`'s making.
+/// Cuts a dispatch, framed by `frame`, at every place.
 fn dispatches_may_be_cut_anywhere(frame: impl Fn(&str) -> Vec<u8>) {
     let broker = Broker::start("--workers 1 --confirm write");
     let key = Key::fresh();
@@ -278,7 +278,7 @@ fn dispatches_may_be_cut_anywhere(frame: impl Fn(&str) -> Vec<u8>) {
     let len = request(0).len();
     let mut polls = broker.polls(&key, len - 1);
     for_each_cut_of(&broker, request, len, |cut, supervisor| {
-        assert!(supervisor.response().did_warm_start(), "cut behind {cut} bytes");
+        assert!(supervisor.response().did_warm_start(), "cut after {cut} bytes");
     });
     let runs: BTreeSet<String> = polls.iter_mut().map(|poll| poll.response().text().to_owned()).collect();
     assert_eq!(runs, (1..len).map(|number| small_message(&key, number)).collect());
@@ -292,7 +292,7 @@ fn a_dispatch_may_be_cut_anywhere() {
     });
 }
 
-/// In chunks, with extensions and trailer fields.
+/// `body` in chunks, with extensions and trailer fields.
 fn chunked(body: &str) -> String {
     let (first, rest) = body.split_at(1);
     let (second, third) = rest.split_at(rest.len() / 2);
@@ -314,7 +314,7 @@ fn a_chunked_dispatch_may_be_cut_anywhere() {
 }
 
 #[test]
-fn requests_may_come_byte_by_byte() {
+fn requests_may_arrive_byte_by_byte() {
     let broker = Broker::start("--workers 1 --confirm write");
     let key = Key::fresh();
     let mut poll = broker.client();
@@ -329,7 +329,7 @@ fn requests_may_come_byte_by_byte() {
 }
 
 #[test]
-fn a_body_is_waited_for_with_100_continue() {
+fn expect_100_continue_is_answered() {
     let broker = Broker::start("--workers 1 --confirm write --max-body 100000");
     let key = Key::fresh();
     let mut poll = broker.poll(&key);
@@ -345,13 +345,13 @@ fn a_body_is_waited_for_with_100_continue() {
     client.expect_silence(MOMENT);
     assert!(client.ask(&body).did_warm_start());
     assert_eq!(poll.response().status, 200);
-    // The same connection once more, with a chunked body.
+    // On the same connection, with a chunked body.
     let chunks = head(0).replace("Content-Length: 0", "Transfer-Encoding: chunked");
     assert_eq!(client.ask(chunks).status, 100);
     assert!(!client.ask(chunked(&body)).did_warm_start());
-    // RFC 9110 section 10.1.1: who does not wait need not be told to go on.
+    // RFC 9110 section 10.1.1: no 100 for a client that does not wait for it.
     assert!(!client.ask(head(body.len()) + &body).did_warm_start());
-    // An answer that does not need the body comes at once.
+    // The broker does not wait for the body if the answer does not depend on it.
     assert_eq!(client.ask(head(100_001)).status, 413);
     client.expect_closed();
     let mut client = broker.supervisor();
@@ -360,7 +360,7 @@ fn a_body_is_waited_for_with_100_continue() {
 }
 
 #[test]
-fn head_and_options() {
+fn head_and_options_are_answered() {
     let broker = Broker::start("--workers 1");
     let request = |line: &str| format!("{line} HTTP/1.1\r\nHost: broker\r\n\r\n");
     let mut client = broker.client();
@@ -378,7 +378,7 @@ fn head_and_options() {
         assert_eq!((options.status, options.field("allow")), (204, Some(allow)), "{target}");
         assert_eq!(options.field("content-length"), None);
     }
-    // RFC 9110 section 9.3.2: no body, whatever the answer.
+    // RFC 9110 section 9.3.2: no response to HEAD has a body.
     for (target, status, allow) in [("/warm-start", 405, Some("GET, POST, OPTIONS")), ("/nowhere", 404, None)]
     {
         let mut client = broker.client();
@@ -390,7 +390,7 @@ fn head_and_options() {
 }
 
 #[test]
-fn absolute_form() {
+fn absolute_form_targets_are_accepted() {
     let broker = Broker::start("--workers 1");
     let key = Key::fresh();
     let absolute = |request: &str| request.replace(" /warm-start", " http://BROKER/warm-start?a=b");
@@ -409,9 +409,9 @@ fn absolute_form() {
     client.expect_closed();
 }
 
-/// With a listener for supervisors, the runner side has no dispatch.
+/// With --dispatch-listen, the runner side takes no dispatches.
 #[test]
-fn a_listener_for_each_side() {
+fn each_side_has_its_own_listener() {
     let broker = Broker::start("--workers 2 --dispatch-listen 127.0.0.1:0");
     assert_ne!(broker.runner, broker.dispatch);
     let key = Key::fresh();
@@ -437,7 +437,7 @@ fn a_listener_for_each_side() {
 }
 
 #[test]
-fn connections_end_in_time() {
+fn silent_connections_are_closed_after_their_timeout() {
     let broker = Broker::start(
         "--workers 1 --request-timeout 400ms --idle-timeout 4100ms --preconnect-timeout 4100ms",
     );
@@ -445,7 +445,7 @@ fn connections_end_in_time() {
     let mut served = broker.client();
     assert_eq!(served.ask(trigger::CONNECT).status, 200);
     let dispatch = Key::fresh().dispatch();
-    // Half a request may be half a poll: it is not answered.
+    // An incomplete request may be a poll: the broker does not answer it.
     let mut halves: Vec<Client> = [1, 20, dispatch.len() - 1]
         .map(|len| {
             let mut client = broker.client();

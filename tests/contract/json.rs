@@ -1,4 +1,4 @@
-//! The body of a dispatch: what is JSON with the four key fields, and what is not.
+//! The body of a dispatch: JSON with the four fields of the key, or a refusal that names the fault.
 
 use crate::support::broker::Broker;
 use crate::support::trigger::{self, Key};
@@ -14,7 +14,7 @@ fn changed(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn a_refusal_names_the_fault() {
     let broker = Broker::start("--workers 1");
     let whole = changed("", "");
     let machine = r#""machine":{"name":"small-1x","cpu":0.5,"memory":0.25,"centsPerMs":0.0000338}"#;
@@ -63,7 +63,7 @@ fn what_is_wrong_is_named() {
             "dequeuedMessage.run.machine.memory must be a number",
         ),
         (changed(r#""memory":0.25,"#, ""), "dequeuedMessage.run.machine.memory is missing"),
-        // Readers differ in which of two they take.
+        // Of two members with one name, some parsers take the first and some the last.
         (changed(r#""cpu":0.5"#, r#""cpu":0.5,"cpu":0.5"#), "dequeuedMessage.run.machine.cpu occurs twice"),
         (
             changed(r#""cpu":0.5"#, r#""cpu":0.5,"\u0063pu":1"#),
@@ -84,13 +84,13 @@ fn what_is_wrong_is_named() {
         (format!("\u{feff}{whole}"), NOT_JSON),
         (changed("false", "False"), NOT_JSON),
     ];
-    for (body, error) in &cases {
+    for (body, expected) in &cases {
         let mut client = broker.supervisor();
         let refusal = client.ask(trigger::post(body));
-        // Where it stops to be JSON depends on the run's number.
-        let said = refusal.error();
-        let said = if said.starts_with(NOT_JSON) { NOT_JSON } else { &said };
-        assert_eq!((refusal.status, said), (400, *error), "{body}");
+        // The position of the fault depends on the run's number.
+        let error = refusal.error();
+        let error = if error.starts_with(NOT_JSON) { NOT_JSON } else { &error };
+        assert_eq!((refusal.status, error), (400, *expected), "{body}");
         assert!(refusal.says_close());
         client.expect_closed();
     }
@@ -98,9 +98,9 @@ fn what_is_wrong_is_named() {
     assert_eq!(broker.counter("cold"), 0);
 }
 
-/// Wherever it ends, and whatever stands in it where it must not.
+/// A body cut at many places, and with invalid bytes at many places.
 #[test]
-fn truncated_and_damaged_bodies() {
+fn truncated_and_damaged_bodies_are_refused() {
     let broker = Broker::start("--workers 1");
     let whole = trigger::body(&Key::fresh().message());
     for len in (0..whole.len()).step_by(13) {
@@ -121,7 +121,7 @@ fn truncated_and_damaged_bodies() {
 }
 
 #[test]
-fn what_does_not_matter_does_not_matter() {
+fn other_members_and_spellings_are_ignored() {
     let broker = Broker::start("--workers 1 --confirm write");
     let key = Key::new("deployment_a");
     let bodies = [
@@ -142,7 +142,7 @@ fn what_does_not_matter_does_not_matter() {
 }
 
 #[test]
-fn a_hundred_thousand_levels_deep() {
+fn nesting_of_100_000_levels_is_read() {
     const DEPTH: usize = 100_000;
     let broker = Broker::start("--workers 1 --confirm write");
     let key = Key::new("deployment_a");
@@ -153,7 +153,7 @@ fn a_hundred_thousand_levels_deep() {
         assert!(broker.supervisor().ask(trigger::post(&inside)).did_warm_start());
         let run = poll.response();
         assert!(inside.as_bytes().windows(run.body.len()).any(|part| part == run.body));
-        // Half of it, and in the place of something else.
+        // Cut off in the middle, and as the value of the wrong member.
         let open_ended = changed(r#""isTest":false"#, &format!(r#""deep":{}"#, open.repeat(DEPTH)));
         let cut = &open_ended[..open_ended.find(open).expect("there") + DEPTH];
         for body in [cut, &open.repeat(DEPTH), &changed(r#""cpu":0.5"#, &format!(r#""cpu":{deep}"#)), &deep] {
@@ -162,9 +162,9 @@ fn a_hundred_thousand_levels_deep() {
     }
 }
 
-/// Twice as much of whatever takes twice as long, not four times.
+/// The time grows linearly with the size of the body.
 #[test]
-fn ten_megabytes() {
+fn bodies_of_ten_megabytes_take_linear_time() {
     let broker = Broker::start("--workers 1 --confirm write");
     let key = Key::new("deployment_a");
     let fill = |text: &str, bytes: usize| text.repeat(bytes / text.len());

@@ -1,4 +1,4 @@
-//! At a limit, and on the way out: a runner is never answered with anything but its run.
+//! Limits, cordons and shutdown: a runner never gets any answer but its run.
 
 use crate::support::MOMENT;
 use crate::support::broker::Broker;
@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Of many connections each worker gets at least the quarter that is its own.
+/// Enough connections that both workers use up their own share of the limit.
 const MANY: usize = 200;
 
 #[test]
@@ -20,27 +20,27 @@ fn at_capacity_connections_are_closed_without_an_answer() {
         let mut polls = broker.polls(&key, MANY);
         for request in [key.poll().into_bytes(), key.dispatch(), trigger::CONNECT.to_vec()] {
             let mut client = broker.client();
-            // It may be closed before all of it is sent.
+            // The broker may close it before all of it is sent.
             let _ = client.try_send(request);
             client.expect_gone();
         }
         broker.wait_for("refused", 3);
         polls.iter_mut().for_each(|poll| poll.expect_silence(Duration::from_millis(1)));
-        // A place that is free is taken.
+        // A free slot can be used again.
         drop(polls.pop());
         broker.wait_for("connections", MANY as u64 - 1);
         assert!(broker.dispatch(&key.message()));
     }
 }
 
-/// Clients open connections ahead of need: those that have not said anything make room.
+/// Clients open connections early: the broker closes those without a byte to make room.
 #[test]
-fn silent_connections_make_room() {
+fn silent_connections_are_evicted_first() {
     let broker = Broker::start("--workers 1 --max-connections 8");
     let key = Key::fresh();
     let mut silent: Vec<Client> = (0..8).map(|_| broker.client()).collect();
     broker.wait_for("connections", 8);
-    // One by one: the run goes to the one that was held last.
+    // Held one by one: the run goes to the last one.
     let mut polls: Vec<Client> = (0..5).map(|_| broker.poll(&key)).collect();
     for evicted in &mut silent[..5] {
         evicted.expect_gone();
@@ -52,7 +52,7 @@ fn silent_connections_make_room() {
 }
 
 #[test]
-fn more_keys_than_are_remembered() {
+fn keys_up_to_the_limit() {
     let broker = Broker::start("--workers 1 --max-keys 3");
     let keys: Vec<Key> = (0..4).map(|_| Key::fresh()).collect();
     let mut polls: Vec<Client> = keys[..3].iter().map(|key| broker.poll(key)).collect();
@@ -60,7 +60,7 @@ fn more_keys_than_are_remembered() {
     fourth.send(keys[3].poll());
     fourth.expect_closed();
     assert!(!broker.dispatch(&keys[3].message()));
-    // A key that nobody waits for any more is forgotten first.
+    // The broker first forgets a key without a poll.
     broker.deliver(&keys[1], &mut polls[1]);
     let mut fourth = broker.poll(&keys[3]);
     broker.deliver(&keys[3], &mut fourth);
@@ -92,7 +92,7 @@ fn bodies_up_to_the_limit() {
         assert!(refusal.error().contains("body"), "{refusal:?}");
         client.expect_closed();
     }
-    // It is the announcement that is refused; nothing is waited for.
+    // The broker refuses the announced length and does not wait for the body.
     for announced in ["4001", "18446744073709551615"] {
         let mut client = broker.supervisor();
         let head = format!("POST /warm-start HTTP/1.1\r\nHost: a\r\nContent-Length: {announced}\r\n\r\n");
@@ -115,7 +115,7 @@ fn heads_up_to_the_limit() {
     assert_eq!((refusal.status, refusal.says_close()), (431, true));
     client.expect_closed();
     for (request, status) in [
-        // Before it ends, if it ever does.
+        // Refused before its end.
         (format!("GET /connect HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(2_000)), 431),
         (format!("GET /{}", "x".repeat(2_000)), 414),
         (format!("GET /connect HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(63)), 200),
@@ -131,13 +131,13 @@ fn heads_up_to_the_limit() {
 }
 
 #[test]
-fn a_poll_that_expires_is_closed() {
+fn an_expired_poll_is_closed() {
     let broker = Broker::start("--workers 1 --connection-timeout 1s");
     let key = Key::fresh();
     let began = Instant::now();
     let mut poll = broker.poll(&key);
     thread::sleep(Duration::from_millis(900));
-    // Its client is about to give up: in its last moments it is not offered a run.
+    // The poll is parked: its client is about to give up.
     assert!(!broker.dispatch(&key.message()));
     poll.expect_closed();
     assert!(began.elapsed() >= Duration::from_secs(1));
@@ -145,14 +145,14 @@ fn a_poll_that_expires_is_closed() {
 }
 
 #[test]
-fn a_node_that_is_drained() {
+fn a_cordoned_node_gets_no_run() {
     let broker = Broker::start("--workers 2");
     let key = Key::fresh();
     let elsewhere = key.poll().replace("instance-name: node-1", "instance-name: node-2");
     let mut polls = broker.polls(&key, 4);
     let mut other = broker.client();
     broker.hold(&mut other, elsewhere);
-    let drain = |method: &str| {
+    let cordon = |method: &str| {
         let body = r#"{"node":"node-1"}"#;
         let length = body.len();
         Client::connect(broker.admin).ask(format!(
@@ -160,20 +160,20 @@ fn a_node_that_is_drained() {
              content-length: {length}\r\n\r\n{body}"
         ))
     };
-    assert_eq!(drain("POST").json()["cordons"][0]["node"], "node-1");
+    assert_eq!(cordon("POST").json()["cordons"][0]["node"], "node-1");
     polls.iter_mut().for_each(Client::expect_closed);
-    // Its runners come back at once; they are held, and get nothing.
+    // Its runners poll again: the broker holds them and gives them no run.
     let mut held = broker.poll(&key);
     broker.deliver(&key, &mut other);
     assert!(!broker.dispatch(&key.message()));
     held.expect_silence(MOMENT);
-    assert_eq!(drain("DELETE").json()["cordons"].as_array().map(Vec::len), Some(0));
+    assert_eq!(cordon("DELETE").json()["cordons"].as_array().map(Vec::len), Some(0));
     broker.deliver(&key, &mut held);
     broker.wait_for("polls_closed", 4);
 }
 
 #[test]
-fn on_shutdown_polls_are_closed_one_by_one() {
+fn a_shutdown_closes_polls_one_by_one() {
     let mut broker = Broker::start("--workers 2 --shutdown-time 3s");
     let key = Key::fresh();
     let (pending, missing) = (Key::fresh(), Key::fresh());
@@ -186,7 +186,7 @@ fn on_shutdown_polls_are_closed_one_by_one() {
     assert_eq!(reader.response().text(), message);
     assert!(!supervisor.ask(missing.dispatch()).did_warm_start());
 
-    // Each on a thread of its own: the moment of its end must not wait for this one's other work.
+    // Each on its own thread, so that the measured end does not wait for this thread.
     let ends: Vec<_> = polls
         .into_iter()
         .map(|mut poll| {
@@ -197,11 +197,11 @@ fn on_shutdown_polls_are_closed_one_by_one() {
         })
         .collect();
     broker.signal(Signal::SIGTERM);
-    broker.wait_until("shutting_down", || broker.admin("/readyz").status == 503);
-    // What is under way is finished; what is new is refused, and safely so.
+    broker.wait_until("shutting down", || broker.admin("/readyz").status == 503);
+    // A claimed run is delivered; a new dispatch is cold.
     let mut refused = supervisor.ask(missing.dispatch());
     while !refused.says_close() {
-        // The worker has not heard of it yet.
+        // The worker does not know of the shutdown yet.
         assert!(!refused.did_warm_start());
         refused = supervisor.ask(missing.dispatch());
     }
@@ -219,23 +219,23 @@ fn on_shutdown_polls_are_closed_one_by_one() {
 }
 
 #[test]
-fn a_poll_that_comes_during_shutdown_is_closed() {
+fn a_poll_during_a_shutdown_is_closed() {
     let mut broker = Broker::start("--workers 1 --shutdown-time 1s");
     let key = Key::fresh();
-    // It is there before the listener goes.
+    // Connected before the listener closes.
     let mut late = broker.client();
     assert_eq!(late.ask(trigger::CONNECT).status, 200);
     broker.signal(Signal::SIGTERM);
-    broker.wait_until("shutting_down", || broker.admin("/readyz").status == 503);
+    broker.wait_until("shutting down", || broker.admin("/readyz").status == 503);
     thread::sleep(MOMENT);
     let _ = late.try_send(key.poll());
     assert!(matches!(late.end(crate::support::PATIENCE), End::Closed | End::Reset));
     assert_eq!(broker.ended().code(), Some(0));
 }
 
-/// Not even the runners' own connections hold it up for longer than it was given.
+/// Connections that stay open do not delay the end beyond --shutdown-time.
 #[test]
-fn shutdown_does_not_wait_for_those_who_stay() {
+fn a_shutdown_ends_within_its_time() {
     let mut broker = Broker::start("--workers 1 --shutdown-time 300ms");
     let key = Key::fresh();
     let mut stay: Vec<Client> = vec![broker.client(), broker.poll(&key)];

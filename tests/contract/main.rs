@@ -1,5 +1,5 @@
-//! The wire contract, over real sockets against the built binary: what a runner and a supervisor
-//! may count on, whatever the engine and however many workers there are.
+//! The wire contract over real sockets, against the built binary: what runners, supervisors and operators
+//! can rely on, on both engines and with any number of workers.
 //!
 //! `PILOTLIGHT_ENGINE` chooses the engine; `TEST_SECCOMP=1` filters the workers' system calls.
 
@@ -7,7 +7,7 @@
 mod support;
 
 mod admin;
-mod clients;
+mod commands;
 mod connections;
 mod json;
 mod limits;

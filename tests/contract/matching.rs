@@ -1,4 +1,4 @@
-//! Who gets which run.
+//! Which runner gets which run.
 
 use crate::support::broker::Broker;
 use crate::support::client::Client;
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 const MODES: [&str; 3] = ["read", "ack", "write"];
 
 #[test]
-fn connect_hands_out_the_configured_times() {
+fn connect_returns_the_configured_times() {
     let broker = Broker::start("--workers 1 --connection-timeout 20s --keepalive 2m");
     let mut client = broker.client();
     for _ in 0..3 {
@@ -27,7 +27,7 @@ fn a_run_arrives_byte_for_byte() {
         let key = Key::fresh();
         let message = key.message();
         let spaced = message.replace(',', " ,\r\n\t").replace(':', " : ");
-        // What a message is, is decided by its braces: the space around them is the body's.
+        // The message is the text from brace to brace, without the white space around it.
         let bodies = [
             (trigger::body(&message), message.clone()),
             (format!("\r\n {{ \"dequeuedMessage\" :\t{spaced}\n }}\n"), spaced),
@@ -52,14 +52,14 @@ fn a_run_arrives_byte_for_byte() {
 }
 
 #[test]
-fn every_json_escape_and_every_size_arrives_as_it_was() {
+fn escapes_and_all_sizes_arrive_byte_for_byte() {
     let broker = Broker::start("--workers 1");
     let mut outputs = vec![
         r#"\" \\ \/ \b \f \n \r \t \u0000 \u001f \u007f \ud83d\ude00 \ud800 \udc00\ud800"#.to_owned(),
         "\u{7f} \u{80} \u{7ff} \u{800} \u{2028} \u{fffd} \u{ffff} \u{1f600} \u{10ffff}".to_owned(),
         r"\\".repeat(9_999),
     ];
-    // Around the size of everything that has one: a segment, the read buffer, the pipeline limit.
+    // Sizes around those of a segment, the read buffer and the pipeline limit.
     for size in [0, 1, 1_000, 4_096, 16_384, 65_483, 65_535, 65_536, 65_537, 131_072, 300_000, 1 << 20] {
         outputs.push("x".repeat(size));
     }
@@ -102,7 +102,7 @@ fn every_field_of_the_key_must_match() {
     for other in &others {
         assert!(!broker.dispatch(&other.message()), "{other:?}");
     }
-    // And the other way round: their polls are not for its runs.
+    // The other way round: their polls do not match its runs.
     let mut polls: Vec<Client> = others.iter().map(|other| broker.poll(other)).collect();
     broker.deliver(&key, &mut poll);
     assert!(!broker.dispatch(&key.message()));
@@ -114,7 +114,7 @@ fn every_field_of_the_key_must_match() {
 }
 
 #[test]
-fn one_machine_has_many_spellings() {
+fn machine_sizes_compare_as_numbers() {
     let broker = Broker::start("--workers 1");
     let machines = [
         &["0.5", "0.50", "5e-1", "5E-1", "0.05e1", "50e-02", "0.5e0", "0.5e+0", "0.5000000000000000000001"][..],
@@ -139,7 +139,7 @@ fn one_machine_has_many_spellings() {
 }
 
 #[test]
-fn a_run_goes_to_one_runner_and_a_runner_gets_one_run() {
+fn each_run_goes_to_one_runner() {
     let broker = Broker::start("--workers 1");
     let key = Key::fresh();
     let mut polls = broker.polls(&key, 20);
@@ -184,7 +184,7 @@ fn newest_or_oldest_first() {
 }
 
 #[test]
-fn a_runner_that_has_left_gets_nothing() {
+fn a_runner_that_left_gets_no_run() {
     let broker = Broker::start("--workers 1 --confirm write");
     let key = Key::fresh();
     let mut stays = broker.poll(&key);
@@ -199,9 +199,9 @@ fn a_runner_that_has_left_gets_nothing() {
     broker.wait_for("polls_left", 2);
 }
 
-/// A client polls anew on another connection before the end of its last one has been seen.
+/// A client may poll on a new connection before the broker sees the end of the old one.
 #[test]
-fn a_poll_is_its_connection_not_its_controller() {
+fn one_runner_may_hold_two_polls() {
     let broker = Broker::start("--workers 1");
     let key = Key::fresh();
     let old = broker.poll(&key);
@@ -212,7 +212,7 @@ fn a_poll_is_its_connection_not_its_controller() {
 }
 
 #[test]
-fn a_malformed_poll_is_told_which_field() {
+fn a_refused_poll_names_the_field() {
     let broker = Broker::start("--workers 1");
     let key = Key::new("deployment_a");
     let poll = key.poll();
@@ -251,7 +251,7 @@ fn a_malformed_poll_is_told_which_field() {
     request[at] = 0xff;
     let response = client.ask(request);
     assert_eq!(response.error(), "x-trigger-deployment-id must be UTF-8");
-    // Those that are no part of the key need not be there.
+    // Fields that are not part of the key are optional.
     let mut client = broker.client();
     broker.hold(&mut client, without("x-trigger-wor"));
     broker.deliver(&key, &mut client);

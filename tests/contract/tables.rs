@@ -1,4 +1,4 @@
-//! Workers with tables of descriptors of their own.
+//! Workers with their own descriptor tables.
 
 use crate::support::broker::Broker;
 use crate::support::client::Client;
@@ -24,7 +24,7 @@ fn the_limit_of_open_files_counts_for_each_worker() {
     assert!(open > polls.len() as f64 && open < polls.len() as f64 + 40.0 * WORKERS as f64, "{open}");
     assert_eq!(value("process_max_fds "), (WORKERS as f64 + 1.0) * LIMIT as f64);
     drop(polls);
-    // What a worker has closed is closed in no other table either: the peer hears of it.
+    // A closed connection is open in no other table: the peer sees the FIN.
     let mut client = broker.client();
     client.send("GET /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     assert_eq!(client.response().status, 404);
@@ -32,7 +32,7 @@ fn the_limit_of_open_files_counts_for_each_worker() {
 }
 
 #[test]
-fn a_listener_that_was_closed_is_open_in_no_table() {
+fn a_closed_listener_is_open_in_no_table() {
     for tables in ["worker", "process"] {
         let mut broker = Broker::start(&format!(
             "--workers {WORKERS} --dispatch-listen 127.0.0.1:0 --shutdown-time 60s --descriptor-tables {tables}"
@@ -41,10 +41,10 @@ fn a_listener_that_was_closed_is_open_in_no_table() {
         let polls = broker.polls(&key, 20);
         broker.signal(Signal::SIGTERM);
         for side in [broker.runner, broker.dispatch] {
-            // One of a group that is still open would get its share of them.
-            broker.wait_until("nobody listens", || (0..50).all(|_| refuses(side)));
+            // A listener of the group that is still open would accept its share.
+            broker.wait_until("no open listener", || (0..50).all(|_| refuses(side)));
         }
-        assert_eq!(broker.admin("/readyz").status, 503, "it is still there");
+        assert_eq!(broker.admin("/readyz").status, 503, "the broker still runs");
         drop(polls);
         assert_eq!(broker.ended().code(), Some(0));
     }

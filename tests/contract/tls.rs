@@ -1,5 +1,5 @@
-//! The contract over TLS: what runners and supervisors may count on does not change, and who does not speak it,
-//! or has no certificate where one is asked for, gets nothing and harms nobody.
+//! The contract over TLS. It is the same as without TLS. A client without TLS, or without a certificate
+//! that the broker asks for, gets nothing and disturbs no other client.
 
 use crate::support::broker::Broker;
 use crate::support::client::{Client, End};
@@ -23,7 +23,7 @@ fn serve(identity: &Identity, flags: &str) -> Broker {
     Broker::start(&format!("--workers 2 {} {flags}", identity.flags()))
 }
 
-/// A poll with TLS, held.
+/// Opens a poll over TLS and waits until it is held.
 fn poll(broker: &Broker, config: &Arc<ClientConfig>, key: &Key) -> TlsClient {
     let mut client = TlsClient::new(broker.runner, config);
     client.send(key.poll());
@@ -31,7 +31,7 @@ fn poll(broker: &Broker, config: &Arc<ClientConfig>, key: &Key) -> TlsClient {
     client
 }
 
-/// Dispatches a run of `message` for `poll`, which reads it to the end, and is answered true.
+/// Dispatches `message`, which `poll` must receive. Returns the connection that stays open.
 #[track_caller]
 fn deliver(broker: &Broker, config: &Arc<ClientConfig>, message: &str, mut poll: TlsClient) -> TlsClient {
     let mut supervisor = TlsClient::new(broker.dispatch, config);
@@ -60,14 +60,14 @@ fn a_run_reaches_its_runner_in_every_mode_and_version() {
             assert_eq!(client.ask(trigger::CONNECT).json()["connectionTimeoutMs"], 30_000);
             assert_eq!(client.stream.conn.protocol_version(), Some(version.version));
             assert_eq!(client.stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
-            // The kept connection polls.
+            // The connection is reused for a poll.
             let key = Key::fresh();
             client.send(key.poll());
             broker.expect_polls(1);
             let mut kept = deliver(&broker, &config, &key.message(), client);
-            // Whoever is kept goes on: the runner, or the supervisor.
+            // The connection that stays open can be used: the runner's or the supervisor's.
             assert!(!kept.ask(Key::fresh().dispatch()).did_warm_start());
-            // 2 MB, and nothing.
+            // A long run and a short one.
             for output in ["x".repeat(2 << 20), String::new()] {
                 let held = poll(&broker, &config, &key);
                 deliver(&broker, &config, &key.message_with(&output), held);
@@ -79,11 +79,11 @@ fn a_run_reaches_its_runner_in_every_mode_and_version() {
 }
 
 #[test]
-fn requests_may_come_in_any_pieces() {
+fn requests_may_arrive_in_any_pieces() {
     let identity = Identity::new("pieces");
     let config = identity.trust();
     let broker = serve(&identity, "--confirm write");
-    // Many in one record, many records in one segment, a byte in a record.
+    // Many requests in one record, many records in one segment, one byte in each record.
     let mut client = TlsClient::new(broker.runner, &config);
     let many: Vec<u8> =
         (0..100).flat_map(|_| [trigger::CONNECT, &Key::fresh().dispatch()].concat()).collect();
@@ -96,7 +96,7 @@ fn requests_may_come_in_any_pieces() {
     client.send_by_byte([trigger::CONNECT, first.poll().as_bytes()].concat());
     assert_eq!(client.response().status, 200);
     broker.expect_polls(1);
-    // What comes behind a held poll waits for it, as without TLS.
+    // Requests after a held poll wait for it, as without TLS.
     client.send(second.poll());
     client.send(trigger::CONNECT);
     assert_eq!(client.read(MOMENT), Err(End::Silent));
@@ -112,7 +112,7 @@ fn requests_may_come_in_any_pieces() {
     }
     assert_eq!(client.response().status, 200);
 
-    // The records themselves a byte at a time.
+    // The records sent byte by byte.
     let key = Key::fresh();
     let mut session = pki::session(&config);
     let mut tcp = TcpStream::connect(broker.runner).expect("connected");
@@ -134,13 +134,13 @@ fn requests_may_come_in_any_pieces() {
     client.stream.conn = session;
     deliver(&broker, &config, &key.message(), client);
 
-    // More behind a poll than is kept: the peer feels it, and nothing is lost.
+    // More bytes after a poll than the broker buffers: the sender blocks, and no byte is lost.
     let mut client = TlsClient::new(broker.runner, &config);
     let mut poll = key.poll().into_bytes();
     let big = "x".repeat(2 << 20);
-    let behind: Vec<u8> =
+    let pipelined: Vec<u8> =
         (0..8).flat_map(|_| trigger::dispatch(&Key::fresh().message_with(&big)).to_vec()).collect();
-    poll.extend_from_slice(&behind);
+    poll.extend_from_slice(&pipelined);
     let mut sock = client.stream.sock.try_clone().expect("cloned");
     client.stream.conn.set_buffer_limit(None);
     while client.stream.conn.is_handshaking() {
@@ -154,7 +154,7 @@ fn requests_may_come_in_any_pieces() {
     let writer = thread::spawn(move || sock.write_all(&flight));
     broker.expect_polls(1);
     thread::sleep(MOMENT);
-    assert!(!writer.is_finished(), "it feels it");
+    assert!(!writer.is_finished(), "the sender must block");
     let mut client = deliver(&broker, &config, &key.message(), client);
     for _ in 0..8 {
         assert!(!client.response().did_warm_start());
@@ -163,7 +163,7 @@ fn requests_may_come_in_any_pieces() {
 }
 
 #[test]
-fn who_does_not_speak_tls_gets_an_alert_and_harms_nobody() {
+fn a_client_without_tls_gets_an_alert() {
     let identity = Identity::new("garbage");
     let config = identity.trust();
     let broker = serve(&identity, "");
@@ -180,7 +180,7 @@ fn who_does_not_speak_tls_gets_an_alert_and_harms_nobody() {
         let _ = client.stream.read_to_end(&mut said);
         assert!(said.is_empty() || said[0] == 21, "{said:?}");
     }
-    // One that trusts another authority ends the handshake itself.
+    // A client that trusts another authority ends the handshake.
     let stranger = pki::client(&Authority::new("another").pem, None, &[&TLS13]);
     assert!(TlsClient::new(broker.runner, &stranger).try_send(key.dispatch()).is_err());
     broker.wait_for("tls_failures", garbage.len() as u64 + 1);
@@ -188,9 +188,9 @@ fn who_does_not_speak_tls_gets_an_alert_and_harms_nobody() {
     deliver(&broker, &config, &key.message(), held);
 }
 
-/// A handshake that never ends is a connection that never spoke.
+/// To the broker an unfinished handshake is a connection without a byte.
 #[test]
-fn a_handshake_that_never_ends_is_ended() {
+fn an_unfinished_handshake_is_closed() {
     let identity = Identity::new("slow");
     let config = identity.trust();
     let broker = serve(&identity, "--preconnect-timeout 700ms --request-timeout 1s");
@@ -204,7 +204,7 @@ fn a_handshake_that_never_ends_is_ended() {
             client.send(&hello[..count]);
             let rest = hello[count..].to_vec();
             thread::spawn(move || {
-                // A byte now and then does not help.
+                // Sending a byte from time to time does not extend the timeout.
                 for byte in rest.iter().take(200) {
                     if client.try_send([*byte]).is_err() {
                         break;
@@ -222,7 +222,7 @@ fn a_handshake_that_never_ends_is_ended() {
     let took = begin.elapsed();
     assert!(took >= Duration::from_millis(650), "{took:?}");
     ends.into_iter().for_each(|end| drop(end.join()));
-    // Behind the handshake the same: half a request is a request that takes too long.
+    // After the handshake an incomplete request times out.
     let mut client = TlsClient::new(broker.runner, &config);
     client.send("GET /warm-st");
     client.expect_closed();
@@ -230,12 +230,12 @@ fn a_handshake_that_never_ends_is_ended() {
 }
 
 #[test]
-fn only_who_shows_a_certificate_may_dispatch() {
+fn a_dispatch_needs_a_client_certificate() {
     let (identity, clients) = (Identity::new("server-ca"), Authority::new("clients"));
     let folder = Folder::new("client-ca");
     fs::write(folder.path("ca.crt"), &clients.pem).expect("written");
     let (cert, key) = (identity.folder.path("server.crt"), identity.folder.path("server.key"));
-    // The runner side of this one is plain.
+    // The runner side has no TLS here.
     let broker = Broker::start(&format!(
         "--workers 2 --dispatch-listen 127.0.0.1:0 --dispatch-tls-cert {cert} --dispatch-tls-key {key} --dispatch-client-ca {}",
         folder.path("ca.crt")
@@ -255,7 +255,7 @@ fn only_who_shows_a_certificate_may_dispatch() {
         for version in [&TLS12, &TLS13] {
             let config = pki::client(&identity.authority.pem, pair.as_ref(), &[version]);
             let mut client = TlsClient::new(broker.dispatch, &config);
-            // With TLS 1.3 the client is through before the server has judged.
+            // With TLS 1.3 the client finishes its handshake before the server checks the certificate.
             let answer = client.try_send(trigger::dispatch(&message)).map(|()| client.read(PATIENCE));
             assert!(matches!(answer, Err(_) | Ok(Err(End::Reset | End::Torn))), "{what}: {answer:?}");
         }
@@ -281,28 +281,28 @@ fn certificates_are_read_again_on_sighup() {
     let next = Authority::new("next");
     let new = pki::client(&next.pem, None, &[&TLS13]);
 
-    // What can't be used changes nothing.
+    // A key that does not match the certificate changes nothing.
     next.server().write(identity.folder.as_ref(), "other");
     fs::copy(identity.folder.path("other.key"), identity.folder.path("server.key")).expect("copied");
     broker.signal(Signal::SIGHUP);
-    broker.wait_until("said", || broker.log().contains("certificate and key stay as they were"));
+    broker.wait_until("a line in the log", || broker.log().contains("certificate and key stay as they were"));
     assert!(broker.log().contains("server.key: it is not the key of the certificate in"), "{}", broker.log());
     assert_eq!(TlsClient::new(broker.runner, &old).ask(trigger::CONNECT).status, 200);
 
     fs::copy(identity.folder.path("other.crt"), identity.folder.path("server.crt")).expect("copied");
     broker.signal(Signal::SIGHUP);
-    broker.wait_until("said", || broker.log().contains("certificate and key read again"));
-    // On every worker.
+    broker.wait_until("a line in the log", || broker.log().contains("certificate and key read again"));
+    // Enough connections to reach every worker.
     for _ in 0..8 {
         assert_eq!(TlsClient::new(broker.runner, &new).ask(trigger::CONNECT).status, 200);
         assert!(TlsClient::new(broker.runner, &old).try_send(trigger::CONNECT).is_err());
     }
-    // Who was there stays.
+    // Existing connections stay open.
     deliver(&broker, &new, &key.message(), held);
 }
 
 #[test]
-fn a_start_that_makes_no_sense_says_why() {
+fn invalid_tls_flags_are_refused() {
     let identity = Identity::new("starts");
     let folder = &identity.folder;
     let (cert, key) = (folder.path("server.crt"), folder.path("server.key"));
@@ -337,7 +337,7 @@ fn a_start_that_makes_no_sense_says_why() {
             ),
             "contains no certificate",
         ),
-        // TLS says who the broker is, not who may dispatch.
+        // TLS identifies the broker, not the clients that may dispatch.
         (format!("--listen 0.0.0.0:0 --tls-cert {cert} --tls-key {key}"), "--dispatch-allow"),
     ] {
         let said = refused(&flags);
@@ -346,12 +346,12 @@ fn a_start_that_makes_no_sense_says_why() {
     }
 }
 
-/// A key is a secret like the others.
+/// A private key is a secret.
 #[test]
-fn a_key_keeps_core_dumps_off() {
+fn a_broker_with_a_private_key_dumps_no_core() {
     let identity = Identity::new("dumps");
     let broker = serve(&identity, "");
     let limits = fs::read_to_string(format!("/proc/{}/limits", broker.pid())).expect("readable");
-    let line = limits.lines().find(|line| line.starts_with("Max worker file size")).expect("a line");
+    let line = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
     assert_eq!(line.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{line}");
 }

@@ -1,10 +1,10 @@
-//! Who may dispatch, who may drain, and what the process has given up.
+//! Who may dispatch, who may cordon, and which privileges the process gives up.
 
 use crate::support::broker::Broker;
 use crate::support::client::Client;
 use crate::support::folder::Folder;
 use crate::support::trigger::{self, Key};
-use crate::support::wait_until;
+use crate::support::{process, wait_until};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
@@ -15,16 +15,14 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 fn pilotlight(args: &[&str]) -> Output {
-    // What is to be refused and is served instead is ended.
+    // Ends a broker that serves although it should refuse the flags.
     let mut command = Command::new("timeout");
     command.args(["20", env!("CARGO_BIN_EXE_pilotlight")]);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PILOTLIGHT_")) {
-        command.env_remove(name);
-    }
+    process::clear_settings(&mut command);
     command.args(args).output().expect("ran")
 }
 
-/// What a start with these flags is refused with.
+/// The message with which the broker refuses to start with these flags.
 pub fn refused(flags: &str) -> String {
     let args: Vec<&str> = ["serve"].into_iter().chain(flags.split_whitespace()).collect();
     let output = pilotlight(&args);
@@ -32,7 +30,7 @@ pub fn refused(flags: &str) -> String {
     String::from_utf8(output.stderr).expect("UTF-8")
 }
 
-/// One exchange over a Unix domain socket, whose connection the request closes.
+/// One exchange over a Unix domain socket. The request must close the connection.
 fn ask(path: &str, request: impl AsRef<[u8]>) -> String {
     let mut stream = UnixStream::connect(path).expect("connected");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
@@ -43,7 +41,7 @@ fn ask(path: &str, request: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
-fn dispatch_is_not_served_to_a_whole_network_by_oversight() {
+fn dispatches_from_a_whole_network_need_a_flag() {
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8040", "[::ffff:192.0.2.1]:8040"] {
         let line = refused(&format!("--listen {listen} --admin-listen 127.0.0.1:0"));
         for way in ["--listen ", "--dispatch-listen", "--dispatch-allow", "--insecure-shared-dispatch"] {
@@ -77,7 +75,7 @@ fn dispatch_is_not_served_to_a_whole_network_by_oversight() {
 }
 
 #[test]
-fn the_listed_addresses_dispatch_and_others_get_403() {
+fn only_listed_addresses_may_dispatch() {
     let broker = Broker::start("--workers 2 --dispatch-allow 127.0.0.1,127.0.7.0/24");
     let key = Key::fresh();
     for (source, may) in [([127, 0, 0, 1], true), ([127, 0, 7, 9], true), ([127, 0, 8, 1], false)] {
@@ -91,7 +89,7 @@ fn the_listed_addresses_dispatch_and_others_get_403() {
         } else {
             let refusal = client.response();
             assert_eq!((refusal.status, refusal.says_close()), (403, true));
-            // It may poll, like any runner.
+            // It may be a runner.
             let mut own = Client::connect_from(Ipv4Addr::from(source), broker.runner).expect("connected");
             assert_eq!(own.ask(trigger::CONNECT).status, 200);
         }
@@ -100,10 +98,10 @@ fn the_listed_addresses_dispatch_and_others_get_403() {
 }
 
 #[test]
-fn dispatches_come_through_a_unix_domain_socket() {
+fn a_unix_domain_socket_takes_dispatches() {
     let folder = Folder::new("dispatch");
     let path = folder.path("d.sock");
-    // The list is for addresses; who may open the file may dispatch.
+    // The list is about addresses. A process that may open the file may dispatch.
     let flags =
         format!("--workers 2 --dispatch-listen unix:{path} --dispatch-allow 10.0.0.1 --unix-mode 600");
     let broker = Broker::start(&flags);
@@ -113,7 +111,7 @@ fn dispatches_come_through_a_unix_domain_socket() {
     assert_eq!(broker.client().ask(key.dispatch()).status, 404);
     for round in 0..8 {
         let mut poll = broker.poll(&key);
-        // Over the socket's own buffer, so that it comes in pieces.
+        // Longer than the socket's buffer, so that it arrives in pieces.
         let message = key.message_with(&"x".repeat(round * 70_000));
         let mut supervisor = UnixStream::connect(&path).expect("connected");
         supervisor.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
@@ -124,7 +122,7 @@ fn dispatches_come_through_a_unix_domain_socket() {
         let count = supervisor.read(&mut answer).expect("an answer");
         let answer = String::from_utf8_lossy(&answer[..count]);
         assert!(answer.ends_with(r#"{"didWarmStart":true}"#), "{answer}");
-        // And the next one on the same connection.
+        // A second one on the same connection.
         supervisor.write_all(&key.dispatch()).expect("sent");
         let mut answer = [0; 512];
         let count = supervisor.read(&mut answer).expect("an answer");
@@ -133,20 +131,20 @@ fn dispatches_come_through_a_unix_domain_socket() {
     let head = "POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
     assert!(ask(&path, head).starts_with("HTTP/1.1 404"));
     drop(broker);
-    assert!(!Path::new(&path).exists(), "it goes with the broker");
+    assert!(!Path::new(&path).exists(), "the broker removes its file");
 }
 
 #[test]
-fn operators_come_through_a_unix_domain_socket() {
+fn a_unix_domain_socket_serves_the_admin_side() {
     let folder = Folder::new("admin");
     let path = folder.path("a.sock");
     let broker = Broker::start(&format!("--workers 1 --dispatch-listen unix:{}", folder.path("d.sock")));
-    // A second one, whose admin side is the socket; the test's own way to ask is TCP.
+    // A second broker with its admin side on a socket, since `Broker` needs an admin side on TCP.
     let mut second = Command::new(env!("CARGO_BIN_EXE_pilotlight"))
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", &format!("unix:{path}")])
         .spawn()
         .expect("started");
-    // Its file is there a moment before it listens.
+    // The file exists a moment before the broker listens on it.
     let ready = || {
         UnixStream::connect(&path).is_ok()
             && ask(&path, "GET /readyz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").contains("200 OK")
@@ -154,9 +152,9 @@ fn operators_come_through_a_unix_domain_socket() {
     wait_until("ready", String::new, ready);
     let admin = format!("unix:{path}");
     for (args, says) in [
-        (&["drain", "--admin", &admin, "--node", "n"][..], "drained node n"),
-        (&["drain", "--admin", &admin][..], "node n"),
-        (&["drain", "--admin", &admin, "--node", "n", "--lift"][..], "lifted"),
+        (&["cordon", "--admin", &admin, "--node", "n"][..], "cordoned node n"),
+        (&["cordon", "--admin", &admin][..], "node n"),
+        (&["uncordon", "--admin", &admin, "--node", "n"][..], "uncordoned node n"),
     ] {
         let output = pilotlight(args);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -164,8 +162,8 @@ fn operators_come_through_a_unix_domain_socket() {
     }
     second.kill().expect("killed");
     second.wait().expect("waited");
-    assert!(Path::new(&path).exists(), "killed, it leaves its file");
-    let output = pilotlight(&["drain", "--admin", &admin]);
+    assert!(Path::new(&path).exists(), "a killed broker leaves its file");
+    let output = pilotlight(&["cordon", "--admin", &admin]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     drop(broker);
     let stale = Broker::start(&format!("--workers 1 --dispatch-listen unix:{path}"));
@@ -174,7 +172,7 @@ fn operators_come_through_a_unix_domain_socket() {
 }
 
 #[test]
-fn a_successor_takes_over_a_unix_domain_socket() {
+fn a_second_broker_takes_over_a_unix_domain_socket() {
     let folder = Folder::new("takeover");
     let path = folder.path("d.sock");
     let old = Broker::start(&format!("--workers 1 --dispatch-listen unix:{path}"));
@@ -184,7 +182,7 @@ fn a_successor_takes_over_a_unix_domain_socket() {
     let key = Key::fresh();
     let mut poll = new.poll(&key);
     drop(old);
-    let mut supervisor = UnixStream::connect(&path).expect("the old one leaves the new one's file");
+    let mut supervisor = UnixStream::connect(&path).expect("the old broker leaves the new one's file");
     supervisor.write_all(&key.dispatch()).expect("sent");
     assert_eq!(poll.response().status, 200);
     drop(poll);
@@ -203,7 +201,7 @@ fn refused_at_run_time(flags: &str) -> String {
 }
 
 #[test]
-fn the_admin_token_is_asked_for_and_the_command_line_has_it() {
+fn cordons_need_the_admin_token() {
     let folder = Folder::new("token");
     let (token, wrong) = (folder.path("token"), folder.path("wrong"));
     fs::write(&token, "0123456789abcdef0123456789abcdef\n").expect("written");
@@ -211,29 +209,29 @@ fn the_admin_token_is_asked_for_and_the_command_line_has_it() {
     fs::write(folder.path("short"), "0123456789").expect("written");
     let broker = Broker::start(&format!("--workers 1 --admin-token-file {token}"));
     let admin = format!("http://{}", broker.admin);
-    let drain = |file: Option<&str>| {
-        let mut args = vec!["drain", "--admin", &admin, "--deployment", "d"];
+    let cordon = |file: Option<&str>| {
+        let mut args = vec!["cordon", "--admin", &admin, "--deployment", "d"];
         args.extend(file.into_iter().flat_map(|file| ["--admin-token-file", file]));
         pilotlight(&args)
     };
     for file in [None, Some(wrong.as_str())] {
-        let output = drain(file);
+        let output = cordon(file);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1));
         assert!(said.contains("401") && said.contains("--admin-token-file"), "{said}");
     }
-    assert_eq!(drain(Some(&folder.path("short"))).status.code(), Some(2));
+    assert_eq!(cordon(Some(&folder.path("short"))).status.code(), Some(2));
     assert!(
-        pilotlight(&["drain", "--admin", &admin]).stdout.starts_with(b"nothing is drained"),
-        "to look is free"
+        pilotlight(&["cordon", "--admin", &admin]).stdout.starts_with(b"nothing is cordoned"),
+        "listing needs no token"
     );
-    assert!(drain(Some(&token)).status.success());
-    assert!(pilotlight(&["drain", "--admin", &admin]).stdout.starts_with(b"deployment d"));
+    assert!(cordon(Some(&token)).status.success());
+    assert!(pilotlight(&["cordon", "--admin", &admin]).stdout.starts_with(b"deployment d"));
     let cmdline = fs::read_to_string(format!("/proc/{}/cmdline", broker.pid())).expect("/proc");
     assert!(!cmdline.contains("0123456789abcdef") && !broker.log().contains("0123456789abcdef"));
 }
 
-/// One line of proc(5)'s status, of every thread.
+/// One field of /proc/PID/task/*/status, for every thread.
 fn of_each_thread(pid: u32, field: &str) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("/proc");
     tasks
@@ -268,11 +266,11 @@ fn privileges_are_given_up_in_every_thread() {
     let file = fs::metadata(&path).expect("a file");
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (65_534, 65_533, 0o660));
     drop(broker);
-    assert!(!Path::new(&path).exists(), "its directory may be written to by the user");
+    assert!(!Path::new(&path).exists(), "the user may write to its directory");
 }
 
 #[test]
-fn a_user_that_it_cannot_become_is_named() {
+fn an_unusable_user_is_named() {
     let said = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_pilotlight")])
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--user", "1000:1000"])
@@ -286,9 +284,9 @@ fn a_user_that_it_cannot_become_is_named() {
     );
 }
 
-/// An upgrade, from user to user: both bind as root, so the kernel lets them share the port.
+/// Both brokers bind as root before they change their user, so the kernel lets them share the port.
 #[test]
-fn the_port_passes_from_one_unprivileged_broker_to_the_next() {
+fn unprivileged_brokers_share_a_port_for_a_takeover() {
     let old = Broker::start("--workers 2 --user 65534:65534");
     let listen = old.runner.to_string();
     let new = Broker::start(&format!("--workers 2 --user 65534:65534 --takeover --listen {listen}"));
@@ -299,9 +297,9 @@ fn the_port_passes_from_one_unprivileged_broker_to_the_next() {
 }
 
 #[test]
-fn the_workers_are_filtered_when_asked() {
+fn seccomp_filters_the_workers() {
     let broker = Broker::start("--workers 2 --seccomp");
-    // 2: a filter (proc(5)). The control thread has none.
+    // Mode 2 is a filter (proc(5)). The control thread has none.
     let filtered = of_each_thread(broker.pid(), "Seccomp:").iter().filter(|mode| *mode == "2").count();
     let before = of_each_thread(std::process::id(), "Seccomp:").iter().filter(|mode| *mode == "2").count();
     assert!(filtered == 2 || before > 0, "{filtered} threads");

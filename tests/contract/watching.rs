@@ -1,17 +1,17 @@
-//! Why a run was cold: in the metrics, in the list of dispatches, and when asked.
+//! Why a dispatch was cold: in the metrics, in /api/dispatches, in `explain` and in the log.
 
+use crate::support::binary::binary;
 use crate::support::broker::Broker;
-use crate::support::judged::binary;
 use crate::support::trigger::Key;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-/// The cold by reason, all workers together, that there were any of.
+/// The numbers of cold dispatches by reason, summed over the workers, without zeros.
 fn reasons(broker: &Broker) -> BTreeMap<String, u64> {
     let page = broker.admin("/metrics");
     let mut reasons = BTreeMap::new();
-    for line in page.text().lines().filter(|line| line.starts_with("pilotlight_misses_total{")) {
+    for line in page.text().lines().filter(|line| line.starts_with("pilotlight_cold_total{")) {
         let (labels, count) = line.rsplit_once(' ').expect("a sample");
         let reason = labels.split("reason=\"").nth(1).expect("a reason").trim_end_matches("\"}");
         *reasons.entry(reason.to_owned()).or_insert(0) += count.parse::<u64>().expect("a number");
@@ -24,21 +24,21 @@ fn dispatches(broker: &Broker) -> Vec<Value> {
     broker.admin("/api/dispatches").json()["dispatches"].as_array().expect("dispatches").clone()
 }
 
-/// On however many workers, wherever poll and dispatch land: the reason is the same.
+/// The reason does not depend on the workers that poll and dispatch arrive at.
 #[test]
-fn a_miss_says_why_on_every_core() {
+fn cold_reasons_are_the_same_on_every_worker() {
     for workers in [1, 4] {
-        // Two of these keys share a bucket of the hint table in about one broker of 800, which then takes
-        // the one for the other in all its cold; which keys do is drawn at every start.
-        if let Err(said) = misses_say_why(workers) {
-            assert!(said.values().all(|count| count % 8 == 0), "{said:?}");
-            misses_say_why(workers).expect("the reasons as they are");
+        // In about one broker of 800, two of these keys share a bucket of the hint table. That broker
+        // mixes up their reasons. The buckets change at every start.
+        if let Err(seen) = check_cold_reasons(workers) {
+            assert!(seen.values().all(|count| count % 8 == 0), "{seen:?}");
+            check_cold_reasons(workers).expect("the right reasons");
         }
     }
 }
 
-/// What was said where it is not what was so.
-fn misses_say_why(workers: usize) -> Result<(), BTreeMap<String, u64>> {
+/// Checks the reasons of 24 cold dispatches. Returns the numbers by reason if they are wrong.
+fn check_cold_reasons(workers: usize) -> Result<(), BTreeMap<String, u64>> {
     let broker = Broker::start(&format!("--workers {workers}"));
     let (near, far) = (Key::fresh(), Key::fresh());
     let _polls = [broker.poll(&near.clone().version("1")), broker.poll(&near.clone().version("2").cpu("8"))];
@@ -49,16 +49,16 @@ fn misses_say_why(workers: usize) -> Result<(), BTreeMap<String, u64>> {
     }
     let expected = [("no_runner", 8), ("other_machine_size", 8), ("other_version", 8)];
     let expected = BTreeMap::from(expected.map(|(reason, count)| (reason.to_owned(), count)));
-    let mut said = BTreeMap::new();
+    let mut seen = BTreeMap::new();
     broker.wait_until("all reasons", || {
-        said = reasons(&broker);
-        said.values().sum::<u64>() == 24
+        seen = reasons(&broker);
+        seen.values().sum::<u64>() == 24
     });
     assert_eq!(broker.counter("cold"), 24);
-    if said != expected {
-        return Err(said);
+    if seen != expected {
+        return Err(seen);
     }
-    // And one by one, with what came closest.
+    // Each dispatch, with the pool that came closest.
     broker.wait_until("24 dispatches", || dispatches(&broker).len() == 24);
     for one in dispatches(&broker) {
         assert_eq!(one["outcome"], "cold");
@@ -91,25 +91,25 @@ fn explain_answers_in_the_terminal() {
         (&["deployment_x"][..], "warm: 1 runner is ready"),
         (&["deployment_x", "--version", "20260801.2"], "cold: other version"),
         (&["deployment_x", "--cpu", "2"], "cold: other machine"),
-        (&["deployment_y"], "cold: nobody"),
+        (&["deployment_y"], "cold: no runner"),
     ] {
         let said = explain(args);
         assert!(said.starts_with(expected), "{args:?}: {said}");
     }
     assert!(explain(&["deployment_x"]).contains("20260801.1, 0.5 vCPU, 0.25 GB"));
-    let drained = r#"{"deployment":"deployment_x"}"#;
+    let cordon = r#"{"deployment":"deployment_x"}"#;
     let request = format!(
-        "POST /cordon HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{drained}",
-        drained.len()
+        "POST /cordon HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{cordon}",
+        cordon.len()
     );
     assert_eq!(crate::support::client::Client::connect(broker.admin).ask(request).status, 200);
     let said = explain(&["deployment_x"]);
-    assert!(said.starts_with("cold: cordoned") && said.contains("--lift"), "{said}");
+    assert!(said.starts_with("cold: cordoned") && said.contains("pilotlight uncordon"), "{said}");
 }
 
-/// Every flag of `serve` is among the settings in force.
+/// /api/settings shows every flag of `serve`.
 #[test]
-fn every_setting_is_shown() {
+fn all_settings_are_shown() {
     let broker = Broker::start("--workers 1 --ack-timeout 250ms");
     let settings = broker.admin("/api/settings").json();
     assert_eq!(settings["--ack-timeout"], "250ms");
@@ -127,9 +127,9 @@ fn every_setting_is_shown() {
     }
 }
 
-/// With the log at debug every event is a line, run and trace included.
+/// At level debug the log has one line for each event, with run and trace.
 #[test]
-fn events_are_wide_lines_at_debug() {
+fn events_are_logged_at_debug() {
     let broker = Broker::start("--workers 2 --log-level info,pilotlight::events=debug");
     let key = Key::fresh();
     let mut poll = broker.poll(&key);
@@ -140,8 +140,10 @@ fn events_are_wide_lines_at_debug() {
         let found = log.lines().find(|line| line.contains(message) && line.contains(holds));
         found.map(str::to_owned)
     };
-    broker.wait_until("a miss in the log", || line("dispatch answered", "reason=\"nobody\"").is_some());
-    let hit = line("dispatch answered", "outcome=\"warm\"").expect("a line");
+    broker.wait_until("a cold dispatch in the log", || {
+        line("dispatch answered", "reason=\"no_runner\"").is_some()
+    });
+    let warm = line("dispatch answered", "outcome=\"warm\"").expect("a line");
     let deployment = format!("deployment=\"{}\"", key.deployment);
     for field in [
         &*deployment,
@@ -150,7 +152,7 @@ fn events_are_wide_lines_at_debug() {
         "run=\"run_",
         "traceparent=\"00-0af7651916cd43dd8448eb211c80319c-",
     ] {
-        assert!(hit.contains(field), "{field}: {hit}");
+        assert!(warm.contains(field), "{field}: {warm}");
     }
     let attempt = line("delivery attempt ended", "end=\"confirmed\"").expect("a line");
     assert!(attempt.contains("node=\"node-1\"") && attempt.contains("took_us="), "{attempt}");

@@ -1,25 +1,25 @@
-//! Several workers: a poll on each, a dispatch on another.
+//! Several workers: a dispatch on one worker finds a poll on another.
 
+use crate::support::binary::engine;
 use crate::support::broker::Broker;
 use crate::support::client::Client;
-use crate::support::judged::engine;
 use crate::support::trigger::{self, Key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 const WORKERS: usize = 3;
-/// One in about a hundred of these brokers has one.
+/// About one of 100 of these brokers has one hint collision.
 const COLLISIONS_MAX: u64 = 3;
 
-/// Opens polls, each of a key of its own, until every worker holds `each` of them.
-fn poll_on_every_core(broker: &Broker, workers: usize, each: usize) -> Vec<Vec<(Key, Client)>> {
+/// Opens polls, each with its own key, until every worker holds `each` of them.
+fn polls_on_every_worker(broker: &Broker, workers: usize, each: usize) -> Vec<Vec<(Key, Client)>> {
     let mut polls: Vec<Vec<(Key, Client)>> = (0..workers).map(|_| Vec::new()).collect();
     while polls.iter().any(|polls| polls.len() < each) {
         let mut batch: Vec<(Key, Client)> =
             (0..4 * workers).map(|_| (Key::fresh(), broker.client())).collect();
         batch.iter_mut().for_each(|(key, client)| client.send(key.poll()));
         broker.expect_polls(batch.len());
-        let workers = cores_of(broker, "waiting");
+        let workers = workers_of(broker, "waiting");
         for (key, client) in batch {
             let on_worker = &mut polls[workers[&key.deployment]];
             if on_worker.len() < each {
@@ -30,8 +30,8 @@ fn poll_on_every_core(broker: &Broker, workers: usize, each: usize) -> Vec<Vec<(
     polls
 }
 
-/// For each key with such a number: the worker that has it.
-fn cores_of(broker: &Broker, number: &str) -> BTreeMap<String, usize> {
+/// For each key with a figure other than 0: the worker that has it.
+fn workers_of(broker: &Broker, number: &str) -> BTreeMap<String, usize> {
     let status = broker.status();
     let keys = status["keys"].as_array().expect("keys");
     let worker = |row: &serde_json::Value| {
@@ -44,8 +44,8 @@ fn cores_of(broker: &Broker, number: &str) -> BTreeMap<String, usize> {
     keys.iter().filter_map(|row| Some((deployment(row), worker(row)?))).collect()
 }
 
-/// One supervisor's connection on every worker: a worker counts the cold of its own connections.
-fn supervisor_on_every_core(broker: &Broker, workers: usize) -> Vec<Client> {
+/// Opens a supervisor's connection to every worker. A worker counts the cold dispatches of its connections.
+fn supervisors_on_every_worker(broker: &Broker, workers: usize) -> Vec<Client> {
     let mut supervisors: Vec<Option<Client>> = (0..workers).map(|_| None).collect();
     while supervisors.iter().any(Option::is_none) {
         let mut batch: Vec<(Key, Client)> =
@@ -55,7 +55,7 @@ fn supervisor_on_every_core(broker: &Broker, workers: usize) -> Vec<Client> {
         }
         let mut workers = BTreeMap::new();
         broker.wait_until("all cold on a worker", || {
-            workers = cores_of(broker, "cold");
+            workers = workers_of(broker, "cold");
             batch.iter().all(|(key, _)| workers.contains_key(&key.deployment))
         });
         for (key, client) in batch {
@@ -66,11 +66,11 @@ fn supervisor_on_every_core(broker: &Broker, workers: usize) -> Vec<Client> {
 }
 
 #[test]
-fn a_dispatch_on_any_core_finds_a_poll_on_any_core() {
+fn a_dispatch_finds_a_poll_on_any_worker() {
     for mode in ["read", "ack", "write"] {
         let broker = Broker::start(&format!("--workers {WORKERS} --confirm {mode}"));
-        let mut supervisors = supervisor_on_every_core(&broker, WORKERS);
-        let polls = poll_on_every_core(&broker, WORKERS, WORKERS);
+        let mut supervisors = supervisors_on_every_worker(&broker, WORKERS);
+        let polls = polls_on_every_worker(&broker, WORKERS, WORKERS);
         for polls in polls {
             for ((key, mut poll), supervisor) in polls.into_iter().zip(&mut supervisors) {
                 let message = key.message();
@@ -82,27 +82,27 @@ fn a_dispatch_on_any_core_finds_a_poll_on_any_core() {
             }
         }
         broker.wait_for("warm", (WORKERS * WORKERS) as u64);
-        // Which keys share a bucket of the hint table is drawn at every start: a collision costs one
-        // offer that comes back. Only where a poll waits is a run offered otherwise, once.
+        // Without a collision a run is offered once, to the worker with the poll. Two keys that share a
+        // bucket of the hint table cost one offer that returns; the buckets change at every start.
         let offered = (WORKERS * (WORKERS - 1)) as u64;
         let (mut sent, mut returned) = (0, 0);
         broker.wait_until("one offer for each run of another worker", || {
             (sent, returned) = (broker.counter("offers_sent"), broker.counter("offers_returned"));
             sent == offered + returned
         });
-        assert!(returned <= COLLISIONS_MAX, "{mode}: {returned} of {sent} offers found nobody");
+        assert!(returned <= COLLISIONS_MAX, "{mode}: {returned} of {sent} offers found no poll");
     }
 }
 
-/// Where workers have one table of descriptors, a sleeper's mail is handled by its sender.
+/// With one descriptor table for all workers, a sender handles a blocked worker's mail inline.
 #[test]
-fn a_run_that_crosses_need_not_wake_its_core() {
+fn a_blocked_workers_mail_is_handled_inline() {
     for tables in ["process", "worker"] {
         let handles_inline = tables == "process" && engine() == "epoll";
         let broker = Broker::start(&format!("--workers 2 --confirm write --descriptor-tables {tables}"));
-        let mut supervisors = supervisor_on_every_core(&broker, 2);
+        let mut supervisors = supervisors_on_every_worker(&broker, 2);
         for (polls, supervisor) in
-            poll_on_every_core(&broker, 2, 8).into_iter().zip(supervisors.iter_mut().rev())
+            polls_on_every_worker(&broker, 2, 8).into_iter().zip(supervisors.iter_mut().rev())
         {
             for (key, mut poll) in polls {
                 let message = key.message();
@@ -110,22 +110,22 @@ fn a_run_that_crosses_need_not_wake_its_core() {
                 assert_eq!(poll.response().text(), message, "{tables}");
             }
         }
-        broker.wait_until("all runs cross", || broker.counter("offers_sent") >= 16);
+        broker.wait_until("every run offered to the other worker", || broker.counter("offers_sent") >= 16);
         assert_eq!(broker.counter("mail_handled_inline") > 0, handles_inline, "{tables}");
     }
 }
 
-/// Whoever dispatches, every poll of the key is found before the answer is false.
+/// Every poll of the key is found before a dispatch to any worker is cold.
 #[test]
-fn polls_of_one_key_on_every_core_are_all_found() {
+fn all_polls_of_a_key_are_found() {
     for workers in [2, 4] {
         let broker = Broker::start(&format!("--workers {workers} --confirm write"));
         let key = Key::fresh();
         let mut polls = Vec::new();
-        while broker.per_core(&key, "waiting").contains(&0) {
+        while broker.per_worker(&key, "waiting").contains(&0) {
             polls.append(&mut broker.polls(&key, 2 * workers));
         }
-        let mut supervisors = supervisor_on_every_core(&broker, workers);
+        let mut supervisors = supervisors_on_every_worker(&broker, workers);
         let mut sent = BTreeSet::new();
         for count in 0..polls.len() {
             let supervisor = &mut supervisors[count % workers];
@@ -141,8 +141,8 @@ fn polls_of_one_key_on_every_core_are_all_found() {
     }
 }
 
-/// Many runners that poll again and again, many supervisors at once: every true is one run, received
-/// once, by a runner of its key.
+/// Many runners that keep polling and many supervisors: every `true` is one run, received once, by a
+/// runner of its key.
 #[test]
 fn every_true_is_one_run_received_once() {
     const KEYS: usize = 5;
@@ -190,10 +190,10 @@ fn every_true_is_one_run_received_once() {
         })
         .collect();
     let mut warm: Vec<_> = supervisors.into_iter().flat_map(|thread| thread.join().expect("done")).collect();
-    // The polls that are left over end with a run that says so.
+    // The remaining polls end with a run that the runner recognises as the last one.
     for index in 0..RUNNERS {
         let last = keys[index % KEYS].message().replacen(r#""friendlyId":"run_"#, LAST, 1);
-        broker.wait_until("a last run for everyone", || broker.dispatch(&last));
+        broker.wait_until("a last run for each runner", || broker.dispatch(&last));
     }
     let mut received: Vec<_> = runners.into_iter().flat_map(|thread| thread.join().expect("done")).collect();
     warm.sort();

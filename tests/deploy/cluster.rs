@@ -1,13 +1,14 @@
-//! The Helm values: rendered by Helm's engine, held against Kubernetes' schemas, and against the product.
+//! The Helm values, rendered by Helm's engine and checked against Kubernetes' schemas and the binary.
 
 use super::product::{port, product};
+use super::support::folder::Folder;
 use super::{image, launch, root, tools};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Output;
 
 const VALUES: &str = "deploy/helm/values-pilotlight.yaml";
-/// The oldest for which it is meant, and the newest that there is a schema for.
+/// The oldest supported version, and the newest version with a schema.
 const KUBERNETES: [&str; 2] = ["1.27", "1.37"];
 
 fn render(values: &std::path::Path) -> Output {
@@ -28,7 +29,7 @@ pub fn check(_: &str) {
     let [supervisor] = of_kind("Pod")[..] else { panic!("the supervisor") };
     let pod = &deployment["spec"]["template"];
     let container = &pod["spec"]["containers"][0];
-    assert_eq!(deployment["spec"]["replicas"], 1, "each would know only its own runners");
+    assert_eq!(deployment["spec"]["replicas"], 1, "each replica knows only its own runners");
     assert_eq!(of_kind("Service").len(), 3);
 
     container_fits(pod, container);
@@ -36,7 +37,7 @@ pub fn check(_: &str) {
     assert!(matches(&deployment["spec"]["selector"], labels));
     assert!(
         !matches(&selector(&supervisor["metadata"]["labels"]), labels),
-        "it would be taken for the supervisor"
+        "the selector also matches the supervisor"
     );
 
     let environment = |name: &str| variable(&supervisor["spec"]["containers"][0], name);
@@ -57,7 +58,7 @@ pub fn check(_: &str) {
     monitored(monitor, &of_kind("Service"), pod, container);
 }
 
-/// Settings, probes and times are the binary's.
+/// Settings, probes and times match the binary.
 fn container_fits(pod: &Value, container: &Value) {
     let product = product();
     let variables = container["env"].as_array().expect("variables");
@@ -74,7 +75,9 @@ fn container_fits(pod: &Value, container: &Value) {
     }
     assert_eq!(serving.get("/metrics"), 200);
 
-    assert!(pod["spec"]["terminationGracePeriodSeconds"].as_u64().expect("seconds") > product.drain_max_s());
+    assert!(
+        pod["spec"]["terminationGracePeriodSeconds"].as_u64().expect("seconds") > product.shutdown_max_s()
+    );
     assert_eq!(pod["spec"]["enableServiceLinks"], false);
     assert_eq!(pod["spec"]["securityContext"]["runAsUser"].to_string(), image::USER);
     assert_eq!(text(&container["image"]), concat!("pilotlight:", env!("CARGO_PKG_VERSION")));
@@ -85,26 +88,26 @@ fn container_fits(pod: &Value, container: &Value) {
     );
 }
 
-/// The pod's port that `http://service:port` leads to.
+/// The port of the pod behind `http://service:port`.
 fn behind(url: &str, services: &[&Value], pod: &Value) -> u16 {
     let host = url.strip_prefix("http://").and_then(|rest| rest.split(':').next()).expect(url);
     let service = services.iter().find(|service| service["metadata"]["name"] == host);
     let service = service.unwrap_or_else(|| panic!("{url}: no such Service"));
     assert!(matches(&selector(&service["spec"]["selector"]), &pod["metadata"]["labels"]));
     let ports = service["spec"]["ports"].as_array().expect("ports");
-    assert_eq!(ports.len(), 1, "a Service that leads to two sides cannot be kept from runners");
+    assert_eq!(ports.len(), 1, "a Service with two sides cannot be hidden from runners");
     assert_eq!(ports[0]["port"], port(url));
     named_port(pod, &ports[0]["targetPort"])
 }
 
-/// Who may reach which port, and that these are all ports.
+/// The policy covers all ports and admits the right peers to each.
 fn policy_holds(policy: &Value, pod: &Value, container: &Value, supervisor: &Value) {
     assert!(matches(&policy["spec"]["podSelector"], &pod["metadata"]["labels"]));
     assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
     assert_eq!(policy["spec"]["egress"], json!([]));
-    // As Trigger.dev's supervisor labels the pods that it starts.
+    // The labels that Trigger.dev's supervisor gives the pods that it starts.
     let runner = json!({"app": "task-run", "app.kubernetes.io/part-of": "trigger-worker", "app.kubernetes.io/component": "create"});
-    // In the release's namespace; admits (runner, supervisor).
+    // Whether a runner and the supervisor, in the release's namespace, may connect.
     let sides = [
         ("PILOTLIGHT_LISTEN", (true, true)),
         ("PILOTLIGHT_DISPATCH_LISTEN", (false, true)),
@@ -116,7 +119,7 @@ fn policy_holds(policy: &Value, pod: &Value, container: &Value, supervisor: &Val
         let side = port(&variable(container, setting));
         let rule = rules.iter().find(|rule| rule["ports"] == json!([{"port": side}]));
         let rule = rule.unwrap_or_else(|| panic!("no rule for {setting} alone"));
-        let peers = rule["from"].as_array().expect("a rule without `from` admits everybody");
+        let peers = rule["from"].as_array().expect("a rule without `from` admits all peers");
         assert!(!peers.is_empty());
         let admits = |labels: &Value| {
             peers
@@ -134,7 +137,7 @@ fn policy_holds(policy: &Value, pod: &Value, container: &Value, supervisor: &Val
     assert_eq!(declared, sides.map(|(setting, _)| u64::from(port(&variable(container, setting)))));
 }
 
-/// It finds one Service, and on it the metrics. There is no schema for it here: no field but these.
+/// The ServiceMonitor finds one Service and its metrics. It has no schema here, so no other field is allowed.
 fn monitored(monitor: &Value, services: &[&Value], pod: &Value, container: &Value) {
     let found: Vec<_> = services
         .iter()
@@ -149,7 +152,7 @@ fn monitored(monitor: &Value, services: &[&Value], pod: &Value, container: &Valu
     assert_eq!(target, port(&variable(container, "PILOTLIGHT_ADMIN_LISTEN")));
 }
 
-/// The schemas bite: a field that does not exist, and a value of the wrong type.
+/// The schemas refuse a field that does not exist and a value of the wrong type.
 pub fn mistakes_are_refused() {
     let right = fs::read_to_string(root().join(VALUES)).expect("read");
     for (from, to) in [
@@ -159,19 +162,19 @@ pub fn mistakes_are_refused() {
     ] {
         let wrong = right.replacen(from, to, 1);
         assert_ne!(wrong, right, "{from}");
-        let path = std::env::temp_dir().join(format!("pilotlight-values-{}.yaml", std::process::id()));
+        let folder = Folder::new("values");
+        let path = folder.as_ref().join("values.yaml");
         fs::write(&path, wrong).expect("written");
         let output = render(&path);
-        fs::remove_file(&path).expect("removed");
         assert!(!output.status.success(), "{to} was accepted");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("Kubernetes 1.27"), "{to}: {said}");
     }
 }
 
-/// A LabelSelector of matchLabels alone; an empty one takes everything.
+/// A LabelSelector with matchLabels only. An empty one matches everything.
 fn matches(selector: &Value, labels: &Value) -> bool {
-    let fields = selector.as_object().unwrap_or_else(|| panic!("{selector} is no selector"));
+    let fields = selector.as_object().unwrap_or_else(|| panic!("{selector} is not a selector"));
     assert!(fields.keys().all(|field| field == "matchLabels"), "{selector}");
     let wanted = fields.get("matchLabels").and_then(Value::as_object);
     wanted.into_iter().flatten().all(|(name, value)| labels.get(name) == Some(value))
@@ -194,5 +197,5 @@ fn variable(container: &Value, name: &str) -> String {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+    value.as_str().unwrap_or_else(|| panic!("{value} is not text"))
 }

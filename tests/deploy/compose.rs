@@ -1,4 +1,4 @@
-//! The override for Trigger.dev's worker stack, merged with that by docker-compose itself.
+//! The override for Trigger.dev's worker stack, merged with it by docker-compose.
 
 use super::product::{BINARY, port, product, seconds};
 use super::{image, launch, root, tools};
@@ -19,15 +19,15 @@ pub fn check(_: &str) {
     settings(pilotlight, supervisor);
 
     let product = product();
-    assert!(seconds(text(&pilotlight["stop_grace_period"])) > product.drain_max_s());
-    assert_eq!(pilotlight["sysctls"]["net.worker.somaxconn"], product.default("PILOTLIGHT_BACKLOG"));
+    assert!(seconds(text(&pilotlight["stop_grace_period"])) > product.shutdown_max_s());
+    assert_eq!(pilotlight["sysctls"]["net.core.somaxconn"], product.default("PILOTLIGHT_BACKLOG"));
     assert_eq!(pilotlight["read_only"], true);
     assert_eq!(pilotlight["cap_drop"][0], "ALL");
-    // The image says so already.
+    // The image sets the user already.
     assert!(pilotlight["user"].is_null() || pilotlight["user"] == image::USER);
 }
 
-/// A runner can reach the runner side; nobody but the supervisor the other two.
+/// A runner can reach the runner side. Only the supervisor can reach the other two.
 fn networks(merged: &Value, pilotlight: &Value, supervisor: &Value) {
     let runners: Vec<&str> = text(&supervisor["environment"]["DOCKER_RUNNER_NETWORKS"]).split(',').collect();
     let joined: Vec<&String> = pilotlight["networks"].as_object().expect("networks").keys().collect();
@@ -38,7 +38,7 @@ fn networks(merged: &Value, pilotlight: &Value, supervisor: &Value) {
         let inside = service["networks"].get("dispatch").is_some();
         assert_eq!(inside, ["pilotlight", "supervisor"].contains(&name.as_str()), "{name}");
     }
-    // The override adds a network to the supervisor's and takes none away.
+    // The override adds a network to the supervisor and removes none.
     for network in ["supervisor", "docker-proxy", "webapp", "dispatch"] {
         assert!(supervisor["networks"].get(network).is_some(), "{network}");
     }
@@ -60,11 +60,11 @@ fn settings(pilotlight: &Value, supervisor: &Value) {
     product.assert_settings(environment.keys().map(String::as_str));
     let of = |name: &str| text(&environment[name]);
     assert_eq!(port(of("PILOTLIGHT_LISTEN")), product.port("PILOTLIGHT_LISTEN"));
-    let told = |name: &str| text(&supervisor["environment"][name]);
+    let supervisors = |name: &str| text(&supervisor["environment"][name]);
     let runner_url = format!("http://pilotlight:{}", port(of("PILOTLIGHT_LISTEN")));
-    assert_eq!(told("TRIGGER_WARM_START_URL"), runner_url);
+    assert_eq!(supervisors("TRIGGER_WARM_START_URL"), runner_url);
     assert_eq!(
-        told("TRIGGER_WARM_START_DISPATCH_URL"),
+        supervisors("TRIGGER_WARM_START_DISPATCH_URL"),
         format!("http://{}", of("PILOTLIGHT_DISPATCH_LISTEN"))
     );
     assert_eq!(of("PILOTLIGHT_ADMIN"), format!("http://{}", of("PILOTLIGHT_ADMIN_LISTEN")));
@@ -73,7 +73,7 @@ fn settings(pilotlight: &Value, supervisor: &Value) {
     let serving =
         launch::with_settings(command, environment.iter().map(|(name, value)| (name.as_str(), text(value))));
     serving.assert_sides_are_separate_and_match();
-    // Its health check tells a broker that answers from one that does not.
+    // The health check succeeds on a running broker and fails without one.
     let check: Vec<&str> =
         pilotlight["healthcheck"]["test"].as_array().expect("words").iter().map(text).collect();
     assert_eq!(check[..2], ["CMD", "/pilotlight"]);
@@ -89,7 +89,7 @@ fn settings(pilotlight: &Value, supervisor: &Value) {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+    value.as_str().unwrap_or_else(|| panic!("{value} is not text"))
 }
 
 /// `network` is written as 10.0.0.0/8.

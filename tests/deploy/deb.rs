@@ -14,7 +14,7 @@ pub fn postrm(text: &str) {
     script("postrm", text);
 }
 
-/// It is a shell script about all units, the sockets before what they start, and all of them are installed.
+/// The script is valid shell and names all units, the sockets before the service. The package has all of them.
 fn script(name: &str, text: &str) {
     let path = super::root().join("deploy/debian").join(name);
     tools::packaged("sh", "dash").args([std::path::Path::new("-n"), &path]).succeed();

@@ -1,4 +1,4 @@
-//! What the operators' documents say of files, flags and alerts.
+//! Flags, variables and alerts in the documents.
 
 use super::product::product;
 use super::{read, root, walk};
@@ -44,7 +44,7 @@ pub fn flags_exist() {
     }
 }
 
-/// Every alert has its section in the runbook, and no section is about an alert that does not exist.
+/// Every alert has a section in the runbook, and every section has an alert.
 pub fn alerts(text: &str) {
     let alerts: BTreeSet<&str> =
         text.lines().filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix("alert: ")).collect();

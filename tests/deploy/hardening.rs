@@ -1,15 +1,17 @@
-//! What the unit takes away, against what the broker does: its whole life under strace(1).
+//! The unit's hardening, checked against the broker's system calls from start to end under strace(1).
 
 use super::launch::{Serving, clean};
 use super::product::BINARY;
+use super::support::folder::Folder;
 use super::tools;
 use super::units::unit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 
-pub fn leaves_what_is_done() {
-    let log = std::env::temp_dir().join(format!("pilotlight-strace-{}", std::process::id()));
+pub fn permits_what_the_broker_does() {
+    let folder = Folder::new("strace");
+    let log = folder.path("log");
     let mut command = clean("strace");
     command.args(["-f", "-qq", "-s", "0", "-o"]).arg(&log);
     command.args([BINARY, "serve", "--cpus", &first_cpu(), "--shutdown-time", "0s"]);
@@ -30,11 +32,10 @@ pub fn leaves_what_is_done() {
     assert_eq!(serving.terminate(broker).code(), Some(0));
 
     let trace = fs::read_to_string(&log).expect("a trace");
-    fs::remove_file(&log).expect("removed");
-    judge(&trace);
+    check(&trace);
 }
 
-fn judge(trace: &str) {
+fn check(trace: &str) {
     let service = unit("pilotlight.service");
     let allowed = allowed(&service.all("SystemCallFilter").collect::<Vec<_>>());
     let families = service.words("RestrictAddressFamilies");
@@ -63,13 +64,13 @@ fn judge(trace: &str) {
         }
     }
     for expected in ["accept4", "epoll_wait", "sched_setaffinity", "sendto"] {
-        assert!(calls.contains(expected), "the trace does not show the broker's life: {calls:?}");
+        assert!(calls.contains(expected), "the trace does not show a broker that serves: {calls:?}");
     }
     let forbidden: Vec<_> = calls.iter().filter(|name| !allowed.contains(**name)).collect();
     assert!(forbidden.is_empty(), "SystemCallFilter forbids {forbidden:?}");
 }
 
-/// The system calls that the filter lines let through, sets resolved as systemd does.
+/// The system calls that the filter lines allow, with sets resolved as systemd does.
 fn allowed(lines: &[&str]) -> BTreeSet<String> {
     let listed =
         tools::packaged("systemd-analyze", "systemd").args(["syscall-filter", "--no-pager"]).succeed();
@@ -89,7 +90,7 @@ fn allowed(lines: &[&str]) -> BTreeSet<String> {
         let mut pending: Vec<&str> = words.split_whitespace().collect();
         while let Some(word) = pending.pop() {
             match word.starts_with('@') {
-                true => pending.extend(sets.get(word).unwrap_or_else(|| panic!("{word} is no set"))),
+                true => pending.extend(sets.get(word).unwrap_or_else(|| panic!("{word} is not a set"))),
                 false if removes => drop(allowed.remove(word)),
                 false => drop(allowed.insert(word.to_owned())),
             }
@@ -98,7 +99,7 @@ fn allowed(lines: &[&str]) -> BTreeSet<String> {
     allowed
 }
 
-/// One that this process may use.
+/// A CPU that this process may use.
 fn first_cpu() -> String {
     let status = fs::read_to_string("/proc/self/status").expect("/proc");
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("CPUs");

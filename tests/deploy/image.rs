@@ -1,15 +1,15 @@
-//! The image. No image is built here: its build is `scripts/build-static`, which `scripts/test` runs, and
-//! its root file system is what that script serves from.
+//! The image's Dockerfile. This test builds no image: `scripts/test` runs the same `scripts/build-static`,
+//! which serves from the image's root file system.
 
 use super::product::{port, product};
 use super::{launch, read, root, tools};
 use std::process::Command;
 
 const BUILD: &str = "scripts/build-static";
-/// Nobody in particular; also in the Compose file and the Helm values.
+/// An unprivileged user, as in the Compose file and the Helm values.
 pub const USER: &str = "65532";
 
-/// Instructions in order: the word, and the rest with continuation lines joined.
+/// The instructions in order: the word, and the rest with continuation lines joined.
 fn instructions(text: &str) -> Vec<(String, String)> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
     let joined = lines.join("\n").replace("\\\n", " ");
@@ -27,14 +27,14 @@ pub fn dockerfile(text: &str) {
     let last = all.iter().rposition(|(word, _)| word == "FROM").expect("a stage");
     let (build, image) = all.split_at(last);
 
-    // The build stage has no toolchain older than the crate asks for, and runs the tested script.
+    // The build stage has at least the crate's rust-version and runs the tested script.
     let manifest = read("Cargo.toml");
     let needed = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).expect("a version");
     let minor = |version: &str| version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
     let needed = minor(needed.trim_matches('"')).expect("1.N");
     let has = build[0].1.strip_prefix("rust:1.").and_then(|tag| tag.split('-').next()?.parse::<u32>().ok());
     assert!(has.is_some_and(|has| has >= needed), "{:?}", build[0]);
-    // The one that the profile is of: with another the binary would not be guided.
+    // The toolchain must be that of the profile, which works with no other.
     let stamp = read("scripts/pgo.stamp");
     let release = stamp.lines().find_map(|line| line.strip_prefix("release: ")).expect("a release");
     assert_eq!(has, minor(release), "{:?}", build[0]);
@@ -60,11 +60,11 @@ pub fn dockerfile(text: &str) {
         of("EXPOSE")[0].split_whitespace().map(|port| port.parse().expect("a port")).collect();
     assert_eq!(exposed, ports);
     ports.dedup();
-    assert_eq!(ports.len(), 3, "each side has a port of its own");
+    assert_eq!(ports.len(), 3, "each side must have its own port");
     launch::with_settings(["serve"], settings).assert_sides_are_separate_and_match();
 }
 
-/// Nothing that the build needs is left out of its context.
+/// The build context contains every file that the build needs.
 pub fn dockerignore(text: &str) {
     let patterns: Vec<&str> = text.lines().collect();
     assert!(patterns.contains(&".git") && patterns.contains(&"**/target"), "{patterns:?}");

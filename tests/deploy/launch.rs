@@ -1,9 +1,9 @@
-//! The binary, started the way a file under `deploy/` says.
+//! The binary, started as a file under `deploy/` starts it.
 
 use super::product::BINARY;
 use super::support::client::Client;
 use super::support::trigger::{CONNECT, Key};
-use super::support::{PATIENCE, wait_until};
+use super::support::{PATIENCE, process, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
@@ -12,20 +12,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-/// A command in an environment without settings.
+/// A command without settings in its environment.
 pub fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("PILOTLIGHT_") || name.starts_with("LISTEN_") || name == "NOTIFY_SOCKET" {
-            command.env_remove(name);
-        }
-    }
+    process::clear_settings(&mut command);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
-/// With these arguments and settings, listening on free ports of the loopback whatever they say.
+/// Starts a broker with these arguments and settings, but on free loopback ports.
 pub fn with_settings<'a>(
     args: impl IntoIterator<Item = &'a str>,
     settings: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -35,7 +30,7 @@ pub fn with_settings<'a>(
     for side in ["LISTEN", "DISPATCH_LISTEN", "ADMIN_LISTEN"] {
         command.env(format!("PILOTLIGHT_{side}"), "127.0.0.1:0");
     }
-    // The addresses are read from the log.
+    // The test reads the addresses from the log.
     command.env("PILOTLIGHT_LOG_FORMAT", "text");
     Serving::start(command)
 }
@@ -55,7 +50,7 @@ impl Serving {
         Serving::watch(child, stderr)
     }
 
-    /// `log` is where the broker's log comes from.
+    /// Waits until the broker serves, as `log` shows.
     pub fn watch(child: Child, log: impl BufRead + Send + 'static) -> Serving {
         let nowhere: SocketAddr = ([0, 0, 0, 0], 0).into();
         let mut serving = Serving { child, runner: nowhere, dispatch: nowhere, admin: nowhere };
@@ -67,10 +62,7 @@ impl Serving {
         while !seen.contains("serving workers=") {
             let line =
                 lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("the broker does not serve: {seen}"));
-            if let Some((_, rest)) = line.split_once("listening side=")
-                && let Some((side, addr)) = rest.split_once(" addr=")
-            {
-                let addr = addr.trim().parse().expect("an address");
+            if let Some((side, addr)) = process::listener(&line) {
                 match side {
                     "runner" => serving.runner = addr,
                     "dispatch" => serving.dispatch = addr,
@@ -87,13 +79,13 @@ impl Serving {
         self.child.id()
     }
 
-    /// The status that the admin side answers with.
+    /// The status of the admin side's answer.
     pub fn get(&self, path: &str) -> u16 {
         let request = format!("GET {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n");
         Client::connect(self.admin).ask(request).status
     }
 
-    /// A runner cannot dispatch, a supervisor can, and a run gets from one side to the other.
+    /// The runner side takes no dispatches, the dispatch side does, and a run gets from one to the other.
     pub fn assert_sides_are_separate_and_match(&self) {
         let key = Key::fresh();
         assert_eq!(Client::connect(self.runner).ask(CONNECT).status, 200);
@@ -102,7 +94,7 @@ impl Serving {
         let message = key.message();
         let mut runner = Client::connect(self.runner);
         runner.send(key.poll());
-        // The poll may not be held yet: false until then.
+        // The answer is false until the broker holds the poll.
         let began = Instant::now();
         let mut supervisor = Client::connect(self.dispatch);
         while runner.read(Duration::from_millis(1)).is_err() {
@@ -116,20 +108,13 @@ impl Serving {
             }
             assert!(!supervisor.response().did_warm_start());
         }
-        panic!("an answer nobody dispatched");
+        panic!("the poll was answered without a dispatch");
     }
 
-    /// Ends it as a service manager does, and waits for that.
+    /// Ends the broker as a service manager does, and waits for its end.
     pub fn terminate(&mut self, pid: u32) -> ExitStatus {
         kill(Pid::from_raw(pid as i32), Signal::SIGTERM).expect("signalled");
-        let began = Instant::now();
-        while began.elapsed() < PATIENCE {
-            if let Some(status) = self.child.try_wait().expect("waited") {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("still running");
+        process::wait(&mut self.child, PATIENCE).expect("the broker still runs")
     }
 }
 

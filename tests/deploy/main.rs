@@ -1,9 +1,9 @@
-//! What is under `deploy/`, against the built binary and the tools that will read it: units, image,
+//! The files under `deploy/`, checked against the built binary and the tools that read them: units, image,
 //! Compose, Helm.
 //!
-//! Every file there has a check of its own below, or is named by another suite; one that is read by
-//! nobody fails. Needs systemd, strace, docker-compose and `scripts/deploy-tools`; a tool that is missing
-//! is a failure that says what to install.
+//! Every file has a check below or is named by another suite; a file without a check is a failure. Needs
+//! systemd, strace, docker-compose and `scripts/deploy-tools`. Without a tool the test fails and names the
+//! package to install.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 type Check = fn(&str);
 
-/// By path under `deploy/`: what holds the file's text against the product.
+/// The check of each file, by its path under `deploy/`.
 const CHECKS: &[(&str, Check)] = &[
     ("compose/docker-compose.pilotlight.yml", compose::check),
     ("debian/postinst", deb::postinst),
@@ -45,12 +45,12 @@ const CHECKS: &[(&str, Check)] = &[
 ];
 
 const BEHAVIOUR: &[(&str, fn())] = &[
-    ("cluster: a manifest with a mistake in it is refused", cluster::mistakes_are_refused),
+    ("cluster: a wrong manifest is refused", cluster::mistakes_are_refused),
     ("docs: flags and variables exist", docs::flags_exist),
-    ("units: systemd verifies them and finds little exposed", units::verified_by_systemd),
+    ("units: systemd accepts them and reports little exposure", units::verified_by_systemd),
     ("units: the sides are served from their sockets", units::served_from_sockets),
-    ("units: the hardening leaves what the broker does", hardening::leaves_what_is_done),
-    ("units: a worker that hangs is not pinged for", watchdog::silent_while_a_core_hangs),
+    ("units: the hardening permits what the broker does", hardening::permits_what_the_broker_does),
+    ("units: no watchdog ping while a worker hangs", watchdog::no_ping_while_a_worker_hangs),
 ];
 
 fn main() -> ExitCode {
@@ -79,7 +79,7 @@ fn file_trial(path: PathBuf) -> Trial {
     })
 }
 
-/// Another suite or script names the file.
+/// Whether another suite or a script names the file.
 fn named_elsewhere(name: &str) -> Result<(), Failed> {
     let mut sources = Vec::new();
     walk(&root().join("tests"), &mut sources);

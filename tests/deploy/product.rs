@@ -1,4 +1,4 @@
-//! What the built binary offers: flags, their environment variables, their defaults.
+//! The built binary's flags, their environment variables and their defaults.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 pub const BINARY: &str = env!("CARGO_BIN_EXE_pilotlight");
 
 pub struct Product {
-    /// All help pages.
+    /// The text of all help pages.
     help: String,
-    /// The default by environment variable; empty where there is none.
+    /// Defaults by environment variable; empty without a default.
     settings: BTreeMap<String, String>,
 }
 
@@ -29,8 +29,8 @@ pub fn product() -> &'static Product {
                 settings.insert(name, default.to_owned());
             }
         }
-        assert!(settings.len() > 25, "the help page has changed its form: {settings:?}");
-        const COMMANDS: [&str; 6] = ["drain", "explain", "demo", "check", "top", "bench"];
+        assert!(settings.len() > 25, "the help page has another format: {settings:?}");
+        const COMMANDS: [&str; 7] = ["cordon", "uncordon", "explain", "demo", "check", "top", "bench"];
         let others: String = COMMANDS.iter().map(|command| help(&[command, "--help"])).collect();
         Product { help: serve + &others + &help(&["--help"]), settings }
     })
@@ -43,19 +43,19 @@ fn help(args: &[&str]) -> String {
 }
 
 impl Product {
-    /// A setting of this name is read by some command.
+    /// Whether a command reads this environment variable.
     pub fn knows_setting(&self, name: &str) -> bool {
         self.help.contains(&format!("[env: {name}="))
     }
 
-    /// `--flag` is taken by some command.
+    /// Whether a command has this flag.
     pub fn knows_flag(&self, flag: &str) -> bool {
         self.help.split(|c: char| c.is_whitespace() || c == ',' || c == '`').any(|word| word == flag)
     }
 
-    /// A setting's default, as it would be typed.
+    /// A setting's default, as a user types it.
     pub fn default(&self, name: &str) -> &str {
-        self.settings.get(name).unwrap_or_else(|| panic!("{name} is no setting"))
+        self.settings.get(name).unwrap_or_else(|| panic!("{name} is not a setting"))
     }
 
     /// The default port of a side's listener.
@@ -63,29 +63,29 @@ impl Product {
         port(self.default(setting))
     }
 
-    /// When Pilotlight itself gives up on a drain, in seconds: the times that it is configured with, and 5 s.
-    pub fn drain_max_s(&self) -> u64 {
+    /// The longest time in seconds until a shutdown ends: its configured times plus 5 s.
+    pub fn shutdown_max_s(&self) -> u64 {
         let times = ["PILOTLIGHT_SHUTDOWN_TIME", "PILOTLIGHT_DISPATCH_TIMEOUT", "PILOTLIGHT_WRITE_TIMEOUT"];
         5 + times.iter().map(|name| seconds(self.default(name))).sum::<u64>()
     }
 
-    /// Fails if one of the names is no setting.
+    /// Asserts that each name is a setting.
     #[track_caller]
     pub fn assert_settings<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
         for name in names {
-            assert!(self.knows_setting(name), "{name} is no setting of this binary");
+            assert!(self.knows_setting(name), "{name} is not a setting of this binary");
         }
     }
 }
 
-/// Of `10.0.0.1:8040` or `http://host:8040`.
+/// The port of `10.0.0.1:8040` or `http://host:8040`.
 pub fn port(address: &str) -> u16 {
     let port = address.rsplit(':').next().expect("a port");
     port.parse().unwrap_or_else(|_| panic!("{address} has no port"))
 }
 
-/// Of `30s`.
+/// The number of seconds in `30s`.
 pub fn seconds(time: &str) -> u64 {
     let number = time.strip_suffix('s').and_then(|number| number.parse().ok());
-    number.unwrap_or_else(|| panic!("{time} is no number of seconds"))
+    number.unwrap_or_else(|| panic!("{time} is not a number of seconds"))
 }

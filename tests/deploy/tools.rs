@@ -1,11 +1,11 @@
-//! Programs that other projects made, and what to install where one is missing.
+//! Programs of other projects, and the package to install if one is missing.
 
 use super::root;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-/// From a Debian package.
+/// A program from a Debian package.
 pub fn packaged(program: &str, package: &str) -> Tool {
     Tool {
         command: Command::new(program),
@@ -14,7 +14,7 @@ pub fn packaged(program: &str, package: &str) -> Tool {
     }
 }
 
-/// From target/deploy-tools.
+/// A program from target/deploy-tools.
 pub fn python_package(program: &str) -> Tool {
     let path: PathBuf = root().join("target/deploy-tools/bin").join(program);
     Tool { command: Command::new(&path), program: path, install: "run scripts/deploy-tools".to_owned() }
@@ -32,7 +32,7 @@ impl Tool {
         self
     }
 
-    /// Runs it to its end, however that is.
+    /// Runs it and returns its output and status.
     pub fn output(mut self) -> Output {
         self.command.output().unwrap_or_else(|error| match error.kind() {
             ErrorKind::NotFound => panic!("{} is missing: {}", self.program.display(), self.install),
@@ -40,7 +40,7 @@ impl Tool {
         })
     }
 
-    /// Its standard output; it must succeed.
+    /// Runs it and returns its standard output. It must succeed.
     pub fn succeed(self) -> String {
         let program = self.program.clone();
         let output = self.output();

@@ -2,6 +2,7 @@
 
 use super::launch::{self, Serving, clean};
 use super::product::{BINARY, port, product, seconds};
+use super::support::folder::Folder;
 use super::{read, tools};
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -10,14 +11,14 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
 const SERVICE: &str = "pilotlight.service";
-/// By the name under which the binary knows each socket: its unit, and the setting whose place it takes.
+/// For each socket: its name in the binary, its unit, and the setting that it replaces.
 const SOCKETS: [(&str, &str, &str); 3] = [
     ("runner", "pilotlight.socket", "PILOTLIGHT_LISTEN"),
     ("dispatch", "pilotlight-dispatch.socket", ""),
     ("admin", "pilotlight-admin.socket", "PILOTLIGHT_ADMIN_LISTEN"),
 ];
-/// Of systemd-analyze security, in tenths: what is left is the network (0.7), which the broker is for, the
-/// real-time clock's device that ProtectClock brings, and /proc/sys, where it reads net.core.somaxconn.
+/// The allowed exposure in `systemd-analyze security`, in tenths. It comes from the network (0.7), from the
+/// real-time clock's device that ProtectClock adds, and from /proc/sys, for net.core.somaxconn.
 const EXPOSURE_MAX: &str = "15";
 
 /// A unit's settings, in order.
@@ -62,7 +63,7 @@ pub fn runner_socket(text: &str) {
 }
 
 pub fn dispatch_socket(text: &str) {
-    // The port after the runner side's, as the README and the other files under deploy/ have it.
+    // The port after the runner side's, as in the documents and the other files under deploy/.
     socket(text, "dispatch", product().port("PILOTLIGHT_LISTEN") + 1);
 }
 
@@ -77,7 +78,10 @@ fn socket(text: &str, name: &str, expected_port: u16) {
     assert_eq!(socket.one("WantedBy"), "sockets.target");
     let address = socket.one("ListenStream");
     assert_eq!(port(address), expected_port);
-    assert!(address.starts_with("127.0.0.1:"), "who installs it has opened nothing yet: {address}");
+    assert!(
+        address.starts_with("127.0.0.1:"),
+        "an installed package must open no port to the network: {address}"
+    );
 }
 
 pub fn service(text: &str) {
@@ -97,8 +101,8 @@ pub fn service(text: &str) {
     product.assert_settings(settings.iter().map(|(name, _)| *name));
     drop(launch::with_settings(["serve"], settings));
 
-    // The unit's own drain time is shorter than the default: who sets that back has time enough still.
-    assert!(seconds(service.one("TimeoutStopSec")) > product.drain_max_s());
+    // Enough also for the default shutdown time, which is longer than the unit's.
+    assert!(seconds(service.one("TimeoutStopSec")) > product.shutdown_max_s());
     assert_eq!(service.one("EnvironmentFile"), "-/etc/default/pilotlight");
     assert_eq!(service.one("RestartPreventExitStatus"), "2");
     let mut refused = clean(BINARY);
@@ -106,14 +110,14 @@ pub fn service(text: &str) {
     assert_eq!(refused.status().expect("run").code(), Some(2));
 }
 
-/// Each setting is there as a comment, with the value in force.
+/// Each setting is a comment with the value in force.
 pub fn settings(text: &str) {
     let product = product();
     let service = unit(SERVICE);
     let of_unit: Vec<(&str, &str)> =
         service.words("Environment").iter().filter_map(|pair| pair.split_once('=')).collect();
     let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
-    assert!(lines.iter().all(|line| line.starts_with('#')), "a setting is in force that nobody has chosen");
+    assert!(lines.iter().all(|line| line.starts_with('#')), "a setting is not commented out");
     let settings: Vec<(&str, &str)> = lines
         .iter()
         .filter_map(|line| line.strip_prefix("#PILOTLIGHT_"))
@@ -136,30 +140,28 @@ pub fn settings(text: &str) {
 }
 
 pub fn verified_by_systemd() {
-    let folder = std::env::temp_dir().join(format!("pilotlight-units-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("made");
+    let folder = Folder::new("units");
     let mut paths = Vec::new();
     for name in SOCKETS.iter().map(|(_, unit, _)| *unit).chain([SERVICE]) {
-        // Not installed here: the binary is elsewhere, and so is the manual.
+        // The package is not installed: the binary is elsewhere, and there is no manual.
         let text = read(&format!("deploy/systemd/{name}")).replace("/usr/bin/pilotlight", BINARY);
         let text: String = text
             .lines()
             .filter(|line| !line.starts_with("Documentation=file:"))
             .map(|line| format!("{line}\n"))
             .collect();
-        fs::write(folder.join(name), text).expect("written");
-        paths.push(folder.join(name));
+        fs::write(folder.path(name), text).expect("written");
+        paths.push(folder.path(name));
     }
     let analyze = |args: &[&str]| tools::packaged("systemd-analyze", "systemd").args(args);
     let verified = analyze(&["verify"]).args(&paths).output();
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
     assert!(verified.status.success() && said.is_empty(), "systemd-analyze verify: {said}");
     let threshold = format!("--threshold={EXPOSURE_MAX}");
-    analyze(&["security", "--offline=true", "--no-pager", &threshold]).args([folder.join(SERVICE)]).succeed();
-    fs::remove_dir_all(&folder).expect("removed");
+    analyze(&["security", "--offline=true", "--no-pager", &threshold]).args([folder.path(SERVICE)]).succeed();
 }
 
-/// The binary takes the three sockets by the names in the units.
+/// The binary recognises the three sockets by the names in the units.
 pub fn served_from_sockets() {
     let names: Vec<String> =
         SOCKETS.iter().map(|(_, name, _)| unit(name).one("FileDescriptorName").to_owned()).collect();
@@ -168,26 +170,24 @@ pub fn served_from_sockets() {
     let [runner, dispatch, admin] = [0, 1, 2].map(|index| listeners[index].local_addr().expect("bound"));
     let mut streams = listeners.into_iter().map(|listener| Stdio::from(OwnedFd::from(listener)));
 
-    // The shell moves its three streams to the descriptors from 3 on; the log goes to a pipe instead.
-    let log = std::env::temp_dir().join(format!("pilotlight-sockets-{}", std::process::id()));
-    let _ = fs::remove_file(&log);
-    nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    // The shell moves its three streams to descriptors 3 to 5, and the log goes to a pipe.
+    let folder = Folder::new("sockets");
+    let log = folder.path("log");
+    nix::unistd::mkfifo(log.as_str(), nix::sys::stat::Mode::S_IRWXU).expect("made");
     let mut command = clean("sh");
     command.arg("-c").arg(format!(
         "exec 3<&0 4<&1 5<&2 0</dev/null 1>/dev/null 2>{log}; export LISTEN_PID=$$ LISTEN_FDS=3 LISTEN_FDNAMES={names}; exec {BINARY} serve",
-        log = log.display(),
         names = names.join(":"),
     ));
     let mut stream = || streams.next().expect("three");
     command.stdin(stream()).stdout(stream()).stderr(stream());
-    // If a name were not understood the broker would listen here, and the addresses below would differ.
+    // If the broker did not recognise a name it would listen here, and the addresses below would differ.
     for (_, _, setting) in SOCKETS.iter().filter(|(_, _, setting)| !setting.is_empty()) {
         command.env(setting, "127.0.0.1:0");
     }
     let child = command.spawn().expect("started");
     drop(command);
     let serving = Serving::watch(child, BufReader::new(File::open(&log).expect("a log")));
-    fs::remove_file(&log).expect("removed");
     assert_eq!((serving.runner, serving.dispatch, serving.admin), (runner, dispatch, admin));
     serving.assert_sides_are_separate_and_match();
 }

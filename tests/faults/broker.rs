@@ -1,9 +1,11 @@
-//! The broker as a process of its own: started, asked, told, ended.
+//! The broker as its own process.
 
 use super::Mode;
-use super::http::{PATIENCE, Poller, Run, Supervisor, Told, VERSION, read_response};
-use super::judged::{binary, engine};
+use super::http::{Outcome, PATIENCE, Poller, Run, Supervisor, VERSION, read_response};
 use super::net::Net;
+use super::process::Runner;
+use super::support::binary::{binary, engine};
+use super::support::{lock, process};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -21,22 +23,22 @@ use std::time::{Duration, Instant};
 const LOG_LINES_MAX: usize = 200;
 const STATUS_AGE_MAX: Duration = Duration::from_millis(101);
 
-/// Acknowledgements are looked for: a reset behind one may be found first.
-pub fn looks() -> bool {
+/// The broker checks for ACKs from the first event on. It may then see a reset before the ACK in front of it.
+pub fn checks_acks() -> bool {
     std::env::var_os("PILOTLIGHT_ACK_CHECK_FROM_EVENTS").is_some()
 }
 
-/// Everything is sent through a ring, which finds an acknowledgement's announcement before a reset behind it.
+/// The broker sends everything through the ring, where it sees an ACK before a reset after it.
 pub fn through_the_ring() -> bool {
     on_io_uring() && std::env::var_os("PILOTLIGHT_RING_FROM_EVENTS").is_some()
 }
 
-/// io_uring was asked for.
+/// The engine under test is io_uring.
 pub fn on_io_uring() -> bool {
     engine() == "io-uring"
 }
 
-/// A broker yet to be started.
+/// The settings of a broker to start.
 pub struct Builder {
     mode: Mode,
     workers: usize,
@@ -49,7 +51,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// On the loopback device of the test's own network, one worker, ports of its choice.
+    /// One worker on free loopback ports of the test's own network.
     pub fn new(mode: Mode) -> Builder {
         Builder {
             mode,
@@ -68,7 +70,7 @@ impl Builder {
         self
     }
 
-    /// In another network, on all of its addresses; `seen_as` is how the others call it.
+    /// In another network, on all its addresses. Clients connect to `seen_as`.
     pub fn on(mut self, net: &Net, seen_as: impl Into<IpAddr>) -> Builder {
         self.net = net.clone();
         self.listen = seen_as.into();
@@ -80,25 +82,25 @@ impl Builder {
         self
     }
 
-    /// More flags.
+    /// Adds flags.
     pub fn args(mut self, words: &str) -> Builder {
         self.args.extend(words.split_whitespace().map(str::to_owned));
         self
     }
 
-    /// Hands over a listening socket as systemd does.
+    /// Passes a listening socket as systemd does.
     pub fn activated(mut self, listener: std::net::TcpListener) -> Builder {
         self.listener = Some(listener.into());
         self
     }
 
-    /// Allows the process no more than `count` open files.
+    /// Limits the process to `count` open files.
     pub fn descriptors(mut self, count: usize) -> Builder {
         self.descriptors = Some(count);
         self
     }
 
-    /// Starts it and waits until it serves.
+    /// Starts the broker and waits until it serves.
     pub fn start(mut self) -> Broker {
         let listener = self.listener.take();
         let mut command = self.command(listener.is_some());
@@ -160,13 +162,11 @@ impl Builder {
         }
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{before}exec \"$0\" \"$@\"")).arg(binary());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PILOTLIGHT_")) {
-            command.env_remove(name);
-        }
+        process::clear_settings(&mut command);
         command.args(["serve", "--log-format", "json", "--admin-listen", "127.0.0.1:0"]);
         command.args(["--listen", &listen.to_string(), "--confirm", self.mode.name()]);
         if !self.listen.is_loopback() {
-            // A network of its own, where nobody else is.
+            // The network contains only the test's processes.
             command.arg("--insecure-shared-dispatch");
         }
         command.args(["--workers", &self.workers.to_string()]).args(&self.args);
@@ -182,7 +182,7 @@ impl Builder {
     }
 }
 
-/// The side and the address of a log line about a listener.
+/// The side and the address in a log line about a listener.
 fn listening(line: &str) -> Option<(String, SocketAddr)> {
     let line: Value = serde_json::from_str(line).ok()?;
     let fields = line.get("fields").unwrap_or(&line);
@@ -193,7 +193,7 @@ fn listening(line: &str) -> Option<(String, SocketAddr)> {
 fn follow(mut stderr: BufReader<ChildStderr>, log: &Mutex<VecDeque<String>>) {
     let mut line = String::new();
     while stderr.read_line(&mut line).is_ok_and(|count| count > 0) {
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = lock(log);
         log.push_back(std::mem::take(&mut line));
         if log.len() > LOG_LINES_MAX {
             log.pop_front();
@@ -205,9 +205,9 @@ fn follow(mut stderr: BufReader<ChildStderr>, log: &Mutex<VecDeque<String>>) {
 pub struct Broker {
     child: Mutex<Child>,
     pub net: Net,
-    /// Where runners find it.
+    /// The address for runners.
     pub runner: SocketAddr,
-    /// Where supervisors do.
+    /// The address for supervisors.
     dispatch: SocketAddr,
     admin: SocketAddr,
     workers: usize,
@@ -217,26 +217,26 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Connects from the broker's own machine.
+    /// Connects from the broker's network.
     pub fn connect(&self) -> TcpStream {
         self.net.connect(self.runner).expect("to connect")
     }
 
-    /// A supervisor on the broker's machine.
+    /// A supervisor in the broker's network.
     pub fn supervisor(&self) -> Supervisor {
         Supervisor::on(self.net.connect(self.dispatch).expect("to connect"))
     }
 
-    /// A supervisor whose connection the broker receives from already, as it does from the runners'. A receive that
-    /// only begins now may find the dispatch in the io_uring call that has not looked for a runner's FIN yet, however
-    /// long that has been there; and `write` asks no more than that the broker's kernel took the bytes.
-    pub fn heard_supervisor(&self) -> Supervisor {
+    /// A supervisor whose connection the broker already receives from, as from the runners' connections. On a new
+    /// connection io_uring may complete the dispatch before it reports a runner's FIN that arrived earlier. That
+    /// is allowed: `write` only asks for bytes in the broker's kernel.
+    pub fn used_supervisor(&self) -> Supervisor {
         let mut supervisor = self.supervisor();
-        assert_eq!(supervisor.dispatch(&Run::new("deployment_nobody")).told, Told::False);
+        assert_eq!(supervisor.dispatch(&Run::new("deployment_without_runner")).outcome, Outcome::False);
         supervisor
     }
 
-    /// A poll from `net`, held.
+    /// Opens a poll from `net` and waits until it is held.
     pub fn poll_from(&self, net: &Net, deployment: &str) -> Poller {
         let before = self.waiting(deployment);
         let poller = Poller::on(net.connect(self.runner).expect("to connect"), deployment);
@@ -244,45 +244,54 @@ impl Broker {
         poller
     }
 
-    /// A poll from the broker's own machine, held.
+    /// Opens a poll from the broker's network and waits until it is held.
     pub fn poll(&self, deployment: &str) -> Poller {
         self.poll_from(&self.net, deployment)
     }
 
-    /// A supervisor's connection that is served by another worker than the one that holds
-    /// `deployment`'s only poll; any connection if there is one worker. It has been heard.
+    /// Starts a runner process with a poll and waits until it is held. The runner is busy for `busy` between the arrival of
+    /// its run and reading it.
+    pub fn start_runner(&self, deployment: &str, busy: Duration) -> Runner {
+        let before = self.waiting(deployment);
+        let runner = Runner::start(&self.net, self.runner, deployment, busy);
+        self.wait_for_polls(deployment, before + 1);
+        runner
+    }
+
+    /// A supervisor whose connection is at another worker than the only poll of `deployment`. With one worker it is
+    /// any connection. It has been used already.
     pub fn supervisor_elsewhere(&self, deployment: &str) -> Supervisor {
         if self.workers == 1 {
-            return self.heard_supervisor();
+            return self.used_supervisor();
         }
-        let holder = self.per_core(deployment, "waiting").iter().position(|&count| count > 0);
+        let holder = self.per_worker(deployment, "waiting").iter().position(|&count| count > 0);
         let holder = holder.expect("a poll");
         for _ in 0..64 {
             let mut supervisor = self.supervisor();
-            if self.core_of(&mut supervisor) != holder {
+            if self.worker_of(&mut supervisor) != holder {
                 return supervisor;
             }
         }
         panic!("64 connections went to worker {holder}");
     }
 
-    /// The worker that serves a supervisor's connection: it counts a miss of a key of its own.
-    pub fn core_of(&self, supervisor: &mut Supervisor) -> usize {
+    /// The worker that serves a supervisor's connection: it counts a cold dispatch of a new key.
+    pub fn worker_of(&self, supervisor: &mut Supervisor) -> usize {
         let probe = format!("deployment_probe_{}", self.probes.fetch_add(1, Ordering::Relaxed));
         supervisor.dispatch(&Run::new(&probe));
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            if let Some(worker) = self.per_core(&probe, "cold").iter().position(|&count| count > 0) {
+            if let Some(worker) = self.per_worker(&probe, "cold").iter().position(|&count| count > 0) {
                 return worker;
             }
             thread::sleep(Duration::from_millis(20));
         }
-        panic!("no worker has seen the probe");
+        panic!("no worker counted the probe");
     }
 
-    /// `/status`. The broker answers from memory for 100 ms; this waits for an answer that is fresh.
+    /// GETs `/status`. The broker caches it for 100 ms; this waits for a fresh one.
     pub fn status(&self) -> Value {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = lock(&self.asked);
         if let Some(at) = *asked {
             thread::sleep(STATUS_AGE_MAX.saturating_sub(at.elapsed()));
         }
@@ -292,12 +301,12 @@ impl Broker {
         body
     }
 
-    /// A request to the admin side: status and body, which is JSON.
+    /// A request to the admin side: status and JSON body.
     pub fn admin(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         self.try_admin(method, path, body).expect("the admin side answers")
     }
 
-    /// The same; `None` if nobody answers.
+    /// A request to the admin side; `None` without an answer.
     pub fn try_admin(&self, method: &str, path: &str, body: &str) -> Option<(u16, Value)> {
         let mut stream = self.net.connect(self.admin).ok()?;
         let length = body.len();
@@ -310,13 +319,13 @@ impl Broker {
         Some((response.status, serde_json::from_slice(&response.body).ok()?))
     }
 
-    /// Held polls of a deployment.
+    /// The number of held polls of a deployment.
     pub fn waiting(&self, deployment: &str) -> u64 {
-        self.per_core(deployment, "waiting").iter().sum()
+        self.per_worker(deployment, "waiting").iter().sum()
     }
 
-    /// One number of a deployment's row, by worker.
-    fn per_core(&self, deployment: &str, number: &str) -> Vec<u64> {
+    /// One figure of a deployment's row, by worker.
+    fn per_worker(&self, deployment: &str, number: &str) -> Vec<u64> {
         let status = self.status();
         let mut counts = vec![0; self.workers];
         for key in status["keys"].as_array().expect("keys") {
@@ -356,14 +365,10 @@ impl Broker {
 
     /// Processor time used so far, user and system.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc");
-        let fields = stat.rsplit(')').next().expect("fields").split_whitespace().collect::<Vec<_>>();
-        let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
-        // Fields 14 and 15 of proc(5), in hundredths of a second.
-        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+        process::cpu_time(self.pid())
     }
 
-    /// Allows the running process no more than `count` open files from now on.
+    /// Limits the running process to `count` open files.
     pub fn limit_descriptors(&self, count: usize) {
         let status = Command::new("prlimit")
             .args(["--pid", &self.pid().to_string(), &format!("--nofile={count}:")])
@@ -372,7 +377,7 @@ impl Broker {
         assert!(status.success(), "prlimit: {status}");
     }
 
-    /// The open files of the thread that has most: the limit counts for each table of them.
+    /// The open files of the thread with most of them: the limit applies to each descriptor table.
     pub fn open_files(&self) -> usize {
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("/proc").flatten();
         let open = threads.map(|thread| fs::read_dir(thread.path().join("fd")).expect("/proc").count());
@@ -380,14 +385,14 @@ impl Broker {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).id()
+        lock(&self.child).id()
     }
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid() as i32), signal).expect("to signal the broker");
     }
 
-    /// Stops it and waits until it stands still, so that facts pile up in its kernel.
+    /// Stops all its threads, so that events queue in its kernel.
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
         wait_until_stopped(self.pid());
@@ -397,21 +402,16 @@ impl Broker {
         self.signal(Signal::SIGCONT);
     }
 
-    /// Its exit status, if it has ended.
+    /// The exit status, if the process has ended.
     pub fn ended(&self) -> Option<ExitStatus> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().expect("to wait")
+        lock(&self.child).try_wait().expect("to wait")
     }
 
-    /// Waits for its end.
+    /// Waits for the process to end.
     pub fn wait(&self, within: Duration) -> ExitStatus {
-        let until = Instant::now() + within;
-        loop {
-            if let Some(status) = self.ended() {
-                return status;
-            }
-            assert!(Instant::now() < until, "the broker still runs after {within:?}");
-            thread::sleep(Duration::from_millis(2));
-        }
+        let mut child = lock(&self.child);
+        let status = process::wait(&mut child, within);
+        status.unwrap_or_else(|| panic!("the broker still runs after {within:?}"))
     }
 }
 
@@ -421,7 +421,7 @@ impl Drop for Broker {
         let _ = child.kill();
         let _ = child.wait();
         if thread::panicking() {
-            let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            let log = lock(&self.log);
             eprintln!("the broker's log:\n{}", log.iter().map(String::as_str).collect::<String>());
         }
     }
@@ -436,7 +436,7 @@ pub fn wait_until_stopped(pid: u32) {
     }
 }
 
-/// What proc(5) says of each thread, from its state on.
+/// The fields of /proc/PID/task/*/stat from the state on, for each thread.
 fn threads_of(pid: u32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("/proc");
     let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());

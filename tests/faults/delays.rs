@@ -1,11 +1,11 @@
-//! The peer's delayed acknowledgement: 40 ms that a run must not cost.
+//! The peer's delayed acknowledgement, whose 40 ms must not delay a run.
 
 use super::broker::Broker;
-use super::http::{CONNECT, End, PATIENCE, Poller, Run, Told, read_response};
+use super::http::{CONNECT, End, Outcome, PATIENCE, Poller, Run, read_response};
 use super::net::Net;
 use super::table::time;
 use super::wire::{BROKER, Wire};
-use super::{Beside, Case, Fault, Scope};
+use super::{Case, Fault, Runs, Scope};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Range;
@@ -13,62 +13,61 @@ use std::thread;
 use std::time::Duration;
 
 pub const FAULTS: &[Fault] = &[
-    Fault { name: "delayed_ack", scope: Scope::Modes, beside: Beside::Nobody, test: over_loopback },
-    Fault { name: "delayed_ack_veth", scope: Scope::Modes, beside: Beside::Nobody, test: over_veth },
-    Fault { name: "delayed_ack_wire", scope: Scope::Modes, beside: Beside::Nobody, test: over_wire },
-    Fault { name: "delayed_ack_long", scope: Scope::Modes, beside: Beside::Nobody, test: long_over_wire },
-    Fault { name: "delayed_ack_new", scope: Scope::Modes, beside: Beside::Nobody, test: new_over_loopback },
-    Fault { name: "delayed_ack_new_wire", scope: Scope::Modes, beside: Beside::Nobody, test: new_over_wire },
+    Fault { name: "delayed_ack", scope: Scope::Modes, runs: Runs::Alone, test: over_loopback },
+    Fault { name: "delayed_ack_veth", scope: Scope::Modes, runs: Runs::Alone, test: over_veth },
+    Fault { name: "delayed_ack_wire", scope: Scope::Modes, runs: Runs::Alone, test: over_wire },
+    Fault { name: "delayed_ack_long", scope: Scope::Modes, runs: Runs::Alone, test: long_over_wire },
+    Fault { name: "delayed_ack_new", scope: Scope::Modes, runs: Runs::Alone, test: new_over_loopback },
+    Fault { name: "delayed_ack_new_wire", scope: Scope::Modes, runs: Runs::Alone, test: new_over_wire },
 ];
 
 const DEPLOYMENT: &str = "deployment_delays";
 const RUNS: usize = 80;
-/// How often they are measured before the delay is believed.
+/// How often a slow measurement is repeated.
 const MEASUREMENTS: usize = 3;
-/// What supervisors send, and some more.
+/// The sizes that supervisors send, with a margin.
 const USUAL_BYTES: Range<usize> = 900..3_000;
 const ALL_BYTES: Range<usize> = 900..9_000;
 const LONG_BYTES: Range<usize> = 3_000..9_000;
-/// One in a long while is the noise of the machine; the delay would hit every other one.
+/// Slow runs caused by the machine. The protocol's delay would slow down every second run.
 const NOISE: usize = RUNS / 20;
 /// A Linux receiver's delay (TCP_DELACK_MIN).
 const DELAYED: Duration = Duration::from_millis(40);
 
-/// The connections that the runs come by.
+/// The connections that carry the runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Streams {
-    /// They have carried a response before.
+    /// Each carried a response before.
     DidConnect,
-    /// The run is their first response: it is sent uncut.
+    /// The run is the first response, which the broker sends in one piece.
     New,
 }
 
-/// The way between the broker's machine and the runners'.
-struct Way<'n> {
+/// The path between the broker and the runners.
+struct Path<'n> {
     broker: &'n Net,
     runner: &'n Net,
     addr: Ipv4Addr,
     name: &'static str,
 }
 
-impl Way<'_> {
-    fn loopback(net: &Net) -> Way<'_> {
-        Way { broker: net, runner: net, addr: Ipv4Addr::LOCALHOST, name: "loopback" }
+impl Path<'_> {
+    fn loopback(net: &Net) -> Path<'_> {
+        Path { broker: net, runner: net, addr: Ipv4Addr::LOCALHOST, name: "loopback" }
     }
 
-    /// Segment by segment, as a network card without offload does: a lone last one is what meets the
-    /// delay.
-    fn wire(wire: &Wire) -> Way<'_> {
-        Way { broker: &wire.broker, runner: &wire.runner, addr: BROKER, name: "a wire without offload" }
+    /// Segment by segment, like a network card without offload. A single last segment meets the delay.
+    fn wire(wire: &Wire) -> Path<'_> {
+        Path { broker: &wire.broker, runner: &wire.runner, addr: BROKER, name: "a wire without offload" }
     }
 }
 
 fn over_loopback(case: &Case) {
-    runs(case, &Way::loopback(&Net::host()), Streams::DidConnect, ALL_BYTES, NOISE);
+    runs(case, &Path::loopback(&Net::host()), Streams::DidConnect, ALL_BYTES, NOISE);
 }
 
 fn new_over_loopback(case: &Case) {
-    runs(case, &Way::loopback(&Net::host()), Streams::New, ALL_BYTES, NOISE);
+    runs(case, &Path::loopback(&Net::host()), Streams::New, ALL_BYTES, NOISE);
 }
 
 fn over_veth(case: &Case) {
@@ -77,36 +76,35 @@ fn over_veth(case: &Case) {
     broker.ip("addr add 10.79.0.1/24 dev eth0");
     runner.ip("addr add 10.79.0.2/24 dev eth0");
     let addr = Ipv4Addr::new(10, 79, 0, 1);
-    let way = Way { broker: &broker, runner: &runner, addr, name: "veth" };
-    runs(case, &way, Streams::DidConnect, ALL_BYTES, NOISE);
+    let path = Path { broker: &broker, runner: &runner, addr, name: "veth" };
+    runs(case, &path, Streams::DidConnect, ALL_BYTES, NOISE);
 }
 
 fn over_wire(case: &Case) {
-    runs(case, &Way::wire(&Wire::new()), Streams::DidConnect, USUAL_BYTES, NOISE);
+    runs(case, &Path::wire(&Wire::new()), Streams::DidConnect, USUAL_BYTES, NOISE);
 }
 
 fn new_over_wire(case: &Case) {
-    runs(case, &Way::wire(&Wire::new()), Streams::New, USUAL_BYTES, NOISE);
+    runs(case, &Path::wire(&Wire::new()), Streams::New, USUAL_BYTES, NOISE);
 }
 
-/// Where a process reads while the segments are still coming in, its kernel acknowledges between
-/// two of a pair, and the last one may be left over: some meet the delay, and are delivered.
+/// A process that reads while segments arrive makes its kernel acknowledge between two segments of a pair.
+/// A single segment may remain at the end: some runs meet the delay, and are delivered.
 fn long_over_wire(case: &Case) {
-    runs(case, &Way::wire(&Wire::new()), Streams::DidConnect, LONG_BYTES, RUNS / 2);
+    runs(case, &Path::wire(&Wire::new()), Streams::DidConnect, LONG_BYTES, RUNS / 2);
 }
 
-/// Runs of every size.
-fn runs(case: &Case, way: &Way<'_>, streams: Streams, sizes: Range<usize>, delayed_max: usize) {
-    let broker = case.broker().on(way.broker, way.addr).start();
+/// Delivers runs of these sizes and checks how many are slow.
+fn runs(case: &Case, path: &Path<'_>, streams: Streams, sizes: Range<usize>, delayed_max: usize) {
+    let broker = case.broker().on(path.broker, path.addr).start();
     let within = |times: &[Duration]| {
         times[RUNS / 2] < Duration::from_millis(10) && count_of_delayed(times) <= delayed_max
     };
-    // A machine that is busy with other things delays a run as well, but not each time: what the protocol
-    // costs, it costs in every measurement.
-    let mut times = measured(&broker, way.runner, streams, &sizes);
+    // A busy machine delays some runs of some measurements. The protocol's delay would show in every one.
+    let mut times = measured(&broker, path.runner, streams, &sizes);
     for _ in 1..MEASUREMENTS {
         if !within(&times) {
-            times = measured(&broker, way.runner, streams, &sizes);
+            times = measured(&broker, path.runner, streams, &sizes);
         }
     }
     let delayed = count_of_delayed(&times);
@@ -119,17 +117,17 @@ fn runs(case: &Case, way: &Way<'_>, streams: Streams, sizes: Range<usize>, delay
         "80 runs of {:.1} to {:.1} KB on {connections}, over {} (delayed acknowledgement)",
         sizes.start as f64 / 1e3,
         sizes.end as f64 / 1e3,
-        way.name
+        path.name
     );
     case.row(
         &what,
-        Told::True,
+        Outcome::True,
         "the run",
         format!("half within {}, {delayed} in 40 ms and more, at most {}", time(median), time(slowest)),
     );
     assert!(
         within(&times),
-        "{MEASUREMENTS} times: half took {median:?}, {delayed} {DELAYED:?} and more: {times:?}"
+        "{MEASUREMENTS} times: half took {median:?}, {delayed} took {DELAYED:?} or more: {times:?}"
     );
 }
 
@@ -137,7 +135,7 @@ fn count_of_delayed(times: &[Duration]) -> usize {
     times.iter().filter(|&&took| took >= DELAYED).count()
 }
 
-/// How long runs of these sizes took, in order.
+/// The times of runs of these sizes, sorted.
 fn measured(broker: &Broker, runner_net: &Net, streams: Streams, sizes: &Range<usize>) -> Vec<Duration> {
     let mut supervisor = broker.supervisor();
     let mut kept = None;
@@ -147,11 +145,11 @@ fn measured(broker: &Broker, runner_net: &Net, streams: Streams, sizes: &Range<u
             let stream = runner_net.connect(broker.runner).expect("to connect");
             if streams == Streams::DidConnect { connected(stream) } else { stream }
         });
-        // Long enough for the connection to have forgotten that it was new.
+        // Long enough for the kernel to leave quick-ACK mode.
         thread::sleep(Duration::from_millis(3));
         let poller = Poller::on(stream, DEPLOYMENT);
         thread::sleep(Duration::from_millis(2));
-        // Up and down: a receiver expects segments as large as the largest that it has seen.
+        // In mixed order: a receiver expects segments as large as the largest so far.
         let run = Run::sized(DEPLOYMENT, sizes.start + round * 37 % RUNS * (sizes.len() / RUNS));
         let runner = thread::spawn(move || {
             let got = read_response(&poller.stream, PATIENCE);
@@ -160,7 +158,7 @@ fn measured(broker: &Broker, runner_net: &Net, streams: Streams, sizes: &Range<u
         });
         let answer = supervisor.dispatch_when_held(&run);
         let (got, stream) = runner.join().expect("a runner");
-        assert_eq!(answer.told, Told::True);
+        assert_eq!(answer.outcome, Outcome::True);
         assert!(got.is(&run), "{}", got.of(&run));
         kept = stream;
         times.push(answer.took);

@@ -1,15 +1,15 @@
-//! The same faults with TLS on the runner side: what is proved is that the records' bytes arrived, and the
-//! pending_dispatches are those of the plain path.
+//! The same faults with TLS on the runner side. The broker proves that the records' bytes arrived, and the
+//! outcomes are those without TLS.
 
 use super::broker::{Broker, Builder};
-use super::folder::Folder;
-use super::http::{End, PATIENCE, Response, Run, Told, is_complete, poll_request, response_of};
+use super::http::{End, Outcome, PATIENCE, Response, Run, is_complete, poll_request, response_of};
 use super::net::Net;
-use super::pki::{self, Authority};
 use super::process::Runner;
+use super::support::folder::Folder;
+use super::support::pki::{self, Authority};
 use super::table::time;
 use super::wire::{BROKER, Wire};
-use super::{Beside, Case, Fault, Mode, Scope};
+use super::{Case, Fault, Mode, Runs, Scope};
 use rustls::version::TLS13;
 use rustls::{ClientConnection, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
@@ -18,19 +18,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub const FAULTS: &[Fault] = &[
-    Fault { name: "tls_no_fault", scope: Scope::Everything, beside: Beside::Others, test: no_fault },
-    Fault { name: "tls_black_hole", scope: Scope::Everything, beside: Beside::Others, test: black_hole },
-    Fault { name: "tls_killed_waiting", scope: Scope::Modes, beside: Beside::Others, test: killed_waiting },
-    Fault {
-        name: "tls_killed_unread",
-        scope: Scope::Everything,
-        beside: Beside::Others,
-        test: killed_unread,
-    },
-    Fault { name: "tls_stopped", scope: Scope::Everything, beside: Beside::Others, test: stopped },
-    Fault { name: "tls_sizes", scope: Scope::ProofsOnOneCore, beside: Beside::Others, test: sizes },
-    Fault { name: "tls_truncated", scope: Scope::ProofsOnOneCore, beside: Beside::Others, test: truncated },
-    Fault { name: "tls_end_unread", scope: Scope::ProofsOnOneCore, beside: Beside::Others, test: end_unread },
+    Fault { name: "tls_no_fault", scope: Scope::Everything, runs: Runs::Parallel, test: no_fault },
+    Fault { name: "tls_black_hole", scope: Scope::Everything, runs: Runs::Parallel, test: black_hole },
+    Fault { name: "tls_killed_waiting", scope: Scope::Modes, runs: Runs::Parallel, test: killed_waiting },
+    Fault { name: "tls_killed_unread", scope: Scope::Everything, runs: Runs::Parallel, test: killed_unread },
+    Fault { name: "tls_stopped", scope: Scope::Everything, runs: Runs::Parallel, test: stopped },
+    Fault { name: "tls_sizes", scope: Scope::ProofsOnOneWorker, runs: Runs::Parallel, test: sizes },
+    Fault { name: "tls_truncated", scope: Scope::ProofsOnOneWorker, runs: Runs::Parallel, test: truncated },
+    Fault { name: "tls_end_unread", scope: Scope::ProofsOnOneWorker, runs: Runs::Parallel, test: end_unread },
 ];
 
 const DEPLOYMENT: &str = "deployment_encrypted";
@@ -39,14 +34,14 @@ const ACK_TIMEOUT: Duration = Duration::from_millis(300);
 /// `--read-timeout`.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A runner's connection with TLS and a poll on it.
+/// A runner's TLS connection with a poll.
 pub struct TlsPoller {
     stream: StreamOwned<ClientConnection, TcpStream>,
     input: Vec<u8>,
 }
 
 impl TlsPoller {
-    /// Polls on `stream`, if the other end has a certificate of `authority`.
+    /// Polls on `stream`. The broker must have a certificate of `authority`.
     pub fn on(stream: TcpStream, deployment: &str, authority: &str) -> TlsPoller {
         let session = pki::session(&pki::client(authority, None, &[&TLS13]));
         let mut stream = StreamOwned::new(session, stream);
@@ -55,7 +50,7 @@ impl TlsPoller {
         TlsPoller { stream, input: Vec::new() }
     }
 
-    /// Reads one response, or what comes of it within the time.
+    /// Reads one response, or the part of it that arrives in time.
     pub fn read(&mut self, within: Duration) -> Response {
         let until = Instant::now() + within;
         let mut buffer = vec![0; 64 * 1024];
@@ -82,7 +77,7 @@ impl TlsPoller {
         response_of(&self.input, end)
     }
 
-    /// Reads as a client does: the response, then close_notify, and closes.
+    /// Reads the response, sends close_notify and closes.
     fn receive(mut self, within: Duration) -> Response {
         let response = self.read(within);
         self.stream.conn.send_close_notify();
@@ -91,7 +86,7 @@ impl TlsPoller {
     }
 }
 
-/// An authority, in a file too, and a broker with a certificate of it.
+/// An authority and a broker with a certificate of it.
 struct Scene {
     authority: Authority,
     folder: Folder,
@@ -142,11 +137,9 @@ fn no_fault(case: &Case) {
     let poller = scene.poll();
     let mut supervisor = case.supervisor(&scene.broker, DEPLOYMENT);
     let run = Run::new(DEPLOYMENT);
-    let runner = thread::spawn(move || poller.receive(PATIENCE));
-    let answer = supervisor.dispatch(&run);
-    let got = runner.join().expect("a runner");
-    case.row("TLS: nothing is wrong", answer.told, got.of(&run), time(answer.took));
-    assert_eq!(answer.told, Told::True);
+    let (answer, got) = supervisor.deliver(&run, move || poller.receive(PATIENCE));
+    case.row("TLS: nothing is wrong", answer.outcome, got.of(&run), time(answer.took));
+    assert_eq!(answer.outcome, Outcome::True);
     assert!(got.is(&run));
 }
 
@@ -163,26 +156,26 @@ fn black_hole(case: &Case) {
     wire.mend();
     let late = poller.read(Duration::from_millis(1_500));
     let what = "TLS: the runner's machine vanishes without a word, and comes back half a second later";
-    case.row(what, answer.told, late.of(&run), time(answer.took));
+    case.row(what, answer.outcome, late.of(&run), time(answer.took));
     if case.mode == Mode::Write {
-        return assert_eq!(answer.told, Told::True, "told before anybody could know");
+        return assert_eq!(answer.outcome, Outcome::True, "answered before any proof");
     }
-    assert_eq!(answer.told, Told::False);
+    assert_eq!(answer.outcome, Outcome::False);
     case.took_about(answer.took, ACK_TIMEOUT);
     assert_eq!(late.bytes, 0, "nothing is delivered late");
     let sent_late =
         wire.trace(port).iter().any(|seg| seg.to_runner && !seg.lost && seg.payload_bytes > 1_400);
-    assert!(!sent_late, "nothing was even sent late");
+    assert!(!sent_late, "no byte was sent late");
 }
 
 fn killed_waiting(case: &Case) {
     let scene = Scene::new(case, "tls-killed-waiting");
     let mut runner = scene.runner(Duration::ZERO);
-    let mut supervisor = scene.broker.heard_supervisor();
+    let mut supervisor = scene.broker.used_supervisor();
     runner.kill();
     let answer = supervisor.dispatch(&Run::new(DEPLOYMENT));
-    case.row("TLS: the runner is killed while it waits", answer.told, "nothing", time(answer.took));
-    assert_eq!(answer.told, Told::False);
+    case.row("TLS: the runner is killed while it waits", answer.outcome, "nothing", time(answer.took));
+    assert_eq!(answer.outcome, Outcome::False);
 }
 
 fn killed_unread(case: &Case) {
@@ -196,8 +189,8 @@ fn killed_unread(case: &Case) {
             runner.kill();
             supervisor.answer(PATIENCE)
         }
-        // Behind a handshake the connection is not new any more, and its kernel takes its time to acknowledge
-        // what nobody reads: killed before that, it would be false.
+        // After a handshake the connection is not new, and its kernel delays the ACK of unread bytes. A runner
+        // killed before the ACK would make it false.
         Mode::Ack | Mode::Write => {
             let answer = supervisor.answer(PATIENCE);
             runner.kill();
@@ -205,12 +198,12 @@ fn killed_unread(case: &Case) {
         }
     };
     let what = "TLS: the runner is killed when the run has reached its kernel";
-    case.row(what, answer.told, "nothing", time(answer.took));
+    case.row(what, answer.outcome, "nothing", time(answer.took));
     match case.mode {
-        Mode::Read => assert_eq!(answer.told, Told::False),
-        Mode::Ack | Mode::Write => assert_eq!(answer.told, Told::True, "its kernel had it"),
+        Mode::Read => assert_eq!(answer.outcome, Outcome::False),
+        Mode::Ack | Mode::Write => assert_eq!(answer.outcome, Outcome::True, "its kernel had it"),
     }
-    assert!(answer.took < READ_TIMEOUT, "the reset says it at once: {:?}", answer.took);
+    assert!(answer.took < READ_TIMEOUT, "a reset ends the attempt immediately: {:?}", answer.took);
 }
 
 fn stopped(case: &Case) {
@@ -220,21 +213,21 @@ fn stopped(case: &Case) {
     let run = Run::new(DEPLOYMENT);
     runner.freeze();
     let answer = supervisor.dispatch(&run);
-    case.row("TLS: the runner is stopped (SIGSTOP)", answer.told, "nothing", time(answer.took));
+    case.row("TLS: the runner is stopped (SIGSTOP)", answer.outcome, "nothing", time(answer.took));
     runner.thaw();
-    let said = runner.said();
-    case.row("… and continued after the answer", answer.told, said.of(&run), "");
+    let received = runner.received();
+    case.row("… and continued after the answer", answer.outcome, received.of(&run), "");
     if case.mode != Mode::Read {
-        assert!(said.whole(&run), "{said:?}");
-        return assert_eq!(answer.told, Told::True, "its kernel had it");
+        assert!(received.whole(&run), "{received:?}");
+        return assert_eq!(answer.outcome, Outcome::True, "its kernel had it");
     }
-    assert_eq!(answer.told, Told::False);
+    assert_eq!(answer.outcome, Outcome::False);
     case.took_about(answer.took, READ_TIMEOUT);
 }
 
-/// Around a segment, a record, and many of them.
+/// Sizes around a segment, a record and many records.
 fn sizes(case: &Case) {
-    // Not about time: client and broker are not optimized here, and share the machine.
+    // Long timeouts: this is not about time, and client and broker are debug builds on one machine.
     let patient = "--dispatch-timeout 15s --read-timeout 10s --ack-timeout 10s";
     let scene = Scene::over(case, "tls-sizes", |builder| builder.args(patient));
     let mut most = Duration::ZERO;
@@ -242,17 +235,15 @@ fn sizes(case: &Case) {
         let run = Run::sized(DEPLOYMENT, bytes);
         let poller = scene.poll();
         let mut supervisor = scene.broker.supervisor();
-        let runner = thread::spawn(move || poller.receive(PATIENCE));
-        let answer = supervisor.dispatch(&run);
-        let got = runner.join().expect("a runner");
+        let (answer, got) = supervisor.deliver(&run, move || poller.receive(PATIENCE));
         assert!(got.is(&run), "{bytes}: {:?}", got.end);
-        assert_eq!(answer.told, Told::True, "{bytes}");
+        assert_eq!(answer.outcome, Outcome::True, "{bytes}");
         most = most.max(answer.took);
     }
     case.row("TLS: runs of 0.7 KB to 2 MiB", "true", "the run", format!("at most {}", time(most)));
 }
 
-/// A client that has read all and closes without close_notify, as most do.
+/// Most clients read the whole run and close without close_notify.
 fn truncated(case: &Case) {
     let scene = Scene::new(case, "tls-truncated");
     let mut poller = scene.poll();
@@ -260,34 +251,34 @@ fn truncated(case: &Case) {
     let run = Run::new(DEPLOYMENT);
     let runner = thread::spawn(move || {
         let response = poller.read(PATIENCE);
-        // Of what is left there is nothing but our close_notify, and the FIN.
+        // Only the broker's close_notify and its FIN are left.
         let _ = poller.stream.sock.read_to_end(&mut Vec::new());
         response
     });
     supervisor.ask(&run).expect("to ask");
     let answer = supervisor.answer(PATIENCE);
-    // With `ack` the connection stays, and the runner waits.
+    // With `ack` the connection stays open until the broker ends.
     drop(scene);
     let got = runner.join().expect("a runner");
     case.row(
         "TLS: the runner reads the run and closes without close_notify",
-        answer.told,
+        answer.outcome,
         got.of(&run),
         time(answer.took),
     );
-    assert_eq!(answer.told, Told::True);
+    assert_eq!(answer.outcome, Outcome::True);
     assert!(got.is(&run));
 }
 
-/// A TLS library that reads record by record, in a client that closes behind the response: our close_notify is
-/// left in its kernel, and its close is a reset.
+/// A client whose TLS library reads record by record and that closes after the response. The broker's
+/// close_notify stays unread in its kernel, so its close sends a reset.
 fn end_unread(case: &Case) {
     let scene = Scene::new(case, "tls-end-unread");
     let mut poller = scene.poll();
     let mut supervisor = scene.broker.supervisor();
     let run = Run::new(DEPLOYMENT);
-    let runner = thread::spawn(move || {
-        // One record, exactly.
+    let (answer, got) = supervisor.deliver(&run, move || {
+        // Reads exactly one record.
         let mut record = vec![0; 5];
         poller.stream.sock.set_read_timeout(Some(PATIENCE)).expect("set");
         poller.stream.sock.read_exact(&mut record).expect("a record's head");
@@ -300,10 +291,8 @@ fn end_unread(case: &Case) {
         let count = poller.stream.conn.reader().read(&mut input).expect("a response");
         response_of(&input[..count], End::Complete)
     });
-    let answer = supervisor.dispatch(&run);
-    let got = runner.join().expect("a runner");
     let what = "TLS: the runner reads the run's records and closes with our close_notify unread";
-    case.row(what, answer.told, got.of(&run), time(answer.took));
+    case.row(what, answer.outcome, got.of(&run), time(answer.took));
     assert!(got.is(&run));
-    assert_eq!(answer.told == Told::True, case.mode == Mode::Ack);
+    assert_eq!(answer.outcome == Outcome::True, case.mode == Mode::Ack);
 }

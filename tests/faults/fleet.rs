@@ -1,37 +1,38 @@
-//! Runners and supervisors that behave as the real ones do when a broker goes and another comes:
-//! who retries what, and what ends a runner.
+//! Runners and supervisors that behave like the real ones while a broker is replaced: what they retry, and
+//! what ends a runner.
 
-use super::http::{CONNECT, End, PATIENCE, Poller, Response, Run, Supervisor, Told, read_response};
+use super::http::{CONNECT, End, Outcome, PATIENCE, Poller, Response, Run, Supervisor, read_response};
+use super::support::lock;
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a runner holds a poll; the brokers are told the same.
+/// How long a runner holds a poll, as in the broker's --connection-timeout.
 const POLL: Duration = Duration::from_secs(1);
-/// Client libraries drop a connection that has been idle for longer.
+/// Client libraries close a connection that was idle for longer.
 const IDLE_MAX: Duration = Duration::from_secs(4);
 
-/// What happened to all of them.
+/// The clients, and what happened to them.
 pub struct Fleet {
     broker: SocketAddr,
     ended: AtomicBool,
-    /// How often each run was received whole.
+    /// How often each run was received completely.
     received: Mutex<HashMap<String, u32>>,
-    /// Runs of which a supervisor was told true.
+    /// Runs whose dispatch was answered true.
     delivered: Mutex<Vec<String>>,
     runs: AtomicU32,
-    /// Runners that would have exited: a response other than 2xx, no /connect in three tries.
+    /// Runners that would have exited: a status other than 2xx, or three failed /connect.
     pub lost: AtomicU32,
-    /// Polls that ended without an answer and were tried again.
+    /// Polls that ended without an answer and were repeated.
     pub retries: AtomicU32,
     /// Dispatches without a proper answer.
     pub failed: AtomicU32,
-    pub told_true: AtomicU32,
-    pub told_false: AtomicU32,
+    pub answered_true: AtomicU32,
+    pub answered_false: AtomicU32,
     slowest: Mutex<Duration>,
     /// When each runner's last poll began.
     last_polls: Mutex<HashMap<usize, Instant>>,
@@ -48,15 +49,15 @@ impl Fleet {
             lost: AtomicU32::new(0),
             retries: AtomicU32::new(0),
             failed: AtomicU32::new(0),
-            told_true: AtomicU32::new(0),
-            told_false: AtomicU32::new(0),
+            answered_true: AtomicU32::new(0),
+            answered_false: AtomicU32::new(0),
             slowest: Mutex::default(),
             last_polls: Mutex::default(),
         }
     }
 
-    /// Runs `runners` and `supervisors` over some deployments while `work` is done.
-    pub fn live(&self, runners: usize, supervisors: usize, work: impl FnOnce()) {
+    /// Runs `runners` and `supervisors` of four deployments during `work`.
+    pub fn run(&self, runners: usize, supervisors: usize, work: impl FnOnce()) {
         thread::scope(|scope| {
             let deployment = |index: usize| format!("deployment_fleet_{}", index % 4);
             for index in 0..runners {
@@ -70,8 +71,8 @@ impl Fleet {
         });
     }
 
-    /// Runs that were told true and not received; and runs received twice.
-    pub fn amiss(&self) -> (usize, usize) {
+    /// The number of runs answered true and not received, and of runs received twice.
+    pub fn lost_and_doubled(&self) -> (usize, usize) {
         let received = lock(&self.received);
         let lost = lock(&self.delivered).iter().filter(|run| !received.contains_key(*run)).count();
         (lost, received.values().filter(|&&times| times > 1).count())
@@ -113,14 +114,14 @@ impl Fleet {
                     *lock(&self.received).entry(run_id(&response)).or_default() += 1;
                     kept = stream.filter(|_| !response.close).map(|stream| (stream, Instant::now()));
                     pause = FIRST_PAUSE;
-                    // The run.
+                    // Executes the run.
                     thread::sleep(Duration::from_millis(3));
                 }
                 End::Complete => {
                     self.lost.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                // Its own timeout: the connection is dropped, the next poll follows at once.
+                // The client's own timeout: it drops the connection and polls again immediately.
                 End::Silent => pause = FIRST_PAUSE,
                 End::Closed | End::Reset => {
                     self.retries.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +132,7 @@ impl Fleet {
         }
     }
 
-    /// `/connect`, three times at most, as the client does.
+    /// `/connect`, at most three times, like the client.
     fn connects(&self) -> bool {
         (0..3).any(|attempt| {
             thread::sleep(Duration::from_millis(200 * attempt));
@@ -149,7 +150,7 @@ impl Fleet {
         Ok((response, Some(poller.stream)))
     }
 
-    /// Asks again as soon as it is answered: whoever closes a connection without a word before meets a request.
+    /// Dispatches again as soon as it has an answer. A broker that closes an idle connection unannounced meets a request.
     fn supervisor(&self, deployment: &str) {
         let mut kept: Option<(Supervisor, Instant)> = None;
         while !self.ended() {
@@ -168,22 +169,22 @@ impl Fleet {
             let mut slowest = lock(&self.slowest);
             *slowest = slowest.max(answer.took);
             drop(slowest);
-            match answer.told {
-                Told::True => {
-                    self.told_true.fetch_add(1, Ordering::Relaxed);
+            match answer.outcome {
+                Outcome::True => {
+                    self.answered_true.fetch_add(1, Ordering::Relaxed);
                     lock(&self.delivered).push(name);
                 }
-                Told::False => _ = self.told_false.fetch_add(1, Ordering::Relaxed),
+                Outcome::False => _ = self.answered_false.fetch_add(1, Ordering::Relaxed),
                 _ => _ = self.failed.fetch_add(1, Ordering::Relaxed),
             }
-            if matches!(answer.told, Told::True | Told::False) && !answer.close {
+            if matches!(answer.outcome, Outcome::True | Outcome::False) && !answer.close {
                 kept = Some((supervisor, Instant::now()));
             }
         }
     }
 }
 
-/// Says that it is over, whether the work was done or failed.
+/// Sets a flag when dropped, also if a test fails.
 pub struct Ends<'a>(pub &'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -195,7 +196,7 @@ impl Drop for Ends<'_> {
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_millis(800);
 
-/// No FIN and no reset is queued: a client's pool looks before it reuses a connection.
+/// Neither FIN nor reset has arrived. A client's pool checks this before it reuses a connection.
 fn is_open(stream: &TcpStream) -> bool {
     let _ = stream.set_nonblocking(true);
     let open = matches!(stream.peek(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
@@ -206,8 +207,4 @@ fn is_open(stream: &TcpStream) -> bool {
 fn run_id(response: &Response) -> String {
     let message: serde_json::Value = serde_json::from_slice(&response.body).expect("a run is JSON");
     message["run"]["friendlyId"].as_str().expect("a run has a name").to_owned()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

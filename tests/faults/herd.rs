@@ -1,9 +1,9 @@
-//! After a restart the whole fleet comes back at once.
+//! A whole fleet that connects at the same time, as after a restart.
 
 use super::fleet::Ends;
-use super::http::{PATIENCE, Poller, Run, Told, poll_request};
+use super::http::{Outcome, PATIENCE, Poller, Run, poll_request};
 use super::table::time;
-use super::{Beside, Case, Fault, Mode, Scope};
+use super::{Case, Fault, Mode, Runs, Scope};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -15,15 +15,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub const FAULTS: &[Fault] =
-    &[Fault { name: "herd", scope: Scope::Only(Mode::Read), beside: Beside::Nobody, test: herd }];
+    &[Fault { name: "herd", scope: Scope::Only(Mode::Read), runs: Runs::Alone, test: herd }];
 
 const HERD: usize = 20_000;
-/// What either side needs beside the herd's connections.
+/// Descriptors that either process needs for other purposes.
 const BESIDES: usize = 500;
 const NEAR: &str = "deployment_near";
 
-/// 20,000 runners connect and poll in one burst, from ten addresses; runs are dispatched meanwhile. Where a
-/// process may not have as many descriptors, the first of them hang up as soon as they have polled.
+/// 20,000 runners connect and poll in one burst, from ten addresses, while runs are dispatched. If the limit of
+/// open files is too low, the first runners hang up as soon as they have polled.
 fn herd(case: &Case) {
     let limit = descriptors();
     let kept = HERD.min(limit - BESIDES);
@@ -48,17 +48,17 @@ fn herd(case: &Case) {
         format!("{HERD} accepted, {kept} held, {reset} reset, {closed} closed"),
         format!("all held after {}", time(all_held)),
     );
-    case.row("… a dispatch before it", Told::True, "the run", spread(&calm));
-    case.row("… a dispatch during it", Told::True, "the run", spread(&stormy));
+    case.row("… a dispatch before it", Outcome::True, "the run", spread(&calm));
+    case.row("… a dispatch during it", Outcome::True, "the run", spread(&stormy));
     assert_eq!((reset, closed), (0, 0));
-    assert!(stormy[stormy.len() - 1] < Duration::from_secs(1) + case.noise(), "nobody starves");
+    assert!(stormy[stormy.len() - 1] < Duration::from_secs(1) + case.noise(), "a dispatch waited too long");
 }
 
 fn spread(times: &[Duration]) -> String {
     format!("half within {}, at most {}", time(times[times.len() / 2]), time(times[times.len() - 1]))
 }
 
-/// Raises this process's limit of open files as far as it may be, and says what it is then.
+/// Raises this process's limit of open files as far as possible and returns it.
 fn descriptors() -> usize {
     let wanted = (HERD + BESIDES) as u64;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
@@ -78,7 +78,7 @@ fn accepted_and_waiting(broker: &super::broker::Broker) -> (u64, u64) {
     (accepted, status["waiting"].as_u64().expect("a number"))
 }
 
-/// How long dispatches to a runner that keeps coming back take while `work` is done, in order.
+/// The times of dispatches to a runner that polls again and again during `work`, sorted.
 fn dispatch_times(broker: &super::broker::Broker, work: impl FnOnce()) -> Vec<Duration> {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -89,19 +89,19 @@ fn dispatch_times(broker: &super::broker::Broker, work: impl FnOnce()) -> Vec<Du
             while !ended.load(Ordering::Relaxed) {
                 let poller = Poller::on(broker.connect(), NEAR);
                 let runner = scope.spawn(move || poller.receive(PATIENCE));
-                // Accepted behind the herd's connections; until it is held the answer is false.
+                // Accepted after the herd's connections. The answer is false until the poll is held.
                 let answer = loop {
                     thread::sleep(Duration::from_millis(2));
                     let answer = supervisor.dispatch(&run);
-                    if answer.told != Told::False || ended.load(Ordering::Relaxed) {
+                    if answer.outcome != Outcome::False || ended.load(Ordering::Relaxed) {
                         break answer;
                     }
                 };
-                if answer.told == Told::True {
+                if answer.outcome == Outcome::True {
                     assert!(runner.join().expect("a runner").is(&run));
                     times.push(answer.took);
                 } else {
-                    assert_eq!(answer.told, Told::False);
+                    assert_eq!(answer.outcome, Outcome::False);
                     break;
                 }
             }
@@ -118,10 +118,10 @@ fn dispatch_times(broker: &super::broker::Broker, work: impl FnOnce()) -> Vec<Du
 struct Herd {
     broker: SocketAddr,
     poll: Poll,
-    /// None: it has hung up.
+    /// `None`: the runner has hung up.
     streams: Vec<Option<TcpStream>>,
     polled: Vec<bool>,
-    /// How many hang up, and how many of them have.
+    /// How many runners hang up, and how many have already.
     surplus: usize,
     left: usize,
     request: Vec<u8>,
@@ -149,10 +149,10 @@ impl Herd {
             let from: SocketAddr = ([127, 0, 0, 2 + (index % 10) as u8], 0).into();
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
             socket.set_nonblocking(true).expect("non-blocking");
-            // 20,000 connections in TIME_WAIT would be in the way of whatever comes next.
+            // 20,000 connections in TIME_WAIT would block ports for the next test.
             socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
             socket.bind(&from.into()).expect("to bind");
-            // In progress, most of them.
+            // Most connects are in progress now.
             let _ = socket.connect(&self.broker.into());
             let mut stream = TcpStream::from_std(socket.into());
             let both = Interest::READABLE | Interest::WRITABLE;
@@ -166,7 +166,7 @@ impl Herd {
         assert_eq!(self.left, self.surplus, "the first have polled by the time that the last connect");
     }
 
-    /// The first of them, who have polled, make room for the last.
+    /// The first runners hang up once they have polled.
     fn thin(&mut self) {
         while self.left < self.surplus && self.polled[self.left] {
             self.streams[self.left] = None;
@@ -178,14 +178,14 @@ impl Herd {
         let until = Instant::now() + PATIENCE;
         while !done() {
             assert!(Instant::now() < until, "the herd is not held");
-            // The status is good for 100 ms.
+            // /status is cached for 100 ms.
             for _ in 0..10 {
                 self.turn(Duration::from_millis(10));
             }
         }
     }
 
-    /// Polls on what is connected, and notes what has ended.
+    /// Polls on new connections and counts ended ones.
     fn turn(&mut self, at_most: Duration) {
         let mut events = Events::with_capacity(4_096);
         self.poll.poll(&mut events, Some(at_most)).expect("epoll");

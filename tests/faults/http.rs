@@ -1,17 +1,15 @@
-//! What runners and supervisors say and hear, byte by byte: requests, runs, and responses read with
-//! no more than a socket, so that a test decides when which end does what.
+//! Requests and responses of runners and supervisors, on bare sockets, so that the test decides when each
+//! end reads, writes and closes.
 
+pub use super::support::PATIENCE;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// Well above anything that a test expects, so that a hang becomes a failure.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A deployment: all the rest of a key is the same in every test.
+/// The version of every key. Only the deployment differs between keys.
 pub const VERSION: &str = "20261122.1";
 
-/// A `GET /warm-start`.
+/// A poll.
 pub fn poll_request(deployment: &str, controller: &str, node: &str) -> Vec<u8> {
     format!(
         "GET /warm-start HTTP/1.1\r\nhost: broker\r\nconnection: keep-alive\r\naccept: */*\r\n\
@@ -27,10 +25,10 @@ pub fn poll_request(deployment: &str, controller: &str, node: &str) -> Vec<u8> {
 /// A `GET /connect`.
 pub const CONNECT: &[u8] = b"GET /connect HTTP/1.1\r\nhost: broker\r\nconnection: keep-alive\r\n\r\n";
 
-/// A run as the supervisor sends it.
+/// A run to dispatch.
 #[derive(Clone)]
 pub struct Run {
-    /// The DequeuedMessage: what a runner must get, byte for byte.
+    /// The DequeuedMessage, which a runner must receive byte for byte.
     pub message: Vec<u8>,
 }
 
@@ -40,12 +38,12 @@ impl Run {
         Run::sized(deployment, 1_500)
     }
 
-    /// A run whose message has exactly `bytes` bytes, or as few as a message can have.
+    /// A run whose message has `bytes` bytes, or the minimum.
     pub fn sized(deployment: &str, bytes: usize) -> Run {
         Run::named(deployment, "run_1", bytes)
     }
 
-    /// A run that can be told from others.
+    /// A run with a name.
     pub fn named(deployment: &str, run: &str, bytes: usize) -> Run {
         let message = |padding: usize| {
             format!(
@@ -65,7 +63,7 @@ impl Run {
         Run { message: message(bytes.saturating_sub(least)).into_bytes() }
     }
 
-    /// The `POST /warm-start` that carries it.
+    /// The dispatch that carries the run.
     pub fn request(&self) -> Vec<u8> {
         let length = self.message.len() + "{\"dequeuedMessage\":}".len();
         let mut request = format!(
@@ -79,24 +77,24 @@ impl Run {
     }
 }
 
-/// How a connection stood when reading from it stopped.
+/// Why reading from a connection stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// A response was complete.
+    /// The response was complete.
     Complete,
-    /// The time to wait was over.
+    /// The time was over.
     Silent,
-    /// A FIN, in the middle of a response or before one.
+    /// A FIN, before a response or in the middle of one.
     Closed,
     /// A reset, or another error.
     Reset,
 }
 
-/// A response, or as much of one as there was.
+/// A response, or the part of it that arrived.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub status: u16,
-    /// It said `Connection: close`.
+    /// It has `Connection: close`.
     pub close: bool,
     pub body: Vec<u8>,
     /// All bytes, head included.
@@ -105,17 +103,17 @@ pub struct Response {
 }
 
 impl Response {
-    /// Nothing but its end.
+    /// No response: just how reading ended.
     pub fn nothing(end: End) -> Response {
         Response { status: 0, close: false, body: Vec::new(), bytes: 0, end }
     }
 
-    /// This run, whole.
+    /// Whether this is the whole run.
     pub fn is(&self, run: &Run) -> bool {
         self.end == End::Complete && self.status == 200 && self.body == run.message
     }
 
-    /// What of `run` came, in words.
+    /// The part of `run` that arrived, in words.
     pub fn of(&self, run: &Run) -> String {
         match self.end {
             _ if self.is(run) => "the run".to_owned(),
@@ -128,7 +126,7 @@ impl Response {
     }
 }
 
-/// Reads one response, or what comes of it `within` the time.
+/// Reads one response, or the part of it that arrives in time.
 pub fn read_response(mut stream: &TcpStream, within: Duration) -> Response {
     let until = Instant::now() + within;
     let mut input = Vec::new();
@@ -155,7 +153,7 @@ pub fn read_response(mut stream: &TcpStream, within: Duration) -> Response {
     parse(&input, end)
 }
 
-/// Reads one response, `step_bytes` at a time with a pause behind each.
+/// Reads one response in steps of `step_bytes` with a pause after each.
 pub fn read_slowly(mut stream: &TcpStream, step_bytes: usize, pause: Duration) -> Response {
     let mut input = Vec::new();
     let mut buffer = vec![0; step_bytes];
@@ -173,7 +171,7 @@ pub fn read_slowly(mut stream: &TcpStream, step_bytes: usize, pause: Duration) -
     parse(&input, end)
 }
 
-/// Reads what is there already, without waiting.
+/// Reads the bytes that have arrived, without waiting.
 pub fn read_now(mut stream: &TcpStream) -> Response {
     stream.set_nonblocking(true).expect("non-blocking");
     let mut input = Vec::new();
@@ -193,12 +191,12 @@ pub fn read_now(mut stream: &TcpStream) -> Response {
     parse(&input, end)
 }
 
-/// What a response came to, of which these bytes came before its end.
+/// The response of which these bytes arrived.
 pub fn response_of(input: &[u8], end: End) -> Response {
     parse(input, end)
 }
 
-/// These bytes are a whole response.
+/// Whether these bytes are a whole response.
 pub fn is_complete(input: &[u8]) -> bool {
     complete(input)
 }
@@ -254,23 +252,23 @@ impl Poller {
         Some(Poller { stream })
     }
 
-    /// Reads as a client does: the response, then the end of the connection if the response says so.
+    /// Reads the response, then closes the connection.
     pub fn receive(self, within: Duration) -> Response {
         read_response(&self.stream, within)
     }
 
-    /// The port by which the wire knows the connection.
+    /// The runner's port, which identifies the connection on the wire.
     pub fn port(&self) -> u16 {
         self.stream.local_addr().expect("an address").port()
     }
 }
 
-/// What a supervisor was told.
+/// What a supervisor got as an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Outcome {
     True,
     False,
-    /// Another status, or a body that says neither.
+    /// Another status, or another body.
     Other(u16),
     /// No answer: the connection ended.
     NetworkError,
@@ -278,14 +276,14 @@ pub enum Told {
     Nothing,
 }
 
-impl std::fmt::Display for Told {
+impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Told::True => f.write_str("true"),
-            Told::False => f.write_str("false"),
-            Told::Other(status) => write!(f, "status {status}"),
-            Told::NetworkError => f.write_str("network error"),
-            Told::Nothing => f.write_str("nothing"),
+            Outcome::True => f.write_str("true"),
+            Outcome::False => f.write_str("false"),
+            Outcome::Other(status) => write!(f, "status {status}"),
+            Outcome::NetworkError => f.write_str("network error"),
+            Outcome::Nothing => f.write_str("nothing"),
         }
     }
 }
@@ -293,9 +291,9 @@ impl std::fmt::Display for Told {
 /// An answer and how long it took.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
-    pub told: Told,
+    pub outcome: Outcome,
     pub took: Duration,
-    /// It said that its connection ends with it.
+    /// It has `Connection: close`.
     pub close: bool,
 }
 
@@ -306,32 +304,41 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A supervisor that will ask on `stream`.
+    /// A supervisor that dispatches on `stream`.
     pub fn on(stream: TcpStream) -> Supervisor {
         Supervisor { stream, asked: Instant::now() }
     }
 
-    /// Asks, and waits for the answer.
+    /// Dispatches, and waits for the answer.
     pub fn dispatch(&mut self, run: &Run) -> Answer {
         match self.ask(run) {
             Ok(()) => self.answer(PATIENCE),
-            Err(_) => Answer { told: Told::NetworkError, took: self.asked.elapsed(), close: true },
+            Err(_) => Answer { outcome: Outcome::NetworkError, took: self.asked.elapsed(), close: true },
         }
     }
 
-    /// Asks until the broker holds the poll that is on its way to it.
+    /// Dispatches `run` while `receive` reads on another thread. Returns the answer and what was read.
+    pub fn deliver<T: Send>(&mut self, run: &Run, receive: impl FnOnce() -> T + Send) -> (Answer, T) {
+        std::thread::scope(|scope| {
+            let runner = scope.spawn(receive);
+            let answer = self.dispatch(run);
+            (answer, runner.join().expect("a runner"))
+        })
+    }
+
+    /// Dispatches until the broker holds the poll that is on its way.
     pub fn dispatch_when_held(&mut self, run: &Run) -> Answer {
         let until = Instant::now() + PATIENCE;
         loop {
             let answer = self.dispatch(run);
-            if answer.told != Told::False || Instant::now() > until {
+            if answer.outcome != Outcome::False || Instant::now() > until {
                 return answer;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Asks.
+    /// Sends a dispatch.
     pub fn ask(&mut self, run: &Run) -> io::Result<()> {
         let request = run.request();
         self.asked = Instant::now();
@@ -342,13 +349,13 @@ impl Supervisor {
     pub fn answer(&mut self, within: Duration) -> Answer {
         let response = read_response(&self.stream, within);
         let took = self.asked.elapsed();
-        let told = match (response.end, response.status, response.body.as_slice()) {
-            (End::Complete, 200, b"{\"didWarmStart\":true}") => Told::True,
-            (End::Complete, 200, b"{\"didWarmStart\":false}") => Told::False,
-            (End::Complete, status, _) => Told::Other(status),
-            (End::Silent, ..) => Told::Nothing,
-            _ => Told::NetworkError,
+        let outcome = match (response.end, response.status, response.body.as_slice()) {
+            (End::Complete, 200, b"{\"didWarmStart\":true}") => Outcome::True,
+            (End::Complete, 200, b"{\"didWarmStart\":false}") => Outcome::False,
+            (End::Complete, status, _) => Outcome::Other(status),
+            (End::Silent, ..) => Outcome::Nothing,
+            _ => Outcome::NetworkError,
         };
-        Answer { told, took, close: response.close }
+        Answer { outcome, took, close: response.close }
     }
 }

@@ -1,36 +1,31 @@
-//! The faults: what a supervisor is told, what a runner gets and how long it takes when machines
-//! vanish, processes freeze, connections break in the middle, and the broker itself goes.
+//! The faults: what the supervisor is answered, what the runner gets and how long it takes when machines
+//! vanish, processes freeze, connections break, and the broker itself ends.
 //!
-//! Real sockets, real kernels at both ends, the broker as a process of its own. Namespaces and TUN
-//! devices stand for other machines, so this needs root, iproute2 and util-linux; where one of them
-//! is missing the tests fail, they are not skipped.
+//! Real sockets, real kernels at both ends, the broker as its own process. Namespaces and TUN devices stand
+//! for other machines. The suite needs root, iproute2 and util-linux, and fails without them.
 //!
 //! ```text
-//! cargo test --test faults                      all
-//! cargo test --test faults black_hole           those with this in their name
-//! PILOTLIGHT_BIN=target/release/pilotlight ...  of another binary
-//! PILOTLIGHT_ENGINE=io-uring ...                of another engine
-//! PILOTLIGHT_ACK_CHECK_FROM_EVENTS=1 ... ack         with acknowledgements looked for, as a busy broker does
-//! PILOTLIGHT_RING_FROM_EVENTS=1 ... ack         with everything through the ring, as a busy broker does
-//! PILOTLIGHT_WRITE_GUARANTEES=1 ...             and write the table to docs/guarantees.md
+//! cargo test --test faults                      all faults
+//! cargo test --test faults black_hole           faults with this in their name
+//! PILOTLIGHT_BIN=target/release/pilotlight ...  with another binary
+//! PILOTLIGHT_ENGINE=io-uring ...                on another engine
+//! PILOTLIGHT_ACK_CHECK_FROM_EVENTS=1 ... ack    without ACK timestamps, like a busy broker
+//! PILOTLIGHT_RING_FROM_EVENTS=1 ... ack         with everything through the ring, like a busy broker
+//! PILOTLIGHT_WRITE_GUARANTEES=1 ...             write the table to docs/guarantees.md
 //! ```
 //!
-//! All of them together fail where that page has rows that they do not, or lacks one.
+//! A run of all faults fails if that page lists other faults.
 //!
-//! The one rule that every test holds: **`true` only if the runner's process has read the run
-//! (`read`), or its kernel has acknowledged it (`ack`).**
+//! Every test holds one rule: **the answer is `true` only if the runner's process has read the run (`read`),
+//! or its kernel has acknowledged it (`ack`).**
 
 mod broker;
-#[path = "../support/folder.rs"]
-mod folder;
 mod http;
-#[path = "../support/judged.rs"]
-mod judged;
 mod net;
 mod noise;
-#[path = "../support/pki.rs"]
-mod pki;
 mod process;
+#[path = "../support/mod.rs"]
+mod support;
 mod sys;
 mod table;
 mod wire;
@@ -77,57 +72,57 @@ impl Mode {
     }
 }
 
-/// Where the poll and the dispatch are.
+/// The workers of the poll and the dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Cores {
-    /// On the only worker.
+enum Workers {
+    /// Both on the only worker.
     One,
-    /// On two different ones.
+    /// On two workers.
     Two,
 }
 
-/// What a fault means something for.
+/// The modes and workers that a fault is tested with.
 #[derive(Clone, Copy)]
 enum Scope {
-    /// `read`, `ack` and, for contrast, `write`; the first two across workers as well.
+    /// `read`, `ack` and, for comparison, `write`; the first two also across workers.
     Everything,
-    /// `read` and `ack`, each across workers as well.
+    /// `read` and `ack`, each also across workers.
     Proofs,
     /// Each mode, on one worker.
     Modes,
     /// `read` and `ack`, on one worker.
-    ProofsOnOneCore,
+    ProofsOnOneWorker,
     /// Only this mode, on one worker.
     Only(Mode),
 }
 
 impl Scope {
-    fn cases(self) -> Vec<(Mode, Cores)> {
-        use {Cores::*, Mode::*};
+    fn cases(self) -> Vec<(Mode, Workers)> {
+        use {Mode::*, Workers::*};
         match self {
             Scope::Everything => vec![(Read, One), (Read, Two), (Ack, One), (Ack, Two), (Write, One)],
             Scope::Proofs => vec![(Read, One), (Read, Two), (Ack, One), (Ack, Two)],
             Scope::Modes => vec![(Read, One), (Ack, One), (Write, One)],
-            Scope::ProofsOnOneCore => vec![(Read, One), (Ack, One)],
+            Scope::ProofsOnOneWorker => vec![(Read, One), (Ack, One)],
             Scope::Only(mode) => vec![(mode, One)],
         }
     }
 }
 
-/// May other tests run beside it?
+/// Whether other tests may run at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Beside {
-    Others,
-    /// It loads the machine, or measures what load would spoil.
-    Nobody,
+enum Runs {
+    Parallel,
+    /// The test loads the machine, or measures what load would disturb.
+    Alone,
 }
 
-/// One fault.
+/// A fault.
 #[derive(Clone, Copy)]
 struct Fault {
     name: &'static str,
     scope: Scope,
-    beside: Beside,
+    runs: Runs,
     test: fn(&Case),
 }
 
@@ -137,15 +132,15 @@ struct Case {
     rows: AtomicUsize,
     noise: Noise,
     mode: Mode,
-    workers: Cores,
+    workers: Workers,
 }
 
 impl Case {
-    /// A broker in this case's mode, with as many workers as it takes.
+    /// A broker in this case's mode, with one or two workers.
     fn broker(&self) -> Builder {
         Builder::new(self.mode).workers(match self.workers {
-            Cores::One => 1,
-            Cores::Two => 2,
+            Workers::One => 1,
+            Workers::Two => 2,
         })
     }
 
@@ -154,48 +149,48 @@ impl Case {
         broker.supervisor_elsewhere(deployment)
     }
 
-    /// What this machine may add to a time that the broker bounds; the table shows what it was.
+    /// How much longer than the broker's bound this machine may take now.
     fn noise(&self) -> Duration {
         self.noise.allowance()
     }
 
-    /// It took as long as the broker bounds it. The broker counts from the beginning of the turn that heard of it, which
-    /// on a busy machine may lie before what was sent in that turn.
+    /// Asserts that it took as long as the broker's bound. The broker counts from the beginning of a turn, which
+    /// on a busy machine may be before the run was sent.
     fn took_about(&self, took: Duration, bound: Duration) {
         const TURN: Duration = Duration::from_millis(5);
         assert!(took >= bound - TURN && took < bound + self.noise(), "{took:?} for {bound:?}");
     }
 
-    /// Puts an outcome into the table. Every case of a fault records the same rows in the same order.
-    fn row(&self, what: &str, told: impl ToString, got: impl ToString, took: impl ToString) {
+    /// Adds a row to the table. Every case of a fault adds the same rows in the same order.
+    fn row(&self, what: &str, outcome: impl ToString, got: impl ToString, took: impl ToString) {
         let row = self.rows.fetch_add(1, Ordering::Relaxed);
         table::record(Row {
             place: (self.place, row),
             what: what.to_owned(),
             mode: self.mode,
             workers: self.workers,
-            told: told.to_string(),
+            outcome: outcome.to_string(),
             got: got.to_string(),
             took: took.to_string(),
         });
     }
 }
 
-/// Held for reading by tests that bear company, for writing by those that don't.
-static COMPANY: RwLock<()> = RwLock::new(());
+/// Parallel tests hold it for reading, a test that runs alone for writing.
+static ALONE: RwLock<()> = RwLock::new(());
 
-fn trial(place: usize, fault: Fault, mode: Mode, workers: Cores) -> Trial {
-    let suffix = if workers == Cores::Two { "::two_workers" } else { "" };
+fn trial(place: usize, fault: Fault, mode: Mode, workers: Workers) -> Trial {
+    let suffix = if workers == Workers::Two { "::two_workers" } else { "" };
     let name = format!("{}::{}{suffix}", fault.name, mode.name());
     Trial::test(name, move || {
-        let case = Case { place, rows: AtomicUsize::new(0), noise: Noise::listen(), mode, workers };
-        match fault.beside {
-            Beside::Others => {
-                let _company = COMPANY.read();
+        let case = Case { place, rows: AtomicUsize::new(0), noise: Noise::measure(), mode, workers };
+        match fault.runs {
+            Runs::Parallel => {
+                let _parallel = ALONE.read();
                 (fault.test)(&case);
             }
-            Beside::Nobody => {
-                let _alone = COMPANY.write();
+            Runs::Alone => {
+                let _alone = ALONE.write();
                 (fault.test)(&case);
             }
         }
@@ -203,7 +198,7 @@ fn trial(place: usize, fault: Fault, mode: Mode, workers: Cores) -> Trial {
     })
 }
 
-/// In the order of the table; those that run alone last, so that the others are not held up.
+/// All faults in the order of the table.
 fn faults() -> Vec<Fault> {
     [
         silence::FAULTS,
@@ -226,11 +221,11 @@ fn main() -> ExitCode {
         return code;
     }
     let mut arguments = Arguments::from_args();
-    // Most of them wait for time to pass.
+    // Most tests only wait.
     arguments.test_threads.get_or_insert(4);
     let mut trials = Vec::new();
-    for beside in [Beside::Others, Beside::Nobody] {
-        for (place, fault) in faults().into_iter().enumerate().filter(|(_, fault)| fault.beside == beside) {
+    for runs in [Runs::Parallel, Runs::Alone] {
+        for (place, fault) in faults().into_iter().enumerate().filter(|(_, fault)| fault.runs == runs) {
             trials.extend(
                 fault.scope.cases().into_iter().map(|(mode, workers)| trial(place, fault, mode, workers)),
             );
@@ -247,7 +242,7 @@ fn main() -> ExitCode {
     if std::env::var_os("PILOTLIGHT_WRITE_GUARANTEES").is_some() {
         page.write(&table::markdown());
     } else if table::first_column(&page.table) != table::first_column(&table::markdown()) {
-        println!("docs/guarantees.md tells of other faults: PILOTLIGHT_WRITE_GUARANTEES=1 writes these");
+        println!("docs/guarantees.md lists other faults: PILOTLIGHT_WRITE_GUARANTEES=1 writes these");
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
@@ -271,7 +266,7 @@ impl Page {
     fn read() -> Page {
         let text = std::fs::read_to_string(Page::path()).expect("docs/guarantees.md");
         let (before, rest) = text.split_once(Page::BEGIN).expect("the mark before the table");
-        let (table, after) = rest.split_once(Page::END).expect("the mark behind the table");
+        let (table, after) = rest.split_once(Page::END).expect("the mark after the table");
         Page { before: before.to_owned(), table: table.to_owned(), after: after.to_owned() }
     }
 

@@ -1,7 +1,7 @@
-//! Networks of the tests' own: anonymous namespaces, so that nothing is left behind whatever happens.
+//! Anonymous network namespaces for tests.
 //!
-//! A namespace lives as long as something holds it: a descriptor here, a process started in it. It
-//! has no name that could clash, and it ends with the test even if that is killed.
+//! A namespace exists as long as a descriptor or a process holds it. It has no name that could clash, and
+//! it ends with the test even if the test is killed.
 
 use nix::sched::{CloneFlags, setns, unshare};
 use std::fs::File;
@@ -23,17 +23,17 @@ impl Net {
         Net(None)
     }
 
-    /// A namespace with nothing in it but a loopback device.
+    /// A namespace with a loopback device only.
     pub fn new() -> Net {
         let made = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace: needs root (CAP_SYS_ADMIN)");
             ip("link set lo up");
-            File::open("/proc/thread-self/ns/net").expect("the namespace just made")
+            File::open("/proc/thread-self/ns/net").expect("the new namespace")
         });
         Net(Some(Arc::new(made.join().expect("a network namespace"))))
     }
 
-    /// Runs `work` in this network. Sockets and processes made there belong to it for ever.
+    /// Runs `work` in this network. Sockets and processes created there stay in it.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let Some(file) = &self.0 else { return work() };
         let entered = move || {
@@ -46,7 +46,7 @@ impl Net {
         })
     }
 
-    /// `ip` with these words, in this network.
+    /// Runs `ip` with these arguments in this network.
     pub fn ip(&self, words: &str) {
         self.enter(|| ip(words));
     }
@@ -58,7 +58,7 @@ impl Net {
         Ok(stream)
     }
 
-    /// A cable between two networks, with a plug of the given name at either end.
+    /// Connects two networks with a pair of veth devices of these names.
     pub fn cable(&self, plug: &str, other: &Net, other_plug: &str) {
         let file = other.0.as_ref().expect("a namespace");
         let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
@@ -74,6 +74,6 @@ fn ip(words: &str) {
         .stdin(Stdio::null())
         .output()
         .expect("ip: install iproute2");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {words}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {words}: {stderr}");
 }

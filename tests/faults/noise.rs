@@ -1,19 +1,18 @@
-//! How late this machine is at present, so that a bound on the broker's times is not broken by
-//! whatever else runs here: a thread sleeps for a millisecond over and over, and notes by how much
-//! each sleep was too long.
+//! Measures how late this machine schedules threads, so that other load does not break a bound on the
+//! broker's times. A thread sleeps for 1 ms again and again and records the longest delay.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Allowed even where nothing else runs.
+/// The allowance without any other load.
 const ALWAYS: Duration = Duration::from_millis(150);
-/// An answer takes some threads in turn, and each of them may have to wait its turn.
+/// An answer passes this many threads, and each may have to wait.
 const HOPS: u32 = 4;
 const NAP: Duration = Duration::from_millis(1);
 
-/// Measures from its making on.
+/// Measures from its creation on.
 pub struct Noise {
     worst_us: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
@@ -21,7 +20,7 @@ pub struct Noise {
 }
 
 impl Noise {
-    pub fn listen() -> Noise {
+    pub fn measure() -> Noise {
         let (worst_us, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let thread = thread::spawn({
             let (worst_us, ended) = (worst_us.clone(), ended.clone());
@@ -37,7 +36,7 @@ impl Noise {
         Noise { worst_us, ended, thread: Some(thread) }
     }
 
-    /// What may be added to a bound.
+    /// How much a time may exceed its bound.
     pub fn allowance(&self) -> Duration {
         ALWAYS + HOPS * Duration::from_micros(self.worst_us.load(Ordering::Relaxed))
     }

@@ -1,5 +1,5 @@
-//! A runner as a process of its own: this binary, started again, so that it can be stopped, killed
-//! and kept busy while its kernel goes on.
+//! A runner as its own process, so that a test can stop it, kill it or keep it busy while its kernel goes on.
+//! It is this binary, started again.
 
 use super::broker::wait_until_stopped;
 use super::encrypted::TlsPoller;
@@ -17,22 +17,22 @@ use std::time::{Duration, Instant};
 
 const WORD: &str = "runner-process";
 
-/// A runner: polls, waits until something is there, is busy for a while, then reads.
+/// A runner: polls, waits until bytes arrive, is busy for a while, then reads.
 pub struct Runner {
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
 
-/// What such a runner said at its end.
+/// What such a runner received.
 #[derive(Debug)]
-pub struct Said {
+pub struct Received {
     /// Bytes of the message.
     pub body_bytes: usize,
     pub status: u16,
     pub end: End,
 }
 
-impl Said {
+impl Received {
     pub fn of(&self, run: &Run) -> String {
         match self.end {
             End::Complete if self.body_bytes == run.message.len() => "the run".to_owned(),
@@ -52,7 +52,7 @@ impl Runner {
         Runner::launch(net, &[&broker.to_string(), deployment, &busy.as_millis().to_string()])
     }
 
-    /// The same with TLS; it trusts the authority in the file `ca`.
+    /// Starts a runner with TLS that trusts the authority in the file `ca`.
     pub fn start_tls(net: &Net, broker: SocketAddr, deployment: &str, busy: Duration, ca: &str) -> Runner {
         Runner::launch(net, &[&broker.to_string(), deployment, &busy.as_millis().to_string(), ca])
     }
@@ -70,7 +70,7 @@ impl Runner {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("to signal the runner");
     }
 
-    /// Stops it; its kernel goes on.
+    /// Stops the process; its kernel goes on.
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
         wait_until_stopped(self.child.id());
@@ -80,26 +80,26 @@ impl Runner {
         self.signal(Signal::SIGCONT);
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills the process and waits for its end.
     pub fn kill(&mut self) {
         self.child.kill().expect("to kill");
         self.child.wait().expect("to wait");
     }
 
-    /// Waits until bytes have arrived at it.
+    /// Waits until bytes have arrived at the runner.
     pub fn reached(&mut self) {
         assert_eq!(self.line(), "reached");
     }
 
-    /// What it says after reading.
-    pub fn said(&mut self) -> Said {
+    /// Waits until the runner has read, and returns what it received.
+    pub fn received(&mut self) -> Received {
         let mut line = self.line();
         if line == "reached" {
             line = self.line();
         }
         let words: Vec<&str> = line.split(' ').collect();
-        let ["read", status, body_bytes, end] = words[..] else { panic!("the runner said {line:?}") };
-        Said {
+        let ["read", status, body_bytes, end] = words[..] else { panic!("the runner printed {line:?}") };
+        Received {
             status: status.parse().expect("a status"),
             body_bytes: body_bytes.parse().expect("a number"),
             end: match end {
@@ -125,7 +125,7 @@ impl Drop for Runner {
     }
 }
 
-/// The runner's side, if this process was started to be one.
+/// Acts as the runner if this process was started as one.
 pub fn helper(args: impl Iterator<Item = String>) -> Option<ExitCode> {
     let args: Vec<String> = args.skip(1).collect();
     let (words, ca) = match &args[..] {
@@ -151,7 +151,7 @@ pub fn helper(args: impl Iterator<Item = String>) -> Option<ExitCode> {
     };
     let mut ready = [PollFd::new(poller.stream.as_fd(), PollFlags::POLLIN)];
     let until = Instant::now() + PATIENCE;
-    // A signal that stops the process interrupts the wait.
+    // Stopping the process with a signal interrupts the wait.
     while poll(&mut ready, PollTimeout::NONE).is_err() && Instant::now() < until {}
     say("reached");
     thread::sleep(busy);
@@ -172,6 +172,6 @@ pub fn helper(args: impl Iterator<Item = String>) -> Option<ExitCode> {
 
 fn say(line: &str) {
     let mut stdout = std::io::stdout();
-    // Nobody listens any more when the test has ended early.
+    // The write fails if the test has ended early.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }

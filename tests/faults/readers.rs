@@ -1,10 +1,10 @@
-//! Runners that half-close, read slowly or not at all, and runs that don't fit into one segment.
+//! Runners that half-close, read slowly or not at all, and runs that do not fit into one segment.
 
-use super::http::{End, PATIENCE, Poller, Run, Told, poll_request, read_response, read_slowly};
+use super::http::{End, Outcome, PATIENCE, Poller, Run, poll_request, read_response, read_slowly};
 use super::net::Net;
 use super::table::time;
 use super::wire::{BROKER, Fate, Wire};
-use super::{Beside, Case, Fault, Mode, Scope};
+use super::{Case, Fault, Mode, Runs, Scope};
 use socket2::{Domain, Socket, Type};
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -13,32 +13,27 @@ use std::thread;
 use std::time::Duration;
 
 pub const FAULTS: &[Fault] = &[
-    Fault { name: "half_closed_first", scope: Scope::Modes, beside: Beside::Others, test: half_closed_first },
+    Fault { name: "half_closed_first", scope: Scope::Modes, runs: Runs::Parallel, test: half_closed_first },
     Fault {
         name: "half_closed_waiting",
         scope: Scope::Modes,
-        beside: Beside::Others,
+        runs: Runs::Parallel,
         test: half_closed_waiting,
     },
-    Fault {
-        name: "half_closed_unread",
-        scope: Scope::Modes,
-        beside: Beside::Others,
-        test: half_closed_unread,
-    },
-    Fault { name: "never_reads", scope: Scope::Everything, beside: Beside::Others, test: never_reads },
-    Fault { name: "zero_window", scope: Scope::Proofs, beside: Beside::Others, test: zero_window },
-    Fault { name: "slow_reader", scope: Scope::ProofsOnOneCore, beside: Beside::Others, test: slow_reader },
-    Fault { name: "sizes", scope: Scope::Proofs, beside: Beside::Others, test: sizes },
-    Fault { name: "large_and_small", scope: Scope::Proofs, beside: Beside::Others, test: large_and_small },
-    Fault { name: "last_byte", scope: Scope::ProofsOnOneCore, beside: Beside::Others, test: last_byte },
+    Fault { name: "half_closed_unread", scope: Scope::Modes, runs: Runs::Parallel, test: half_closed_unread },
+    Fault { name: "never_reads", scope: Scope::Everything, runs: Runs::Parallel, test: never_reads },
+    Fault { name: "zero_window", scope: Scope::Proofs, runs: Runs::Parallel, test: zero_window },
+    Fault { name: "slow_reader", scope: Scope::ProofsOnOneWorker, runs: Runs::Parallel, test: slow_reader },
+    Fault { name: "sizes", scope: Scope::Proofs, runs: Runs::Parallel, test: sizes },
+    Fault { name: "large_and_small", scope: Scope::Proofs, runs: Runs::Parallel, test: large_and_small },
+    Fault { name: "last_byte", scope: Scope::ProofsOnOneWorker, runs: Runs::Parallel, test: last_byte },
 ];
 
-/// Where not the broker's times are judged: a busy machine must not make a live runner look like a dead one.
+/// Long timeouts for tests that do not check times, so that a busy machine does not fail a delivery.
 const PATIENT: &str = "--ack-timeout 3s --read-timeout 5s --dispatch-timeout 20s";
 const DEPLOYMENT: &str = "deployment_readers";
 
-/// A poll whose sender has nothing more to say: its FIN comes with the request.
+/// A poll whose FIN arrives with the request.
 fn half_closed_first(case: &Case) {
     let broker = case.broker().start();
     let mut stream = broker.connect();
@@ -49,12 +44,12 @@ fn half_closed_first(case: &Case) {
     let answer = broker.supervisor().dispatch(&Run::new(DEPLOYMENT));
     case.row(
         "a poll with its FIN right behind (half-close)",
-        answer.told,
+        answer.outcome,
         "nothing (closed)",
         time(answer.took),
     );
     assert_eq!(end.end, End::Closed, "a poll that can't be confirmed is not held");
-    assert_eq!(answer.told, Told::False);
+    assert_eq!(answer.outcome, Outcome::False);
     assert!(broker.counter("polls_left") - before <= 1);
 }
 
@@ -64,63 +59,66 @@ fn half_closed_waiting(case: &Case) {
     poller.stream.shutdown(Shutdown::Write).expect("to half-close");
     let end = read_response(&poller.stream, PATIENCE);
     let answer = broker.supervisor().dispatch(&Run::new(DEPLOYMENT));
-    case.row("the runner half-closes while it waits", answer.told, "nothing (closed)", time(answer.took));
+    case.row("the runner half-closes while it waits", answer.outcome, "nothing (closed)", time(answer.took));
     assert_eq!(end.end, End::Closed);
-    assert_eq!(answer.told, Told::False);
+    assert_eq!(answer.outcome, Outcome::False);
 }
 
-/// shutdown(2) with the run unread: the one FIN that does not say that everything was read.
+/// shutdown(2) with the run unread: the only FIN that does not prove a read.
 fn half_closed_unread(case: &Case) {
     let broker = case.broker().start();
     let poller = broker.poll(DEPLOYMENT);
     let mut supervisor = broker.supervisor();
     let run = Run::new(DEPLOYMENT);
     supervisor.ask(&run).expect("to ask");
-    poller.stream.peek(&mut [0]).expect("the run is here");
+    poller.stream.peek(&mut [0]).expect("the run has arrived");
     poller.stream.shutdown(Shutdown::Write).expect("to half-close");
     let answer = supervisor.answer(PATIENCE);
     let got = poller.receive(PATIENCE);
     let what = "the runner half-closes with the run in its kernel, and reads it later";
-    case.row(what, answer.told, got.of(&run), time(answer.took));
-    assert_eq!(answer.told, Told::True, "no runner does this: see what is not guaranteed");
+    case.row(what, answer.outcome, got.of(&run), time(answer.took));
+    assert_eq!(answer.outcome, Outcome::True, "no runner does this: see what is not guaranteed");
 }
 
-/// A run of 2 MB for somebody who reads nothing of it.
+/// A run of 2 MB for a runner that reads nothing.
 fn never_reads(case: &Case) {
     let broker = case.broker().start();
     let poller = broker.poll(DEPLOYMENT);
     let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
     let run = Run::sized(DEPLOYMENT, 2 << 20);
     let answer = supervisor.dispatch(&run);
-    case.row("a run of 2 MiB, of which the runner reads nothing", answer.told, "nothing", time(answer.took));
+    case.row(
+        "a run of 2 MiB, of which the runner reads nothing",
+        answer.outcome,
+        "nothing",
+        time(answer.took),
+    );
     if case.mode != Mode::Write {
-        assert_eq!(answer.told, Told::False);
+        assert_eq!(answer.outcome, Outcome::False);
         assert!(answer.took < Duration::from_secs(2) + case.noise(), "{:?}", answer.took);
     }
     drop(poller);
 }
 
-/// A receive buffer of a few KB, and a reader who looks away for a while.
+/// A receive buffer of a few KB, and a runner that pauses before it reads.
 fn zero_window(case: &Case) {
     let broker = case.broker().start();
     let poller = Poller::on(connect_with_buffer(&broker.net, broker.runner, 2_048), DEPLOYMENT);
     broker.wait_for_polls(DEPLOYMENT, 1);
     let mut supervisor = case.supervisor(&broker, DEPLOYMENT);
     let run = Run::sized(DEPLOYMENT, 256 << 10);
-    let runner = thread::spawn(move || {
-        poller.stream.peek(&mut [0]).expect("the run's beginning is here");
+    let (answer, got) = supervisor.deliver(&run, move || {
+        poller.stream.peek(&mut [0]).expect("the run's beginning has arrived");
         thread::sleep(Duration::from_millis(250));
         poller.receive(PATIENCE)
     });
-    let answer = supervisor.dispatch(&run);
-    let got = runner.join().expect("a runner");
     let what = "a run of 256 KiB through a receive window that is shut for 250 ms";
-    case.row(what, answer.told, got.of(&run), time(answer.took));
-    assert_eq!(answer.told, Told::True);
+    case.row(what, answer.outcome, got.of(&run), time(answer.took));
+    assert_eq!(answer.outcome, Outcome::True);
     assert!(got.is(&run));
 }
 
-/// Somebody who reads all the time, but takes a second over it.
+/// A runner that reads all the time, but takes a second for the run.
 fn slow_reader(case: &Case) {
     let broker = case.broker().start();
     let stream = connect_with_buffer(&broker.net, broker.runner, 16 << 10);
@@ -129,11 +127,9 @@ fn slow_reader(case: &Case) {
     let mut supervisor = broker.supervisor();
     let run = Run::sized(DEPLOYMENT, 512 << 10);
     let pause = Duration::from_millis(25);
-    let runner = thread::spawn(move || read_slowly(&poller.stream, 16 << 10, pause));
-    let answer = supervisor.dispatch(&run);
-    let got = runner.join().expect("a runner");
-    case.row("a run of 512 KiB for a slow reader", answer.told, got.of(&run), time(answer.took));
-    assert_eq!(answer.told, Told::True);
+    let (answer, got) = supervisor.deliver(&run, move || read_slowly(&poller.stream, 16 << 10, pause));
+    case.row("a run of 512 KiB for a slow reader", answer.outcome, got.of(&run), time(answer.took));
+    assert_eq!(answer.outcome, Outcome::True);
     assert!(got.is(&run));
 }
 
@@ -146,7 +142,7 @@ fn connect_with_buffer(net: &Net, broker: SocketAddr, bytes: usize) -> TcpStream
     })
 }
 
-/// One byte more than a segment, than a socket's buffer, than a MiB: read to the last byte.
+/// Sizes around a segment, a socket's buffer and a MiB.
 fn sizes(case: &Case) {
     let broker = case.broker().args(PATIENT).start();
     let poller = broker.poll(DEPLOYMENT);
@@ -158,17 +154,15 @@ fn sizes(case: &Case) {
         broker.wait_for_polls(DEPLOYMENT, 0);
         let poller = broker.poll(DEPLOYMENT);
         let run = Run::sized(DEPLOYMENT, size);
-        let runner = thread::spawn(move || poller.receive(PATIENCE));
-        let answer = supervisor.dispatch(&run);
-        let got = runner.join().expect("a runner");
-        assert_eq!(answer.told, Told::True, "{size}");
+        let (answer, got) = supervisor.deliver(&run, move || poller.receive(PATIENCE));
+        assert_eq!(answer.outcome, Outcome::True, "{size}");
         assert!(got.is(&run), "{size}: {}", got.of(&run));
         slowest = slowest.max(answer.took);
     }
-    case.row("runs of 0.5 KB to 4 MiB", Told::True, "the run", format!("at most {}", time(slowest)));
+    case.row("runs of 0.5 KB to 4 MiB", Outcome::True, "the run", format!("at most {}", time(slowest)));
 }
 
-/// The last byte of a large run is withheld: everything before it is acknowledged, and read.
+/// The last segment of a large run is lost for good; everything before it is acknowledged and read.
 fn last_byte(case: &Case) {
     let wire = Wire::new();
     let broker = case.broker().on(&wire.broker, BROKER).start();
@@ -177,7 +171,7 @@ fn last_byte(case: &Case) {
     let run = Run::sized(DEPLOYMENT, 1 << 20);
     let port = poller.port();
     let mut origin = None;
-    wire.law(move |segment| {
+    wire.set_rule(move |segment| {
         if !segment.to_runner || segment.port != port || segment.payload_bytes == 0 {
             return Fate::Pass;
         }
@@ -185,21 +179,19 @@ fn last_byte(case: &Case) {
         let past = segment.seq.wrapping_sub(origin) as usize + segment.payload_bytes;
         if past > 1 << 20 { Fate::Drop } else { Fate::Pass }
     });
-    let runner = thread::spawn(move || poller.receive(PATIENCE));
-    let answer = supervisor.dispatch(&run);
-    let got = runner.join().expect("a runner");
+    let (answer, got) = supervisor.deliver(&run, move || poller.receive(PATIENCE));
     case.row(
         "a run of 1 MiB whose last segment is lost for good",
-        answer.told,
+        answer.outcome,
         "all but its end",
         time(answer.took),
     );
-    assert_eq!(answer.told, Told::False);
+    assert_eq!(answer.outcome, Outcome::False);
     assert!(!got.is(&run));
     assert!(answer.took < Duration::from_secs(2) + case.noise(), "{:?}", answer.took);
 }
 
-/// A large run creeps to a distant runner; others are not held up.
+/// A large run to a distant runner does not delay small runs.
 fn large_and_small(case: &Case) {
     let wire = Wire::long(Duration::from_millis(10));
     let broker = case.broker().on(&wire.broker, BROKER).args(PATIENT).start();
@@ -221,7 +213,7 @@ fn large_and_small(case: &Case) {
                 let runner = thread::spawn(move || poller.receive(PATIENCE));
                 let answer = asks_small.dispatch_when_held(&run);
                 times.push(answer.took);
-                assert_eq!(answer.told, Told::True);
+                assert_eq!(answer.outcome, Outcome::True);
                 assert!(runner.join().expect("a runner").is(&run));
             }
             times
@@ -232,10 +224,10 @@ fn large_and_small(case: &Case) {
     });
     times.sort();
     let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
-    case.row("a run of 2 MiB over a wire of 10 ms", answer.told, got.of(&large), time(answer.took));
+    case.row("a run of 2 MiB over a wire of 10 ms", answer.outcome, got.of(&large), time(answer.took));
     let took = format!("half within {}, at most {}", time(median), time(slowest));
-    case.row("… and small ones beside it", Told::True, "the run", took);
-    assert_eq!(answer.told, Told::True);
+    case.row("… and small ones beside it", Outcome::True, "the run", took);
+    assert_eq!(answer.outcome, Outcome::True);
     assert!(got.is(&large));
-    assert!(slowest < answer.took, "nobody waits for the large one: {slowest:?}");
+    assert!(slowest < answer.took, "a small run waited for the large one: {slowest:?}");
 }

@@ -1,8 +1,8 @@
-//! Upgrades: a second broker takes over from the first under load, and nobody is the worse for it.
+//! Upgrades: a second broker takes over from the first under load, and no client notices.
 
 use super::fleet::Fleet;
 use super::table::time;
-use super::{Beside, Case, Fault, Scope};
+use super::{Case, Fault, Runs, Scope};
 use nix::sys::signal::Signal;
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpListener};
@@ -11,13 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub const FAULTS: &[Fault] = &[
-    Fault { name: "restart_takeover", scope: Scope::ProofsOnOneCore, beside: Beside::Nobody, test: takeover },
-    Fault {
-        name: "restart_activated",
-        scope: Scope::ProofsOnOneCore,
-        beside: Beside::Nobody,
-        test: activated,
-    },
+    Fault { name: "restart_takeover", scope: Scope::ProofsOnOneWorker, runs: Runs::Alone, test: takeover },
+    Fault { name: "restart_activated", scope: Scope::ProofsOnOneWorker, runs: Runs::Alone, test: activated },
 ];
 
 const RUNNERS: usize = 40;
@@ -25,14 +20,12 @@ const SUPERVISORS: usize = 4;
 const ARGS: &str = "--connection-timeout 1s --shutdown-time 700ms";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Each broker has two workers.
-///
-/// The new one joins the old one's port, then the old one is told to stop.
+/// The new broker listens on the old one's port, then the old one gets SIGTERM. Both have two workers.
 fn takeover(case: &Case) {
     let old = case.broker().workers(2).args(ARGS).start();
     let fleet = Fleet::new(old.runner);
     let (mut since, mut successor) = (Instant::now(), None);
-    fleet.live(RUNNERS, SUPERVISORS, || {
+    fleet.run(RUNNERS, SUPERVISORS, || {
         thread::sleep(Duration::from_millis(300));
         let new = case.broker().workers(2).port(old.runner.port()).args(ARGS).args("--takeover").start();
         thread::sleep(Duration::from_millis(200));
@@ -47,7 +40,7 @@ fn takeover(case: &Case) {
     judge(case, "a successor takes over the port (--takeover), then SIGTERM", &fleet, since);
 }
 
-/// The socket is the service manager's: the old one goes, then the new one comes.
+/// The service manager owns the socket: the old broker ends, then the new one starts.
 fn activated(case: &Case) {
     let listener = listener();
     let addr = listener.local_addr().expect("an address");
@@ -56,7 +49,7 @@ fn activated(case: &Case) {
     assert_eq!(old.runner, addr);
     let fleet = Fleet::new(addr);
     let (mut since, mut successor) = (Instant::now(), None);
-    fleet.live(RUNNERS, SUPERVISORS, || {
+    fleet.run(RUNNERS, SUPERVISORS, || {
         thread::sleep(Duration::from_millis(300));
         old.signal(Signal::SIGTERM);
         assert_eq!(old.wait(PATIENCE).code(), Some(0));
@@ -79,19 +72,19 @@ fn listener() -> TcpListener {
 
 fn judge(case: &Case, what: &str, fleet: &Fleet, since: Instant) {
     let count = |number: &std::sync::atomic::AtomicU32| number.load(Ordering::Relaxed);
-    let (lost, twice) = fleet.amiss();
+    let (lost, twice) = fleet.lost_and_doubled();
     let back = fleet.polled_since(since);
-    let told = format!(
+    let outcome = format!(
         "{} true, {} false, {} failed",
-        count(&fleet.told_true),
-        count(&fleet.told_false),
+        count(&fleet.answered_true),
+        count(&fleet.answered_false),
         count(&fleet.failed)
     );
     let got = format!("{lost} lost, {twice} twice; {back} of {RUNNERS} runners back");
-    case.row(what, told, got, format!("at most {}", time(fleet.slowest())));
+    case.row(what, outcome, got, format!("at most {}", time(fleet.slowest())));
     assert_eq!(count(&fleet.failed), 0, "no dispatch fails");
     assert_eq!(count(&fleet.lost), 0, "no runner sees anything but 2xx or a close");
     assert_eq!(back, RUNNERS, "every runner comes back");
     assert_eq!((lost, twice), (0, 0));
-    assert!(count(&fleet.told_true) > 100, "it was under load");
+    assert!(count(&fleet.answered_true) > 100, "there was too little load");
 }

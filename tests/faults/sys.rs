@@ -1,11 +1,11 @@
-//! The one system call that no crate here wraps.
+//! A system call that no crate here wraps.
 #![allow(unsafe_code)]
 
 use nix::libc;
 use std::io;
 use std::os::fd::RawFd;
 
-/// `struct ifreq`, as far as TUNSETIFF looks at it.
+/// `struct ifreq`, as far as TUNSETIFF uses it.
 #[repr(C)]
 struct Request {
     name: [u8; libc::IFNAMSIZ],

@@ -1,11 +1,11 @@
-//! A wire between the broker's machine and the runners', under the test's control: two TUN devices
-//! and a thread that carries packets from one to the other, late or not at all as it is told.
+//! A wire between the broker's and the runners' networks, controlled by the test: two TUN devices, and a
+//! thread that carries packets between them, delays them or drops them.
 //!
-//! Real kernels stand at both ends, so what they do about a lost acknowledgement or a FIN that
-//! crosses our data is what they do in production; and unlike a delay of the kernel's own (netem)
-//! the wire can pick its victims one by one, and remembers what passed.
+//! Both ends are real kernels, which handle a lost ACK or a crossing FIN as in production. Unlike netem, the
+//! wire can pick single segments, and it records all segments.
 
 use super::net::Net;
+use super::support::lock;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::cmp::Reverse;
@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub const BROKER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const RUNNER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PACKET_BYTES_MAX: usize = 2048;
 
-/// What becomes of a packet.
+/// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Pass,
@@ -36,23 +36,23 @@ pub enum Fate {
 /// A TCP segment on the wire.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
-    /// From the broker to a runner; else the other way.
+    /// From the broker to a runner, or the other way.
     pub to_runner: bool,
-    /// The runner's port: which connection.
+    /// The runner's port, which identifies the connection.
     pub port: u16,
     pub seq: u32,
     pub ack: u32,
     pub payload_bytes: usize,
     pub syn: bool,
     pub rst: bool,
-    /// It was dropped.
+    /// The wire dropped it.
     pub lost: bool,
     pub at: Instant,
 }
 
-type Law = Box<dyn FnMut(&Segment) -> Fate + Send>;
+type Rule = Box<dyn FnMut(&Segment) -> Fate + Send>;
 
-/// The wire; cut and gone when dropped.
+/// The wire. It is removed when dropped.
 pub struct Wire {
     shared: Arc<Shared>,
     carrier: Option<JoinHandle<()>>,
@@ -61,20 +61,20 @@ pub struct Wire {
 }
 
 struct Shared {
-    law: Mutex<Law>,
+    rule: Mutex<Rule>,
     trace: Mutex<Vec<Segment>>,
     runner_end: Mutex<Arc<File>>,
     ended: AtomicBool,
 }
 
 impl Wire {
-    /// A wire that carries everything at once.
+    /// A wire that carries every packet without delay.
     pub fn new() -> Wire {
         let (broker, runner) = (Net::new(), Net::new());
         let broker_end = plug(&broker, BROKER);
         let runner_end = Mutex::new(Arc::new(plug(&runner, RUNNER)));
         let shared = Arc::new(Shared {
-            law: Mutex::new(Box::new(|_| Fate::Pass)),
+            rule: Mutex::new(Box::new(|_| Fate::Pass)),
             trace: Mutex::default(),
             runner_end,
             ended: AtomicBool::new(false),
@@ -86,48 +86,48 @@ impl Wire {
         Wire { shared, carrier: Some(carrier), broker, runner }
     }
 
-    /// A wire that is `delay` long each way.
+    /// A wire with a delay in each direction.
     pub fn long(delay: Duration) -> Wire {
         let wire = Wire::new();
-        wire.law(move |_| Fate::Delay(delay));
+        wire.set_rule(move |_| Fate::Delay(delay));
         wire
     }
 
-    /// What holds from now on.
-    pub fn law(&self, law: impl FnMut(&Segment) -> Fate + Send + 'static) {
-        *lock(&self.shared.law) = Box::new(law);
+    /// Decides the fate of every segment from now on.
+    pub fn set_rule(&self, rule: impl FnMut(&Segment) -> Fate + Send + 'static) {
+        *lock(&self.shared.rule) = Box::new(rule);
     }
 
-    /// Nothing passes any more, in neither direction.
+    /// Drops everything in both directions.
     pub fn cut(&self) {
-        self.law(|_| Fate::Drop);
+        self.set_rule(|_| Fate::Drop);
     }
 
-    /// Nothing passes any more to and from this one connection of the runner's machine.
+    /// Drops everything of the connections from these ports of the runner's network.
     pub fn cut_off(&self, ports: &[u16]) {
         let ports = ports.to_vec();
-        self.law(move |segment| if ports.contains(&segment.port) { Fate::Drop } else { Fate::Pass });
+        self.set_rule(move |segment| if ports.contains(&segment.port) { Fate::Drop } else { Fate::Pass });
     }
 
-    /// Everything passes again.
+    /// Carries everything again.
     pub fn mend(&self) {
-        self.law(|_| Fate::Pass);
+        self.set_rule(|_| Fate::Pass);
     }
 
-    /// A new machine gets the runner's address; the old one hears nothing more.
+    /// Gives the runner's address to a new network; the old one is disconnected.
     pub fn replace_runner(&mut self) {
         let fresh = Net::new();
         let fresh_end = Arc::new(plug(&fresh, RUNNER));
         let old_end = std::mem::replace(&mut *lock(&self.shared.runner_end), fresh_end);
         while Arc::strong_count(&old_end) > 1 {
-            // The carrier still waits for packets of the old machine.
+            // The carrier still waits for packets of the old network.
             thread::sleep(Duration::from_millis(1));
         }
         self.runner = fresh;
     }
 
-    /// The segments of the latest connection from this port, in the order in which they were put on
-    /// the wire. (A port is free for the next one as soon as a reset has ended the last.)
+    /// The segments of the latest connection from this port, in order. (After a reset a port can be used
+    /// again immediately.)
     pub fn trace(&self, port: u16) -> Vec<Segment> {
         let trace = lock(&self.shared.trace);
         let of_port: Vec<Segment> = trace.iter().filter(|segment| segment.port == port).copied().collect();
@@ -135,7 +135,7 @@ impl Wire {
         of_port[began..].to_vec()
     }
 
-    /// What passed on a connection, a segment a line: for a test that failed.
+    /// The segments of a connection, one per line, for a failure message.
     pub fn describe(&self, port: u16) -> String {
         let trace = self.trace(port);
         let Some(began) = trace.first().map(|segment| segment.at) else { return String::new() };
@@ -151,20 +151,20 @@ impl Wire {
         lines.collect()
     }
 
-    /// Bytes that the runner's kernel has acknowledged on a connection, as far as the wire carried it.
+    /// The number of bytes of a connection that the runner's kernel acknowledged in segments that were carried.
     pub fn acked_bytes(&self, port: u16) -> usize {
         let trace = self.trace(port);
         let acks = trace.iter().filter(|seg| !seg.to_runner && !seg.syn && !seg.rst && !seg.lost);
         acks.map(|seg| past_origin(&trace, seg.ack)).max().unwrap_or(0)
     }
 
-    /// The runner's kernel has reset the connection.
+    /// Whether the runner's kernel has reset the connection.
     pub fn was_reset(&self, port: u16) -> bool {
         self.trace(port).iter().any(|seg| !seg.to_runner && seg.rst && !seg.lost)
     }
 }
 
-/// How many of the broker's bytes come before this sequence number.
+/// The number of the broker's bytes before this sequence number.
 fn past_origin(trace: &[Segment], seq: u32) -> usize {
     let Some(first) = trace.iter().find(|seg| seg.to_runner && seg.syn) else { return 0 };
     let past = seq.wrapping_sub(first.seq).wrapping_sub(1);
@@ -180,7 +180,7 @@ impl Drop for Wire {
     }
 }
 
-/// A packet that is on its way.
+/// A packet on its way.
 struct Flying {
     due: Instant,
     order: u64,
@@ -200,7 +200,7 @@ impl Shared {
             for (end, to_runner) in [(broker_end, true), (&*runner_end, false)] {
                 while let Some(bytes) = take(end) {
                     order += 1;
-                    if let Some(due) = self.judge(&bytes, to_runner) {
+                    if let Some(due) = self.arrival(&bytes, to_runner) {
                         flying.push(Reverse(Flying { due, order, to_runner, bytes }));
                     }
                 }
@@ -208,17 +208,17 @@ impl Shared {
             while flying.peek().is_some_and(|next| next.0.due <= Instant::now()) {
                 let Some(Reverse(packet)) = flying.pop() else { break };
                 let mut end = if packet.to_runner { &*runner_end } else { broker_end };
-                // A device that has just gone down has no use for it.
+                // The write fails if the device has just gone down.
                 let _ = end.write(&packet.bytes);
             }
         }
     }
 
-    /// When a packet is due at the other end; `None`: never.
-    fn judge(&self, bytes: &[u8], to_runner: bool) -> Option<Instant> {
+    /// When a packet is due at the other end; `None`: dropped.
+    fn arrival(&self, bytes: &[u8], to_runner: bool) -> Option<Instant> {
         let now = Instant::now();
         let mut segment = parse(bytes, to_runner, now)?;
-        let fate = (lock(&self.law))(&segment);
+        let fate = (lock(&self.rule))(&segment);
         segment.lost = fate == Fate::Drop;
         lock(&self.trace).push(segment);
         match fate {
@@ -249,12 +249,12 @@ impl Ord for Flying {
     }
 }
 
-/// How long the carrier sleeps when there is nothing to carry.
+/// How long the carrier sleeps when it has nothing to carry.
 const IDLE: Duration = Duration::from_millis(20);
 
 fn wait_for(ends: &[&File; 2], at_most: Duration) {
     let mut ends = ends.map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN));
-    // Rounded up: a packet that is due in less than a millisecond would be polled for in a spin.
+    // Rounded up, so that a packet due in less than 1 ms does not make the thread spin.
     let timeout =
         PollTimeout::try_from(at_most.as_micros().div_ceil(1000) as i32).unwrap_or(PollTimeout::ZERO);
     let _ = poll(&mut ends, timeout);
@@ -272,7 +272,7 @@ fn take(mut end: &File) -> Option<Vec<u8>> {
     }
 }
 
-/// IPv4 with TCP in it; whatever else a kernel may send stays here.
+/// Parses IPv4 with TCP. Other packets are dropped.
 fn parse(bytes: &[u8], to_runner: bool, at: Instant) -> Option<Segment> {
     let ip_len = usize::from(bytes.first()? & 0xf) * 4;
     if bytes[0] >> 4 != 4 || *bytes.get(9)? != 6 {
@@ -309,8 +309,4 @@ fn plug(net: &Net, addr: Ipv4Addr) -> File {
     net.ip(&format!("addr add {addr}/24 dev {NAME}"));
     net.ip(&format!("link set {NAME} up"));
     file
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,20 +1,19 @@
-//! Bugs, planted in a copy of the source: what stands there, and what stands there instead when the
-//! bug is in. `PLANTED` means "this bug is in now". White space does not count; each text must be
-//! there once.
+//! Bugs planted in a copy of the source. Each bug names a text of the source and its replacement, in
+//! which `PLANTED` means "this bug is switched on". White space is ignored; each text must occur once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// One bug.
+/// A bug.
 pub struct Bug {
     pub name: &'static str,
-    /// Where it goes, from the package's directory.
+    /// The file that it changes, relative to the package's directory.
     pub file: &'static str,
     pub from: &'static str,
     pub to: &'static str,
 }
 
-/// The profile that this test was built with, by the directory that it lies in.
+/// The profile that this test was built with, from the directory of its executable.
 pub fn profile() -> String {
     let exe = std::env::current_exe().expect("this test has a path");
     let dir =
@@ -25,19 +24,19 @@ pub fn profile() -> String {
     }
 }
 
-/// `source` with a bug in it; `switch` is the expression that says whether it is planted.
+/// `source` with a bug; `switch` is the expression that is true while the bug is planted.
 pub fn with_bug(source: &str, bug: &Bug, switch: &str) -> String {
     let Bug { name, file, from, to } = bug;
     let mut found = (0..source.len())
         .filter_map(|at| source.get(at..).and_then(|rest| prefix_len(rest, from)).map(|len| at..at + len));
-    let range = found.next().unwrap_or_else(|| {
-        panic!("{name}: {file} has no `{from}`; say in the list of bugs what it has instead")
-    });
+    let range = found
+        .next()
+        .unwrap_or_else(|| panic!("{name}: {file} has no `{from}`; adapt this entry in the list of bugs"));
     assert!(found.next().is_none(), "{name}: {file} has `{from}` more than once");
     format!("{}{}{}", &source[..range.start], to.replace("PLANTED", switch), &source[range.end..])
 }
 
-/// How many bytes of `text` are `what`, white space aside.
+/// The number of bytes at the start of `text` that match `what`, white space ignored.
 fn prefix_len(text: &str, what: &str) -> Option<usize> {
     let mut wanted = what.chars().filter(|c| !c.is_whitespace()).peekable();
     for (at, c) in text.char_indices() {

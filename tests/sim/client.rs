@@ -1,5 +1,5 @@
-//! A client's connection, as its process sees it: requests written in pieces, responses read in
-//! pieces, by a parser that knows no more than it must.
+//! A client's connection as its process sees it. It writes requests and reads responses in pieces,
+//! with a minimal parser.
 
 use super::net::{End, Event, Life, LinkId, Us};
 use super::oracle::{Ask, Kind};
@@ -9,17 +9,17 @@ use pilotlight::broker::contract::Side;
 pub struct Client {
     pub link: LinkId,
     me: usize,
-    /// Not yet taken by the kernel.
+    /// Bytes that the kernel has not accepted yet.
     unsent: Vec<u8>,
-    /// Bytes asked for so far: the stream offset of the next request.
+    /// Request bytes so far: the stream offset of the next request.
     asked: u64,
     in_pieces: bool,
     piece_at: Us,
-    /// Bytes read at a time, and how long after another.
+    /// Bytes per read, and the time between two reads.
     slow_read: Option<(usize, Us)>,
     read_at: Us,
     inbox: Vec<u8>,
-    /// Garbage was sent on it: no use for another request.
+    /// Garbage was sent on it: it cannot carry another request.
     pub spoiled: bool,
 }
 
@@ -56,7 +56,7 @@ impl Client {
         }
     }
 
-    /// Writes a request, from now on.
+    /// Starts to write a request.
     pub fn ask(&mut self, sim: &mut Sim, kind: Kind, close: bool, bytes: &[u8]) {
         self.asked += bytes.len() as u64;
         self.spoiled |= kind == Kind::Garbage;
@@ -69,7 +69,7 @@ impl Client {
         self.slow_read = Some((bytes, every));
     }
 
-    /// Writes and reads what can be.
+    /// Writes and reads as much as possible.
     pub fn turn(&mut self, sim: &mut Sim) {
         self.write(sim);
         self.read(sim);
@@ -107,7 +107,7 @@ impl Client {
         }
     }
 
-    /// Takes the next whole response off the inbox, interim ones skipped.
+    /// Takes the next whole response from the inbox and skips interim ones.
     pub fn response(&mut self) -> Option<Response> {
         loop {
             let head_end = find(&self.inbox, b"\r\n\r\n")? + 4;
@@ -131,18 +131,18 @@ impl Client {
         }
     }
 
-    /// Bytes of a response have reached this machine.
+    /// Bytes of a response have arrived.
     pub fn has_something(&self, sim: &Sim) -> bool {
         !self.inbox.is_empty() || !sim.net.socket(self.link, End::Client).queue.is_empty()
     }
 
-    /// Nothing more will come.
+    /// No more bytes will arrive.
     pub fn ended(&self, sim: &Sim) -> bool {
         let socket = sim.net.socket(self.link, End::Client);
         socket.queue.is_empty() && (socket.dead || socket.peer_fin || socket.life != Life::Held)
     }
 
-    /// All is written, and the kernel could take more.
+    /// The kernel has accepted every byte.
     pub fn all_written(&self) -> bool {
         self.unsent.is_empty()
     }

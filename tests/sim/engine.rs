@@ -1,7 +1,7 @@
-//! The engine under the production shard: completions over the simulated sockets.
+//! The engine below the production worker: completions over the simulated sockets.
 //!
-//! It keeps the trait's promises and no other: reads and writes fall short, news of one connection
-//! overtakes another's, a fact about an earlier user of a slot turns up late.
+//! It keeps the trait's promises and no others. Reads and writes fall short, events of one connection
+//! overtake those of another, and a fact about an earlier user of a slot arrives late.
 
 use super::net::{End, Life, LinkId, Net, Us};
 use super::oracle::Oracle;
@@ -21,16 +21,16 @@ struct Conn {
     generation: u32,
     paused: bool,
     out: Option<Outgoing>,
-    /// The kernel has it all; `Sent` is still to be told.
-    sent_untold: bool,
+    /// The kernel accepted the whole payload; `Sent` is not reported yet.
+    sent_unreported: bool,
     in_question: bool,
-    /// Told when the peer has acknowledged up to here.
+    /// Stream offset: `Acked` is reported once the peer has acknowledged it.
     await_ack: Option<u64>,
-    told_fin: bool,
-    told_reset: bool,
-    /// The socket's error was taken by a look at it; the next look finds none.
+    fin_reported: bool,
+    reset_reported: bool,
+    /// A query has consumed the socket's error; the next query finds none.
     error_taken: bool,
-    /// Its news waits until then.
+    /// Its events are held back until then.
     held_until: Us,
     held_back: bool,
 }
@@ -53,7 +53,7 @@ enum Fact {
     Probed(ConnId, TcpFacts),
 }
 
-/// One core's sockets and what is still to be told of them.
+/// One worker's sockets, and the facts about them that are not reported yet.
 #[derive(Default)]
 pub struct Sockets {
     worker: usize,
@@ -61,15 +61,15 @@ pub struct Sockets {
     generations: Vec<u32>,
     free: Vec<u32>,
     by_link: Vec<Option<u32>>,
-    /// Slots of which there may be news.
-    stirred: BTreeSet<u32>,
-    /// This turn's.
+    /// Slots that may have events.
+    ready: BTreeSet<u32>,
+    /// The slots of this turn.
     batch: Vec<u32>,
     accepts_left: u64,
     accept_again_at: Us,
     facts: VecDeque<Fact>,
     /// Facts of connections that have ended.
-    ghosts: Vec<Fact>,
+    stale: Vec<Fact>,
 }
 
 const HELD_BACK_MAX_US: Us = 2_000;
@@ -80,10 +80,10 @@ impl Sockets {
         Sockets { worker, ..Sockets::default() }
     }
 
-    /// The kernel learnt something of a link's broker end.
-    pub fn stir(&mut self, link: LinkId) {
+    /// The kernel's state of a link's broker end changed.
+    pub fn mark_ready(&mut self, link: LinkId) {
         if let Some(slot) = self.slot_of(link) {
-            self.stirred.insert(slot);
+            self.ready.insert(slot);
         }
     }
 
@@ -91,50 +91,50 @@ impl Sockets {
         self.by_link.get(link).copied().flatten()
     }
 
-    /// When there is something to tell; `None`: not until something happens.
+    /// When there is a fact to report; `None`: not before another event.
     pub fn ready_at(&self, net: &Net) -> Option<Us> {
-        let now = !self.facts.is_empty() || !self.ghosts.is_empty() || !self.batch.is_empty();
-        let held = self.stirred.iter().filter_map(|slot| self.conns[*slot as usize].as_ref());
+        let now = !self.facts.is_empty() || !self.stale.is_empty() || !self.batch.is_empty();
+        let held = self.ready.iter().filter_map(|slot| self.conns[*slot as usize].as_ref());
         let held = held.map(|conn| conn.held_until).min();
         let accept = (!net.backlog[self.worker].is_empty()).then_some(self.accept_again_at);
         [now.then_some(0), held, accept].into_iter().flatten().min().map(|at| at.max(net.now))
     }
 
-    /// There may be news of a connection that the core has not been told yet.
+    /// The connection may have events that the worker has not received yet.
     fn holds_back(&self, link: LinkId) -> bool {
-        self.slot_of(link).is_some_and(|slot| self.stirred.contains(&slot) || self.batch.contains(&slot))
+        self.slot_of(link).is_some_and(|slot| self.ready.contains(&slot) || self.batch.contains(&slot))
     }
 
-    /// Links that the core doesn't read from.
+    /// Links that the worker does not read from.
     pub fn paused(&self) -> Vec<LinkId> {
         self.conns.iter().flatten().filter(|conn| conn.paused).map(|conn| conn.link).collect()
     }
 
-    /// Draws which connections' news this turn brings, and in which order.
+    /// Draws which connections report in this turn, and in which order.
     pub fn start(&mut self, net: &mut Net, plan: &Plan) {
         let faults = &plan.faults;
         self.accepts_left = net.rng.range(1, 8);
-        for slot in std::mem::take(&mut self.stirred) {
+        for slot in std::mem::take(&mut self.ready) {
             let Some(conn) = &mut self.conns[slot as usize] else { continue };
             if conn.held_until > net.now {
-                self.stirred.insert(slot);
+                self.ready.insert(slot);
             } else if !conn.held_back && net.rng.chance(faults.held_back) {
-                net.tally.count("fault: a connection's news comes behind that of others");
+                net.tally.count("fault: a connection's events arrive after those of others");
                 conn.held_back = true;
                 conn.held_until = net.now + net.rng.below(HELD_BACK_MAX_US);
-                self.stirred.insert(slot);
+                self.ready.insert(slot);
             } else {
                 conn.held_back = false;
                 self.batch.push(slot);
             }
         }
         shuffle(&mut self.batch, &mut net.rng);
-        // Ghosts come when they like.
-        for index in (0..self.ghosts.len()).rev() {
+        // Stale facts arrive at any time.
+        for index in (0..self.stale.len()).rev() {
             if net.rng.chance(0.5) {
-                let ghost = self.ghosts.swap_remove(index);
+                let fact = self.stale.swap_remove(index);
                 let at = net.rng.index(self.facts.len() + 1);
-                self.facts.insert(at, ghost);
+                self.facts.insert(at, fact);
             }
         }
     }
@@ -152,7 +152,7 @@ impl Sockets {
         }
         net.backlog[self.worker].pop_front();
         if net.socket(link, End::Broker).dead && net.rng.chance(0.5) {
-            // accept(2) reports errors of the new connection itself: it is gone.
+            // accept(2) reports the error of the new connection: it is gone.
             net.close(link, End::Broker);
             return self.accept(net, plan);
         }
@@ -166,7 +166,7 @@ impl Sockets {
                 self.generations.push(0);
                 self.conns.len() as u32 - 1
             }
-            // Mostly the last one freed, as in a slab.
+            // Usually the last slot freed, as in a slab.
             len if net.rng.chance(0.8) => self.free.remove(len - 1),
             len => self.free.remove(net.rng.index(len)),
         };
@@ -177,11 +177,11 @@ impl Sockets {
             generation,
             paused: false,
             out: None,
-            sent_untold: false,
+            sent_unreported: false,
             in_question: false,
             await_ack: None,
-            told_fin: false,
-            told_reset: false,
+            fin_reported: false,
+            reset_reported: false,
             error_taken: false,
             held_until: 0,
             held_back: false,
@@ -190,7 +190,7 @@ impl Sockets {
             self.by_link.resize(link + 1, None);
         }
         self.by_link[link] = Some(slot);
-        self.stirred.insert(slot);
+        self.ready.insert(slot);
         Fact::Accepted(ConnId { slot, generation }, net.links[link].side)
     }
 
@@ -202,7 +202,7 @@ impl Sockets {
         ConnId { slot, generation: self.generations[slot as usize] }
     }
 
-    /// The next fact of this turn, ghosts included.
+    /// The next fact of this turn, stale ones included.
     fn next(&mut self, net: &mut Net, plan: &Plan) -> Option<Fact> {
         loop {
             if let Some(fact) = self.facts.pop_front() {
@@ -213,12 +213,12 @@ impl Sockets {
             }
             let slot = self.batch.pop()?;
             if let Some(fact) = self.advance(slot, net, plan) {
-                // There may be more: in this turn or in the next.
+                // There may be more facts, in this turn or in the next.
                 if net.rng.chance(0.5) {
                     let at = net.rng.index(self.batch.len() + 1);
                     self.batch.insert(at, slot);
                 } else {
-                    self.stirred.insert(slot);
+                    self.ready.insert(slot);
                 }
                 return Some(fact);
             }
@@ -230,23 +230,23 @@ impl Sockets {
         let id = self.id(slot);
         let conn = self.conns[slot as usize].as_mut()?;
         let link = conn.link;
-        if conn.told_reset {
+        if conn.reset_reported {
             return None;
         }
         let socket = net.socket(link, End::Broker);
-        let settled = conn.out.is_none() && !conn.sent_untold && !conn.told_fin;
+        let settled = conn.out.is_none() && !conn.sent_unreported && !conn.fin_reported;
         if socket.dead && socket.peer_fin && conn.in_question && settled && net.rng.chance(0.5) {
-            // The FIN was seen, and the reset came before the kernel was asked.
-            conn.told_fin = true;
+            // The engine saw the FIN, and the reset arrived before it queried the kernel.
+            conn.fin_reported = true;
             conn.in_question = false;
             return Some(Fact::Fin(id, Some(facts(conn, net))));
         }
         let socket = net.socket(link, End::Broker);
-        // Most engines see the error first; a completion may bring what was read before.
+        // Most engines see the error first; a completion may carry bytes read before it.
         if socket.dead && (socket.queue.is_empty() || conn.paused || net.rng.chance(0.7)) {
-            conn.told_reset = true;
+            conn.reset_reported = true;
             if conn.error_taken && net.rng.chance(0.5) {
-                // A read finds the end of the stream where the error was.
+                // A read finds the end of the stream in place of the error.
                 let facts = std::mem::take(&mut conn.in_question).then(|| facts(conn, net));
                 return Some(Fact::Fin(id, facts));
             }
@@ -258,8 +258,8 @@ impl Sockets {
             return Some(fact);
         }
         let conn = self.conns[slot as usize].as_mut()?;
-        if conn.sent_untold {
-            conn.sent_untold = false;
+        if conn.sent_unreported {
+            conn.sent_unreported = false;
             return Some(Fact::Sent(id));
         }
         let socket = net.socket(link, End::Broker);
@@ -272,13 +272,13 @@ impl Sockets {
             net.tally.count("fault: an acknowledgement is never announced");
         }
         let socket = net.socket(link, End::Broker);
-        let fin = socket.peer_fin && !conn.told_fin && !socket.dead;
+        let fin = socket.peer_fin && !conn.fin_reported && !socket.dead;
         if fin && (conn.in_question || (!conn.paused && socket.queue.is_empty())) {
-            conn.told_fin = true;
+            conn.fin_reported = true;
             let facts = std::mem::take(&mut conn.in_question).then(|| facts(conn, net));
             return Some(Fact::Fin(id, facts));
         }
-        if conn.paused || socket.queue.is_empty() || conn.told_fin {
+        if conn.paused || socket.queue.is_empty() || conn.fin_reported {
             return None;
         }
         let available = socket.queue.len().min(SCRATCH_BYTES);
@@ -303,7 +303,7 @@ impl Sockets {
             count = (1 + net.rng.magnitude(rest.len() as u64 - 1) as usize).min(count);
         }
         let Some(taken) = net.write(conn.link, End::Broker, &rest[..count]) else {
-            conn.told_reset = true;
+            conn.reset_reported = true;
             return Some(Fact::Reset(id));
         };
         out.at += taken;
@@ -311,50 +311,50 @@ impl Sockets {
             net.tally.count("fault: a write falls short");
             conn.out = Some(out);
             if taken == count {
-                self.stirred.insert(id.slot);
+                self.ready.insert(id.slot);
             }
             return None;
         }
-        conn.sent_untold = true;
+        conn.sent_unreported = true;
         if out.confirm == SendConfirm::Closed {
             net.shutdown(conn.link, End::Broker);
         }
         let end = net.socket(conn.link, End::Broker).out.len() as u64;
         conn.await_ack = (out.confirm == SendConfirm::Acked).then_some(end);
-        self.stirred.insert(id.slot);
+        self.ready.insert(id.slot);
         if net.rng.chance(0.7) {
             self.batch.push(id.slot);
         }
         None
     }
 
-    /// Forgets a connection, and what was still to be told of it becomes a ghost now and then.
+    /// Forgets a connection. Sometimes one of its facts stays and arrives later as a stale one.
     fn drop_conn(&mut self, id: ConnId, net: &mut Net, plan: &Plan) -> Option<LinkId> {
         let link = self.get(id)?.link;
         self.conns[id.slot as usize] = None;
         self.by_link[link] = None;
         self.free.push(id.slot);
-        self.stirred.remove(&id.slot);
+        self.ready.remove(&id.slot);
         self.batch.retain(|slot| *slot != id.slot);
         let own = |fact: &Fact| fact.conn() == Some(id);
         self.facts.retain(|fact| !own(fact));
         if net.rng.chance(plan.faults.stale) {
-            let well = TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 1, fin: true };
-            let ghost = match net.rng.below(7) {
+            let healthy = TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 1, fin: true };
+            let fact = match net.rng.below(7) {
                 0 => Fact::Bytes(id, b"GET /connect HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
                 1 => Fact::Sent(id),
                 2 => Fact::Acked(id),
-                3 => Fact::Fin(id, Some(well)),
+                3 => Fact::Fin(id, Some(healthy)),
                 4 => Fact::Fin(id, None),
                 5 => Fact::Reset(id),
-                _ => Fact::Probed(id, well),
+                _ => Fact::Probed(id, healthy),
             };
-            self.ghosts.push(ghost);
+            self.stale.push(fact);
         }
         Some(link)
     }
 
-    fn tell(&self, fact: &Fact, oracle: &mut Oracle, now: Us, net: &Net) {
+    fn report(&self, fact: &Fact, oracle: &mut Oracle, now: Us, net: &Net) {
         let Some(id) = fact.conn() else { return };
         let conn = self.conns.get(id.slot as usize).and_then(Option::as_ref);
         let Some(conn) = conn.filter(|conn| conn.generation == id.generation) else {
@@ -365,16 +365,16 @@ impl Sockets {
         };
         let link = conn.link;
         let (worker, text) = (self.worker, fact.text());
-        oracle.trace.say(net.now, || format!("worker {worker} learns of link {link}: {text}"));
+        oracle.trace.say(net.now, || format!("worker {worker}, link {link}: {text}"));
         match fact {
-            Fact::Accepted(..) => oracle.told_accepted(worker, link, now),
+            Fact::Accepted(..) => oracle.on_accepted(worker, link, now),
             Fact::AcceptFailed => {}
-            Fact::Bytes(_, bytes) => oracle.told_bytes(link, bytes.len(), now, net),
-            Fact::Sent(_) => oracle.told_sent(link, now, net),
-            Fact::Acked(_) => oracle.told_acked(link, now, net),
-            Fact::Fin(_, facts) => oracle.told_fin(link, *facts, now, net),
-            Fact::Reset(_) => oracle.told_reset(link),
-            Fact::Probed(_, facts) => oracle.told_facts(link, *facts, now, net),
+            Fact::Bytes(_, bytes) => oracle.on_bytes(link, bytes.len(), now, net),
+            Fact::Sent(_) => oracle.on_sent(link, now, net),
+            Fact::Acked(_) => oracle.on_acked(link, now, net),
+            Fact::Fin(_, facts) => oracle.on_fin(link, *facts, now, net),
+            Fact::Reset(_) => oracle.on_reset(link),
+            Fact::Probed(_, facts) => oracle.on_facts(link, *facts, now, net),
         }
     }
 }
@@ -424,11 +424,11 @@ fn shuffle(slots: &mut [u32], rng: &mut Rng) {
 
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// What a worker owns: a handle on its core's sockets.
+/// What a worker owns: a handle to its sockets.
 pub struct SimEngine {
     pub worker: usize,
     pub shared: Shared,
-    /// What the core is reading.
+    /// The bytes that the worker is reading.
     pub scratch: Vec<u8>,
 }
 
@@ -446,10 +446,10 @@ impl Engine for SimEngine {
     fn send(&mut self, id: ConnId, payload: Payload, confirm: SendConfirm) {
         self.with(|sockets, net, plan, oracle, now| {
             let Some(conn) = sockets.get(id) else {
-                return oracle.fail("something is sent on a connection that has ended");
+                return oracle.fail("the worker sends on a connection that has ended");
             };
-            if conn.out.is_some() || conn.sent_untold {
-                return oracle.fail("two sends are under way on one connection");
+            if conn.out.is_some() || conn.sent_unreported {
+                return oracle.fail("two sends are in progress on one connection");
             }
             oracle.sends(conn.link, payload.bytes(), now, net);
             conn.in_question = confirm != SendConfirm::None;
@@ -463,7 +463,7 @@ impl Engine for SimEngine {
     fn pause(&mut self, id: ConnId) {
         self.with(|sockets, _, _, oracle, _| match sockets.get(id) {
             Some(conn) => conn.paused = true,
-            None => oracle.fail("a connection that has ended is paused"),
+            None => oracle.fail("the worker pauses a connection that has ended"),
         });
     }
 
@@ -471,16 +471,16 @@ impl Engine for SimEngine {
         self.with(|sockets, _, _, oracle, _| {
             match sockets.get(id) {
                 Some(conn) => conn.paused = false,
-                None => oracle.fail("a connection that has ended is resumed"),
+                None => oracle.fail("the worker resumes a connection that has ended"),
             }
-            sockets.stirred.insert(id.slot);
+            sockets.ready.insert(id.slot);
         });
     }
 
     fn half_close(&mut self, id: ConnId) {
         self.with(|sockets, net, _, oracle, _| match sockets.get(id) {
             Some(conn) => net.shutdown(conn.link, End::Broker),
-            None => oracle.fail("a connection that has ended is shut down"),
+            None => oracle.fail("the worker half-closes a connection that has ended"),
         });
     }
 
@@ -491,7 +491,7 @@ impl Engine for SimEngine {
                 oracle.closes(link, false, false, now, net);
                 net.close(link, End::Broker);
             }
-            None => oracle.fail("a connection that has ended is closed"),
+            None => oracle.fail("the worker closes a connection that has ended"),
         });
     }
 
@@ -505,7 +505,7 @@ impl Engine for SimEngine {
                     oracle.closes(link, true, held_back, now, net);
                     net.abort(link, End::Broker);
                 }
-                None => oracle.fail("a connection that has ended is reset"),
+                None => oracle.fail("the worker resets a connection that has ended"),
             }
         });
     }
@@ -517,7 +517,7 @@ impl Engine for SimEngine {
                 let facts = facts(conn, net);
                 sockets.facts.push_back(Fact::Probed(id, facts));
             }
-            None => oracle.fail("a connection that has ended is probed"),
+            None => oracle.fail("the worker probes a connection that has ended"),
         });
     }
 
@@ -525,7 +525,7 @@ impl Engine for SimEngine {
         self.with(|sockets, net, _, oracle, _| match sockets.get(id) {
             Some(conn) => !net.socket(conn.link, End::Broker).queue.is_empty(),
             None => {
-                oracle.fail("a connection that has ended is looked at");
+                oracle.fail("the worker asks for unread bytes of a connection that has ended");
                 false
             }
         })
@@ -550,7 +550,7 @@ impl Engine for SimEngine {
         let fact = self.with(|sockets, net, plan, oracle, now| {
             let fact = sockets.next(net, plan)?;
             oracle.tally.count("facts");
-            sockets.tell(&fact, oracle, now, net);
+            sockets.report(&fact, oracle, now, net);
             Some(fact)
         })?;
         Some(match fact {
@@ -573,15 +573,15 @@ impl Engine for SimEngine {
     }
 }
 
-/// The world looks at the mailbox by itself.
+/// The world checks the mailboxes itself.
 pub struct NoWake;
 
 impl Wake for NoWake {
     fn wake(&self) {}
 }
 
-/// The kernel closes what a worker that has ended still had.
-pub fn bury(sockets: &mut Sockets, net: &mut Net) {
+/// The kernel closes the sockets that a worker left open when it ended.
+pub fn close_remaining(sockets: &mut Sockets, net: &mut Net) {
     for slot in 0..sockets.conns.len() {
         if let Some(conn) = sockets.conns[slot].take()
             && net.socket(conn.link, End::Broker).life == Life::Held

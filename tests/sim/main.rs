@@ -1,9 +1,9 @@
-//! The simulation: the production core and shards on one thread, virtual time, in-memory sockets,
-//! scripted clients and every fault that a seed draws. See docs/testing.md.
+//! The simulation: the production broker core and workers on one thread, with virtual time, in-memory
+//! sockets, scripted clients and the faults that a seed draws. See docs/testing.md.
 //!
 //! - `cargo test --test sim` runs 256 seeds;
-//! - `SIM_SEED=n` replays one and prints its story;
-//! - `SIM_SEEDS=from..to` sweeps; with `SIM_KEEP_GOING=1` it names every seed that fails, in a line each.
+//! - `SIM_SEED=n` replays one seed and prints its story;
+//! - `SIM_SEEDS=from..to` runs a range; with `SIM_KEEP_GOING=1` it prints one line for each seed that fails.
 
 mod client;
 mod engine;
@@ -28,52 +28,52 @@ use std::time::Instant;
 use tally::Tally;
 use world::World;
 
-/// What the ordinary seeds must have seen: a simulation that never gets there proves nothing there.
+/// Events that the ordinary seeds must cover. A simulation that never reaches one proves nothing about it.
 const CORNERS: &[&str] = &[
     "attempts on another worker",
-    "core: accept errors",
-    "core: attempts reset",
-    "core: attempts unacknowledged",
-    "core: attempts unread",
-    "core: evicted",
-    "core: offers returned",
-    "core: polls expired",
-    "core: refused at a limit",
-    "core: rejected",
-    "core: requests timed out",
+    "worker: accept errors",
+    "worker: attempts reset",
+    "worker: attempts unacknowledged",
+    "worker: attempts unread",
+    "worker: evicted",
+    "worker: offers returned",
+    "worker: polls expired",
+    "worker: refused at a limit",
+    "worker: rejected",
+    "worker: requests timed out",
     "delivered, supervisor gone",
     "false at the deadline, read",
     "false, read by a process that was reset",
     "warm",
     "cold at the deadline",
-    "refused for want of room",
+    "refused: no room for the bytes",
     "released: the deadline",
     "true, unread: acknowledged by the kernel alone",
 ];
 
-/// What must have gone wrong in them: every kind of fault that the simulation is for.
+/// Faults that the ordinary seeds must cover: every kind that the simulation injects.
 const FAULTS: &[&str] = &[
     "fault: a FIN before the claim",
-    "fault: a FIN behind the run",
+    "fault: a FIN after the run",
     "fault: a FIN while the run is being written",
     "fault: a FIN with bytes unacknowledged",
-    "fault: a byte comes alone",
-    "fault: a connection's news comes behind that of others",
+    "fault: a read brings a single byte",
+    "fault: a connection's events arrive after those of others",
     "fault: a worker stalls",
-    "fault: a worker stalls behind an offer",
-    "fault: a dispatch meets a poll's end",
-    "fault: a drain in mid-delivery",
+    "fault: a worker stalls after an offer",
+    "fault: a dispatch at a poll's end",
+    "fault: a shutdown during a delivery",
     "fault: a fact about a connection that has ended",
-    "fault: a message between workers takes long",
+    "fault: a message between workers is slow",
     "fault: a packet is lost",
     "fault: a read falls short",
-    "fault: a reset from the middle",
+    "fault: the network resets a connection",
     "fault: a runner closes",
     "fault: a runner dies",
     "fault: a runner freezes",
     "fault: a runner half-closes",
-    "fault: a runner hears nothing for a while",
-    "fault: a runner is not heard for a while",
+    "fault: packets to a runner are lost for a while",
+    "fault: packets from a runner are lost for a while",
     "fault: a runner polls again and closes the old connection late",
     "fault: a runner reads slowly",
     "fault: a runner resets",
@@ -82,16 +82,16 @@ const FAULTS: &[&str] = &[
     "fault: a wire is cut",
     "fault: a write falls short",
     "fault: an accept fails",
-    "fault: an acknowledgement comes late",
+    "fault: an acknowledgement is delayed",
     "fault: an acknowledgement is never announced",
-    "fault: garbage behind a poll",
+    "fault: garbage after a poll",
     "fault: the clock jumps",
 ];
 
 const SEEDS: std::ops::Range<u64> = 0..256;
 
 thread_local! {
-    /// What the last panic said, and where.
+    /// Message and place of the last panic.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -132,7 +132,7 @@ fn seeds() {
     }
     if variable("SIM_SEEDS").is_none() {
         for corner in CORNERS.iter().chain(FAULTS) {
-            assert!(total.get(corner) > 0, "no seed came to this corner: {corner}");
+            assert!(total.get(corner) > 0, "no seed covered this: {corner}");
         }
     }
     let seconds = started.elapsed().as_secs_f64();
@@ -140,22 +140,21 @@ fn seeds() {
     assert_eq!(failed, 0, "seeds failed");
 }
 
-/// What a failing seed is told with: the same run to the last fact, whether its story is kept or not, and
-/// the rule that broke at the story's end.
+/// A failing seed can be replayed: the run is the same to the last fact, with and without its story.
 #[test]
 fn a_seed_is_the_same_run_every_time() {
     for seed in 0..24 {
         let (first, story) = run(seed, true);
         let (second, again) = run(seed, true);
-        let (untold, silence) = run(seed, false);
+        let (untraced, no_story) = run(seed, false);
         assert!(story.lines().count() > 10, "seed {seed}: {story}");
         assert!(story == again, "seed {seed} has two stories");
-        assert_eq!((&first, &first), (&second, &untold), "seed {seed}");
-        assert_eq!(silence, "", "seed {seed}");
+        assert_eq!((&first, &first), (&second, &untraced), "seed {seed}");
+        assert_eq!(no_story, "", "seed {seed}");
     }
 }
 
-/// Runs one world. A panic in the core is a fault like any other.
+/// Runs one world. A panic in the broker counts as a violation.
 fn run(seed: u64, trace: bool) -> (Result<Tally, String>, String) {
     let mut world = World::new(seed, trace);
     let quiet: Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync> = Box::new(|info| {

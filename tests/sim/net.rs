@@ -1,8 +1,8 @@
-//! TCP between processes, as far as delivery depends on it: kernel queues on both ends, windows,
-//! acknowledgements that come late or never, lost segments and their retransmission, FIN, half-close,
-//! reset, and what Linux does when a process closes with unread bytes or dies.
+//! TCP between processes, as far as delivery depends on it: kernel queues at both ends, windows,
+//! acknowledgements that are late or lost, segments that are lost and sent again, FIN, half-close,
+//! reset, and what Linux does when a process dies or closes with unread bytes.
 //!
-//! Time is the network's own: microseconds from the start of the world.
+//! The network has its own clock: microseconds from the start of the world.
 
 mod packets;
 
@@ -31,28 +31,28 @@ impl End {
     }
 }
 
-/// Whose process holds an end's socket.
+/// Who holds an end's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// A process holds it.
     Held,
-    /// Its process closed it; the kernel still sends what was written, and a FIN.
+    /// Its process closed it; the kernel still sends the written bytes and a FIN.
     Orphan,
-    /// The kernel knows nothing of it any more.
+    /// The kernel has forgotten it.
     Gone,
 }
 
-/// One end of a link: its kernel's view.
+/// One end of a link, as its kernel sees it.
 pub struct Socket {
     pub life: Life,
     /// A reset came, or the kernel gave up.
     pub dead: bool,
-    /// Gone in the ordinary way: stray packets get no reset.
+    /// Closed in the ordinary way: stray packets get no reset.
     time_wait: bool,
-    /// All that the process wrote. Sequence numbers are indices into it; the FIN has the next.
+    /// All bytes that the process wrote. Sequence numbers are indices into it; the FIN has the next one.
     pub out: Vec<u8>,
     pub fin: bool,
-    /// Its process ended its stream and stayed.
+    /// Its process ended its own stream and keeps reading.
     pub half_closed: bool,
     sent: u64,
     pub acked: u64,
@@ -61,15 +61,15 @@ pub struct Socket {
     rto: Us,
     rto_token: u64,
     rto_armed: bool,
-    /// Received, acknowledged or about to be, and not read by the process.
+    /// Received and not yet read by the process.
     pub queue: VecDeque<u8>,
     pub received: u64,
-    /// Bytes that the process has read.
+    /// Number of bytes that the process has read.
     pub read: u64,
     pub peer_fin: bool,
     receive_buffer: usize,
     ack_owed: bool,
-    /// When the kernel last learnt something.
+    /// When the kernel's state last changed.
     pub changed_at: Us,
 }
 
@@ -99,18 +99,18 @@ impl Socket {
         }
     }
 
-    /// Bytes that the kernel would take now.
+    /// Bytes that the kernel would accept now.
     pub fn room(&self) -> usize {
         let queued = self.out.len() - (self.acked as usize).min(self.out.len());
         self.send_buffer.saturating_sub(queued)
     }
 
-    /// Written and not acknowledged (SIOCOUTQ): a difference of sequence numbers, which outlive a reset.
+    /// Bytes written and not acknowledged (SIOCOUTQ). Sequence numbers survive a reset, so this does too.
     pub fn unacked(&self) -> u64 {
         (self.out.len() as u64).saturating_sub(self.acked)
     }
 
-    /// TCP_INFO's state is one in which data may still be delivered.
+    /// The state in TCP_INFO still allows delivery.
     pub fn alive(&self) -> bool {
         !(self.dead || self.fin && self.peer_fin)
     }
@@ -123,15 +123,15 @@ impl Socket {
 const RTO_FIRST_US: Us = 200_000;
 const RTO_MAX_US: Us = 1_600_000;
 const DELAYED_ACK_US: Us = 40_000;
-/// TCP_USER_TIMEOUT and the keep-alive probes: a silent peer is given up after this.
+/// TCP_USER_TIMEOUT and the keep-alive probes: the kernel gives up a silent peer after this.
 const USER_TIMEOUT_US: Us = 8_200_000;
 
-/// How a link's wire behaves.
+/// The properties of a link.
 #[derive(Clone, Debug)]
 pub struct Wire {
     pub delay: Us,
     pub jitter: Us,
-    /// Probability of a packet's loss.
+    /// Probability that a packet is lost.
     pub loss: f64,
     /// Probability that an acknowledgement waits for 40 ms.
     pub delayed_ack: f64,
@@ -145,7 +145,7 @@ pub struct Link {
     pub wire: Wire,
     pub worker: usize,
     pub side: Side,
-    /// Whose socket the client end is.
+    /// The actor that holds the client end.
     pub actor: usize,
     pub established: bool,
     /// No listener: the kernel answered the SYN with a reset.
@@ -163,13 +163,13 @@ pub struct Packet {
     len: u64,
     fin: bool,
     reset: bool,
-    /// Wants an answer although it carries nothing.
+    /// Asks for an answer although it carries no data.
     probe: bool,
     ack: u64,
     window_edge: u64,
 }
 
-/// What is to happen.
+/// What happens next.
 #[derive(Clone, Copy)]
 pub enum Event {
     Arrives(Packet),
@@ -185,16 +185,16 @@ pub enum Event {
         end: End,
     },
     PeerGivenUp(LinkId),
-    /// A core's loop comes round.
-    Core(usize),
-    /// An actor looks at its sockets.
+    /// A worker's loop runs.
+    Worker(usize),
+    /// An actor checks its sockets.
     Actor(usize),
-    /// The next message from one worker reaches another.
+    /// The next message from one worker arrives at another.
     Mail {
         from: usize,
         to: usize,
     },
-    /// The control plane does something.
+    /// The control plane sends a command.
     Admin(usize),
     /// The broker's clock jumps.
     ClockJump,
@@ -219,19 +219,19 @@ impl Ord for Entry {
     }
 }
 
-/// The network, its clock and its agenda.
+/// The network, its clock and its event queue.
 pub struct Net {
     pub now: Us,
     pub rng: Rng,
     pub links: Vec<Link>,
-    /// By core: connections that nobody has accepted yet.
+    /// Connections that wait for an accept, by worker.
     pub backlog: Vec<VecDeque<LinkId>>,
     pub listening: Vec<bool>,
     agenda: BinaryHeap<Reverse<Entry>>,
     sequence: u64,
-    /// Ends whose kernel learnt something since this was last taken.
-    pub news: Vec<(LinkId, End)>,
-    /// What went wrong.
+    /// Ends whose state changed since the last `take`.
+    pub changed_ends: Vec<(LinkId, End)>,
+    /// The faults that occurred.
     pub tally: Tally,
 }
 
@@ -245,7 +245,7 @@ impl Net {
             listening: vec![true; workers],
             agenda: BinaryHeap::new(),
             sequence: 0,
-            news: Vec::new(),
+            changed_ends: Vec::new(),
             tally: Tally::default(),
         }
     }
@@ -259,7 +259,7 @@ impl Net {
         self.at(self.now + us, event);
     }
 
-    /// Moves the clock to the next event. What concerns the network alone is done here.
+    /// Moves the clock to the next event. Events of the network alone are handled here.
     pub fn next(&mut self) -> Option<Event> {
         let Reverse(Entry(at, _, event)) = self.agenda.pop()?;
         self.now = at;
@@ -268,7 +268,7 @@ impl Net {
             Event::SynArrives(link) => self.syn_arrives(link),
             Event::Established(link) => {
                 self.links[link].established = true;
-                self.news.push((link, End::Client));
+                self.changed_ends.push((link, End::Client));
                 self.pump(link, End::Client);
             }
             Event::Retransmit { link, end, token } => self.retransmit(link, end, token),
@@ -328,13 +328,13 @@ impl Net {
             self.socket_mut(link, end).window_edge = edge;
         }
         self.backlog[worker].push_back(link);
-        self.news.push((link, End::Broker));
+        self.changed_ends.push((link, End::Broker));
         let at = self.now + self.links[link].wire.delay;
         self.links[link].last_arrival[End::Client as usize] = at;
         self.at(at, Event::Established(link));
     }
 
-    /// Writes what the kernel takes. `None`: the connection is broken.
+    /// Writes as much as the kernel accepts. `None`: the connection is broken.
     pub fn write(&mut self, link: LinkId, end: End, bytes: &[u8]) -> Option<usize> {
         let established = self.links[link].established || end == End::Broker;
         let socket = self.socket_mut(link, end);
@@ -369,7 +369,7 @@ impl Net {
         count
     }
 
-    /// Ends this end's stream; reading goes on.
+    /// Ends this end's stream; it can still read.
     pub fn shutdown(&mut self, link: LinkId, end: End) {
         self.socket_mut(link, end).half_closed = true;
         self.finish(link, end);
@@ -380,7 +380,7 @@ impl Net {
         self.pump(link, end);
     }
 
-    /// The process closes: with unread bytes the peer gets a reset, else a FIN behind what was written.
+    /// The process closes. With unread bytes the peer gets a reset, otherwise a FIN after the written bytes.
     pub fn close(&mut self, link: LinkId, end: End) {
         let established = self.links[link].established || end == End::Broker;
         let socket = self.socket_mut(link, end);
@@ -394,11 +394,11 @@ impl Net {
         } else {
             socket.life = Life::Orphan;
             self.finish(link, end);
-            self.bury(link, end);
+            self.free_orphan(link, end);
         }
     }
 
-    /// Closes with a reset: what is unsent is never sent.
+    /// Closes with a reset: unsent bytes are dropped.
     pub fn abort(&mut self, link: LinkId, end: End) {
         let dead = self.socket(link, end).dead;
         self.socket_mut(link, end).life = Life::Gone;
@@ -407,21 +407,21 @@ impl Net {
         }
     }
 
-    /// All packets to `end` are lost from now on. The broker's kernel notices in the end.
+    /// All packets to `end` are lost from now on, until the broker's kernel gives the peer up.
     pub fn cut(&mut self, link: LinkId, end: End) {
         self.tally.count("fault: a wire is cut");
         self.links[link].cut[end as usize] = true;
         self.after(USER_TIMEOUT_US, Event::PeerGivenUp(link));
     }
 
-    /// Packets pass again.
+    /// The link works again.
     pub fn mend(&mut self, link: LinkId) {
         self.links[link].cut = [false; 2];
     }
 
-    /// Something in the middle resets both ends.
+    /// A middlebox resets both ends.
     pub fn inject_reset(&mut self, link: LinkId) {
-        self.tally.count("fault: a reset from the middle");
+        self.tally.count("fault: the network resets a connection");
         self.send_reset(link, End::Client);
         self.send_reset(link, End::Broker);
     }
@@ -440,6 +440,6 @@ impl Net {
         if socket.life == Life::Orphan {
             socket.life = Life::Gone;
         }
-        self.news.push((link, end));
+        self.changed_ends.push((link, end));
     }
 }

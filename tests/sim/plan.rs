@@ -1,65 +1,65 @@
-//! What a seed stands for: settings, population, faults and how likely each is.
+//! What a seed draws: settings, clients, faults and the probability of each fault.
 
 use super::net::Wire;
 use super::rng::Rng;
 use pilotlight::broker::settings::{Confirm, ConnectionLimit, MatchOrder, Settings, TokenMode};
 use pilotlight::broker::token::Secrets;
 
-/// With so little room for bytes in flight, any of them may be refused.
+/// With at most this much room for bytes in flight, the broker may refuse any request.
 const BYTES_SCARCE: usize = 2 << 20;
 
-/// Probabilities, each zero in about half of all worlds.
+/// Probabilities. Each is zero in about half of all worlds.
 #[derive(Clone, Debug)]
 pub struct Faults {
-    /// A read brings less than there is; a write takes less than there is room for.
+    /// A read or a write is shorter than it could be.
     pub partial: f64,
-    /// A socket's news is told some turns late, and so behind that of others.
+    /// A socket's events arrive some turns late, after those of other sockets.
     pub held_back: f64,
     /// A fact about an earlier user of a slot.
     pub stale: f64,
     pub accept_fails: f64,
-    /// The kernel acknowledged, but no event says so.
+    /// The peer acknowledged, but no event reports it.
     pub ack_unannounced: f64,
-    /// A core does not run for a while.
+    /// A worker does not run for a while.
     pub stall: f64,
     pub stall_max: u64,
-    /// The same, just after it has offered a run to a poll, and for about as long as it has patience.
+    /// A worker stalls just after an offer, for about as long as its ACK and read timeouts.
     pub stall_on_offer: f64,
-    /// A message between workers takes long.
+    /// A message between workers is slow.
     pub slow_mail: f64,
     pub slow_mail_max: u64,
     pub clock_jump: bool,
     pub loss: f64,
     pub delayed_ack: f64,
-    /// A runner does something unfortunate when a response reaches it.
+    /// A runner has a mishap when a response arrives.
     pub runner_on_response: f64,
-    /// A runner does something unfortunate at a random moment of a poll.
+    /// A runner has a mishap at a random moment of a poll.
     pub runner_on_poll: f64,
-    /// A dispatch is timed to meet a poll's end.
+    /// A dispatch is timed to arrive at a poll's end.
     pub worst_moment: f64,
-    /// Half of what befalls runners is this.
+    /// Half of all runner mishaps are of this kind.
     pub favourite: u64,
-    /// A supervisor does something unfortunate with a dispatch.
+    /// A supervisor has a mishap during a dispatch.
     pub supervisor: f64,
-    /// A request is written in small pieces, with time between them.
+    /// A request is written in small pieces, with pauses.
     pub fragments: f64,
-    /// Something behind a request that is not answered yet.
+    /// More bytes follow a request that is not answered yet.
     pub pipelined: f64,
-    /// The wire to a machine is cut, for ever or for a while.
+    /// A link is cut, for ever or for a while.
     pub cut: f64,
 }
 
-/// One key.
+/// A key.
 #[derive(Clone, Debug)]
 pub struct KeySpec {
     pub deployment: String,
     pub version: String,
-    /// As the poll's header has it, and as the message has it: one number.
+    /// The same number as the poll's header and the dispatch's body write it.
     pub cpu: (&'static str, &'static str),
     pub memory: (&'static str, &'static str),
 }
 
-/// What the control plane does.
+/// A command of the control plane.
 #[derive(Clone, Debug)]
 pub enum AdminAct {
     CordonNode(usize),
@@ -67,14 +67,14 @@ pub enum AdminAct {
     CordonDeployment(usize),
     UncordonDeployment(usize),
     Report,
-    Drain,
+    ShutDown,
 }
 
-/// When the control plane does it.
+/// When the control plane sends a command.
 #[derive(Clone, Copy, Debug)]
 pub enum When {
     At(u64),
-    /// Just after that many polls were offered a run.
+    /// Just after this many attempts.
     Attempts(u64),
 }
 
@@ -87,13 +87,13 @@ pub struct Plan {
     pub runners: usize,
     pub supervisors: usize,
     pub strangers: usize,
-    /// Nothing new begins after this.
+    /// Clients begin no new request after this.
     pub busy_us: u64,
     pub dispatches: u64,
     pub message_bytes_max: u64,
     pub own_dispatch_listener: bool,
     pub admin: Vec<(When, AdminAct)>,
-    /// Buffers are short and messages long: a response takes many writes, and windows close.
+    /// Small buffers and long messages: a response takes many writes, and windows close.
     pub narrow: bool,
     pub rng: Rng,
 }
@@ -103,7 +103,7 @@ impl Plan {
         let mut rng = Rng::new(seed);
         let own_dispatch_listener = rng.chance(0.5);
         let mut settings = settings(&mut rng, own_dispatch_listener);
-        // Drawn apart: what else a seed stands for does not depend on it.
+        // A generator of its own, so that the rest of the seed's plan does not depend on it.
         let mut apart = Rng::new(!seed);
         if apart.chance(0.15) {
             settings.buffered_bytes_max = apart.pick(&[0, 300_000, 600_000, BYTES_SCARCE]);
@@ -135,12 +135,12 @@ impl Plan {
         }
     }
 
-    /// Bytes may be refused for want of room.
+    /// The broker may refuse requests because the bytes in flight are limited.
     pub fn bytes_scarce(&self) -> bool {
         self.settings.buffered_bytes_max <= BYTES_SCARCE
     }
 
-    /// A link's wire.
+    /// Draws the properties of a link.
     pub fn wire(&self, rng: &mut Rng) -> Wire {
         let faults = &self.faults;
         let delay = rng.pick(&[5, 30, 100, 500, 10_000]);
@@ -165,7 +165,7 @@ fn probability(rng: &mut Rng, max: f64) -> f64 {
 }
 
 fn faults(rng: &mut Rng) -> Faults {
-    // One world in eight is kind: what goes wrong there is not the network's fault.
+    // One world in eight has no faults of this kind, so that a failure there has another cause.
     let scale = if rng.chance(0.125) { 0.0 } else { 1.0 };
     let mut draw = |max: f64| probability(rng, max) * scale;
     Faults {
@@ -215,7 +215,7 @@ fn settings(rng: &mut Rng, own_dispatch_listener: bool) -> Settings {
     Settings {
         connection_timeout_ms,
         keepalive_ms: connection_timeout_ms * 10,
-        // Divided once the workers are drawn.
+        // Divided when the number of workers is known.
         connections: ConnectionLimit { own: 0, common: connections_max },
         keys_max: if rng.chance(0.15) { rng.range(1, 4) as usize } else { 65_536 },
         body_bytes_max: rng.pick(&[400_000, 16 << 20]),
@@ -255,7 +255,7 @@ fn keys(rng: &mut Rng) -> Vec<KeySpec> {
         cpu: rng.pick(&numbers),
         memory: rng.pick(&numbers),
     };
-    // Neighbours differ in one field each.
+    // Each key differs from the first in one field.
     let mut other_deployment = base.clone();
     other_deployment.deployment = "deployment_b".into();
     let mut other_version = base.clone();
@@ -274,18 +274,18 @@ fn admin(rng: &mut Rng, busy_us: u64, nodes: usize, keys: usize) -> Vec<(When, A
     let count = rng.pick(&[0, 0, 0, 2, 8]);
     for _ in 0..count {
         let at = rng.below(busy_us);
-        let lifted = at + rng.magnitude(busy_us / 2);
+        let uncordoned = at + rng.magnitude(busy_us / 2);
         match rng.below(4) {
             0 => {
-                // The first two keys have a deployment each; the others have the first one's.
+                // Only the second key has another deployment than the first.
                 let key = rng.index(keys.min(2));
                 acts.push((When::At(at), AdminAct::CordonDeployment(key)));
-                acts.push((When::At(lifted), AdminAct::UncordonDeployment(key)));
+                acts.push((When::At(uncordoned), AdminAct::UncordonDeployment(key)));
             }
             1 => {
                 let node = rng.index(nodes);
                 acts.push((When::At(at), AdminAct::CordonNode(node)));
-                acts.push((When::At(lifted), AdminAct::UncordonNode(node)));
+                acts.push((When::At(uncordoned), AdminAct::UncordonNode(node)));
             }
             _ => acts.push((When::At(at), AdminAct::Report)),
         }
@@ -295,7 +295,7 @@ fn admin(rng: &mut Rng, busy_us: u64, nodes: usize, keys: usize) -> Vec<(When, A
             true => When::At(rng.range(busy_us / 4, busy_us)),
             false => When::Attempts(rng.range(3, 12)),
         };
-        acts.push((when, AdminAct::Drain));
+        acts.push((when, AdminAct::ShutDown));
     }
     acts
 }

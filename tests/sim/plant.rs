@@ -1,7 +1,7 @@
-//! Plants a bug in the workers of this thread. Not in this tree: the copy that `planted_bugs` makes has
-//! another `plant.rs`, and a source into which every bug of `mutations.rs` is written.
+//! Plants a bug in the workers of this thread. Here it does nothing: the test `planted_bugs` makes a copy
+//! of the package with another `plant.rs`, and writes every bug of `mutations.rs` into its source.
 
-/// The bugs are in this build.
+/// This build contains the bugs.
 pub const READY: bool = false;
 
 pub fn plant(_name: &'static str) {}

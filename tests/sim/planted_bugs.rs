@@ -1,7 +1,7 @@
-//! Does the simulation notice? Every bug of `mutations.rs` is planted, and must be caught.
+//! Plants every bug of `mutations.rs`: the simulation must catch each one.
 //!
-//! The source stays as it is. A copy of it is made in which each bug is written behind a switch,
-//! and this test runs again there: one build for all bugs.
+//! The test copies the source, writes each bug behind a switch, and runs itself again in the copy. One
+//! build serves all bugs.
 
 use super::mutations::MUTATIONS;
 use super::planting::{copy_dir, profile, read, with_bug, write};
@@ -11,13 +11,13 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Seeds that a bug may survive.
+/// The most seeds that a bug may survive.
 const SEEDS_MAX: u64 = 3_000;
 
 #[test]
 fn planted_bugs() {
     if !plant::READY {
-        return bite_in_a_copy();
+        return run_in_a_copy();
     }
     let mut table = String::new();
     let mut survivors = 0;
@@ -25,7 +25,7 @@ fn planted_bugs() {
         let caught = (0..SEEDS_MAX).find_map(|seed| {
             plant::plant(mutation.name);
             let fault = run(seed, false).0.err()?;
-            // It is replayed to the same step, and has its story told.
+            // A replay breaks the same rule, and records a story.
             plant::plant(mutation.name);
             let (again, story) = run(seed, true);
             assert_eq!(again.err().as_ref(), Some(&fault), "{}, seed {seed}, once more", mutation.name);
@@ -41,7 +41,7 @@ fn planted_bugs() {
             }
         };
         println!("{line}");
-        writeln!(table, "{line}").expect("a string takes all");
+        writeln!(table, "{line}").expect("a string accepts all text");
     }
     println!("{} bugs planted, {survivors} survived; seeds until caught, bug, how", MUTATIONS.len());
     assert_eq!(survivors, 0, "bugs survived {SEEDS_MAX} seeds:\n{table}");
@@ -52,17 +52,17 @@ fn first_line(text: &str) -> String {
 }
 
 /// Copies the package, writes the bugs into it, and runs this test there.
-fn bite_in_a_copy() {
+fn run_in_a_copy() {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("planted_bugs");
     let _ = fs::remove_dir_all(&copy);
     for part in ["src", "tests/sim", "tests/planting"] {
         copy_dir(&tree.join(part), &copy.join(part));
     }
-    // Another package, so that nothing of it is taken for the real one; no binary.
+    // Another package name, so that cargo does not mix it up with the real one; no binary.
     for file in ["Cargo.toml", "Cargo.lock"] {
         let text = read(&tree.join(file));
-        let text = text.replacen("name = \"pilotlight\"\n", "name = \"pilotlight-planted_bugs\"\n", 1);
+        let text = text.replacen("name = \"pilotlight\"\n", "name = \"pilotlight-planted-bugs\"\n", 1);
         write(&copy.join(file), &text);
     }
     let manifest = read(&copy.join("Cargo.toml"));
@@ -81,7 +81,7 @@ fn bite_in_a_copy() {
             &with_bug(&read(&file), mutation, &format!("crate::planted::planted({:?})", mutation.name)),
         );
     }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it lies in the target directory");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
     let status = Command::new(env!("CARGO"))
         .args([
             "test",
@@ -99,7 +99,7 @@ fn bite_in_a_copy() {
         .env("CARGO_TARGET_DIR", target)
         .status()
         .expect("cargo runs");
-    assert!(status.success(), "see above");
+    assert!(status.success(), "the output above names the bugs that survived");
 }
 
 /// A manifest without its `[[bin]]`, `[[test]]` and `[[bench]]` sections.
@@ -136,11 +136,11 @@ pub fn plant(name: &'static str) {
     FUEL.set(5_000_000);
 }
 
-/// The bug of this name is planted. A core that goes round for ever passes here until it runs dry.
+/// Whether the bug of this name is planted. A worker that loops for ever ends here once the fuel is used up.
 pub fn planted(name: &str) -> bool {
     let fuel = FUEL.get();
     FUEL.set(fuel.saturating_sub(1));
-    assert!(fuel > 0 || PLANTED.get().is_empty(), "a worker goes round for ever");
+    assert!(fuel > 0 || PLANTED.get().is_empty(), "a worker loops for ever");
     PLANTED.get() == name
 }
 "#;

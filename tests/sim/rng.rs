@@ -1,4 +1,4 @@
-//! All chance of a run comes from here, and all of it from one seed.
+//! The only source of randomness, from one seed.
 
 /// xoshiro256**, seeded by splitmix64.
 #[derive(Clone)]
@@ -10,7 +10,7 @@ impl Rng {
         Rng([(); 4].map(|()| splitmix(&mut state)))
     }
 
-    /// An independent stream: drawing from it leaves this one where it is.
+    /// An independent generator: drawing from it does not change this one.
     pub fn fork(&mut self) -> Rng {
         Rng::new(self.next())
     }
@@ -28,7 +28,7 @@ impl Rng {
         result
     }
 
-    /// From 0 to below `bound`; 0 if `bound` is 0.
+    /// From 0 up to, not including, `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         if bound == 0 { 0 } else { self.next() % bound }
     }
@@ -37,13 +37,13 @@ impl Rng {
         self.below(len as u64) as usize
     }
 
-    /// Both ends included.
+    /// From `low` to `high`, both included.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
     pub fn chance(&mut self, probability: f64) -> bool {
-        // Nothing is drawn for what can't happen.
+        // A probability of zero draws no number.
         probability > 0.0 && (self.next() >> 11) as f64 / (1u64 << 53) as f64 <= probability
     }
 
@@ -51,7 +51,7 @@ impl Rng {
         from[self.index(from.len())]
     }
 
-    /// A time of any magnitude up to `max`: short ones as often as long ones.
+    /// A value up to `max` of any magnitude: short times are as likely as long ones.
     pub fn magnitude(&mut self, max: u64) -> u64 {
         let bits = 64 - max.leading_zeros() as u64;
         let span = 1u64 << self.below(bits + 1).min(63);

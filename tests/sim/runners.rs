@@ -1,26 +1,26 @@
-//! Runners: processes that hold a poll, run what they get, and come back; and what befalls them.
+//! Runners: processes that hold a poll, execute a run and poll again; and their mishaps.
 
 use super::client::Client;
 use super::net::{End, Event, Us};
 use super::oracle::Kind;
 use super::world::Sim;
 
-/// What befalls a runner.
+/// A runner's mishap.
 #[derive(Clone, Copy, Debug)]
 enum Mishap {
-    /// The process stops and goes on later; its kernel does not notice.
+    /// The process stops and continues later; its kernel does not notice.
     Freeze(Us),
-    /// The client gives up.
+    /// The client closes its connection.
     Close,
-    /// The same, abruptly.
+    /// The client resets its connection.
     Reset,
     /// The process dies: its kernel closes.
     Kill,
-    /// It ends its own stream and reads on, or reads no more and closes: with a reset, where a run has come meanwhile.
+    /// It half-closes and keeps reading, or closes later: with a reset if a run has arrived meanwhile.
     HalfClose(Option<Us>),
-    /// The machine is gone without a word.
+    /// The host disappears without a packet.
     Vanish,
-    /// Packets from it are lost for a while, acknowledgements too.
+    /// Packets from it, acknowledgements too, are lost for a while.
     Mute(Us),
     /// Packets to it are lost for a while.
     Deaf(Us),
@@ -28,7 +28,7 @@ enum Mishap {
     SlowRead(usize, Us),
     /// It polls again on another connection and closes this one late.
     Twin(Us),
-    /// Something in the middle resets the connection.
+    /// A middlebox resets the connection.
     Injected,
 }
 
@@ -41,8 +41,8 @@ impl Mishap {
             Mishap::Kill => "fault: a runner dies",
             Mishap::HalfClose(_) => "fault: a runner half-closes",
             Mishap::Vanish => "fault: a runner's machine vanishes",
-            Mishap::Mute(_) => "fault: a runner is not heard for a while",
-            Mishap::Deaf(_) => "fault: a runner hears nothing for a while",
+            Mishap::Mute(_) => "fault: packets from a runner are lost for a while",
+            Mishap::Deaf(_) => "fault: packets to a runner are lost for a while",
             Mishap::SlowRead(..) => "fault: a runner reads slowly",
             Mishap::Twin(_) => "fault: a runner polls again and closes the old connection late",
             Mishap::Injected => "fault: a runner's connection is reset by the network",
@@ -51,7 +51,7 @@ impl Mishap {
 }
 
 enum State {
-    /// Runs something, or backs off.
+    /// Executes a run, or backs off.
     Away {
         until: Us,
     },
@@ -67,9 +67,9 @@ pub struct Runner {
     key: usize,
     node: usize,
     state: State,
-    /// Opened ahead of need, or kept from the last poll.
+    /// A connection opened early, or kept from the last poll.
     spare: Option<Client>,
-    /// Old connections whose end is late.
+    /// Old connections that it closes late.
     lingering: Vec<(Client, Us)>,
     frozen_until: Us,
     on_response: Option<Mishap>,
@@ -127,7 +127,7 @@ impl Runner {
         let (on_response, on_poll, pipelined) =
             (faults.runner_on_response, faults.runner_on_poll, faults.pipelined);
         let timeout = sim.plan.settings.connection_timeout_ms * 1_000;
-        // The client's timer starts before its connect, and rounds its own way.
+        // The client's timer starts before its connect, and rounds differently.
         let abort_at = now + timeout - sim.net.rng.below(1_000).min(timeout);
         let mut client = match self.spare.take() {
             Some(spare) => spare,
@@ -151,7 +151,7 @@ impl Runner {
         if sim.net.rng.chance(pipelined) {
             let len = 1 + sim.net.rng.magnitude(3_000) as usize;
             client.ask(sim, Kind::Garbage, false, &vec![b'x'; len]);
-            sim.net.tally.count("fault: garbage behind a poll");
+            sim.net.tally.count("fault: garbage after a poll");
         }
         sim.net.at(abort_at, Event::Actor(self.me));
         sim.poll_ends(abort_at);
@@ -178,12 +178,12 @@ impl Runner {
             && now >= at
         {
             self.on_poll = None;
-            return self.befall(sim, mishap);
+            return self.apply_mishap(sim, mishap);
         }
         if client.has_something(sim)
             && let Some(mishap) = self.on_response.take()
         {
-            return self.befall(sim, mishap);
+            return self.apply_mishap(sim, mishap);
         }
         let State::Polling { client, connects, abort_at } = &mut self.state else { return };
         client.turn(sim);
@@ -191,7 +191,7 @@ impl Runner {
             if *connects > 0 {
                 *connects -= 1;
                 if response.status != 200 || !response.body.starts_with(b"{\"connectionTimeoutMs\"") {
-                    sim.oracle.fail("/connect is not answered as it should be");
+                    sim.oracle.fail("/connect has a wrong answer");
                 }
                 continue;
             }
@@ -199,7 +199,7 @@ impl Runner {
                 sim.oracle.fail(format!("a poll is answered {}", response.status));
                 break;
             }
-            sim.oracle.runner_got(client.link, self.me, self.key, &response.body, &sim.net);
+            sim.oracle.runner_read(client.link, self.me, self.key, &response.body, &sim.net);
             return self.run(sim, response.close);
         }
         if client.ended(sim) {
@@ -217,7 +217,7 @@ impl Runner {
         }
     }
 
-    /// Has a run: ends the connection, or keeps it for the next poll.
+    /// Executes a run; closes the connection or keeps it for the next poll.
     fn run(&mut self, sim: &mut Sim, close: bool) {
         let takes = sim.net.rng.magnitude(500_000);
         let State::Polling { client, .. } = self.away(sim, takes) else { return };
@@ -242,7 +242,7 @@ impl Runner {
         std::mem::replace(&mut self.state, State::Away { until })
     }
 
-    fn befall(&mut self, sim: &mut Sim, mishap: Mishap) {
+    fn apply_mishap(&mut self, sim: &mut Sim, mishap: Mishap) {
         let me = self.me;
         let State::Polling { client, .. } = &mut self.state else { return };
         let link = client.link;
@@ -290,7 +290,7 @@ impl Runner {
             }
             Mishap::Injected => sim.net.inject_reset(link),
         }
-        // Whatever it was, there may be something to read or to write.
+        // After any mishap there may be bytes to read or write.
         sim.net.after(1, Event::Actor(me));
     }
 
@@ -303,7 +303,7 @@ impl Runner {
         polling.into_iter().chain(spare).chain(self.lingering.iter().map(|(client, _)| client.link)).collect()
     }
 
-    /// The process ends: its kernel closes everything.
+    /// The process ends: its kernel closes all connections.
     pub fn finish(&mut self, sim: &mut Sim) {
         for link in self.links() {
             sim.net.close(link, End::Client);

@@ -1,5 +1,4 @@
-//! Supervisors: they have runs, ask the broker for a runner, and want one answer; and strangers,
-//! who send what they like.
+//! Supervisors, which dispatch runs and expect one answer for each; and strangers, which send garbage.
 
 use super::client::Client;
 use super::net::{End, Event, Us};
@@ -10,11 +9,11 @@ use std::collections::VecDeque;
 pub struct Supervisor {
     me: usize,
     client: Option<Client>,
-    /// Runs asked for on this connection and not answered.
+    /// Runs dispatched on this connection and not answered yet.
     asked: VecDeque<usize>,
     left: u64,
     next_at: Us,
-    /// What befalls the current dispatch, and when.
+    /// The mishap of the current dispatch, and when it happens.
     mishap: Option<(Us, u64)>,
     frozen_until: Us,
     last_close: bool,
@@ -41,7 +40,7 @@ impl Supervisor {
         if sim.net.now < self.frozen_until {
             return;
         }
-        self.befall(sim);
+        self.apply_mishap(sim);
         self.listen(sim);
         if self.asked.is_empty() && sim.net.now >= self.next_at && self.left > 0 && !sim.over {
             self.dispatch(sim);
@@ -55,12 +54,12 @@ impl Supervisor {
         while let Some(response) = client.response() {
             close |= response.close;
             let Some(run) = self.asked.pop_front() else {
-                sim.oracle.fail("a supervisor got an answer to nothing");
+                sim.oracle.fail("a supervisor read an answer without a dispatch");
                 return;
             };
             match response.body.as_slice() {
-                b"{\"didWarmStart\":true}" => sim.oracle.supervisor_heard(run, true, &sim.net),
-                b"{\"didWarmStart\":false}" => sim.oracle.supervisor_heard(run, false, &sim.net),
+                b"{\"didWarmStart\":true}" => sim.oracle.supervisor_read(run, true, &sim.net),
+                b"{\"didWarmStart\":false}" => sim.oracle.supervisor_read(run, false, &sim.net),
                 _ if response.status == 503 && sim.plan.bytes_scarce() => close = true,
                 _ => sim.oracle.fail(format!("run {run}'s dispatch is answered {}", response.status)),
             }
@@ -115,7 +114,7 @@ impl Supervisor {
         }
     }
 
-    fn befall(&mut self, sim: &mut Sim) {
+    fn apply_mishap(&mut self, sim: &mut Sim) {
         let now = sim.net.now;
         let (Some((at, what)), Some(client)) = (self.mishap, &mut self.client) else { return };
         if now < at {
@@ -209,7 +208,7 @@ fn request(sim: &mut Sim, run: usize, close: bool) -> Vec<u8> {
     out
 }
 
-/// Somebody with a socket and no manners.
+/// A client that does not follow the protocol.
 pub struct Stranger {
     me: usize,
     client: Option<Client>,
@@ -268,12 +267,12 @@ fn garbage(sim: &mut Sim) -> Vec<u8> {
     let len = rng.magnitude(40_000) as usize;
     let poll = b"GET /warm-start HTTP/1.1\r\nHost: a\r\nx-trigger-deployment-id: deployment_a\r\n";
     match rng.below(9) {
-        // Opened, and nothing said.
+        // A connection without a byte.
         0 => Vec::new(),
         1 => (0..len).map(|_| rng.next() as u8).collect(),
         2 => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1 + len / 100),
         3 => [poll.as_slice(), b"\r\n"].concat(),
-        // Never ends.
+        // A head without an end.
         4 => [poll.as_slice(), b"x: "].concat(),
         5 => [poll.as_slice(), &vec![b'y'; len]].concat(),
         6 => b"POST /warm-start HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{\"a\":".to_vec(),

@@ -1,4 +1,4 @@
-//! What was seen, by name: how a run is summed up, and how a sweep shows which corners it reached.
+//! Counts of events by name. They sum up a run and show what a sweep covered.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The story of a run: who connected, polled, claimed, and what was answered.
+//! The story of a run: connections, polls, claims and answers.
 
 use super::net::Us;
 

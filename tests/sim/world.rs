@@ -1,9 +1,8 @@
-//! The world: production workers on one thread, their clock, the wires between them, and everybody
-//! who talks to them.
+//! The world: production workers on one thread, their clock, the links between them, and their clients.
 
 mod checks;
 
-use super::engine::{NoWake, SimEngine, Sockets, bury};
+use super::engine::{NoWake, SimEngine, Sockets, close_remaining};
 use super::net::{End, Event, LinkId, Net, Us};
 use super::oracle::{Cordon, Oracle};
 use super::plan::{AdminAct, Plan, When};
@@ -25,23 +24,23 @@ use std::time::Instant;
 
 pub type Shared = Rc<RefCell<Sim>>;
 
-/// What actors and engines see.
+/// The state that actors and engines share.
 pub struct Sim {
     pub net: Net,
     pub plan: Plan,
     pub oracle: Oracle,
     pub sockets: Vec<Sockets>,
-    /// The broker's clock in the turn that is under way.
+    /// The broker's clock in the current turn.
     pub turn_now: Us,
-    /// Nothing new begins.
+    /// Clients begin no new request.
     pub over: bool,
-    /// When the clients of polls will give up, the latest ones.
+    /// When clients will give up their polls, for the latest 16 polls.
     pub ends: VecDeque<Us>,
     mends: Vec<(Us, LinkId)>,
 }
 
 impl Sim {
-    /// A client will give up its poll then.
+    /// Records when a client will give up its poll.
     pub fn poll_ends(&mut self, at: Us) {
         self.ends.push_back(at);
         if self.ends.len() > 16 {
@@ -49,7 +48,7 @@ impl Sim {
         }
     }
 
-    /// A moment to come at which a dispatch meets the end of some poll, or of its guard.
+    /// A future moment at which a dispatch arrives at the end of a poll or of its guard.
     pub fn worst_moment(&mut self) -> Option<Us> {
         let now = self.net.now;
         let coming: Vec<Us> = self.ends.iter().copied().filter(|at| *at > now).collect();
@@ -57,13 +56,13 @@ impl Sim {
             return None;
         }
         let at = self.net.rng.pick(&coming);
-        self.net.tally.count("fault: a dispatch meets a poll's end");
+        self.net.tally.count("fault: a dispatch at a poll's end");
         let guard = self.plan.settings.guard_ms * 1_000;
         let early = self.net.rng.pick(&[0, guard, 2 * guard]) + self.net.rng.magnitude(4_000);
         Some((at + 2_000).saturating_sub(early).max(now))
     }
 
-    /// Loses the packets to one end of a link for a while.
+    /// Drops the packets to one end of a link for a while.
     pub fn cut_for(&mut self, link: LinkId, end: End, us: Us) {
         self.net.cut(link, end);
         let at = self.net.now + us;
@@ -89,26 +88,26 @@ enum Actor {
     Stranger(Stranger),
 }
 
-/// One worker, from outside.
-struct Core {
+/// A worker and its links to the others.
+struct WorkerSlot {
     worker: Option<Worker<SimEngine>>,
     address: Address,
-    /// What this worker sends to each other, before the wire.
+    /// Messages that this worker sent, by receiver.
     outgoing: Vec<Mailbox>,
-    /// On the wire, by sender.
+    /// Messages on their way to this worker, by sender.
     on_the_way: Vec<VecDeque<Mail>>,
     last_arrival: Vec<Us>,
     has_mail: bool,
     scheduled: Option<Us>,
     stalled_until: Us,
-    /// The worker's clock never goes back.
+    /// The worker's clock, which never goes back.
     now: Us,
 }
 
-/// Which worker answered a command, and what.
+/// A worker's answer to a command.
 type Receipt = (usize, WorkerReport);
 
-impl Core {
+impl WorkerSlot {
     fn stall_on_offer(&mut self, index: usize, sim: &mut Sim) {
         if !sim.net.rng.chance(sim.plan.faults.stall_on_offer) {
             return;
@@ -117,18 +116,18 @@ impl Core {
         let patience = settings.read_timeout_ms.max(settings.ack_timeout_ms) * 1_000;
         let stall = sim.net.rng.below(patience * 3 / 2);
         self.stalled_until = sim.net.now + stall;
-        sim.net.tally.count("fault: a index stalls behind an offer");
+        sim.net.tally.count("fault: a worker stalls after an offer");
         sim.oracle.trace.say(sim.net.now, || format!("worker {index} stalls for {stall} us"));
     }
 }
 
 pub struct World {
     shared: Shared,
-    workers: Vec<Core>,
+    workers: Vec<WorkerSlot>,
     actors: Vec<Actor>,
     hints: Hints,
     hasher: RandomState,
-    /// The broker's clock is ahead of the network's by this.
+    /// How far the broker's clock is ahead of the network's.
     clock_offset: Us,
     receipts: mpsc::Receiver<Receipt>,
     receipt_to: mpsc::Sender<Receipt>,
@@ -157,12 +156,12 @@ impl World {
             mends: Vec::new(),
         };
         let shared = Rc::new(RefCell::new(sim));
-        let new_core = |index| {
+        let new_slot = |index| {
             let broker = Broker::new(index, settings.clone(), hasher.clone(), hints.clone());
             let engine = SimEngine { worker: index, shared: shared.clone(), scratch: Vec::new() };
             let (address, own) = mailbox(Arc::new(NoWake));
             let (peers, outgoing) = (0..workers).map(|_| mailbox(Arc::new(NoWake))).unzip();
-            Core {
+            WorkerSlot {
                 worker: Some(Worker::new(index, broker, engine, own, peers, Instant::now())),
                 address,
                 outgoing,
@@ -174,7 +173,7 @@ impl World {
                 now: 0,
             }
         };
-        let workers: Vec<Core> = (0..workers).map(new_core).collect();
+        let workers: Vec<WorkerSlot> = (0..workers).map(new_slot).collect();
         let actors = populate(&mut shared.borrow_mut());
         let (receipt_to, receipts) = mpsc::channel();
         World {
@@ -191,7 +190,7 @@ impl World {
         }
     }
 
-    /// Runs to the end; answers what was seen, or the first thing that must not be.
+    /// Runs to the end. Returns the tally, or the first violation.
     pub fn run(&mut self) -> Result<Tally, String> {
         let busy_us = self.shared.borrow().plan.busy_us;
         let longest = {
@@ -237,31 +236,31 @@ impl World {
     fn step(&mut self) {
         let event = self.shared.borrow_mut().net.next();
         match event {
-            Some(Event::Core(index)) => self.core_event(index),
+            Some(Event::Worker(index)) => self.worker_event(index),
             Some(Event::Actor(actor)) => self.actor_event(actor),
             Some(Event::Mail { from, to }) => self.mail_event(from, to),
             Some(Event::Admin(index)) => self.admin_event(index),
             Some(Event::ClockJump) => self.clock_jumps(),
             _ => {}
         }
-        self.spread_news();
+        self.notify_ends();
     }
 
-    /// Whoever holds an end about which a kernel learnt something hears of it.
-    fn spread_news(&mut self) {
-        let mut stirred = 0u64;
+    /// Notifies the workers and actors whose sockets changed.
+    fn notify_ends(&mut self) {
+        let mut ready = 0u64;
         {
             let sim = &mut *self.shared.borrow_mut();
             if sim.net.now >= sim.plan.busy_us {
                 sim.over = true;
             }
-            for (link, end) in std::mem::take(&mut sim.net.news) {
+            for (link, end) in std::mem::take(&mut sim.net.changed_ends) {
                 let Sim { net, sockets, .. } = sim;
                 match end {
                     End::Broker => {
                         let index = net.links[link].worker;
-                        sockets[index].stir(link);
-                        stirred |= 1 << index;
+                        sockets[index].mark_ready(link);
+                        ready |= 1 << index;
                     }
                     End::Client => {
                         let reaction = 1 + net.rng.magnitude(1_000);
@@ -272,13 +271,13 @@ impl World {
             }
         }
         for index in 0..self.workers.len() {
-            if stirred & 1 << index != 0 {
+            if ready & 1 << index != 0 {
                 self.schedule(index);
             }
         }
     }
 
-    /// Sees to it that a worker runs when it has to.
+    /// Schedules a worker's next turn.
     fn schedule(&mut self, index: usize) {
         let offset = self.clock_offset;
         let sim = &mut *self.shared.borrow_mut();
@@ -295,11 +294,11 @@ impl World {
         let at = (at.max(now) + latency).max(this.stalled_until);
         if this.scheduled.is_none_or(|known| at < known) {
             this.scheduled = Some(at);
-            sim.net.at(at, Event::Core(index));
+            sim.net.at(at, Event::Worker(index));
         }
     }
 
-    fn core_event(&mut self, index: usize) {
+    fn worker_event(&mut self, index: usize) {
         let offset = self.clock_offset;
         let this = &mut self.workers[index];
         let turn_now = {
@@ -311,19 +310,19 @@ impl World {
             this.scheduled = None;
             if now < this.stalled_until {
                 this.scheduled = Some(this.stalled_until);
-                sim.net.at(this.stalled_until, Event::Core(index));
+                sim.net.at(this.stalled_until, Event::Worker(index));
                 return;
             }
             if sim.net.rng.chance(sim.plan.faults.stall) {
                 this.stalled_until = now + sim.net.rng.magnitude(sim.plan.faults.stall_max);
                 this.scheduled = Some(this.stalled_until);
-                sim.net.at(this.stalled_until, Event::Core(index));
+                sim.net.at(this.stalled_until, Event::Worker(index));
                 let until = this.stalled_until;
-                sim.net.tally.count("fault: a index stalls");
+                sim.net.tally.count("fault: a worker stalls");
                 sim.oracle.trace.say(now, || format!("worker {index} stalls for {} us", until - now));
                 return;
             }
-            // The clock was read a little before the turn.
+            // The worker read its clock a little before the turn.
             let lag = sim.net.rng.magnitude(200);
             this.now = this.now.max((now + offset).saturating_sub(lag));
             sim.turn_now = this.now;
@@ -354,12 +353,12 @@ impl World {
             if let Some(worker) = worker {
                 checks::sum_up(worker.broker().counters(), &mut sim.oracle.tally);
             }
-            bury(&mut sim.sockets[index], &mut sim.net);
-            sim.oracle.trace.say(sim.net.now, || format!("worker {index} is drained and ends"));
+            close_remaining(&mut sim.sockets[index], &mut sim.net);
+            sim.oracle.trace.say(sim.net.now, || format!("worker {index} has shut down and ends"));
         }
     }
 
-    /// The control plane's acts that are timed to meet a delivery.
+    /// Sends the commands that are timed to arrive during a delivery.
     fn act_on_attempts(&mut self) {
         let sim = &mut *self.shared.borrow_mut();
         let attempts = sim.oracle.tally.get("attempts");
@@ -374,19 +373,19 @@ impl World {
         }
     }
 
-    /// What the worker sent to others goes on its way.
+    /// Puts the worker's messages on their way.
     fn carry_mail(&mut self, from: usize) {
         let sim = &mut *self.shared.borrow_mut();
         for to in 0..self.workers.len() {
             while let Some(mail) = self.workers[from].outgoing[to].take() {
                 let slow = sim.net.rng.chance(sim.plan.faults.slow_mail);
-                sim.net.tally.add("fault: a message between workers takes long", slow.into());
+                sim.net.tally.add("fault: a message between workers is slow", slow.into());
                 let takes = match slow {
                     true => sim.net.rng.below(sim.plan.faults.slow_mail_max),
                     false => sim.net.rng.magnitude(20),
                 };
                 let at = sim.net.now + 1 + takes;
-                // A channel keeps its senders' order.
+                // A channel keeps each sender's order.
                 let at = at.max(self.workers[to].last_arrival[from]);
                 self.workers[to].last_arrival[from] = at;
                 self.workers[to].on_the_way[from].push_back(mail);
@@ -430,11 +429,11 @@ impl World {
                     keys: Some(KeyPage::default()),
                     dispatch_events: Some(Allowance { any: 3, traced: 2 }),
                 },
-                AdminAct::Drain => Command::ShutDown,
+                AdminAct::ShutDown => Command::ShutDown,
             }
         };
         for index in 0..self.workers.len() {
-            self.foresee(index, &act);
+            self.command_sent(index, &act);
             let replies = self.receipt_to.clone();
             let reply = Box::new(move |report| drop(replies.send((index, report))));
             self.asked[index].push_back(act.clone());
@@ -444,19 +443,19 @@ impl World {
         }
     }
 
-    /// A command is on its way: from now on it may be in force.
-    fn foresee(&mut self, index: usize, act: &AdminAct) {
+    /// A command is on its way: it may be in force from now on.
+    fn command_sent(&mut self, index: usize, act: &AdminAct) {
         let view = &mut self.shared.borrow_mut().oracle.workers[index];
         match *act {
             AdminAct::CordonNode(node) => view.cordons_maybe.push(Cordon::Node(node)),
             AdminAct::CordonDeployment(key) => view.cordons_maybe.push(Cordon::Key(key)),
             AdminAct::UncordonNode(_) | AdminAct::UncordonDeployment(_) => view.cordons_surely.clear(),
-            AdminAct::Drain => view.drain_asked = true,
+            AdminAct::ShutDown => view.shutdown_requested = true,
             AdminAct::Report => {}
         }
     }
 
-    /// A command's receipt came: from now on it is in force.
+    /// The receipt of a command arrived: it is in force from now on.
     fn receive_receipts(&mut self) {
         while let Ok((index, report)) = self.receipts.try_recv() {
             let sim = &mut *self.shared.borrow_mut();
@@ -464,7 +463,7 @@ impl World {
                 return sim.oracle.fail("a command has two receipts");
             };
             if report.worker != index {
-                sim.oracle.fail("a worker answers for another");
+                sim.oracle.fail("a receipt names another worker");
             }
             let (now, net_now) = (sim.turn_now, sim.net.now);
             let view = &mut sim.oracle.workers[index];
@@ -473,9 +472,9 @@ impl World {
                 AdminAct::CordonDeployment(key) => view.cordoned(Cordon::Key(key)),
                 AdminAct::UncordonNode(node) => view.uncordoned(Cordon::Node(node), net_now),
                 AdminAct::UncordonDeployment(key) => view.uncordoned(Cordon::Key(key), net_now),
-                AdminAct::Drain => {
-                    view.drain_began = Some(now);
-                    sim.net.tally.add("fault: a drain in mid-delivery", (report.claimed > 0).into());
+                AdminAct::ShutDown => {
+                    view.shutdown_began = Some(now);
+                    sim.net.tally.add("fault: a shutdown during a delivery", (report.claimed > 0).into());
                 }
                 AdminAct::Report => {}
             }
@@ -495,12 +494,12 @@ impl World {
         }
     }
 
-    /// The clients go home.
+    /// Ends all clients.
     fn finish(&mut self) {
         self.finished = true;
         let sim = &mut *self.shared.borrow_mut();
         sim.over = true;
-        sim.oracle.trace.say(sim.net.now, || "everybody goes home".into());
+        sim.oracle.trace.say(sim.net.now, || "all clients end".into());
         for actor in &mut self.actors {
             match actor {
                 Actor::Runner(runner) => runner.finish(sim),

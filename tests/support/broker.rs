@@ -1,9 +1,9 @@
-//! A broker in a process of its own.
+//! A broker as its own process.
 
+use super::binary::{binary, engine};
 use super::client::{Client, Response};
-use super::judged::{binary, engine};
 use super::trigger::Key;
-use super::{PATIENCE, wait_until};
+use super::{PATIENCE, lock, process, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -12,40 +12,39 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A running broker on free ports.
 ///
-/// When it is dropped by a test that has passed, it must hold no connection any more and must end
-/// as it is told to: nothing may stay behind of what the test did.
+/// When a passed test drops it, the broker must hold no connection and must end with status 0 on
+/// SIGTERM.
 pub struct Broker {
     child: Process,
     log: Arc<Mutex<Vec<String>>>,
-    /// Polls that the test knows to have been held.
+    /// The number of polls that the test has seen held.
     polls: AtomicU64,
-    /// `--listen`.
+    /// The address of `--listen`.
     pub runner: SocketAddr,
-    /// `--dispatch-listen`, or the same.
+    /// The address of `--dispatch-listen`, otherwise that of `--listen`.
     pub dispatch: SocketAddr,
-    /// `--admin-listen`.
+    /// The address of `--admin-listen`.
     pub admin: SocketAddr,
 }
 
 impl Broker {
-    /// Starts one with these flags.
+    /// Starts a broker with these flags.
     pub fn start(flags: &str) -> Broker {
         Broker::launch(None, &[], flags)
     }
 
-    /// The same, with these environment variables.
+    /// Starts a broker with these environment variables and flags.
     pub fn with_variables(variables: &[(&str, &str)], flags: &str) -> Broker {
         Broker::launch(None, variables, flags)
     }
 
-    /// The same, with no more than `count` open files allowed; as many as can be had, if that is
-    /// less.
+    /// Starts a broker with a limit of `count` open files, or with the hard limit if that is lower.
     pub fn with_descriptors(count: usize, flags: &str) -> Broker {
         Broker::launch(Some(count), &[], flags)
     }
@@ -54,19 +53,13 @@ impl Broker {
         let mut command = Command::new("sh");
         let limit = descriptors.map_or(String::new(), |count| format!("ulimit -n {count} 2>/dev/null; "));
         command.arg("-c").arg(format!("{limit}exec \"$0\" \"$@\"")).arg(binary());
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            let ours = ["PILOTLIGHT_", "LISTEN_", "WORKLOAD_TOKEN_"];
-            if ours.iter().any(|prefix| name.starts_with(prefix)) || name == "NOTIFY_SOCKET" {
-                command.env_remove(name);
-            }
-        }
-        // What is slow only because the machine is shared is not given up. Flags go before these.
+        process::clear_settings(&mut command);
+        // Long timeouts, so that a busy machine does not fail a delivery. Flags override them.
         command.env("PILOTLIGHT_DISPATCH_TIMEOUT", "15s");
         command.env("PILOTLIGHT_READ_TIMEOUT", "10s");
         command.env("PILOTLIGHT_ACK_TIMEOUT", "10s");
         command.envs(variables.iter().copied());
-        // A flag is given once.
+        // A flag may be given once only.
         command.arg("serve");
         for listener in ["--listen", "--admin-listen"] {
             if !flags.split_whitespace().any(|flag| flag == listener) {
@@ -88,7 +81,7 @@ impl Broker {
             let mut line = String::new();
             let count = stderr.read_line(&mut line).expect("UTF-8");
             assert!(count > 0, "the broker ended: {}", log.concat());
-            if let Some((side, addr)) = listening(&line) {
+            if let Some((side, addr)) = process::listener(&line) {
                 match side {
                     "runner" => runner = Some(addr),
                     "dispatch" => dispatch = Some(addr),
@@ -114,24 +107,24 @@ impl Broker {
         broker
     }
 
-    /// A runner's connection.
+    /// Opens a runner's connection.
     pub fn client(&self) -> Client {
         Client::connect(self.runner)
     }
 
-    /// A supervisor's connection.
+    /// Opens a supervisor's connection.
     pub fn supervisor(&self) -> Client {
         Client::connect(self.dispatch)
     }
 
-    /// A poll, held.
+    /// Opens a poll and waits until it is held.
     pub fn poll(&self, key: &Key) -> Client {
         let mut client = self.client();
         self.hold(&mut client, key.poll());
         client
     }
 
-    /// As many polls of one key, held.
+    /// Opens `count` polls of one key and waits until they are held.
     pub fn polls(&self, key: &Key, count: usize) -> Vec<Client> {
         let mut clients: Vec<Client> = (0..count).map(|_| self.client()).collect();
         clients.iter_mut().for_each(|client| client.send(key.poll()));
@@ -145,14 +138,14 @@ impl Broker {
         self.expect_polls(1);
     }
 
-    /// Waits until as many more polls have been held than before. The counter only goes up, so that
-    /// it does not matter that what `/status` says may be a little old.
+    /// Waits until `count` more polls have been held. The counter only increases, so a `/status` that
+    /// is 100 ms old does no harm.
     pub fn expect_polls(&self, count: usize) {
         let count = count as u64 + self.polls.fetch_add(count as u64, Ordering::Relaxed);
         self.wait_until(&format!("{count} polls"), || self.counter("polls") == count);
     }
 
-    /// Dispatches `message` on a connection of its own.
+    /// Dispatches `message` on a new connection.
     #[track_caller]
     pub fn dispatch(&self, message: &str) -> bool {
         self.supervisor().ask(super::trigger::dispatch(message)).did_warm_start()
@@ -174,26 +167,26 @@ impl Broker {
         run
     }
 
-    /// GET from the admin side.
+    /// GETs a path of the admin side.
     pub fn admin(&self, path: &str) -> Response {
         let request = format!("GET {path} HTTP/1.1\r\nhost: broker\r\nconnection: close\r\n\r\n");
         Client::connect(self.admin).ask(request)
     }
 
-    /// `/status`. Its numbers may be 100 ms old.
+    /// GETs `/status`. Its figures may be 100 ms old.
     pub fn status(&self) -> Value {
         let response = self.admin("/status");
         assert_eq!(response.status, 200, "{response:?}");
         response.json()
     }
 
-    /// Held polls of a key.
+    /// The number of held polls of a key.
     pub fn waiting(&self, key: &Key) -> u64 {
-        self.per_core(key, "waiting").iter().sum()
+        self.per_worker(key, "waiting").iter().sum()
     }
 
-    /// One number of a key's row, per core.
-    pub fn per_core(&self, key: &Key, number: &str) -> Vec<u64> {
+    /// One figure of a key's row, by worker.
+    pub fn per_worker(&self, key: &Key, number: &str) -> Vec<u64> {
         let status = self.status();
         let mut counts = vec![0; status["workers"].as_array().expect("workers").len()];
         for row in status["keys"].as_array().expect("keys") {
@@ -209,7 +202,7 @@ impl Broker {
         counts
     }
 
-    /// One number, over all workers.
+    /// One counter, summed over the workers.
     pub fn counter(&self, name: &str) -> u64 {
         total(&self.status(), name)
     }
@@ -219,7 +212,7 @@ impl Broker {
         self.wait_until(&format!("{count} polls of {key:?}"), || self.waiting(key) == count);
     }
 
-    /// Waits until a counter stands at `count`.
+    /// Waits until a counter is `count`.
     #[track_caller]
     pub fn wait_for(&self, name: &str, count: u64) {
         self.wait_until(&format!("{count} {name}"), || self.counter(name) == count);
@@ -240,41 +233,31 @@ impl Broker {
 
     /// Processor time used so far.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("/proc");
-        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-        let ticks = |index: usize| fields[index].parse::<u64>().expect("ticks");
-        // Fields 14 and 15 of proc(5), in hundredths of a second.
-        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+        process::cpu_time(self.pid())
     }
 
     pub fn pid(&self) -> u32 {
         self.child.0.id()
     }
 
-    /// Its log so far.
+    /// The log so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).concat()
+        lock(&self.log).concat()
     }
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid() as i32), signal).expect("signalled");
     }
 
-    /// Waits for its end.
+    /// Waits for the process to end.
     pub fn ended(&mut self) -> ExitStatus {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.0.try_wait().expect("waited") {
-                return status;
-            }
-            assert!(Instant::now() < until, "the broker still runs:\n{}", self.log());
-            thread::sleep(Duration::from_millis(2));
-        }
+        let status = process::wait(&mut self.child.0, PATIENCE);
+        status.unwrap_or_else(|| panic!("the broker still runs:\n{}", self.log()))
     }
 
-    /// Waits until nobody is connected and nothing is held.
+    /// Waits until the broker has no connection and holds no poll.
     pub fn wait_until_quiet(&self) {
-        // What `/status` says may be from before the last connection.
+        // `/status` may be older than the last connection.
         thread::sleep(Duration::from_millis(100));
         self.wait_until("quiet", || {
             let status = self.status();
@@ -302,7 +285,7 @@ impl Drop for Broker {
     }
 }
 
-/// Killed when dropped, whatever the broker's own drop found.
+/// Kills the process when dropped, even if the drop of [`Broker`] panics.
 struct Process(Child);
 
 impl Drop for Process {
@@ -312,20 +295,14 @@ impl Drop for Process {
     }
 }
 
-/// One number of `/status`, over all workers.
+/// One counter of `/status`, summed over the workers.
 fn total(status: &Value, name: &str) -> u64 {
     let workers = status["workers"].as_array().expect("workers");
     workers.iter().map(|worker| worker[name].as_u64().unwrap_or_else(|| panic!("{name} in {worker}"))).sum()
 }
 
-/// The side and the address of a log line about a listener.
-fn listening(line: &str) -> Option<(&str, SocketAddr)> {
-    let (side, addr) = line.split_once("listening side=")?.1.split_once(" addr=")?;
-    Some((side, addr.trim().parse().ok()?))
-}
-
 fn follow(stderr: BufReader<ChildStderr>, log: &Mutex<Vec<String>>) {
     for line in stderr.lines().map_while(Result::ok) {
-        log.lock().unwrap_or_else(PoisonError::into_inner).push(line + "\n");
+        lock(log).push(line + "\n");
     }
 }

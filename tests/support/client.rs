@@ -1,4 +1,4 @@
-//! One connection to a broker, under the test's control to the byte.
+//! A connection to a broker. The test controls every byte.
 
 use super::PATIENCE;
 use std::io::{self, ErrorKind, Read, Write};
@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
-    /// Names in lower case.
+    /// Header fields, names in lower case.
     pub fields: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
-/// What came instead of a response.
+/// What arrived in place of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The connection is open, and nothing more came in time.
+    /// Nothing: the connection is open, and the time is over.
     Silent,
-    /// The peer's FIN, with nothing before it.
+    /// The peer's FIN, without a byte before it.
     Closed,
-    /// The peer's FIN inside of a response.
+    /// The peer's FIN in the middle of a response.
     Torn,
     /// A reset.
     Reset,
 }
 
 impl Response {
-    /// The value of the field, if it is there.
+    /// The value of a header field. It must not occur twice.
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.fields.iter().filter(|(field, _)| field == name);
         let value = values.next().map(|(_, value)| value.as_str());
@@ -55,7 +55,7 @@ impl Response {
         match (self.status, self.text()) {
             (200, r#"{"didWarmStart":true}"#) => true,
             (200, r#"{"didWarmStart":false}"#) => false,
-            _ => panic!("no verdict: {self:?}"),
+            _ => panic!("neither warm nor cold: {self:?}"),
         }
     }
 
@@ -71,7 +71,7 @@ impl Response {
 /// A connection.
 pub struct Client {
     pub stream: TcpStream,
-    /// Read and not used yet.
+    /// Bytes read and not used yet.
     input: Vec<u8>,
 }
 
@@ -84,7 +84,7 @@ impl Client {
         Client::over(TcpStream::connect_timeout(&addr, PATIENCE)?)
     }
 
-    /// From one of the addresses 127.x.y.z, each of which has ports of its own.
+    /// Connects from a loopback address 127.x.y.z. Each address has its own ports.
     pub fn connect_from(source: Ipv4Addr, addr: SocketAddr) -> io::Result<Client> {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((source, 0)).into())?;
@@ -92,7 +92,7 @@ impl Client {
         Client::over(socket.into())
     }
 
-    /// With as little room for what it has not read as the kernel allows.
+    /// Connects with the smallest receive buffer that the kernel allows.
     pub fn connect_narrow(addr: SocketAddr) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let socket = socket.expect("a socket");
@@ -119,11 +119,11 @@ impl Client {
 
     /// Closes the sending half.
     pub fn finish(&self) {
-        // Fails if the peer has reset the connection: it knows as much already.
+        // Fails if the peer has reset the connection, which then knows of the end.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Closes so that the peer sees a reset.
+    /// Closes with a reset.
     pub fn reset(self) {
         let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
@@ -144,7 +144,7 @@ impl Client {
         }
     }
 
-    /// The next response, which is one to HEAD.
+    /// The next response, if the request was a HEAD.
     #[track_caller]
     pub fn response_to_head(&mut self) -> Response {
         match self.receive(Instant::now() + PATIENCE, true) {
@@ -153,7 +153,7 @@ impl Client {
         }
     }
 
-    /// The next response, or what came instead.
+    /// The next response, or what arrived in its place.
     pub fn read(&mut self, within: Duration) -> Result<Response, End> {
         self.receive(Instant::now() + within, false)
     }
@@ -167,26 +167,26 @@ impl Client {
         }
     }
 
-    /// Asserts that the connection ends, cleanly and without another byte.
+    /// Asserts that the connection ends with a FIN and without another byte.
     #[track_caller]
     pub fn expect_closed(&mut self) {
         assert_eq!(self.end(PATIENCE), End::Closed, "after {:?}", self.leftover());
     }
 
-    /// Asserts that the connection ends, by a FIN or a reset, without another byte.
+    /// Asserts that the connection ends with a FIN or a reset and without another byte.
     #[track_caller]
     pub fn expect_gone(&mut self) {
         let end = self.end(PATIENCE);
         assert!(matches!(end, End::Closed | End::Reset), "{end:?} after {:?}", self.leftover());
     }
 
-    /// Asserts that it stays open and nothing comes.
+    /// Asserts that the connection stays open and no byte arrives.
     #[track_caller]
     pub fn expect_silence(&mut self, during: Duration) {
         assert_eq!(self.end(during), End::Silent, "after {:?}", self.leftover());
     }
 
-    /// How the connection ends; whatever comes before that is left over.
+    /// How the connection ends. `Torn`: bytes arrived before the end.
     pub fn end(&mut self, within: Duration) -> End {
         let until = Instant::now() + within;
         loop {
@@ -199,7 +199,7 @@ impl Client {
         }
     }
 
-    /// What has been read and not used.
+    /// The bytes read and not used, as text.
     pub fn leftover(&self) -> String {
         String::from_utf8_lossy(&self.input).into_owned()
     }
@@ -228,7 +228,7 @@ impl Client {
     }
 }
 
-/// The first response in `input`, if it is all there.
+/// Takes the first response from `input` if it is complete.
 pub fn take_response(input: &mut Vec<u8>, head_only: bool) -> Option<Response> {
     let head_len = input.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&input[..head_len]).expect("an ASCII head");
@@ -244,7 +244,7 @@ pub fn take_response(input: &mut Vec<u8>, head_only: bool) -> Option<Response> {
     let body_len = match response.field("content-length") {
         _ if head_only => 0,
         Some(length) => length.parse().expect("a length"),
-        // RFC 9112 section 6.3: these have no body, and so no length.
+        // RFC 9112 section 6.3: these responses have no body and no length.
         None if status == 204 || status < 200 => 0,
         None => panic!("no Content-Length: {response:?}"),
     };

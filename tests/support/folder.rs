@@ -1,10 +1,10 @@
-//! A directory of a test's own.
+//! A temporary directory for one test.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Gone with the test.
+/// Removed when dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -12,7 +12,7 @@ impl Folder {
         let folder = std::env::temp_dir().join(format!("pilotlight-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).expect("made");
-        // Whoever the broker becomes writes here.
+        // Writable for the user that the broker becomes with --user.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("set");
         Folder(folder)
     }

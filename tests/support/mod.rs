@@ -1,27 +1,33 @@
-//! The built binary, started, asked and ended; and clients that speak to it byte by byte.
-//!
-//! Shared by the suites that talk to a real broker over real sockets. Each uses a part of it.
+//! What the integration suites share: the broker as a process, clients that control every byte, keys,
+//! runs, tokens and certificates. Each suite uses a part of it.
 #![allow(dead_code)]
 
+pub mod binary;
 pub mod broker;
 pub mod client;
 pub mod folder;
-pub mod judged;
 pub mod pki;
+pub mod process;
 pub mod secrets;
 pub mod tls;
 pub mod token;
 pub mod trigger;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Far above what anything takes on a busy machine, so that a hang becomes a failure.
+/// Far more than any step needs on a busy machine, so that a hang becomes a failure.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// Long enough for whatever was going to come to have come.
+/// Long enough for bytes that are on their way to arrive.
 pub const MOMENT: Duration = Duration::from_millis(120);
 
-/// Waits until `done`; `state` says how things stand if they never are.
+/// Locks a mutex, also if a test has panicked with it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until `done`. On a timeout the failure shows `state`.
 #[track_caller]
 pub fn wait_until(what: &str, state: impl Fn() -> String, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! Authorities and certificates, made on the spot.
+//! Certificate authorities and certificates, made for a test.
 #![allow(dead_code)]
 
 use rcgen::{
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVer
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Who signs certificates.
+/// A certificate authority.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub pem: String,
@@ -34,17 +34,17 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), pem }
     }
 
-    /// For a server on this machine.
+    /// A certificate for a server on this machine.
     pub fn server(&self) -> Pair {
         self.sign(|_| ())
     }
 
-    /// For a client.
+    /// A certificate for a client.
     pub fn client(&self) -> Pair {
         self.sign(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth])
     }
 
-    /// For a client, until long ago.
+    /// An expired certificate for a client.
     pub fn expired_client(&self) -> Pair {
         self.sign(|params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -65,7 +65,7 @@ impl Authority {
 }
 
 impl Pair {
-    /// Writes it to `NAME.crt` and `NAME.key` in `folder`.
+    /// Writes the pair to `NAME.crt` and `NAME.key` in `folder`.
     pub fn write(&self, folder: &Path, name: &str) -> (PathBuf, PathBuf) {
         let (cert, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
         std::fs::write(&cert, &self.cert).expect("written");
@@ -74,7 +74,7 @@ impl Pair {
     }
 }
 
-/// A client that trusts `authority` (in PEM), shows `pair` if it is asked, and speaks `versions`.
+/// A client that trusts `authority` (PEM), presents `pair` if the server asks, and supports `versions`.
 pub fn client(
     authority: &str,
     pair: Option<&Pair>,
@@ -99,7 +99,7 @@ pub fn client(
     Arc::new(config)
 }
 
-/// A session of such a client, to a server on this machine.
+/// A client's session with a server on this machine.
 pub fn session(config: &Arc<ClientConfig>) -> ClientConnection {
     let name = ServerName::try_from("localhost").expect("a name");
     ClientConnection::new(config.clone(), name).expect("a session")

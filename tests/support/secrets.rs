@@ -1,4 +1,4 @@
-//! A file of secrets in a test's hands.
+//! A file of token secrets that a test can replace.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct SecretFile(PathBuf);
 
 impl SecretFile {
-    /// One secret on each line, for its owner alone to read.
+    /// One secret on each line, readable by its owner only.
     pub fn new(secrets: &[&str]) -> SecretFile {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("pilotlight-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -18,7 +18,7 @@ impl SecretFile {
         file
     }
 
-    /// Puts others in their place, at once.
+    /// Replaces the secrets atomically.
     pub fn write(&self, secrets: &[&str]) {
         let new = self.0.with_extension("new");
         fs::write(&new, secrets.join("\n") + "\n").expect("written");
@@ -26,7 +26,7 @@ impl SecretFile {
         fs::rename(&new, &self.0).expect("renamed");
     }
 
-    /// The flags that name it.
+    /// The flags that name the file.
     pub fn flags(&self, mode: &str) -> String {
         format!("--token-mode {mode} --token-secret-file {}", self.0.display())
     }

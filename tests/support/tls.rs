@@ -1,4 +1,4 @@
-//! A connection with TLS to a broker, and a broker's identity.
+//! A TLS connection to a broker, and a broker's certificate.
 
 use super::PATIENCE;
 use super::client::{End, Response, take_response};
@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// An authority, and a server's certificate by it in files.
+/// An authority, and files with a server's certificate and key that it signed.
 pub struct Identity {
     pub authority: Authority,
     pub folder: Folder,
@@ -24,31 +24,31 @@ impl Identity {
         identity
     }
 
-    /// The flags that serve the runner side with it.
+    /// The flags that serve the runner side with this certificate.
     pub fn flags(&self) -> String {
         let Identity { folder, .. } = self;
         format!("--tls-cert {} --tls-key {}", folder.path("server.crt"), folder.path("server.key"))
     }
 
-    /// A client that trusts it.
+    /// A client that trusts the authority.
     pub fn trust(&self) -> Arc<ClientConfig> {
         self.trust_with(None)
     }
 
-    /// The same, with a certificate of its own.
+    /// A client that trusts the authority and has its own certificate.
     pub fn trust_with(&self, pair: Option<&Pair>) -> Arc<ClientConfig> {
         pki::client(&self.authority.pem, pair, &[&TLS12, &TLS13])
     }
 }
 
-/// A connection.
+/// A TLS connection.
 pub struct TlsClient {
     pub stream: StreamOwned<ClientConnection, TcpStream>,
     input: Vec<u8>,
 }
 
 impl TlsClient {
-    /// Connects; nothing is said yet.
+    /// Connects without a handshake yet.
     pub fn new(addr: SocketAddr, config: &Arc<ClientConfig>) -> TlsClient {
         TlsClient::over(TcpStream::connect_timeout(&addr, PATIENCE).expect("connected"), config)
     }
@@ -70,7 +70,7 @@ impl TlsClient {
         self.stream.flush()
     }
 
-    /// Sends these bytes in records of one byte.
+    /// Sends these bytes, one byte in each record.
     #[track_caller]
     pub fn send_by_byte(&mut self, bytes: impl AsRef<[u8]>) {
         bytes.as_ref().iter().for_each(|byte| self.send([*byte]));
@@ -90,7 +90,7 @@ impl TlsClient {
         }
     }
 
-    /// The next response, or what came instead. A FIN without close_notify is `Torn`.
+    /// The next response, or what arrived in its place. A FIN without close_notify is `Torn`.
     pub fn read(&mut self, within: Duration) -> Result<Response, End> {
         let until = Instant::now() + within;
         loop {
@@ -101,7 +101,7 @@ impl TlsClient {
         }
     }
 
-    /// Asserts that the connection ends with close_notify and FIN, and without another byte.
+    /// Asserts that the connection ends with close_notify and FIN and without another byte.
     #[track_caller]
     pub fn expect_closed(&mut self) {
         assert_eq!(self.fill(Instant::now() + PATIENCE), Err(End::Closed));

@@ -1,15 +1,15 @@
-//! Deployment tokens, honest ones and a forger's.
+//! Deployment tokens: valid ones and forgeries.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Sha256, Sha384, Sha512};
 
-/// What the supervisor signs with.
+/// The secret that supervisor and broker share.
 pub const SECRET: &str = "an honest supervisor's secret, of 32 bytes and more";
-/// What a forger signs with.
+/// A secret that the broker does not know.
 pub const OTHER_SECRET: &str = "a secret that the broker knows nothing of, long enough";
-/// 2032, as the supervisor has it.
+/// An expiry in 2032.
 pub const EXP: u64 = 1_956_528_000;
 pub const VERSION: &str = "20260728.3";
 pub const HEADER: &str = r#"{"alg":"HS256"}"#;
@@ -19,7 +19,7 @@ pub fn honest(deployment: &str, version: &str) -> String {
     token(SECRET, HEADER, &payload(deployment, version, EXP))
 }
 
-/// Its claims.
+/// The claims of such a token.
 pub fn payload(deployment: &str, version: &str, exp: u64) -> String {
     format!(
         r#"{{"ver":1,"deployment":"{deployment}","deployment_version":"{version}","environment_id":"cm0environment","environment_type":"PRODUCTION","org_id":"cm0organization","project_id":"cm0project","iss":"https://id.trigger.dev","aud":"https://api.trigger.dev","exp":{exp}}}"#
@@ -31,7 +31,7 @@ pub fn token(secret: &str, header: &str, payload: &str) -> String {
     sign(secret, &format!("{}.{}", encode(header), encode(payload)))
 }
 
-/// Signs two parts, whatever is in them.
+/// Signs any two parts.
 pub fn sign(secret: &str, parts: &str) -> String {
     format!("{parts}.{}", URL_SAFE_NO_PAD.encode(hmac(secret, parts)))
 }
@@ -45,18 +45,18 @@ fn hmac(secret: &str, message: &str) -> Vec<u8> {
     mac.chain_update(message).finalize().into_bytes().to_vec()
 }
 
-/// A token that must not be taken for `deployment` (or anything else) at [`VERSION`].
+/// A forgery: a token that the broker must not accept for a deployment at [`VERSION`].
 pub struct Bad {
-    /// What the forger thought.
+    /// What is wrong with it.
     pub what: &'static str,
     pub token: String,
-    /// What `x-trigger-deployment-version` says.
+    /// The value of `x-trigger-deployment-version`.
     pub version: &'static str,
-    /// As it is counted.
+    /// The reason that the broker counts.
     pub reason: &'static str,
-    /// As it is said.
+    /// The error that the broker answers.
     pub error: &'static str,
-    /// The deployment that mode `log` reads in it, if it can.
+    /// Whether mode `log` can read the deployment in it.
     pub claims_deployment: bool,
 }
 
@@ -75,8 +75,8 @@ const EXPIRED: &str = "the deployment token has expired";
 const OTHER_VERSION: &str = "the deployment token is for another version than the poll's";
 const BARE: &str = "the deployment id must be a deployment token; a bare id is not accepted";
 
-/// The forger's bench. `deployment` is whose runs the forger wants; a forger has no [`SECRET`], but
-/// where it helps to show that a rule holds by itself the token is rightly signed.
+/// Forgeries that claim `deployment`. Some are signed with [`SECRET`], which an attacker does not have,
+/// to show that the other checks hold without the signature's.
 pub fn forgeries(deployment: &str) -> Vec<Bad> {
     let good = honest(deployment, VERSION);
     let claims = payload(deployment, VERSION, EXP);
@@ -88,7 +88,7 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
         all.push(Bad { what, token, version: VERSION, reason, error, claims_deployment });
     };
 
-    // No token at all.
+    // Not a token.
     let bare = |what, token: String| ("bare", BARE, what, token, false);
     for (reason, error, what, token, claims) in [
         bare("the bare id", deployment.to_owned()),
@@ -100,12 +100,12 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
         bare("a JWE's five parts", format!("{good}.a.b")),
         bare("the payload alone", body.clone()),
         bare("the claims as they are", claims.replace('.', "")),
-        bare("the secret's name for a friend", "Bearer".to_owned()),
+        bare("the word Bearer", "Bearer".to_owned()),
     ] {
         add(reason, error, what, token, claims);
     }
 
-    // Not the algorithm.
+    // A wrong algorithm.
     for (what, header, error) in [
         ("alg none", r#"{"alg":"none"}"#, OTHER_ALGORITHM),
         ("alg None", r#"{"alg":"None","typ":"JWT"}"#, OTHER_ALGORITHM),
@@ -117,8 +117,8 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
         ("alg PS256", r#"{"alg":"PS256"}"#, OTHER_ALGORITHM),
         ("alg EdDSA", r#"{"alg":"EdDSA"}"#, OTHER_ALGORITHM),
         ("alg hs256, another spelling", r#"{"alg":"hs256"}"#, OTHER_ALGORITHM),
-        ("alg with a blank", r#"{"alg":"HS256 "}"#, OTHER_ALGORITHM),
-        ("alg with a NUL behind", r#"{"alg":"HS256\u0000"}"#, OTHER_ALGORITHM),
+        ("alg with a space", r#"{"alg":"HS256 "}"#, OTHER_ALGORITHM),
+        ("alg and a NUL", r#"{"alg":"HS256\u0000"}"#, OTHER_ALGORITHM),
         ("no alg", r#"{"typ":"JWT"}"#, NO_ALGORITHM),
         ("an empty header", "{}", NO_ALGORITHM),
         ("alg null", r#"{"alg":null}"#, NO_ALGORITHM),
@@ -135,7 +135,7 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
         add("algorithm", error, what, token(SECRET, header, &claims), true);
     }
 
-    // Not the signature.
+    // A wrong signature.
     let (signed_384, signed_512) = {
         let header = encode(r#"{"alg":"HS256"}"#);
         let parts = format!("{header}.{body}");
@@ -155,23 +155,23 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
     flipped_first[0] ^= 0x80;
     for (what, token) in [
         ("signed with another secret", token(OTHER_SECRET, HEADER, &claims)),
-        ("signed with no secret", token("", HEADER, &claims)),
-        ("signed with the secret and a line end", token(&format!("{SECRET}\n"), HEADER, &claims)),
+        ("signed with an empty secret", token("", HEADER, &claims)),
+        ("signed with the secret and a newline", token(&format!("{SECRET}\n"), HEADER, &claims)),
         ("signed with the secret in capitals", token(&SECRET.to_uppercase(), HEADER, &claims)),
-        ("the claims changed", format!("{header}.{tampered}.{signature}")),
-        ("the header changed", format!("{}.{body}.{signature}", encode(r#"{"alg":"HS256","a":1}"#))),
+        ("changed claims", format!("{header}.{tampered}.{signature}")),
+        ("a changed header", format!("{}.{body}.{signature}", encode(r#"{"alg":"HS256","a":1}"#))),
         ("another token's signature", format!("{parts}.{other_signature}")),
-        ("the last bit of the signature", format!("{parts}.{}", encode(&flipped))),
-        ("the first bit of the signature", format!("{parts}.{}", encode(&flipped_first))),
+        ("the last bit of the signature flipped", format!("{parts}.{}", encode(&flipped))),
+        ("the first bit of the signature flipped", format!("{parts}.{}", encode(&flipped_first))),
         ("half of the signature", format!("{parts}.{}", encode(&hmac(SECRET, &parts)[..16]))),
         ("a signature of one byte", format!("{parts}.{}", encode([hmac(SECRET, &parts)[0]]))),
-        ("the signature and a byte more", {
+        ("the signature and one more byte", {
             let mut longer = hmac(SECRET, &parts);
             longer.push(0);
             format!("{parts}.{}", encode(longer))
         }),
-        ("HMAC-SHA-384 under the name of HS256", signed_384),
-        ("HMAC-SHA-512 under the name of HS256", signed_512),
+        ("HMAC-SHA-384 named HS256", signed_384),
+        ("HMAC-SHA-512 named HS256", signed_512),
         ("the signature of the payload alone", format!("{parts}.{}", encode(hmac(SECRET, &body)))),
         ("the signature of the decoded parts", {
             format!("{parts}.{}", encode(hmac(SECRET, &format!("{HEADER}.{claims}"))))
@@ -181,10 +181,10 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
         add("signature", SIGNATURE, what, token, true);
     }
 
-    // Not what a token looks like.
+    // A malformed token.
     let padded = |text: &str| format!("{text}{}", &"==="[..(4 - text.len() % 4) % 4]);
     let spare_bits = {
-        // 32 bytes are 43 characters, of which the last has two bits to spare.
+        // 32 bytes are 43 characters; the last character has two unused bits.
         let last = signature.as_bytes()[42];
         let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let value = alphabet.iter().position(|letter| *letter == last).expect("base64url");
@@ -193,13 +193,8 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
     let long_claims = claims.replacen('{', &format!(r#"{{"a":"{}","#, "x".repeat(4_000)), 1);
     let too_long = "the deployment token is longer than 4096 bytes";
     for (what, token, error, claims) in [
-        (
-            "padding behind the signature",
-            format!("{parts}.{}", padded(&signature)),
-            MALFORMED_SIGNATURE,
-            true,
-        ),
-        ("spare bits in the signature", format!("{parts}.{spare_bits}"), MALFORMED_SIGNATURE, true),
+        ("padding after the signature", format!("{parts}.{}", padded(&signature)), MALFORMED_SIGNATURE, true),
+        ("unused bits set in the signature", format!("{parts}.{spare_bits}"), MALFORMED_SIGNATURE, true),
         (
             "plain base64 in the signature",
             format!("{parts}.+/{}", &signature[2..]),
@@ -207,26 +202,26 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
             true,
         ),
         (
-            "a blank in the signature",
+            "a space in the signature",
             format!("{parts}.{} {}", &signature[..20], &signature[21..]),
             MALFORMED_SIGNATURE,
             true,
         ),
-        ("no base64 in the header", format!("a*b.{body}.{signature}"), MALFORMED_HEADER, false),
+        ("a header that is not base64", format!("a*b.{body}.{signature}"), MALFORMED_HEADER, false),
         (
-            "no base64 in the payload, rightly signed",
+            "a payload that is not base64, correctly signed",
             sign(SECRET, &format!("{header}.a*b")),
             MALFORMED_PAYLOAD,
             false,
         ),
         (
-            "a payload with padding, rightly signed",
+            "a payload with padding, correctly signed",
             sign(SECRET, &format!("{header}.{}", URL_SAFE.encode(format!("{claims} ")))),
             MALFORMED_PAYLOAD,
             false,
         ),
         (
-            "plain base64 in the payload, rightly signed",
+            "plain base64 in the payload, correctly signed",
             sign(
                 SECRET,
                 &format!("{header}.{}", STANDARD.encode("{\"a\":\"\u{fe}\u{ff}???>>>\"}").replace('=', "")),
@@ -234,7 +229,7 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
             MALFORMED_PAYLOAD,
             false,
         ),
-        ("no JSON in the header", sign(SECRET, &format!("{}.{body}", encode("alg"))), HEADER_JSON, false),
+        ("a header that is not JSON", sign(SECRET, &format!("{}.{body}", encode("alg"))), HEADER_JSON, false),
         (
             "a list for a header",
             sign(SECRET, &format!("{}.{body}", encode(r#"["HS256"]"#))),
@@ -248,26 +243,26 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
             true,
         ),
         (
-            "a header that is no UTF-8",
+            "a header that is not UTF-8",
             sign(SECRET, &format!("{}.{body}", encode(b"{\"alg\":\"HS256\",\"a\":\"\xff\"}"))),
             HEADER_JSON,
             true,
         ),
-        ("no JSON for claims, rightly signed", token_of("claims"), PAYLOAD_JSON, false),
+        ("claims that are not JSON, correctly signed", token_of("claims"), PAYLOAD_JSON, false),
         (
-            "a list of claims, rightly signed",
+            "a list of claims, correctly signed",
             token_of(r#"[1,"deployment_1","20260728.3","e","t","o","p",1956528000]"#),
             PAYLOAD_JSON,
             false,
         ),
-        ("claims cut off, rightly signed", token_of(&claims[..claims.len() - 1]), PAYLOAD_JSON, false),
-        ("a token of 5 KB, rightly signed", token_of(&long_claims), too_long, false),
+        ("truncated claims, correctly signed", token_of(&claims[..claims.len() - 1]), PAYLOAD_JSON, false),
+        ("a token of 5 KB, correctly signed", token_of(&long_claims), too_long, false),
         ("dots and letters", "a.b.c".to_owned(), MALFORMED_HEADER, false),
     ] {
         add("malformed", error, what, token, claims);
     }
 
-    // Rightly signed, but no token for here.
+    // Correctly signed, with wrong claims.
     let without = |name: &str| {
         let mut claims: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&claims).expect("claims");
@@ -309,7 +304,7 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
             true,
         ),
         ("exp null", with(&EXP.to_string(), "null"), claim!("exp", "must be a number"), true),
-        ("exp beyond all numbers", with(&EXP.to_string(), "1e999"), claim!("exp", "must be a number"), true),
+        ("exp out of range", with(&EXP.to_string(), "1e999"), claim!("exp", "must be a number"), true),
         (
             "deployment a list",
             with(&format!(r#""{deployment}""#), &format!(r#"["{deployment}"]"#)),
@@ -377,8 +372,8 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
     for (what, exp) in [
         ("expired in 2020", "1577836800"),
         ("expired in 1970", "0"),
-        ("expired before time", "-1"),
-        ("expired, and written as a float", "1.5778368e9"),
+        ("expired before 1970", "-1"),
+        ("expired, written as a float", "1.5778368e9"),
     ] {
         add("expired", EXPIRED, what, with(&EXP.to_string(), exp), true);
     }

@@ -1,11 +1,11 @@
-//! What Trigger.dev's runners and supervisors say.
+//! The requests that Trigger.dev's runners and supervisors send.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A `GET /connect`.
 pub const CONNECT: &[u8] = b"GET /connect HTTP/1.1\r\nhost: broker\r\nconnection: keep-alive\r\n\r\n";
 
-/// What a run and a runner must have in common. Numbers as they are written.
+/// The key that a run and a runner must share. Numbers are text, as a client writes them.
 #[derive(Clone, Debug)]
 pub struct Key {
     pub deployment: String,
@@ -24,7 +24,7 @@ impl Key {
         }
     }
 
-    /// A key that no other call has returned.
+    /// A key that no other call returns.
     pub fn fresh() -> Key {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         Key::new(&format!("deployment_{}", COUNT.fetch_add(1, Ordering::Relaxed)))
@@ -45,7 +45,7 @@ impl Key {
         self
     }
 
-    /// The header fields of a poll for it.
+    /// The header fields of a poll for this key.
     pub fn fields(&self) -> String {
         let Key { deployment, version, cpu, memory } = self;
         format!(
@@ -58,7 +58,7 @@ impl Key {
         )
     }
 
-    /// A runner's `GET /warm-start`.
+    /// A runner's poll.
     pub fn poll(&self) -> String {
         let fields = self.fields();
         format!(
@@ -68,12 +68,12 @@ impl Key {
         )
     }
 
-    /// A DequeuedMessage of the usual size, different on every call.
+    /// A DequeuedMessage of the usual size, with a new run on every call.
     pub fn message(&self) -> String {
         self.message_with("")
     }
 
-    /// One with `output` in its completed waitpoint: the text between the quotes of a JSON string.
+    /// A DequeuedMessage with `output` in its completed waitpoint: the inside of a JSON string.
     pub fn message_with(&self, output: &str) -> String {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let run = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -83,7 +83,7 @@ impl Key {
         )
     }
 
-    /// The whole `POST /warm-start` of a message of the usual size.
+    /// A dispatch of a message of the usual size.
     pub fn dispatch(&self) -> Vec<u8> {
         dispatch(&self.message())
     }
@@ -94,7 +94,7 @@ pub fn body(message: &str) -> String {
     format!(r#"{{"dequeuedMessage":{message}}}"#)
 }
 
-/// A supervisor's `POST /warm-start`.
+/// A supervisor's dispatch of a message.
 pub fn dispatch(message: &str) -> Vec<u8> {
     post(body(message))
 }

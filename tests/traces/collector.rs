@@ -1,4 +1,4 @@
-//! A small collector: OTLP over HTTP, protobuf, one request to a connection.
+//! A small collector: OTLP over HTTP, protobuf, one request per connection.
 
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -16,19 +16,19 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What it does with spans.
+/// How the collector treats spans.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Manner {
-    Takes,
+pub enum Behaviour {
+    Accepts,
     /// 503.
     Refuses,
-    /// Takes the request, and throws away so many of its spans.
+    /// Accepts the request but rejects this number of its spans.
     Rejects(i64),
-    /// Does not answer while it does.
+    /// Does not answer.
     Hangs,
 }
 
-/// A span as it was sent, its ids in hex.
+/// A span as received, with ids in hex.
 #[derive(Clone, Debug)]
 pub struct Span {
     pub name: String,
@@ -62,7 +62,7 @@ pub struct Collector {
 }
 
 struct State {
-    manner: Manner,
+    behaviour: Behaviour,
     requests: usize,
     spans: Vec<Span>,
     resource: BTreeMap<String, String>,
@@ -70,11 +70,11 @@ struct State {
 }
 
 impl Collector {
-    pub fn start(manner: Manner) -> Collector {
+    pub fn start(behaviour: Behaviour) -> Collector {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let addr = listener.local_addr().expect("an address");
         let (spans, resource, paths) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
-        let state = Arc::new(Mutex::new(State { manner, requests: 0, spans, resource, paths }));
+        let state = Arc::new(Mutex::new(State { behaviour, requests: 0, spans, resource, paths }));
         let shared = state.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -85,16 +85,16 @@ impl Collector {
         Collector { addr, state }
     }
 
-    /// An address where nobody listens.
-    pub fn nobody() -> SocketAddr {
+    /// An address without a listener.
+    pub fn closed_port() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address")
     }
 
-    pub fn now(&self, manner: Manner) {
-        self.state.lock().unwrap().manner = manner;
+    pub fn set(&self, behaviour: Behaviour) {
+        self.state.lock().unwrap().behaviour = behaviour;
     }
 
-    /// All spans, once there are as many.
+    /// Waits for this number of spans and returns all.
     #[track_caller]
     pub fn spans(&self, at_least: usize) -> Vec<Span> {
         self.wait_until(|state| state.spans.len() >= at_least);
@@ -145,18 +145,18 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).expect("a body");
     state.lock().unwrap().requests += 1;
-    while state.lock().unwrap().manner == Manner::Hangs {
+    while state.lock().unwrap().behaviour == Behaviour::Hangs {
         thread::sleep(Duration::from_millis(10));
     }
     let request = ExportTraceServiceRequest::decode(&*body).expect("protobuf");
     let mut state = state.lock().unwrap();
     let path = head[0].split(' ').nth(1).expect("a path").to_owned();
     state.paths.insert(path);
-    let (status, answer) = match state.manner {
-        Manner::Refuses => ("503 Service Unavailable", Vec::new()),
-        manner => {
+    let (status, answer) = match state.behaviour {
+        Behaviour::Refuses => ("503 Service Unavailable", Vec::new()),
+        behaviour => {
             state.take(request);
-            let rejected_spans = if let Manner::Rejects(count) = manner { count } else { 0 };
+            let rejected_spans = if let Behaviour::Rejects(count) = behaviour { count } else { 0 };
             let partial = ExportTracePartialSuccess { rejected_spans, error_message: String::new() };
             let partial_success = (rejected_spans > 0).then_some(partial);
             ("200 OK", ExportTraceServiceResponse { partial_success }.encode_to_vec())

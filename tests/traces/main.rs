@@ -1,11 +1,11 @@
-//! Spans as a collector gets them: a real broker, real dispatches, OTLP over HTTP.
+//! Spans as a collector receives them: a real broker, real dispatches, OTLP over HTTP.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod collector;
 
-use collector::{Collector, Manner, Span};
+use collector::{Behaviour, Collector, Span};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use support::broker::Broker;
 use support::client::Client;
 use support::trigger::{Key, body};
 
-/// A supervisor's trace: an id of its own, and the id of the span that waits for the answer.
+/// A supervisor's trace id, and the id of its span that waits for the answer.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
@@ -41,7 +41,7 @@ fn dropped(broker: &Broker, reason: &str) -> u64 {
     metric(broker, &format!("pilotlight_spans_dropped_total{{reason=\"{reason}\"}}"))
 }
 
-/// A run for `key`, which `poll` gets, from a supervisor that records its trace.
+/// Dispatches a run that `poll` receives, with a trace that the supervisor records.
 fn deliver(broker: &Broker, key: &Key, poll: &mut Client) {
     let message = key.message();
     let mut supervisor = broker.supervisor();
@@ -51,12 +51,12 @@ fn deliver(broker: &Broker, key: &Key, poll: &mut Client) {
     assert!(supervisor.response().did_warm_start());
 }
 
-fn miss(broker: &Broker, fields: &str) {
+fn cold_dispatch(broker: &Broker, fields: &str) {
     assert!(!broker.supervisor().ask(dispatch(&Key::fresh().message(), fields)).did_warm_start());
 }
 
-/// Each within the last minute, and one after the other.
-fn in_order(times: &[u64]) {
+/// Asserts that the times are in order and within the last minute.
+fn assert_in_order(times: &[u64]) {
     assert!(times.is_sorted(), "{times:?}");
     let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64;
     assert!(times.iter().all(|time| *time <= now && now - time < 60_000_000_000), "{times:?} at {now}");
@@ -64,7 +64,7 @@ fn in_order(times: &[u64]) {
 
 #[test]
 fn a_warm_start_is_three_spans_of_the_supervisors_trace() {
-    let collector = Collector::start(Manner::Takes);
+    let collector = Collector::start(Behaviour::Accepts);
     let broker = broker(&collector, "--workers 2");
     let key = Key::fresh();
     let mut poll = broker.poll(&key);
@@ -81,7 +81,14 @@ fn a_warm_start_is_three_spans_of_the_supervisors_trace() {
         assert_eq!((&child.parent, child.kind), (&dispatch.id, SpanKind::Internal));
     }
     assert!(dispatch.id != search.id && search.id != delivery.id && dispatch.id != PARENT);
-    in_order(&[dispatch.begun, search.begun, search.ended, delivery.begun, delivery.ended, dispatch.ended]);
+    assert_in_order(&[
+        dispatch.begun,
+        search.begun,
+        search.ended,
+        delivery.begun,
+        delivery.ended,
+        dispatch.ended,
+    ]);
     assert!(delivery.begun < delivery.ended, "{delivery:?}");
 
     assert_eq!(dispatch.text("pilotlight.outcome"), "warm");
@@ -107,10 +114,10 @@ fn a_warm_start_is_three_spans_of_the_supervisors_trace() {
 }
 
 #[test]
-fn a_miss_has_its_reason_and_nothing_is_delivered() {
-    let collector = Collector::start(Manner::Takes);
+fn a_cold_dispatch_has_its_reason_and_no_delivery() {
+    let collector = Collector::start(Behaviour::Accepts);
     let broker = broker(&collector, "--workers 1");
-    miss(&broker, &traceparent("01"));
+    cold_dispatch(&broker, &traceparent("01"));
     let spans = collector.spans(2);
     let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
     assert_eq!(names, ["dispatch", "match"]);
@@ -120,11 +127,10 @@ fn a_miss_has_its_reason_and_nothing_is_delivered() {
     assert_eq!((spans[0].text("pilotlight.outcome"), spans[1].text("pilotlight.matched")), ("cold", "false"));
 }
 
-/// A runner whose process is frozen, and the one after it: what took so long is there to see. The dispatch's
-/// deadline and the last attempt's are one.
+/// Two frozen runners: the trace shows the time of each attempt. The dispatch's deadline ends the last one.
 #[test]
-fn a_run_that_nobody_read_is_an_error_with_each_attempt() {
-    let collector = Collector::start(Manner::Takes);
+fn an_unread_run_is_an_error_with_every_attempt() {
+    let collector = Collector::start(Behaviour::Accepts);
     let timeouts = "--read-timeout 300ms --ack-timeout 200ms --dispatch-timeout 600ms --workers 1";
     let broker = broker(&collector, timeouts);
     let key = Key::fresh();
@@ -145,10 +151,10 @@ fn a_run_that_nobody_read_is_an_error_with_each_attempt() {
     assert!(deliveries[0].ended <= deliveries[1].begun, "{deliveries:?}");
 }
 
-/// Runs meet their polls on other workers, and the attempt's core tells of it.
+/// Polls of some runs are on another worker, which reports the attempt.
 #[test]
-fn a_delivery_by_another_core_is_in_its_trace() {
-    let collector = Collector::start(Manner::Takes);
+fn a_delivery_by_another_worker_is_in_the_trace() {
+    let collector = Collector::start(Behaviour::Accepts);
     let broker = broker(&collector, "--workers 4");
     let mut crossed = 0;
     for round in 1..=16 {
@@ -160,15 +166,22 @@ fn a_delivery_by_another_core_is_in_its_trace() {
         let last = last.last().expect("a dispatch");
         let children: Vec<&Span> = spans.iter().filter(|span| span.parent == last.id).collect();
         let [search, delivery] = children[..] else { panic!("{spans:?}") };
-        in_order(&[last.begun, search.begun, search.ended, delivery.begun, delivery.ended, last.ended]);
+        assert_in_order(&[
+            last.begun,
+            search.begun,
+            search.ended,
+            delivery.begun,
+            delivery.ended,
+            last.ended,
+        ]);
         crossed += usize::from(delivery.number("pilotlight.worker") != last.number("pilotlight.worker"));
     }
-    assert!(crossed > 0, "every run met its poll on its own worker");
+    assert!(crossed > 0, "no run was delivered by another worker");
 }
 
 #[test]
-fn what_is_not_recorded_is_not_exported() {
-    let collector = Collector::start(Manner::Takes);
+fn only_recorded_traces_are_exported() {
+    let collector = Collector::start(Behaviour::Accepts);
     let broker = broker(&collector, "--workers 1 --log-level info,pilotlight::events=debug");
     for fields in [
         "",
@@ -179,10 +192,10 @@ fn what_is_not_recorded_is_not_exported() {
         &traceparent("01").replace(TRACE, &"0".repeat(32)),
         &traceparent("01").to_uppercase(),
     ] {
-        miss(&broker, fields);
+        cold_dispatch(&broker, fields);
     }
-    // After them, one that is; and nothing of the others comes later.
-    miss(&broker, &traceparent("03"));
+    // Then a recorded one. The spans of the others must not arrive later either.
+    cold_dispatch(&broker, &traceparent("03"));
     assert_eq!(collector.spans(2).len(), 2);
     broker.wait_until("all logged", || broker.log().matches("dispatch answered").count() == 8);
     std::thread::sleep(Duration::from_millis(700));
@@ -191,17 +204,17 @@ fn what_is_not_recorded_is_not_exported() {
 }
 
 #[test]
-fn without_an_endpoint_nobody_looks_for_traces() {
+fn without_an_endpoint_traces_are_ignored() {
     let broker = Broker::start("--workers 1");
-    miss(&broker, &traceparent("01"));
+    cold_dispatch(&broker, &traceparent("01"));
     assert_eq!(broker.counter("dispatches_untraced"), 0);
     assert_eq!(metric(&broker, "pilotlight_spans_exported_total"), 0);
 }
 
-/// Traced dispatches have an allowance of their own: others do not use it up, and what is over it is counted.
+/// Traced dispatches have their own allowance. The broker counts dispatches beyond it.
 #[test]
 fn dispatches_over_the_allowance_are_counted() {
-    let collector = Collector::start(Manner::Takes);
+    let collector = Collector::start(Behaviour::Accepts);
     let broker = broker(&collector, "--workers 1 --traced-dispatches 3 --sampled-dispatches 1");
     let count = 400;
     let mut supervisor = broker.supervisor();
@@ -217,45 +230,45 @@ fn dispatches_over_the_allowance_are_counted() {
 }
 
 #[test]
-fn a_collector_that_is_down_costs_its_spans_and_one_line() {
-    let down = Collector::nobody();
+fn a_down_collector_costs_the_spans_and_one_log_line() {
+    let down = Collector::closed_port();
     let broker = Broker::start(&format!("--otlp-endpoint http://{down} --workers 1"));
     for _ in 0..3 {
-        miss(&broker, &traceparent("01"));
+        cold_dispatch(&broker, &traceparent("01"));
         std::thread::sleep(Duration::from_millis(300));
     }
     broker.wait_until("all dropped", || dropped(&broker, "export_failed") == 6);
-    broker.wait_until("said", || broker.log().contains("refused"));
+    broker.wait_until("a line in the log", || broker.log().contains("refused"));
     assert_eq!(broker.log().matches("spans were dropped").count(), 1, "{}", broker.log());
-    // It ends as soon as ever.
+    // The collector does not delay the end.
     ends_within(broker, Duration::from_secs(4));
 }
 
 #[test]
-fn a_collector_that_refuses_is_heard_and_one_that_recovers_is_used_again() {
-    let collector = Collector::start(Manner::Refuses);
+fn a_collector_that_recovers_is_used_again() {
+    let collector = Collector::start(Behaviour::Refuses);
     let broker = broker(&collector, "--workers 1");
-    miss(&broker, &traceparent("01"));
+    cold_dispatch(&broker, &traceparent("01"));
     broker.wait_until("dropped", || dropped(&broker, "export_failed") == 2);
-    broker.wait_until("said", || broker.log().contains("503"));
-    collector.now(Manner::Takes);
-    miss(&broker, &traceparent("01"));
+    broker.wait_until("a line in the log", || broker.log().contains("503"));
+    collector.set(Behaviour::Accepts);
+    cold_dispatch(&broker, &traceparent("01"));
     assert_eq!(collector.spans(2).len(), 2);
-    broker.wait_until("said", || broker.log().contains("the collector takes spans again"));
-    collector.now(Manner::Rejects(1));
-    miss(&broker, &traceparent("01"));
+    broker.wait_until("a line in the log", || broker.log().contains("the collector takes spans again"));
+    collector.set(Behaviour::Rejects(1));
+    cold_dispatch(&broker, &traceparent("01"));
     broker.wait_until("counted", || dropped(&broker, "rejected") == 1);
     assert_eq!(metric(&broker, "pilotlight_spans_exported_total"), 3);
 }
 
-/// The queue is full while a slow collector is waited for; dispatches are answered as ever, and what did not fit
-/// is counted.
+/// While the collector hangs, the queue fills up. The broker still answers dispatches, and counts the dropped
+/// spans.
 #[test]
-fn a_collector_that_is_slow_holds_nobody_up() {
-    let collector = Collector::start(Manner::Hangs);
+fn a_slow_collector_delays_no_dispatch() {
+    let collector = Collector::start(Behaviour::Hangs);
     let flags = "--workers 1 --max-queued-spans 257 --otlp-timeout 30s --traced-dispatches 10000";
     let mut broker = broker(&collector, flags);
-    miss(&broker, &traceparent("01"));
+    cold_dispatch(&broker, &traceparent("01"));
     collector.wait_for_requests(1);
     let mut supervisor = broker.supervisor();
     let count = 600;
@@ -265,34 +278,34 @@ fn a_collector_that_is_slow_holds_nobody_up() {
         assert!(!supervisor.ask(dispatch(&message, &traceparent("01"))).did_warm_start());
     }
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    // 128 dispatches of two spans each fit, the rest does not.
+    // 128 dispatches of two spans each fit into the queue.
     broker.wait_until("dropped", || dropped(&broker, "queue_full") == 2 * (count - 128));
     assert_eq!(metric(&broker, "pilotlight_spans_queued"), 256);
     assert_eq!(broker.admin("/readyz").status, 200);
-    collector.now(Manner::Takes);
+    collector.set(Behaviour::Accepts);
     broker.wait_until("exported", || metric(&broker, "pilotlight_spans_exported_total") >= 256);
     broker.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(broker.ended().success());
 }
 
-/// What was told before the end is sent, and a collector that does not answer costs --otlp-timeout, not more.
+/// The broker exports its last spans before it ends. A collector that hangs delays the end by --otlp-timeout only.
 #[test]
-fn the_last_spans_are_sent_within_a_bound() {
-    let collector = Collector::start(Manner::Takes);
+fn the_last_spans_are_exported_before_the_end() {
+    let collector = Collector::start(Behaviour::Accepts);
     let broker = broker(&collector, "--workers 1");
-    miss(&broker, &traceparent("01"));
+    cold_dispatch(&broker, &traceparent("01"));
     ends_within(broker, Duration::from_secs(10));
     assert_eq!(collector.spans(2).len(), 2);
 
-    let collector = Collector::start(Manner::Hangs);
+    let collector = Collector::start(Behaviour::Hangs);
     let broker =
         Broker::start(&format!("--otlp-endpoint http://{} --otlp-timeout 1s --workers 1", collector.addr));
     for _ in 0..20 {
-        miss(&broker, &traceparent("01"));
+        cold_dispatch(&broker, &traceparent("01"));
     }
-    // The export's own time and that of the end are one: either may be over first, and says so.
+    // The export's timeout and the end's are equal: either may be over first and logs it.
     let ended = ends_within(broker, Duration::from_secs(10));
-    ended.wait_until("said", || ended.log().contains("spans were dropped"));
+    ended.wait_until("a line in the log", || ended.log().contains("spans were dropped"));
 }
 
 #[track_caller]

@@ -1,5 +1,5 @@
 -- Supervisors: each connection sends the next dispatch when the last is answered.
--- A hit is a body that says true; a miss is any other 200.
+-- "hits" counts warm dispatches (the body says true), "misses" cold ones (any other 200), as the raw figures name them.
 local threads = {}
 hits, misses = 0, 0
 

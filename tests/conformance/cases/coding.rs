@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a proxy in front of us might take for this field and we might not, or the other way round.
+/// A dispatch with this Transfer-Encoding, which a proxy and the broker may read differently.
 fn te(value: &str) -> String {
     coded(&format!("Transfer-Encoding: {value}"))
 }
@@ -24,7 +24,7 @@ pub fn cases() -> Vec<Case> {
             OK,
         ),
         case(
-            "no space behind the colon",
+            "no space after the colon",
             "http-request-smuggler: nospace1",
             coded("Transfer-Encoding:chunked"),
             OK,
@@ -61,7 +61,7 @@ pub fn cases() -> Vec<Case> {
         ),
         // With a length.
         case(
-            "with a length behind",
+            "with a length at the end",
             "RFC 9112 6.1; h1spec: Conflicting Transfer-Encoding and Content-Length",
             coded("Transfer-Encoding: chunked\r\nContent-Length: 128"),
             BAD,
@@ -164,7 +164,7 @@ pub fn cases() -> Vec<Case> {
             coded("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked1"),
             BAD,
         ),
-        // Something like it.
+        // Codings that resemble chunked.
         case("chunkedchunked", "llhttp transfer-encoding.md", te("chunkedchunked"), NOT_IMPLEMENTED),
         case("xchunked", "request smuggling: TE.TE", te("xchunked"), NOT_IMPLEMENTED),
         case("chunk", "http-request-smuggler: lazygrep", te("chunk"), NOT_IMPLEMENTED),
@@ -186,7 +186,7 @@ pub fn cases() -> Vec<Case> {
         case("chunked with a parameter", "RFC 9112 7.1", te("chunked;q=1"), BAD),
         case("chunked and a word", "RFC 9112 7", te("chunked x"), BAD),
         case("a comma in front", "HTTP Garden: server bug 21", te(",chunked"), BAD),
-        case("a comma behind", "RFC 9110 5.6.1", te("chunked,"), BAD),
+        case("a comma at the end", "RFC 9110 5.6.1", te("chunked,"), BAD),
         case("nothing", "llhttp transfer-encoding.md: Empty", te(""), BAD),
         case(
             "nothing, with a length",
@@ -211,12 +211,12 @@ pub fn cases() -> Vec<Case> {
         case("a NUL in front of chunked", "http-request-smuggler: prefix1:0", te("\0chunked"), BAD),
         case("a CR in front of chunked", "http-request-smuggler: prefix1:13", te("\rchunked"), BAD),
         case("a DEL in front of chunked", "http-request-smuggler: prefix1:127", te("\u{7f}chunked"), BAD),
-        case("a vertical tab behind chunked", "http-request-smuggler: suffix1:11", te("chunked\u{b}"), BAD),
-        case("a form feed behind chunked", "http-request-smuggler: suffix1:12", te("chunked\u{c}"), BAD),
-        case("a NUL behind chunked", "http-request-smuggler: suffix1:0", te("chunked\0"), BAD),
-        case("a CR behind chunked", "http-request-smuggler: 0dsuffix", te("chunked\r"), BAD),
-        case("a DEL behind chunked", "http-request-smuggler: suffix1:127", te("chunked\u{7f}"), BAD),
-        // A name that is not quite it.
+        case("a vertical tab after chunked", "http-request-smuggler: suffix1:11", te("chunked\u{b}"), BAD),
+        case("a form feed after chunked", "http-request-smuggler: suffix1:12", te("chunked\u{c}"), BAD),
+        case("a NUL after chunked", "http-request-smuggler: suffix1:0", te("chunked\0"), BAD),
+        case("a CR after chunked", "http-request-smuggler: 0dsuffix", te("chunked\r"), BAD),
+        case("a DEL after chunked", "http-request-smuggler: suffix1:127", te("chunked\u{7f}"), BAD),
+        // Names that resemble Transfer-Encoding.
         case(
             "an underscore in the name",
             "http-request-smuggler: underjoin1",
@@ -274,13 +274,13 @@ pub fn cases() -> Vec<Case> {
         case("a NUL in the name", "RFC 9110 5.6.2", coded("Transfer-\0Encoding: chunked"), BAD),
         // Line ends around it.
         case(
-            "folded behind another field",
+            "folded after another field",
             "http-request-smuggler: nameprefix1",
             coded("Foo: bar\r\n Transfer-Encoding: chunked"),
             BAD,
         ),
         case(
-            "folded behind another field with a tab",
+            "folded after another field with a tab",
             "http-request-smuggler: nameprefix2",
             coded("Foo: bar\r\n\tTransfer-Encoding: chunked"),
             BAD,
@@ -292,7 +292,7 @@ pub fn cases() -> Vec<Case> {
             BAD,
         ),
         case(
-            "folded behind its value",
+            "folded after its value",
             "llhttp transfer-encoding.md: Invalid OBS fold",
             coded("Transfer-Encoding: chunked\r\n  abc"),
             BAD,
@@ -316,19 +316,19 @@ pub fn cases() -> Vec<Case> {
             BAD,
         ),
         case(
-            "behind a bare CR",
+            "after a bare CR",
             "http-request-smuggler: badsetupCR",
             coded("Foo: bar\rTransfer-Encoding: chunked"),
             BAD,
         ),
         case(
-            "behind a bare LF",
+            "after a bare LF",
             "http-request-smuggler: badsetupLF",
             coded("Foo: bar\nTransfer-Encoding: chunked"),
             BAD,
         ),
         case(
-            "behind CR LF CR",
+            "after CR LF CR",
             "http-request-smuggler: 0dwrap",
             coded("Foo: bar\r\n\rTransfer-Encoding: chunked"),
             BAD,
@@ -340,7 +340,7 @@ pub fn cases() -> Vec<Case> {
             BAD,
         ),
         case(
-            "behind two LFs",
+            "after two LFs",
             "http-request-smuggler: bodysplit",
             coded("Foo: bar\n\nTransfer-Encoding: chunked"),
             BAD,

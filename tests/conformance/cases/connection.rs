@@ -1,4 +1,4 @@
-//! Connection, Expect, Upgrade: what becomes of the connection.
+//! Connection, Expect and Upgrade: whether the connection stays open.
 
 use super::*;
 
@@ -168,19 +168,19 @@ pub fn cases() -> Vec<Case> {
             Refuse(&[417]),
         ),
         case("an empty expectation", "RFC 9110 10.1.1", get("Expect:\r\n"), Refuse(&[417])),
-        // What is refused in the middle.
+        // Refusals among good requests.
         case(
-            "a bad request behind two good ones",
+            "a bad request after two good ones",
             "RFC 9112 9.3.2",
             get("") + &sized("Content-Length: 128") + &bare("X: y\r\n"),
             Refuse(&[200, 200, 400]),
         ),
         case(
-            "an unknown path behind a good request",
+            "an unknown path after a good request",
             "RFC 9112 9.3.2",
             get("") + &line("GET /nowhere HTTP/1.1"),
             Refuse(&[200, 404]),
         ),
-        case("a body that is no JSON", "RFC 8259", post("Content-Length: 5\r\n", "hello"), BAD),
+        case("a body that is not JSON", "RFC 8259", post("Content-Length: 5\r\n", "hello"), BAD),
     ]
 }

@@ -1,4 +1,4 @@
-//! Header fields, Host among them.
+//! Header fields, including Host.
 
 use super::*;
 
@@ -11,9 +11,9 @@ pub fn cases() -> Vec<Case> {
             OK,
         ),
         case("white space around a value", "RFC 9112 5", get("X:  \t a b \t\r\n"), OK),
-        case("no space behind the colon", "RFC 9112 5", get("X:a\r\n"), OK),
+        case("no space after the colon", "RFC 9112 5", get("X:a\r\n"), OK),
         case(
-            "a tab behind the colon",
+            "a tab after the colon",
             "h1spec: Valid GET request with edge cases",
             bare("hoSt:\tbroker\r\nempty:\r\n"),
             OK,
@@ -43,7 +43,7 @@ pub fn cases() -> Vec<Case> {
             format!("GET /connect HTTP/1.1\r\nX: {}", "y".repeat(16_384)),
             Refuse(&[431]),
         ),
-        // White space where it must not be.
+        // White space in forbidden places.
         case("a space before the colon", "RFC 9112 5.1", get("X : y\r\n"), BAD),
         case("a tab before the colon", "RFC 9112 5.1", get("X\t: y\r\n"), BAD),
         case("a space before the colon of Host", "RFC 9112 5.1", bare("Host : broker\r\n"), BAD),
@@ -108,7 +108,7 @@ pub fn cases() -> Vec<Case> {
         case("a NUL in a name", "picohttpparser test.c: NUL in header name", get("a\0b: c\r\n"), BAD),
         case("a DEL in a name", "RFC 9110 5.6.2", get("a\u{7f}b: c\r\n"), BAD),
         case("a high byte in a name", "HTTP Garden: server bug 8", get("\u{ef}oo: bar\r\n"), BAD),
-        case("a next line behind a name", "HTTP Garden: server bug 20", get("X\u{85}: y\r\n"), BAD),
+        case("a next line after a name", "HTTP Garden: server bug 20", get("X\u{85}: y\r\n"), BAD),
         // Values.
         case(
             "a NUL in a value",
@@ -162,13 +162,13 @@ pub fn cases() -> Vec<Case> {
         ),
         case("an empty line of one LF", "RFC 9112 2.2", "GET /connect HTTP/1.1\r\nHost: broker\r\n\n", BAD),
         case(
-            "two LFs behind a colon",
+            "two LFs after a colon",
             "HTTP Garden: server bug 19",
             "GET /connect HTTP/1.1\r\nHost: a\r\nUseless:\n\nGET /connect HTTP/1.1\r\n\r\n",
             BAD,
         ),
         case(
-            "a request hidden behind an LF",
+            "a request hidden after an LF",
             "llhttp invalid.md: Missing CR between headers",
             get("Dummy: x\nContent-Length: 23\r\n"),
             BAD,

@@ -10,7 +10,7 @@ pub fn cases() -> Vec<Case> {
         case("two dispatches", "RFC 9112 9.3.2", sized("Content-Length: 128").repeat(2), Clean(&[200, 200])),
         case("a body that was not announced so long", "RFC 9112 6.3", sized("Content-Length: 127"), BAD),
         case(
-            "something behind a body",
+            "something after a body",
             "RFC 9112 6.3",
             sized("Content-Length: 128") + "x",
             Refuse(&[200, 501]),
@@ -105,7 +105,7 @@ pub fn cases() -> Vec<Case> {
         case("a list of lengths", "RFC 9112 6.3", sized("Content-Length: 128, 128"), BAD),
         case("a list of differing lengths", "RFC 9112 6.3", sized("Content-Length: 3,128"), BAD),
         case("a list with an empty member", "RFC 9112 6.3", sized("Content-Length: 128,"), BAD),
-        // No number.
+        // Not a number.
         case(
             "an empty length",
             "HTTP Garden: server bugs 16 and 38; llhttp content-length.md: Empty",
@@ -151,7 +151,7 @@ pub fn cases() -> Vec<Case> {
             sized("Content-Length: \u{b}128"),
             BAD,
         ),
-        case("a NUL behind", "http-request-smuggler: suffix1:0", sized("Content-Length: 128\0"), BAD),
+        case("a NUL at the end", "http-request-smuggler: suffix1:0", sized("Content-Length: 128\0"), BAD),
         // Too large.
         case(
             "the largest number there is",
@@ -178,7 +178,7 @@ pub fn cases() -> Vec<Case> {
             BAD,
         ),
         case(
-            "128 behind 1,000 zeroes",
+            "128 after 1,000 zeroes",
             "RFC 9110 8.6",
             sized(&format!("Content-Length: {}128", "0".repeat(1_000))),
             OK,
@@ -189,7 +189,7 @@ pub fn cases() -> Vec<Case> {
             sized("Content-Length: 16777217"),
             Refuse(&[413]),
         ),
-        // Not the name.
+        // Other names.
         case(
             "an underscore in the name",
             "http-request-smuggler: underjoin1",
@@ -203,7 +203,7 @@ pub fn cases() -> Vec<Case> {
             sized("Content\rLength: 128"),
             BAD,
         ),
-        case("a space behind the name", "HTTP Garden: server bug 3", sized("Content-Length : 128"), BAD),
+        case("a space after the name", "HTTP Garden: server bug 3", sized("Content-Length : 128"), BAD),
         case(
             "a space before the name",
             "HTTP Garden: server bug 4; llhttp invalid.md: Spaces before headers",
@@ -211,7 +211,7 @@ pub fn cases() -> Vec<Case> {
             BAD,
         ),
         case(
-            "a next line behind the name",
+            "a next line after the name",
             "HTTP Garden: server bug 20",
             sized("Content-Length\u{85}: 128"),
             BAD,
@@ -222,7 +222,7 @@ pub fn cases() -> Vec<Case> {
             sized("Content-Length:\r\n 128"),
             BAD,
         ),
-        // What is in a body stays in it.
+        // A body is never read as a request.
         case(
             "a body that is a request",
             "request smuggling: CL.0",

@@ -17,7 +17,7 @@ pub fn cases() -> Vec<Case> {
         // Empty lines in front (RFC 9112 section 2.2: at least one should be ignored).
         case("an empty line in front", "RFC 9112 2.2", format!("\r\n{}", line("GET /connect HTTP/1.1")), OK),
         case(
-            "an empty line behind a body",
+            "an empty line after a body",
             "RFC 9112 2.2; llhttp connection.md: CRLF between requests",
             format!("{}\r\n{}", sized("Content-Length: 128"), line("GET /connect HTTP/1.1")),
             Clean(&[200, 200]),
@@ -55,7 +55,7 @@ pub fn cases() -> Vec<Case> {
         // White space within.
         case("two spaces before the target", "RFC 9112 3", line("GET  /connect HTTP/1.1"), BAD),
         case("two spaces before the version", "RFC 9112 3", line("GET /connect  HTTP/1.1"), BAD),
-        case("a space behind the version", "RFC 9112 3", line("GET /connect HTTP/1.1 "), BAD),
+        case("a space after the version", "RFC 9112 3", line("GET /connect HTTP/1.1 "), BAD),
         case("tabs instead of spaces", "RFC 9112 3", line("GET\t/connect\tHTTP/1.1"), BAD),
         case("a vertical tab instead of a space", "RFC 9112 3", line("GET\u{b}/connect HTTP/1.1"), BAD),
         case("a form feed instead of a space", "RFC 9112 3", line("GET /connect\u{c}HTTP/1.1"), BAD),
@@ -291,7 +291,7 @@ pub fn cases() -> Vec<Case> {
             line("GET //connect HTTP/1.1"),
             NOT_FOUND,
         ),
-        case("a slash behind", "RFC 9110 15.5.5", line("GET /connect/ HTTP/1.1"), NOT_FOUND),
+        case("a slash at the end", "RFC 9110 15.5.5", line("GET /connect/ HTTP/1.1"), NOT_FOUND),
         case("another letter case", "RFC 9110 4.2.3", line("GET /Connect HTTP/1.1"), NOT_FOUND),
         case(
             "percent-encoding is not decoded",
@@ -342,7 +342,7 @@ pub fn cases() -> Vec<Case> {
             line(&format!("{} / HTTP/1.1", long(16_384))),
             Refuse(&[414]),
         ),
-        // Not yet a request.
+        // Incomplete requests.
         case("one letter", "h1spec: Fragmented method", "G", Wait),
         case("a method and a space", "h1spec: Fragmented URL 1", "GET ", Wait),
         case("up to the target", "h1spec: Fragmented URL 2", "GET /connect", Wait),

@@ -1,7 +1,6 @@
-//! The table: what is sent, where the case is from, and what must become of it.
+//! The table of cases: the bytes to send, the source of the case, and the expected outcome.
 //!
-//! Texts are Latin-1: `\u{ff}` is the byte 0xff. `@KEY@` stands for a deployment that no other case
-//! uses.
+//! Texts are Latin-1: `\u{ff}` is the byte 0xff. `@KEY@` is a deployment that no other case uses.
 
 mod chunks;
 mod coding;
@@ -11,36 +10,36 @@ mod length;
 mod line;
 mod poll;
 
-/// One case.
+/// A case.
 pub struct Case {
     pub name: &'static str,
-    /// A section of RFC 9110 or 9112, or the public suite that the case follows.
+    /// A section of an RFC, or a public test suite.
     pub source: &'static str,
     pub send: String,
     pub then: Then,
 }
 
-/// What must become of a case. Interim responses are not counted.
+/// The expected outcome of a case. Interim responses do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// These answers; the connection is clean: the next request on it gets its own answer.
+    /// These answers; the connection is clean: the next request gets its own answer.
     Clean(&'static [u16]),
-    /// These answers; then the connection ends, and nothing behind the last request is run.
+    /// These answers; then the connection ends, and the broker ignores requests after the last one.
     Close(&'static [u16]),
-    /// These answers, of which the last one refuses; then the connection ends, and nothing behind
-    /// the refused request is run.
+    /// These answers, the last one a refusal; then the connection ends, and the broker ignores requests
+    /// after the refused one.
     Refuse(&'static [u16]),
-    /// The same for a single HEAD: the refusal has no body.
+    /// The refusal of a single HEAD, which has no body.
     RefuseHead(u16),
-    /// Not a whole request: no answer, not even when the client says that there is no more.
+    /// An incomplete request: no answer, also after the client's FIN.
     Wait,
-    /// A poll for `@KEY@`: held; answered with its run; the connection is clean.
+    /// A poll for `@KEY@`: held, answered with its run; the connection is clean.
     Hold,
 }
 
 pub use Then::{Clean, Close, Hold, Refuse, RefuseHead, Wait};
 
-/// All of them.
+/// All cases.
 pub fn all() -> Vec<Case> {
     [
         line::cases(),
@@ -67,7 +66,7 @@ const LENGTH_REQUIRED: Then = Refuse(&[411]);
 const NOT_IMPLEMENTED: Then = Refuse(&[501]);
 const VERSION: Then = Refuse(&[505]);
 
-/// A dispatch that nobody waits for: 128 bytes, 0x80.
+/// The body of a dispatch without a runner: 128 (0x80) bytes.
 const BODY: &str = r#"{"dequeuedMessage":{"run":{"machine":{"cpu":1,"memory":1}},"deployment":{"friendlyId":"d"},"backgroundWorker":{"version":"v1"}}}"#;
 
 /// A request with this request line.
@@ -75,22 +74,22 @@ fn line(line: &str) -> String {
     format!("{line}\r\nHost: broker\r\n\r\n")
 }
 
-/// A GET with these fields besides.
+/// A GET with these additional fields.
 fn get(fields: &str) -> String {
     format!("GET /connect HTTP/1.1\r\nHost: broker\r\n{fields}\r\n")
 }
 
-/// A GET with these fields and no other.
+/// A GET with these fields only.
 fn bare(fields: &str) -> String {
     format!("GET /connect HTTP/1.1\r\n{fields}\r\n")
 }
 
-/// A dispatch with these fields besides Host, and what follows the head.
+/// A dispatch with these fields in addition to Host, and these bytes after the head.
 fn post(fields: &str, rest: &str) -> String {
     format!("POST /warm-start HTTP/1.1\r\nHost: broker\r\n{fields}\r\n{rest}")
 }
 
-/// A dispatch whose length is given so.
+/// A dispatch with this length field.
 fn sized(field: &str) -> String {
     post(&format!("{field}\r\n"), BODY)
 }
@@ -100,7 +99,7 @@ fn chunked(rest: &str) -> String {
     post("Transfer-Encoding: chunked\r\n", rest)
 }
 
-/// A dispatch whose chunked body is framed as it ought to be, and with its coding given so.
+/// A dispatch with a valid chunked body and these fields for its coding.
 fn coded(fields: &str) -> String {
     post(&format!("{fields}\r\n"), &one_chunk("80", ""))
 }
@@ -111,6 +110,6 @@ fn one_chunk(size: &str, trailers: &str) -> String {
 }
 
 #[test]
-fn the_body_is_as_long_as_the_cases_say() {
+fn body_has_the_length_that_the_cases_assume() {
     assert_eq!(BODY.len(), 128);
 }

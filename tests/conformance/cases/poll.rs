@@ -1,4 +1,4 @@
-//! Polls: what holds one, and what does not.
+//! Polls: requests that are held, and requests that are not.
 
 use super::*;
 
@@ -45,7 +45,7 @@ pub fn cases() -> Vec<Case> {
             Hold,
         ),
         case("a poll of 15 KiB", "RFC 9110 5.4", poll(&format!("X: {}\r\n", "y".repeat(15_360))), Hold),
-        case("a poll behind an empty line", "RFC 9112 2.2", format!("\r\n{}", poll("")), Hold),
+        case("a poll after an empty line", "RFC 9112 2.2", format!("\r\n{}", poll("")), Hold),
         case("a poll with a body", "RFC 9110 9.3.1", poll("Content-Length: 5\r\n") + "hello", BAD),
         case(
             "a poll with a chunked body",
@@ -56,12 +56,12 @@ pub fn cases() -> Vec<Case> {
         case("a poll without its key", "the contract", line("GET /warm-start HTTP/1.1"), BAD),
         case("a poll with two machines", "the contract", poll("X-Trigger-Machine-Cpu: 0.5\r\n"), BAD),
         case(
-            "a poll with a value that is no UTF-8",
+            "a poll with a value that is not UTF-8",
             "the contract",
             poll("x-trigger-worker-instance-name: \u{ff}\r\n"),
             BAD,
         ),
-        case("HEAD is no poll", "RFC 9110 9.3.2", poll("").replace("GET", "HEAD"), RefuseHead(405)),
+        case("HEAD does not poll", "RFC 9110 9.3.2", poll("").replace("GET", "HEAD"), RefuseHead(405)),
         case("half a poll", "the contract", poll("")[..100].to_owned(), Wait),
     ]
 }

@@ -1,4 +1,4 @@
-//! Packets: put on the wire, lost, sent again, taken in.
+//! Packets: sent, lost, sent again, received.
 
 use super::{DELAYED_ACK_US, End, Event, Life, LinkId, Net, Packet, RTO_FIRST_US, RTO_MAX_US};
 
@@ -11,7 +11,7 @@ impl Net {
         self.post(link, from, |packet| packet.probe = probe);
     }
 
-    /// Puts one packet on the wire. Order is kept per direction.
+    /// Sends one packet. Packets of one direction keep their order.
     pub(super) fn post(&mut self, link: LinkId, from: End, fill: impl FnOnce(&mut Packet)) {
         let to = from.other();
         let socket = self.socket_mut(link, from);
@@ -40,7 +40,7 @@ impl Net {
         self.at(at, Event::Arrives(packet));
     }
 
-    /// Sends what the window allows.
+    /// Sends as much as the window allows.
     pub(super) fn pump(&mut self, link: LinkId, end: End) {
         if !self.links[link].established && end == End::Client {
             return;
@@ -93,7 +93,7 @@ impl Net {
             socket.sent = socket.acked;
             self.pump(link, end);
         } else if socket.sent < socket.out.len() as u64 {
-            // A closed window: ask whether it has opened.
+            // The window is closed: probe it.
             self.acknowledge(link, end, true);
             self.arm_retransmit(link, end);
         }
@@ -125,19 +125,19 @@ impl Net {
             socket.rto_token += 1;
             socket.rto_armed = false;
             socket.changed_at = now;
-            self.news.push((link, to));
+            self.changed_ends.push((link, to));
         }
         let socket = self.socket_mut(link, to);
         socket.window_edge = socket.window_edge.max(packet.window_edge);
-        if (packet.len > 0 || packet.fin || packet.probe) && !self.take_in(packet) {
+        if (packet.len > 0 || packet.fin || packet.probe) && !self.receive_data(packet) {
             return;
         }
         self.pump(link, to);
-        self.bury(link, to);
+        self.free_orphan(link, to);
     }
 
-    /// The data of a packet. False: it was answered with a reset.
-    pub(super) fn take_in(&mut self, packet: Packet) -> bool {
+    /// Receives the data of a packet. False: the answer was a reset.
+    pub(super) fn receive_data(&mut self, packet: Packet) -> bool {
         let Packet { link, to, .. } = packet;
         let now = self.now;
         let delayed_ack = self.links[link].wire.delayed_ack;
@@ -147,11 +147,11 @@ impl Net {
             End::Broker => (broker, client),
         };
         let data_end = packet.seq + packet.len;
-        let mut learnt = false;
+        let mut changed = false;
         if packet.seq <= socket.received && !socket.peer_fin {
             let fresh = data_end.saturating_sub(socket.received).min(socket.window());
             if fresh > 0 && socket.life == Life::Orphan {
-                // Nobody will ever read it: Linux says so with a reset.
+                // No process can read it: Linux answers with a reset.
                 socket.life = Life::Gone;
                 self.send_reset(link, to);
                 return false;
@@ -159,19 +159,19 @@ impl Net {
             let from = socket.received as usize;
             socket.queue.extend(&peer.out[from..from + fresh as usize]);
             socket.received += fresh;
-            learnt = fresh > 0;
+            changed = fresh > 0;
             if packet.fin && socket.received == data_end {
                 socket.peer_fin = true;
                 socket.received += 1;
-                learnt = true;
+                changed = true;
             }
         }
-        if learnt {
+        if changed {
             socket.changed_at = now;
-            self.news.push((link, to));
+            self.changed_ends.push((link, to));
         }
         if !packet.fin && !packet.probe && self.rng.chance(delayed_ack) {
-            self.tally.count("fault: an acknowledgement comes late");
+            self.tally.count("fault: an acknowledgement is delayed");
             self.socket_mut(link, to).ack_owed = true;
             self.after(DELAYED_ACK_US, Event::AckIsDue { link, end: to });
         } else {
@@ -180,8 +180,8 @@ impl Net {
         true
     }
 
-    /// An orphan whose FINs are exchanged is gone.
-    pub(super) fn bury(&mut self, link: LinkId, end: End) {
+    /// Frees an orphan once both FINs are acknowledged.
+    pub(super) fn free_orphan(&mut self, link: LinkId, end: End) {
         let socket = self.socket_mut(link, end);
         if socket.life == Life::Orphan && socket.peer_fin && socket.acked > socket.out.len() as u64 {
             socket.life = Life::Gone;

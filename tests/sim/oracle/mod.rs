@@ -1,17 +1,17 @@
-//! The naive model: what must hold, judged from the sockets' own truth and from what was told.
+//! The naive model: it checks what must hold from the sockets' true state and from the reported facts.
 //!
-//! It sees every fact that an engine hands to its core and everything that the core asks of it, and
-//! looks into both kernels of every link, which the core can't.
+//! It sees every input and every output of a worker. It also sees both kernels of every link, which
+//! the worker cannot.
 //!
-//! - [`told`]: facts on their way to a worker;
-//! - [`asked`]: what a worker asks of its engine, and whether it may;
-//! - [`between`]: what holds between two turns of a worker, and when all is quiet;
-//! - [`heard`]: what the clients' processes read, and what it all came to.
+//! - [`inputs`]: facts that the engine reports to a worker;
+//! - [`outputs`]: what a worker asks its engine to do, and whether it is allowed;
+//! - [`invariants`]: what must hold between two turns of a worker;
+//! - [`clients`]: what the clients' processes read, and each run's outcome at the end.
 
-mod asked;
-pub mod between;
-mod heard;
-mod told;
+mod clients;
+mod inputs;
+pub mod invariants;
+mod outputs;
 
 use super::net::{LinkId, Us};
 use super::plan::Plan;
@@ -21,7 +21,7 @@ use pilotlight::broker::io::TcpFacts;
 use pilotlight::broker::settings::Settings;
 use std::rc::Rc;
 
-/// What a client asks for.
+/// What a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Connect,
@@ -32,7 +32,7 @@ pub enum Kind {
     Dispatch {
         run: usize,
     },
-    /// Anything may become of it.
+    /// Any reaction is allowed.
     Garbage,
 }
 
@@ -40,13 +40,13 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
     pub kind: Kind,
-    /// Where it ends in the client's stream.
+    /// Its end in the client's stream.
     pub end: u64,
-    /// The client asked for the connection to end behind it.
+    /// The client asked the broker to close the connection after it.
     pub close: bool,
 }
 
-/// What a connection does, as its client's script and the facts told so far have it.
+/// The state of a connection, by its client's script and the facts reported so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
     Nothing,
@@ -61,54 +61,54 @@ pub enum Doing {
         run: usize,
     },
     Answering,
-    /// Its last response is out; nothing is owed any more.
+    /// Its last response is sent.
     Closing,
-    /// Its bytes broke the rules: whatever becomes of it is well.
-    Lawless,
-    /// It was told that they did (the kernel took that, or not yet); it gets nothing more.
+    /// It sent garbage: any reaction is allowed.
+    Garbage,
+    /// The broker refused it (`sent`: the kernel accepted the refusal); no response may follow.
     Refused {
         sent: bool,
     },
 }
 
-/// A connection that a worker was told of.
+/// A connection that a worker accepted.
 pub struct Conn {
     worker: usize,
     doing: Doing,
-    /// Since when, by the core's clock and by the network's.
+    /// When the state began, by the worker's clock and by the network's.
     since: Us,
     since_net: Us,
-    /// Order in which polls were held.
+    /// The order in which polls were held.
     order: u64,
     script: Vec<Ask>,
     next: usize,
     received: u64,
-    /// The first byte of the request that is incomplete.
+    /// When the first byte of an incomplete request arrived.
     begun: Option<Us>,
     last_close: bool,
-    told_fin: bool,
-    told_reset: bool,
+    fin_reported: bool,
+    reset_reported: bool,
     open: bool,
-    /// Bytes of an interim response are on their way.
+    /// An interim response is being sent.
     interim: bool,
 }
 
-/// A run on its way to one poll.
+/// The delivery of a run to one poll.
 pub struct Attempt {
     run: usize,
     link: LinkId,
     at: Us,
-    /// Where the response ends in the broker's stream.
+    /// The response's end in the broker's stream.
     stream_end: u64,
     sent: bool,
     fin_before_sent: bool,
-    /// The last facts that were told, and when they last showed progress.
+    /// The last facts reported, and when they last showed progress.
     facts: Option<TcpFacts>,
     unacked: u64,
     progress_at: Us,
-    /// The kernel is being asked.
+    /// A probe is in progress.
     probing: bool,
-    /// Proved by a FIN that left the other direction open: its process may not have read yet.
+    /// Proved by a half-close: its process may not have read the run yet.
     half_closed: bool,
     ended: Option<Ended>,
     ended_at: Us,
@@ -120,20 +120,20 @@ enum Ended {
     Released,
 }
 
-/// A run, from its dispatch to whoever got it.
+/// A run, from its dispatch to its delivery.
 pub struct Run {
     pub key: usize,
     pub message: Rc<Vec<u8>>,
     home: usize,
-    /// When the core had all of it, by its clock and by the network's.
+    /// When the worker had the whole dispatch, by its clock and by the network's.
     since: Option<(Us, Us)>,
     answer: Option<bool>,
     answered_at: Us,
     attempts: Vec<usize>,
-    /// Runner processes that read all of it, and on which link.
-    got_by: Vec<(usize, LinkId)>,
-    /// What the supervisor's process read.
-    heard: Option<bool>,
+    /// Runners whose process read the whole run, with the link.
+    read_by: Vec<(usize, LinkId)>,
+    /// The answer that the supervisor's process read.
+    answer_read: Option<bool>,
 }
 
 impl Run {
@@ -146,8 +146,8 @@ impl Run {
             answer: None,
             answered_at: 0,
             attempts: Vec::new(),
-            got_by: Vec::new(),
-            heard: None,
+            read_by: Vec::new(),
+            answer_read: None,
         }
     }
 }
@@ -158,14 +158,14 @@ pub enum Cordon {
     Key(usize),
 }
 
-/// One core, as the control plane left it.
+/// One worker, as the control plane has set it up.
 #[derive(Clone, Debug, Default)]
-pub struct CoreView {
-    /// Cordons that may be in force, and those that certainly are.
+pub struct WorkerView {
+    /// Cordons that may be in force, and cordons that certainly are.
     pub cordons_maybe: Vec<Cordon>,
     pub cordons_surely: Vec<Cordon>,
-    pub drain_asked: bool,
-    pub drain_began: Option<Us>,
+    pub shutdown_requested: bool,
+    pub shutdown_began: Option<Us>,
     /// When a cordon was last lifted (the network's clock).
     uncordoned_at: Us,
     now: Us,
@@ -174,7 +174,7 @@ pub struct CoreView {
     attempts: u64,
 }
 
-impl CoreView {
+impl WorkerView {
     pub fn cordoned(&mut self, cordon: Cordon) {
         self.cordons_surely.push(cordon);
         self.cordons_maybe.push(cordon);
@@ -189,29 +189,29 @@ impl CoreView {
 
 pub struct Oracle {
     settings: Settings,
-    /// There may be more keys than a worker remembers.
+    /// There may be more keys than `keys_max`.
     keys_scarce: bool,
-    /// There may be more bytes than a worker takes.
+    /// There may be more bytes than `buffered_bytes_max`.
     bytes_scarce: bool,
-    /// Nothing but the network makes anybody wait.
+    /// Only the network causes delays: no stalls, slow messages or clock jumps.
     punctual: bool,
-    /// By key; some share one.
+    /// The deployment of each key; keys may share one.
     deployments: Vec<String>,
-    /// By link.
+    /// Connections by link.
     conns: Vec<Option<Conn>>,
     scripts: Vec<Vec<Ask>>,
-    /// Open connections, by core.
+    /// Open connections by worker.
     open: Vec<Vec<LinkId>>,
     attempts: Vec<Attempt>,
     pub runs: Vec<Run>,
-    pub workers: Vec<CoreView>,
+    pub workers: Vec<WorkerView>,
     orders: u64,
     pub fault: Option<String>,
     pub tally: Tally,
     pub trace: Trace,
 }
 
-/// Timers are kept in whole milliseconds and round up.
+/// Timers are in whole milliseconds and round up.
 const TICK_US: Us = 1_000;
 
 impl Oracle {
@@ -230,7 +230,7 @@ impl Oracle {
             open: vec![Vec::new(); plan.workers],
             attempts: Vec::new(),
             runs: Vec::new(),
-            workers: vec![CoreView::default(); plan.workers],
+            workers: vec![WorkerView::default(); plan.workers],
             orders: 0,
             fault: None,
             tally: Tally::default(),
@@ -238,12 +238,12 @@ impl Oracle {
         }
     }
 
-    /// The first violation stays.
+    /// Records a violation; the first one is kept.
     pub fn fail(&mut self, text: impl Into<String>) {
         self.fault.get_or_insert(text.into());
     }
 
-    /// A client will write this request; `end` is where it ends in its stream.
+    /// Records a request that a client is about to write.
     pub fn ask(&mut self, link: LinkId, ask: Ask) {
         if self.scripts.len() <= link {
             self.scripts.resize(link + 1, Vec::new());
@@ -255,7 +255,7 @@ impl Oracle {
     }
 
     fn conn(&mut self, link: LinkId) -> &mut Conn {
-        self.conns[link].as_mut().expect("the engine told of its accept")
+        self.conns[link].as_mut().expect("the engine reported its accept")
     }
 
     /// Open connections of a worker.
@@ -274,7 +274,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// The number of the run that is in these bytes.
+/// The number of the run in these bytes.
 fn run_in(bytes: &[u8]) -> Option<usize> {
     const BEFORE: &[u8] = b"\"friendlyId\":\"run_";
     let start = &bytes[..bytes.len().min(400)];

@@ -1,7 +1,7 @@
-//! What the world looks at between two turns, and when all is quiet.
+//! Checks between two turns of a worker, and at the end.
 
 use super::super::net::Us;
-use super::super::oracle::between::SelfView;
+use super::super::oracle::invariants::SelfView;
 use super::super::plan::KeySpec;
 use super::super::tally::Tally;
 use super::{Sim, World};
@@ -12,7 +12,7 @@ use pilotlight::broker::report::{Counters, KeyPage, KeyReport};
 use pilotlight::broker::time::Time;
 
 impl World {
-    /// What must hold between two turns.
+    /// Checks what must hold between two turns.
     pub(super) fn check(&mut self, index: usize, now: Us) {
         let Some(worker) = &self.workers[index].worker else { return };
         let broker = worker.broker();
@@ -25,15 +25,14 @@ impl World {
             next_deadline: worker.next_deadline().map(|at| at.0),
             counters: broker.counters(),
         };
-        oracle.check_core(index, &own, now);
+        oracle.check_worker(index, &own, now);
         for link in sockets[index].paused() {
             oracle.check_paused(link);
         }
         if net.rng.chance(0.05) {
             let report = broker.report(Time(now), Some(KeyPage::default()));
             if report.keys.len() > plan.settings.keys_max {
-                oracle
-                    .fail(format!("worker {index} remembers {} keys, more than allowed", report.keys.len()));
+                oracle.fail(format!("worker {index} remembers {} keys, above the limit", report.keys.len()));
             }
             for key in 0..plan.keys.len() {
                 let row = report.keys.iter().find(|row| is_row_of(row, &plan.keys[key]));
@@ -51,12 +50,14 @@ impl World {
             };
             let bucket = key_ref.hash(&self.hasher) as usize & (self.hints.buckets() - 1);
             if self.hints.holders(bucket).0 & 1 << index == 0 {
-                oracle.fail(format!("a poll of key {key} waits on index {index}, and the hints say no"));
+                oracle.fail(format!(
+                    "a poll of key {key} is matchable on worker {index}, and the hints say no"
+                ));
             }
         }
     }
 
-    /// All is quiet: nothing may be left.
+    /// All clients have ended: the workers must hold nothing.
     pub(super) fn check_rest(&mut self) -> Result<Tally, String> {
         let sim = &mut *self.shared.borrow_mut();
         for (index, slot) in self.workers.iter().enumerate() {
@@ -64,19 +65,19 @@ impl World {
             sum_up(worker.broker().counters(), &mut sim.oracle.tally);
             if !worker.broker().is_at_rest() {
                 return Err(format!(
-                    "all is quiet, and worker {index} still holds something: {:?}",
+                    "all clients have ended, and worker {index} still holds state: {:?}",
                     worker.broker().report(Time(slot.now), Some(KeyPage::default()))
                 ));
             }
-            if sim.oracle.workers[index].drain_asked {
-                return Err(format!("all is quiet, and worker {index} is not drained"));
+            if sim.oracle.workers[index].shutdown_requested {
+                return Err(format!("all clients have ended, and worker {index} has not shut down"));
             }
         }
         if (0..HINT_KINDS * self.hints.buckets()).any(|bucket| self.hints.holders(bucket).0 != 0) {
-            return Err("all is quiet, and a hint is left".into());
+            return Err("all clients have ended, and a hint is left".into());
         }
         if !self.hints.open_connection(1) {
-            return Err("all is quiet, and a connection is still counted".into());
+            return Err("all clients have ended, and a connection is still counted".into());
         }
         sim.oracle.conclude();
         let faults = std::mem::take(&mut sim.net.tally);
@@ -96,21 +97,21 @@ fn is_row_of(row: &KeyReport, key: &KeySpec) -> bool {
         && row.memory == number(key.memory.0)
 }
 
-/// The corners that a worker has been to.
+/// Adds a worker's counters to the tally.
 pub(super) fn sum_up(counters: &Counters, tally: &mut Tally) {
-    tally.add("core: refused at a limit", counters.refused());
-    tally.add("core: evicted", counters.evicted);
-    tally.add("core: accept errors", counters.accept_errors);
-    tally.add("core: polls left", counters.polls_left);
-    tally.add("core: polls expired", counters.polls_expired);
-    tally.add("core: polls closed", counters.polls_closed);
-    tally.add("core: unconfirmed", counters.unconfirmed);
-    tally.add("core: rejected", counters.rejected);
-    tally.add("core: requests timed out", counters.requests_timed_out);
-    tally.add("core: attempts confirmed", counters.attempts_confirmed);
-    tally.add("core: attempts reset", counters.attempts_reset);
-    tally.add("core: attempts unacknowledged", counters.attempts_ack_timeout);
-    tally.add("core: attempts unread", counters.attempts_read_timeout);
-    tally.add("core: offers sent", counters.offers_sent);
-    tally.add("core: offers returned", counters.offers_returned);
+    tally.add("worker: refused at a limit", counters.refused());
+    tally.add("worker: evicted", counters.evicted);
+    tally.add("worker: accept errors", counters.accept_errors);
+    tally.add("worker: polls left", counters.polls_left);
+    tally.add("worker: polls expired", counters.polls_expired);
+    tally.add("worker: polls closed", counters.polls_closed);
+    tally.add("worker: unconfirmed", counters.unconfirmed);
+    tally.add("worker: rejected", counters.rejected);
+    tally.add("worker: requests timed out", counters.requests_timed_out);
+    tally.add("worker: attempts confirmed", counters.attempts_confirmed);
+    tally.add("worker: attempts reset", counters.attempts_reset);
+    tally.add("worker: attempts unacknowledged", counters.attempts_ack_timeout);
+    tally.add("worker: attempts unread", counters.attempts_read_timeout);
+    tally.add("worker: offers sent", counters.offers_sent);
+    tally.add("worker: offers returned", counters.offers_returned);
 }

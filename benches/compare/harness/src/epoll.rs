@@ -1,4 +1,4 @@
-//! epoll with time-outs of nanoseconds, edge-triggered throughout.
+//! epoll with timeouts in nanoseconds, always edge-triggered.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -9,7 +9,7 @@ pub struct Epoll {
     events: Vec<libc::epoll_event>,
 }
 
-/// One connection's readiness.
+/// The readiness of a connection.
 #[derive(Clone, Copy)]
 pub struct Ready {
     pub token: u64,
@@ -19,7 +19,7 @@ pub struct Ready {
 
 impl Epoll {
     pub fn new() -> io::Result<Self> {
-        // SAFETY: no pointers are passed; the descriptor is owned by nobody else.
+        // SAFETY: no pointers are passed, and the new descriptor has no other owner.
         let fd = unsafe {
             let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
             if fd < 0 {
@@ -40,11 +40,11 @@ impl Epoll {
         if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// What became ready, within the time-out.
+    /// The connections that became ready within the timeout.
     pub fn wait(&mut self, timeout: Duration) -> impl Iterator<Item = Ready> + use<'_> {
         let timeout =
             libc::timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
-        // SAFETY: the kernel writes at most `events.len()` events; the time-out lives over the call and a null
+        // SAFETY: the kernel writes at most `events.len()` events; the timeout lives over the call and a null
         // signal mask is allowed.
         let count = unsafe {
             libc::epoll_pwait2(
@@ -67,7 +67,7 @@ impl Epoll {
     }
 }
 
-/// Lets this thread's time-outs end on time: the kernel adds 50 us to each otherwise.
+/// Removes the 50 us of slack that the kernel adds to this thread's timeouts.
 pub fn sharpen_timers() {
     // SAFETY: no pointers are passed.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) };

@@ -1,15 +1,15 @@
-//! Which of a server's workers owns which connection, told from outside: each worker on epoll has a poller of its own,
-//! and the kernel lists what is registered there (proc_pid_fdinfo(5)), whoever's table of descriptors it is in.
+//! Which worker of a server owns which connection, seen from outside: each epoll worker has its own epoll instance, and
+//! the kernel lists its registered sockets (proc_pid_fdinfo(5)), in every descriptor table.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Of each connection, by its client's port, the worker's number.
+/// The worker's number for each connection, by the client's port.
 ///
 /// # Errors
-/// A connection is with two workers, or none is with any: the server does not use epoll.
+/// A connection is at two workers, or none is found: the server does not use epoll.
 pub fn workers_of(pid: u32, server_port: u16) -> io::Result<HashMap<u16, u32>> {
     let ports = client_ports(server_port)?;
     let mut owners = HashMap::new();
@@ -26,7 +26,7 @@ pub fn workers_of(pid: u32, server_port: u16) -> io::Result<HashMap<u16, u32>> {
     }
 }
 
-/// The inodes registered with each of a process's pollers. A poller may have several descriptors.
+/// The inodes registered with each epoll instance of a process. An instance may have several descriptors.
 fn pollers(process: &Path) -> io::Result<BTreeSet<Vec<u64>>> {
     const POLLER: &str = "anon_inode:[eventpoll]";
     let mut pollers = BTreeSet::new();
@@ -45,7 +45,7 @@ fn inode(line: &str) -> Option<u64> {
     u64::from_str_radix(field, 16).ok()
 }
 
-/// The client's port of each connection on the server's side, by the socket's inode.
+/// The client's port of each server-side socket, by its inode.
 fn client_ports(server_port: u16) -> io::Result<HashMap<u64, u16>> {
     const ESTABLISHED: &str = "01";
     let table = fs::read_to_string("/proc/self/net/tcp")?;

@@ -1,9 +1,9 @@
-//! What a process costs, read from /proc.
+//! The cost of a process, read from /proc.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// CPU time of all its threads, in nanoseconds. Threads that have ended are not in it.
+/// CPU time of all running threads, in nanoseconds. Ended threads do not count.
 pub fn cpu_ns(pid: u32) -> u64 {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
     tasks
@@ -13,7 +13,7 @@ pub fn cpu_ns(pid: u32) -> u64 {
         .sum()
 }
 
-/// Resident memory in bytes, counted exactly.
+/// Resident memory in bytes, exact.
 pub fn rss_bytes(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let rss = text
@@ -22,7 +22,7 @@ pub fn rss_bytes(pid: u32) -> u64 {
     rss.unwrap_or(0) * 1024
 }
 
-/// Waits until the process rests: its last 200 ms took less than 2 % of a core. Answers whether it did.
+/// Waits until the process is idle: less than 2 % of a core within 200 ms. Returns whether it was.
 pub fn wait_idle(pid: u32, at_most: Duration) -> bool {
     const STEP: Duration = Duration::from_millis(200);
     let started = Instant::now();
@@ -38,8 +38,7 @@ pub fn wait_idle(pid: u32, at_most: Duration) -> bool {
     false
 }
 
-/// One line of /proc/PID/stat: its command's name, its parent, and the CPU ticks of it and of its children
-/// that have ended.
+/// /proc/PID/stat: the command's name, the parent, and the CPU ticks of the process and its ended children.
 struct Stat {
     name: String,
     parent: u32,
@@ -48,7 +47,7 @@ struct Stat {
 
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command's name stands in parentheses and may hold anything.
+    // The command's name is in parentheses and may contain any character.
     let (name, fields) = text.split_once('(')?.1.rsplit_once(')')?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
@@ -59,7 +58,7 @@ fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
-/// CPU time of the rest of the machine.
+/// CPU time of all other processes.
 #[derive(Clone, Copy)]
 pub struct Foreign {
     ticks: i64,
@@ -68,19 +67,19 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// All processes but this one and those that it started, and what the hypervisor took.
+    /// All processes except this one and those that it started, plus the hypervisor's steal time.
     pub fn now() -> Self {
         let own = std::process::id();
         let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let foreign = pids.filter(|&pid| pid != own).filter_map(stat).filter(|stat| stat.parent != own);
-        // The kernel's threads for what its network code puts off do the server's and the load's own work.
+        // ksoftirqd does network work of the server and the load.
         let foreign = foreign.filter(|stat| !stat.name.starts_with("ksoftirqd/"));
         let ticks = foreign.map(|stat| stat.ticks as i64).sum();
         Foreign { ticks, stolen_ticks: stolen_ticks(), at: Instant::now() }
     }
 
-    /// Its share of one core since `before`, in percent.
+    /// The share of one core since `before`, in percent.
     pub fn percent_since(self, before: Foreign) -> f64 {
         const TICKS_PER_SECOND: f64 = 100.0;
         let ticks = (self.ticks - before.ticks).max(0) + (self.stolen_ticks - before.stolen_ticks).max(0);

@@ -1,20 +1,22 @@
-//! What an open loop found: what one process of the load saw, and what that comes to.
+//! The figures of an open loop: those of each process of the load, and their combination.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
 
-/// Digits of a latency that are kept.
+/// Significant digits of a latency.
 const DIGITS: u8 = 3;
 
-/// What is counted, of one process of the load or of all.
+/// The counts of one process of the load, or of all.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     pub runners: u64,
     pub keys: u64,
     pub dispatched: u64,
-    pub hits: u64,
-    pub misses: u64,
+    #[serde(rename = "hits")]
+    pub warm: u64,
+    #[serde(rename = "misses")]
+    pub cold: u64,
     pub failed: u64,
     pub true_but_not_delivered: u64,
     pub delivered_but_not_true: u64,
@@ -30,8 +32,8 @@ impl AddAssign for Counts {
             runners,
             keys,
             dispatched,
-            hits,
-            misses,
+            warm,
+            cold,
             failed,
             true_but_not_delivered,
             delivered_but_not_true,
@@ -42,8 +44,8 @@ impl AddAssign for Counts {
         self.runners += runners;
         self.keys += keys;
         self.dispatched += dispatched;
-        self.hits += hits;
-        self.misses += misses;
+        self.warm += warm;
+        self.cold += cold;
         self.failed += failed;
         self.true_but_not_delivered += true_but_not_delivered;
         self.delivered_but_not_true += delivered_but_not_true;
@@ -53,38 +55,38 @@ impl AddAssign for Counts {
     }
 }
 
-/// What one process of the load saw, so that it can be put together with others'.
+/// The figures of one process of the load, to be combined with those of others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub rate: f64,
     #[serde(flatten)]
     pub counts: Counts,
-    /// Of the server, whose matches are all processes' of the load.
+    /// CPU time of the server, for the matches of all processes of the load.
     pub cpu_ns: u64,
-    /// So long it did not run, if it never sleeps. A hypervisor need not say that it took the core.
+    /// How long the load was stalled, if it never sleeps. A hypervisor need not report that it took the core.
     #[serde(default)]
     pub stalled_ns: u64,
     pub rss_bytes: u64,
     pub to_runner: Latencies,
     pub to_answer: Latencies,
-    /// Where the server's core was watched too.
+    /// Present if the server's core was watched.
     #[serde(default)]
     pub calm: Option<Calm>,
 }
 
-/// What is left of a load without the dispatches that a stall of the machine decided; see `stalls`.
+/// The figures without the dispatches that a stall delayed; see `stalls`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Calm {
     pub left_out: u64,
-    /// So long something had the server's core that the server cannot help.
+    /// How long the server's core was stalled.
     pub server_stalled_ns: u64,
-    /// Of each thousand in a row of what is left.
+    /// The 99th percentile of each 1,000 successive remaining latencies.
     pub p99s_to_runner_ns: Vec<u64>,
     pub to_runner: Latencies,
     pub to_answer: Latencies,
 }
 
-/// Each latency in nanoseconds, and how often it was.
+/// Latencies in nanoseconds, with their counts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Latencies(Vec<(u64, u64)>);
 
@@ -106,10 +108,10 @@ impl Latencies {
     }
 }
 
-/// What an open loop comes to.
+/// The combined figures of an open loop.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OpenLoop {
-    /// Of the load, each with its share of the polls and of the rate.
+    /// Processes of the load, each with its share of the polls and of the rate.
     #[serde(default = "one")]
     pub processes: u64,
     pub rate: f64,
@@ -119,37 +121,37 @@ pub struct OpenLoop {
     pub rss_bytes: u64,
     pub to_runner_us: Percentiles,
     pub to_answer_us: Percentiles,
-    /// What the rest of the machine used, of one core; the load does not know.
+    /// The share of one core that other processes used. The harness fills it in.
     #[serde(default)]
     pub foreign_percent: f64,
-    /// Of its time the load's core did not run the load, which never sleeps; zero where it does.
+    /// The share of the time during which a load that never sleeps was stalled; zero if it sleeps.
     #[serde(default)]
     pub stalled_percent: f64,
-    /// None where nothing watched the server's core: what stalls decided cannot be told there.
+    /// `None` if the server's core was not watched.
     #[serde(default)]
     pub calm: Option<CalmLoop>,
 }
 
-/// An open loop without the dispatches that a stall of the machine decided.
+/// The figures of an open loop without the dispatches that a stall delayed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CalmLoop {
-    /// Of the dispatches.
+    /// The share of the dispatches that is left out.
     pub left_out_percent: f64,
-    /// Of its time the server's core.
+    /// The share of the time during which the server's core was stalled.
     pub server_stalled_percent: f64,
-    /// The median of the 99th percentiles that each thousand in a row of what is left has by itself.
+    /// The median of the 99th percentiles of each 1,000 successive remaining latencies.
     pub typical_p99_to_runner_us: f64,
     pub to_runner_us: Percentiles,
     pub to_answer_us: Percentiles,
 }
 
-/// A load that was stalled for more of its time was disturbed: a hundredth of the time decides a 99th percentile.
+/// A load that was stalled for a larger share was disturbed: one percent of the time decides a 99th percentile.
 const STALLED_PERCENT_MAX: f64 = 0.5;
-/// Where what stalls decided is left out: of what is left of fewer dispatches little is to be said.
+/// A load with a larger share left out was disturbed: the rest shows too little.
 const LEFT_OUT_PERCENT_MAX: f64 = 20.0;
 
 impl OpenLoop {
-    /// How disturbed it was, in multiples of what is let pass.
+    /// How disturbed the load was, in multiples of the limit.
     pub fn disturbance(&self, foreign_percent_max: f64) -> f64 {
         let by_stalls = match &self.calm {
             Some(calm) => calm.left_out_percent / LEFT_OUT_PERCENT_MAX,
@@ -158,7 +160,7 @@ impl OpenLoop {
         by_stalls.max(self.foreign_percent / foreign_percent_max)
     }
 
-    /// The 99th percentile that is judged: of the typical thousand without what stalls decided, where that is known.
+    /// The 99th percentile to compare: of the typical thousand without stalls if known, otherwise of all.
     pub fn typical_p99_to_runner_us(&self) -> f64 {
         self.calm.as_ref().map_or(self.to_runner_us.p99, |calm| calm.typical_p99_to_runner_us)
     }
@@ -172,13 +174,13 @@ pub struct Percentiles {
     pub max: f64,
 }
 
-/// A figure that came later, in what an earlier run wrote.
+/// The default of a figure that older result files do not have.
 pub const fn one() -> u64 {
     1
 }
 
-/// Puts together what the processes saw of one load. They began together and went on for as long: each knows the
-/// server's CPU time over the same window but for some milliseconds, so the mean of these is what all matches took.
+/// Combines the figures of the processes of one load. They ran for the same time, but for some milliseconds, and each
+/// measured the server's CPU time. So the mean of these is the CPU time of all matches.
 pub fn together(reports: &[Report]) -> OpenLoop {
     let processes = reports.len() as u64;
     let mut counts = Counts::default();
@@ -190,7 +192,7 @@ pub fn together(reports: &[Report]) -> OpenLoop {
         processes,
         rate: reports.iter().map(|report| report.rate).sum(),
         counts,
-        cpu_us_per_match: cpu_ns / 1e3 / counts.hits.max(1) as f64,
+        cpu_us_per_match: cpu_ns / 1e3 / counts.warm.max(1) as f64,
         rss_bytes: reports.iter().map(|report| report.rss_bytes).max().unwrap_or(0),
         to_runner_us: percentiles(reports.iter().map(|report| &report.to_runner)),
         to_answer_us: percentiles(reports.iter().map(|report| &report.to_answer)),
@@ -200,7 +202,7 @@ pub fn together(reports: &[Report]) -> OpenLoop {
     }
 }
 
-/// None where one of them does not know, or where nothing is left.
+/// `None` if a process did not watch the server's core, or if nothing is left.
 fn calm(reports: &[Report], dispatched: u64, secs: f64) -> Option<CalmLoop> {
     let all = reports.iter().map(|report| report.calm.as_ref()).collect::<Option<Vec<_>>>()?;
     let sum = |figure: fn(&Calm) -> u64| all.iter().map(|calm| figure(calm)).sum::<u64>() as f64;
@@ -214,7 +216,7 @@ fn calm(reports: &[Report], dispatched: u64, secs: f64) -> Option<CalmLoop> {
     })
 }
 
-/// The mean of the middle two, of an even number.
+/// The median. For an even number it is the mean of the middle two.
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -226,7 +228,7 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     }
 }
 
-/// Of all latencies: a mean of percentiles is no percentile.
+/// Percentiles of all latencies together: a mean of percentiles is not a percentile.
 fn percentiles<'a>(all: impl Iterator<Item = &'a Latencies>) -> Percentiles {
     let mut histogram = Histogram::<u64>::new(DIGITS).expect("digits that it can keep");
     for (nanos, times) in all.flat_map(|latencies| &latencies.0) {
@@ -240,13 +242,13 @@ fn percentiles<'a>(all: impl Iterator<Item = &'a Latencies>) -> Percentiles {
 mod tests {
     use super::*;
 
-    fn report(hits: u64, cpu_ns: u64, latencies: &[(u64, u64)]) -> Report {
+    fn report(warm: u64, cpu_ns: u64, latencies: &[(u64, u64)]) -> Report {
         let latencies = Latencies(latencies.to_vec());
         Report {
             rate: 10.0,
-            counts: Counts { runners: 5, keys: 2, dispatched: hits, hits, ..Counts::default() },
+            counts: Counts { runners: 5, keys: 2, dispatched: warm, warm, ..Counts::default() },
             cpu_ns,
-            stalled_ns: 10_000_000 * hits,
+            stalled_ns: 10_000_000 * warm,
             rss_bytes: 1,
             to_runner: latencies.clone(),
             to_answer: latencies,
@@ -254,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Of one whose server was stalled for a hundredth of its time.
+    /// A report of a load whose server was stalled for one percent of the time.
     fn calm(report: Report, left_out: u64, latencies: &[(u64, u64)]) -> Report {
         let latencies = Latencies(latencies.to_vec());
         let calm = Calm {
@@ -296,13 +298,13 @@ mod tests {
 
     #[test]
     fn what_was_written_before_there_was_calm_is_read() {
-        let mut told = serde_json::to_value(report(10, 0, &[(1_000, 10)])).unwrap();
-        told.as_object_mut().unwrap().remove("calm").expect("it is told");
-        let read: Report = serde_json::from_value(told).unwrap();
+        let mut json = serde_json::to_value(report(10, 0, &[(1_000, 10)])).unwrap();
+        json.as_object_mut().unwrap().remove("calm").expect("a calm part");
+        let read: Report = serde_json::from_value(json).unwrap();
         assert!(read.calm.is_none());
-        let mut told = serde_json::to_value(together(&[read])).unwrap();
-        told.as_object_mut().unwrap().remove("calm").expect("it is told");
-        let read: OpenLoop = serde_json::from_value(told).unwrap();
+        let mut json = serde_json::to_value(together(&[read])).unwrap();
+        json.as_object_mut().unwrap().remove("calm").expect("a calm part");
+        let read: OpenLoop = serde_json::from_value(json).unwrap();
         assert!(read.calm.is_none());
         assert_eq!(read.disturbance(3.0), 20.0, "by the load's stalls");
     }
@@ -314,17 +316,17 @@ mod tests {
         assert_eq!(whole.cpu_us_per_match, 10.0, "either saw what all matches cost");
         assert_eq!(whole.stalled_percent, 10.0, "of a tenth of a second for each dispatch");
         assert_eq!(whole.disturbance(3.0), 20.0);
-        // The slow one's only latency is one of a hundred, not half of a mean.
+        // The slow process's only latency is one of a hundred, not half of a mean.
         assert!(whole.to_runner_us.p99 < 1.01, "{:?}", whole.to_runner_us);
         assert!(whole.to_runner_us.max >= 500.0, "{:?}", whole.to_runner_us);
     }
 
     #[test]
-    fn latencies_survive_being_told() {
+    fn latencies_survive_serialization() {
         let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, DIGITS).unwrap();
         (1..=1_000).for_each(|us| histogram.record(us * 1_000).unwrap());
-        let told = serde_json::to_string(&Latencies::from(&histogram)).unwrap();
-        let found = percentiles([serde_json::from_str(&told).unwrap()].iter());
+        let json = serde_json::to_string(&Latencies::from(&histogram)).unwrap();
+        let found = percentiles([serde_json::from_str(&json).unwrap()].iter());
         assert_eq!(found.p50, histogram.value_at_quantile(0.5) as f64 / 1e3);
         assert_eq!(found.max, histogram.max() as f64 / 1e3);
     }

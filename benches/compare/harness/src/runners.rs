@@ -1,4 +1,4 @@
-//! The runners' side: each holds one long poll and polls again when it is answered.
+//! The runners: each holds one poll and polls again after the answer.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -8,14 +8,14 @@ use crate::http::{self, Reading};
 use crate::message::{self, Poll};
 use crate::socket;
 
-/// A server that ends more polls than this many per runner does not hold them.
+/// A server that ends more polls per runner than this does not hold polls.
 const RENEWED_MAX: u64 = 10;
 
 struct Runner {
     stream: TcpStream,
     source: Ipv4Addr,
     key: u32,
-    /// The poll has been sent.
+    /// The poll is sent.
     polled: bool,
     partial: Vec<u8>,
 }
@@ -27,9 +27,9 @@ pub struct Runners {
     runners: Vec<Runner>,
     scratch: Vec<u8>,
     polled: usize,
-    /// Polls that ended without an answer and were sent again.
+    /// Polls that ended without an answer and were repeated.
     pub renewed: u64,
-    /// Answers that are not a message: a real runner would exit.
+    /// Answers without a message, at which a real runner exits.
     pub refused: u64,
 }
 
@@ -54,19 +54,19 @@ impl Runners {
         self.runners.is_empty()
     }
 
-    /// How many have sent their poll and wait.
+    /// The number of runners with a poll.
     pub fn polled(&self) -> usize {
         self.polled
     }
 
-    /// Connects one more, which does nothing until it is started.
+    /// Connects one more runner, which polls after `start`.
     pub fn connect(&mut self, source: Ipv4Addr, key: u32) -> io::Result<()> {
         let stream = socket::connect(source, self.target)?;
         self.runners.push(Runner { stream, source, key, polled: false, partial: Vec::new() });
         Ok(())
     }
 
-    /// Before any is started: keeps those for which `keep` holds, and hangs up the others.
+    /// Before the start: keeps the connections for which `keep` holds and closes the others.
     pub fn retain(&mut self, mut keep: impl FnMut(u16) -> bool) {
         self.runners.retain(|runner| runner.stream.local_addr().is_ok_and(|addr| keep(addr.port())));
     }
@@ -76,7 +76,7 @@ impl Runners {
         self.poll(epoll, index)
     }
 
-    /// Sends a runner's poll, if its connection is there; otherwise its readiness does.
+    /// Sends a runner's poll if it is connected, otherwise once it is.
     fn poll(&mut self, epoll: &Epoll, index: usize) -> io::Result<()> {
         let runner = &mut self.runners[index];
         if runner.polled {
@@ -92,7 +92,7 @@ impl Runners {
         }
     }
 
-    /// Handles readiness; the run that has been received, if any. The runner has then polled again.
+    /// Handles readiness. Returns a received run; the runner has then polled again.
     pub fn ready(&mut self, epoll: &Epoll, ready: Ready) -> io::Result<Option<u64>> {
         let index = ready.token as usize;
         if ready.writable && !self.runners[index].polled {

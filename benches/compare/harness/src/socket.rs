@@ -1,4 +1,4 @@
-//! Sockets of the load: many connections, from several loopback addresses.
+//! Sockets of the load: many connections from several loopback addresses.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
-/// Connections from one source address: below the number of ephemeral ports, with room for those that linger.
+/// The most connections from one source address: fewer than the ephemeral ports, with room for TIME_WAIT.
 pub const PER_SOURCE_MAX: usize = 20_000;
 
 /// The source address of connection number `index` of a process whose addresses begin with 127.0.0.`first`.
@@ -15,7 +15,7 @@ pub fn source(first: u8, index: usize, sources: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, 0, first + (index % sources) as u8)
 }
 
-/// Starts to connect; on loopback it is usually done when this returns.
+/// Starts to connect. On loopback it is usually connected on return.
 pub fn connect(source: Ipv4Addr, target: SocketAddrV4) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), None)?;
     if source != Ipv4Addr::LOCALHOST {
@@ -30,7 +30,7 @@ pub fn connect(source: Ipv4Addr, target: SocketAddrV4) -> io::Result<TcpStream> 
     Ok(socket.into())
 }
 
-/// Whether all of it went out; `false` while the connection is not there yet.
+/// Whether all bytes were sent; `false` while connecting.
 pub fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<bool> {
     let mut stream: &TcpStream = stream;
     match stream.write(bytes) {
@@ -43,7 +43,7 @@ pub fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// As many descriptors as the kernel allows one process. Raising the hard limit takes root.
+/// Raises the limit of descriptors as far as possible. The hard limit needs root.
 pub fn raise_descriptor_limit() -> u64 {
     let kernel_max = std::fs::read_to_string("/proc/sys/fs/nr_open")
         .ok()
@@ -57,7 +57,7 @@ pub fn raise_descriptor_limit() -> u64 {
     hard
 }
 
-/// The port is chosen at connect, when the target is known: otherwise each port serves one connection only.
+/// Chooses the port at connect, when the target is known. Otherwise each port could serve one connection only.
 fn bind_address_only(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: `on` lives over the call and its size is passed.

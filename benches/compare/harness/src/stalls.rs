@@ -1,7 +1,7 @@
-//! When a core was taken from the load or the server, and which dispatches that decided.
+//! Stalls: times when the machine took a core from the load or the server, and the dispatches that they delayed.
 //!
-//! Those are left out of a second set of percentiles, beside the one of all: what a machine takes at random for
-//! milliseconds decides every 99th percentile otherwise, whoever serves.
+//! A second set of percentiles leaves these dispatches out. Otherwise random stalls of milliseconds would decide every
+//! server's 99th percentile.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,20 @@ use hdrhistogram::Histogram;
 use crate::report::Calm;
 use crate::schedule::Schedule;
 
-/// Who never sleeps, or sleeps by a clock, and comes this much later than it should did not run: something had its core.
+/// A thread that spins, or wakes up by a clock, and is this much late was stalled: something else had its core.
 pub const STALL_MIN: Duration = Duration::from_micros(300);
-/// A dispatch that a stall found on its way was due at most this long before. What a server has had for longer it is slow
-/// with itself, and some stall or other comes while it is.
+/// A dispatch counts as delayed by a stall if it was due at most this long before the stall. If a server has it for
+/// longer, the server is slow itself.
 const ON_ITS_WAY_MAX: Duration = Duration::from_millis(1);
 
-/// So many dispatches in a row have a 99th percentile of their own: enough that ten are above it, few enough that most see
-/// none of the stalls that nobody noticed.
+/// The number of successive dispatches with one 99th percentile: enough for ten above it, and few enough that most
+/// groups contain no unnoticed stall.
 const THOUSAND: usize = 1_000;
 
-/// In one run, before a list of them grows.
+/// The capacity for stalls of one run.
 pub const STALLS: usize = 4096;
 
-/// A core did not run what it should have.
+/// A time during which a core ran something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stall {
     pub from: Instant,
@@ -40,25 +40,25 @@ impl Stall {
     }
 }
 
-/// How long of the time between two moments.
+/// The stalled time between two moments.
 pub fn stalled(stalls: &[Stall], from: Instant, to: Instant) -> Duration {
     let within = stalls.iter().map(|stall| stall.to.min(to).saturating_duration_since(stall.from.max(from)));
     within.sum()
 }
 
-/// The times in which a dispatch that is due waits for a stall of either core, or for what piled up in one: apart from
-/// each other, in order.
+/// The times during which a due dispatch waits for a stall of either core or for the backlog of one. They are disjoint
+/// and in order.
 pub struct Shadows(Vec<Stall>);
 
 impl Shadows {
-    /// A load that asks for the share `p` of what the server can do leaves `p` of the stall's length as work, which is
-    /// done in what the load leaves free: `p / (1 - p)` of the length. Work that was left when the next stall came is
-    /// done after that. A stall is a little longer than is seen of it: of what came before the watch was due, and of
-    /// shorter ones around it, nothing tells.
+    /// A load of the share `p` of the server's capacity leaves a backlog of `p` times the stall's length. The server
+    /// works it off with its free capacity, in `p / (1 - p)` times the length. A backlog that is left when the next
+    /// stall begins is worked off after it. A stall is a little longer than its measured length, since the watch
+    /// misses its beginning and shorter stalls around it.
     pub fn of(mut stalls: Vec<Stall>, load_share: f64) -> Self {
         let worked_off = |length: Duration| (length + STALL_MIN).mul_f64(load_share / (1.0 - load_share));
         stalls.sort_by_key(|stall| stall.from);
-        // At once, on both cores: one stall.
+        // Overlapping stalls of both cores are one.
         let mut apart: Vec<Stall> = Vec::with_capacity(stalls.len());
         for stall in stalls {
             match apart.last_mut().filter(|before| stall.from <= before.to) {
@@ -77,7 +77,7 @@ impl Shadows {
         Shadows(shadows)
     }
 
-    /// Whether a stall decided when a dispatch was done: it was due in its shadow, or was on its way when it began.
+    /// Whether a stall delayed a dispatch: it was due in the stall's shadow, or was on its way when the stall began.
     pub fn decided(&self, due: Instant, done: Option<Instant>) -> bool {
         let ended = self.0.partition_point(|shadow| shadow.to <= due);
         self.0.get(ended).is_some_and(|shadow| {
@@ -88,7 +88,7 @@ impl Shadows {
     }
 }
 
-/// Tells from moments that follow each other closely, while a load runs that never sleeps, when it did not run.
+/// Finds the stalls of a load that never sleeps, from gaps between its actions.
 pub struct Pace {
     last: Instant,
     pub stalls: Vec<Stall>,
@@ -96,13 +96,13 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        // So that none is allocated for meanwhile.
+        // Allocated in advance, not during the run.
         Pace { last: Instant::now(), stalls: Vec::with_capacity(STALLS) }
     }
 }
 
 impl Pace {
-    /// After everything that it does: each takes some microseconds.
+    /// To be called after each action of the load. An action takes a few microseconds.
     pub fn came(&mut self, now: Instant) {
         let since = now.saturating_duration_since(self.last);
         if since >= STALL_MIN {
@@ -112,7 +112,7 @@ impl Pace {
     }
 }
 
-/// When each dispatch that counts first reached both ends.
+/// When each counted dispatch first reached its runner and its supervisor.
 pub struct Seen {
     first: u64,
     ends: Vec<Ends>,
@@ -125,7 +125,7 @@ struct Ends {
 }
 
 impl Ends {
-    /// It has reached both.
+    /// When it had reached both.
     fn done(self) -> Option<Instant> {
         Some(self.delivered?.max(self.answered?))
     }
@@ -153,10 +153,10 @@ impl Seen {
         self.ends.get_mut(run.checked_sub(self.first)? as usize)
     }
 
-    /// What the machine's stalls did not decide. Who got a run, and who did not, is counted elsewhere, of all of them.
+    /// The latencies that stalls did not delay. (Warm and cold dispatches are counted elsewhere, all of them.)
     pub fn calm(&self, schedule: &Schedule, load: &[Stall], server: &[Stall], load_share: f64) -> Calm {
         let shadows = Shadows::of([load, server].concat(), load_share);
-        // The same bounds as those of all.
+        // The same bounds as for all latencies.
         let empty = || {
             let mut histogram = schedule.to_runner.clone();
             histogram.reset();
@@ -188,8 +188,8 @@ impl Seen {
     }
 }
 
-/// The 99th percentile of each thousand latencies in a row: the 990th. What is left behind the last thousand does not
-/// count, but where there is no whole thousand all of them are one.
+/// The 99th percentile, the 990th, of each 1,000 successive latencies. The rest after the last 1,000 does not count,
+/// unless there are fewer than 1,000.
 fn p99_of_each_thousand(mut latencies_ns: Vec<u64>) -> Vec<u64> {
     let whole = latencies_ns.len() / THOUSAND * THOUSAND;
     if whole > 0 {
@@ -205,9 +205,9 @@ fn p99_of_each_thousand(mut latencies_ns: Vec<u64>) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Verdict;
+    use crate::schedule::Outcome;
 
-    /// Times in microseconds since some moment.
+    /// Times in microseconds since a common start.
     struct Clock(Instant);
 
     impl Clock {
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(clock.shadows(&[(1_000, 2_200)], 0.25), [(1_000, 2_700)]);
         assert_eq!(clock.shadows(&[(1_000, 2_000)], 0.5), [(1_000, 3_300)]);
         assert_eq!(clock.shadows(&[(1_000, 2_000)], 0.75), [(1_000, 5_900)]);
-        // The second comes when 0.8 ms of the first's are left.
+        // The second stall begins when 0.8 ms of the first one's backlog are left.
         assert_eq!(clock.shadows(&[(1_000, 2_000), (2_500, 3_000)], 0.5), [(1_000, 4_600)]);
         assert_eq!(clock.shadows(&[(1_000, 2_000), (3_500, 4_000)], 0.5), [(1_000, 3_300), (3_500, 4_800)]);
     }
@@ -278,23 +278,23 @@ mod tests {
 
     #[test]
     fn calm_leaves_out_what_a_stall_decided_and_keeps_the_rest() {
-        // 0 warms up; 1 to 9 are due at 1 to 9 ms.
+        // Dispatch 0 warms up; 1 to 9 are due at 1 to 9 ms.
         let mut schedule = Schedule::new(1_000.0, Duration::from_millis(1), Duration::from_millis(9));
         let mut seen = Seen::new(&schedule);
         let start = schedule.due(0);
-        // The server stalls from 3.5 to 4.5 ms and works off what piled up until 5.8; 8 it is slow with, 9 it loses.
+        // The server stalls from 3.5 to 4.5 ms and works off the backlog until 5.8; it is slow with 8 and loses 9.
         for (run, late_us) in
             [(0, 700), (1, 50), (2, 50), (3, 50), (4, 600), (5, 100), (6, 60), (7, 50), (8, 5_000)]
         {
             let now = schedule.due(run) + Duration::from_micros(late_us);
             schedule.note_delivered(run, now);
-            schedule.note_answered(run, Verdict::Hit, now);
+            schedule.note_answered(run, Outcome::Warm, now);
             seen.note_delivered(run, now);
             seen.note_answered(run, now);
         }
-        // Nobody's.
+        // A run of another process.
         seen.note_delivered(10, start);
-        // What comes again does not count, nor does it in the schedule.
+        // A second delivery does not count, as in the schedule.
         seen.note_delivered(1, start + Duration::from_secs(1));
         let server = [Stall::ending(start + Duration::from_micros(4_500), Duration::from_millis(1))];
         let load = [Stall::ending(start + Duration::from_micros(4_200), Duration::from_micros(400))];
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(calm.to_answer.count(), 6);
         assert_eq!(calm.p99s_to_runner_ns, [5_000_000], "of the same six, in one");
         assert!((5_000_000..5_100_000).contains(&calm.to_runner.max_ns()), "slow by itself");
-        assert_eq!(schedule.tally().failed, 1, "counted whatever is left out");
+        assert_eq!(schedule.tally().failed, 1, "a failed run always counts");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The supervisors' side: dispatches, each on a connection that is idle.
+//! The supervisors: each dispatch uses an idle connection.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use crate::epoll::{Epoll, Ready};
 use crate::http::{self, Reading};
 use crate::message::Dispatch;
-use crate::schedule::Verdict;
+use crate::schedule::Outcome;
 use crate::socket;
 
 struct Supervisor {
@@ -37,14 +37,14 @@ impl Supervisors {
         }
     }
 
-    /// Connects one more, which does nothing until all are started.
+    /// Connects one more supervisor, which can dispatch after `start`.
     pub fn connect(&mut self) -> io::Result<()> {
         let stream = socket::connect(Ipv4Addr::LOCALHOST, self.target)?;
         self.supervisors.push(Supervisor { stream, dispatched: None, partial: Vec::new() });
         Ok(())
     }
 
-    /// Before they are started: keeps those for which `keep` holds, and hangs up the others.
+    /// Before the start: keeps the connections for which `keep` holds and closes the others.
     pub fn retain(&mut self, mut keep: impl FnMut(u16) -> bool) {
         self.supervisors
             .retain(|supervisor| supervisor.stream.local_addr().is_ok_and(|addr| keep(addr.port())));
@@ -66,32 +66,32 @@ impl Supervisors {
         !self.idle.is_empty()
     }
 
-    /// Sends a dispatch on an idle connection, of which there must be one.
+    /// Sends a dispatch on an idle connection. There must be one.
     pub fn dispatch(&mut self, run: u64, key: u32) -> io::Result<()> {
         let index = self.idle.pop().expect("an idle supervisor");
         let supervisor = &mut self.supervisors[index];
         supervisor.dispatched = Some(run);
-        // A connection that fails here shows its end as readiness.
+        // A connection that fails here becomes ready with its end.
         let _ = socket::send(&supervisor.stream, self.dispatch.request(run, key));
         Ok(())
     }
 
-    /// Handles readiness: the run that has been answered, and how.
-    pub fn ready(&mut self, epoll: &Epoll, ready: Ready) -> io::Result<Option<(u64, Verdict)>> {
+    /// Handles readiness. Returns an answered run with its outcome.
+    pub fn ready(&mut self, epoll: &Epoll, ready: Ready) -> io::Result<Option<(u64, Outcome)>> {
         if !ready.readable {
             return Ok(None);
         }
         let index = (ready.token - self.first_token) as usize;
         let supervisor = &mut self.supervisors[index];
-        let (close, verdict) =
+        let (close, outcome) =
             match http::read(&supervisor.stream, &mut supervisor.partial, &mut self.scratch) {
                 Reading::Partial => return Ok(None),
-                Reading::Ended => (true, Verdict::Failed),
+                Reading::Ended => (true, Outcome::Failed),
                 Reading::Answer { status: 200, close, body } => {
-                    let hit = memchr::memmem::find(&body, b"true").is_some();
-                    (close, if hit { Verdict::Hit } else { Verdict::Miss })
+                    let warm = memchr::memmem::find(&body, b"true").is_some();
+                    (close, if warm { Outcome::Warm } else { Outcome::Cold })
                 }
-                Reading::Answer { close, .. } => (close, Verdict::Failed),
+                Reading::Answer { close, .. } => (close, Outcome::Failed),
             };
         if close {
             supervisor.stream = socket::connect(Ipv4Addr::LOCALHOST, self.target)?;
@@ -102,6 +102,6 @@ impl Supervisors {
         if dispatched.is_some() {
             self.idle.push(index);
         }
-        Ok(dispatched.map(|run| (run, verdict)))
+        Ok(dispatched.map(|run| (run, outcome)))
     }
 }

@@ -1,11 +1,10 @@
-//! A watch on the core that a server has: whether something takes it that the server cannot help.
+//! Watches the server's core for stalls that are not the server's fault.
 //!
-//! A hypervisor that takes a core need not say so, and of a server's core nothing else tells: a load sees late answers,
-//! which may be the server's own doing. A thread that goes before the server there, sleeps for moments and comes late
-//! was not kept by the server's code nor by the machine's other processes, all of which it preempts. Where the kernel
-//! preempts nothing while it works for someone (a long system call of the server's, a softirq), the thread was woken on
-//! time all the same, by an interrupt, and only waited to run: the kernel counts that apart, and it is no stall.
-//! What holds back interrupts cannot be told from a stall.
+//! A hypervisor that takes a core need not report it, and the load only sees late answers, which may be the server's
+//! fault. So a thread on that core with a higher priority than the server sleeps for short times. If it wakes up late,
+//! neither the server's code nor another process delayed it, since it preempts them all. The kernel does not preempt
+//! itself (a long system call of the server, a softirq). Then an interrupt woke the thread on time and it waited to run;
+//! the kernel counts that separately, and it is not a stall. Code that disables interrupts looks like a stall.
 
 use std::fs::File;
 use std::io;
@@ -24,10 +23,10 @@ use nix::unistd::Pid;
 
 use crate::stalls::{STALL_MIN, STALLS, Stall};
 
-/// Shorter than the shortest stall that counts. Half as often would change as much of how the core idles, which is most of what
-/// a watch costs, and see less.
+/// Shorter than the shortest counted stall. Waking up half as often would disturb the core's idle states as much, which
+/// is most of the watch's cost, and would see less.
 const STEP: Duration = Duration::from_micros(250);
-/// The server's is 1.
+/// The server has priority 1.
 const PRIORITY: i32 = 2;
 
 pub struct Watch {
@@ -37,7 +36,7 @@ pub struct Watch {
 
 impl Watch {
     /// # Errors
-    /// Real-time priority takes root, and there must be such a core.
+    /// Real-time priority needs root, and the core must exist.
     pub fn begin(cpu: usize) -> io::Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
         let (placed, is_placed) = mpsc::channel();
@@ -58,18 +57,18 @@ impl Watch {
         Ok(Watch { over, thread })
     }
 
-    /// What it saw.
+    /// Ends the watch and returns the stalls.
     ///
     /// # Errors
-    /// It could not sleep.
+    /// The thread could not sleep.
     pub fn end(self) -> io::Result<Vec<Stall>> {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| io::Error::other("the watch ended"))?
     }
 }
 
-/// Puts this thread there, before all others: first the priority, for the core may be busy. Answers what the kernel counts of
-/// it.
+/// Moves this thread to the core, above all others: first the priority, since the core may be busy. Returns the kernel's
+/// statistics file of the thread.
 fn place(cpu: usize) -> io::Result<File> {
     let param = libc::sched_param { sched_priority: PRIORITY };
     // SAFETY: `param` lives over the call; 0 is this thread.
@@ -84,7 +83,7 @@ fn place(cpu: usize) -> io::Result<File> {
     Ok(schedstat)
 }
 
-/// By absolute times, so that what each turn takes adds nothing. A real-time thread's timers have no slack.
+/// Sleeps until absolute times, so that delays do not add up. A real-time thread's timers have no slack.
 fn watch(over: &AtomicBool, schedstat: &File) -> io::Result<Vec<Stall>> {
     let clock = ClockId::CLOCK_MONOTONIC;
     let mut stalls = Vec::with_capacity(STALLS);
@@ -103,7 +102,7 @@ fn watch(over: &AtomicBool, schedstat: &File) -> io::Result<Vec<Stall>> {
         if woken_late >= STALL_MIN {
             stalls.push(Stall { from: came - late, to: came - late + woken_late });
         }
-        // Those that it missed are no stalls of their own.
+        // Skips missed wake-ups, which are part of this stall.
         if late >= STEP {
             due = now;
         }
@@ -112,7 +111,7 @@ fn watch(over: &AtomicBool, schedstat: &File) -> io::Result<Vec<Stall>> {
     Ok(stalls)
 }
 
-/// How long this thread has been awake without running, so far.
+/// How long this thread has waited to run so far.
 fn waited_to_run(schedstat: &File) -> io::Result<Duration> {
     let mut text = [0; 64];
     let length = schedstat.read_at(&mut text, 0)?;

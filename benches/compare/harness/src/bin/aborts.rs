@@ -1,4 +1,4 @@
-//! Aborts polls: connects, polls, waits a moment and hangs up, as a runner does whose time is over.
+//! Aborts polls: connects, polls, waits and closes, like a runner whose poll times out.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +11,7 @@ use harness::socket;
 
 const FIRST_SOURCE: u8 = 1;
 const SOURCES: usize = 8;
-/// Polls open at once, below the descriptor limit: a server that falls behind is waited for.
+/// The most polls at the same time, below the descriptor limit. The tool waits for a server that is slower.
 const OPEN_MAX: usize = 10_000;
 
 #[derive(Parser)]
@@ -28,7 +28,7 @@ struct Args {
     /// How long a poll is held.
     #[arg(long, default_value_t = 20)]
     held_ms: u64,
-    /// Stop after this long, however many it were.
+    /// Stop after this time.
     #[arg(long, default_value_t = 60)]
     secs_max: u64,
 }
@@ -51,7 +51,7 @@ fn main() -> io::Result<()> {
         }
         while open.front().is_some_and(|(until, ..)| *until <= Instant::now()) {
             let (_, stream, sent) = open.pop_front().expect("the front");
-            // A poll that could not be sent at once was connected late: it goes now, and aborts with its end.
+            // A connection that was late sends its poll now and closes after it.
             let counted = sent || socket::send(&stream, poll.request(0)).unwrap_or(false);
             aborted += u64::from(counted);
         }

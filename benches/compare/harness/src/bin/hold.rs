@@ -1,4 +1,4 @@
-//! Holds polls: reads from its input how many there shall be, opens them, says so, and holds until the input ends.
+//! Holds polls: reads their number from stdin, opens them, reports it, and holds them until stdin ends.
 
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddrV4;
@@ -19,13 +19,13 @@ struct Args {
     /// Distinct deployments among the polls.
     #[arg(long, default_value_t = 1)]
     keys: u32,
-    /// Connect from 127.0.0.N and as many behind it as it takes; other processes' connections from others.
+    /// Connect from 127.0.0.N and the following addresses. Other processes use other addresses.
     #[arg(long, value_name = "N", default_value_t = 1)]
     first_source: u8,
     /// Polls opened per second, at most.
     #[arg(long, default_value_t = 20_000)]
     rate: u32,
-    /// Give up opening after this long.
+    /// Give up opening after this time.
     #[arg(long, default_value_t = 120)]
     open_secs_max: u64,
 }
@@ -84,7 +84,7 @@ fn open(args: &Args, epoll: &mut Epoll, runners: &mut Runners, wanted: usize) ->
     Ok(())
 }
 
-/// One turn; whether there is input.
+/// One turn of the loop. Returns whether stdin has input.
 fn serve(epoll: &mut Epoll, runners: &mut Runners, timeout: Duration) -> io::Result<bool> {
     let ready: Vec<_> = epoll.wait(timeout).collect();
     let mut input = false;

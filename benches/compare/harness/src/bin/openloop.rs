@@ -1,7 +1,7 @@
-//! Dispatches at a fixed rate, whatever the server does, and stamps when each run reaches a runner.
+//! Dispatches at a fixed rate that does not depend on the server, and records when each run reaches a runner.
 //!
-//! Every latency is measured from the moment at which the dispatch was due, so that a server that stalls is
-//! charged for the dispatches that had to wait (no coordinated omission).
+//! Every latency counts from the moment at which the dispatch was due, so that a stalled server is charged for the
+//! dispatches that had to wait (no coordinated omission).
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead};
@@ -12,14 +12,14 @@ use clap::{Parser, ValueEnum};
 use harness::epoll::{Epoll, sharpen_timers};
 use harness::report::{Counts, Report, together};
 use harness::runners::Runners;
-use harness::schedule::{Schedule, Verdict};
+use harness::schedule::{Outcome, Schedule};
 use harness::stalls::{Pace, Seen};
 use harness::supervisors::Supervisors;
 use harness::watch::Watch;
 use harness::{owners, process, socket};
 
 const SUPERVISORS_TOKEN: u64 = 1 << 40;
-/// Of connections that shall lie with one worker, this many times as many are tried.
+/// To get enough connections at one worker, this many times as many are opened.
 const CANDIDATES: usize = 3;
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -27,20 +27,20 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 enum Split {
     /// Runners on one worker, supervisors on another.
     Apart,
-    /// All on one worker.
+    /// Runners and supervisors on one worker.
     Together,
 }
 
 #[derive(Parser)]
-#[command(about = "Dispatches at a fixed rate and stamps both ends")]
+#[command(about = "Dispatches at a fixed rate and records the times at both ends")]
 struct Args {
-    /// The server, for runners.
+    /// The server's address for runners.
     #[arg(long)]
     target: SocketAddrV4,
-    /// The server, for supervisors, where that is another address.
+    /// The server's address for supervisors, if it differs.
     #[arg(long)]
     dispatch_target: Option<SocketAddrV4>,
-    /// Its process, to measure its CPU and memory.
+    /// The server's process, to measure its CPU and memory.
     #[arg(long)]
     server_pid: u32,
     /// Dispatches per second.
@@ -50,36 +50,36 @@ struct Args {
     runners: usize,
     #[arg(long, default_value_t = 50)]
     supervisors: usize,
-    /// Distinct deployments; each dispatch takes one at random.
+    /// Distinct deployments; each dispatch uses a random one.
     #[arg(long, default_value_t = 1)]
     keys: u32,
-    /// The number of the first of these: other processes have others.
+    /// The number of the first deployment. Other processes use other deployments.
     #[arg(long, default_value_t = 0)]
     first_key: u32,
-    /// Runners connect from 127.0.0.N and as many behind it as it takes; other processes' from others.
+    /// Runners connect from 127.0.0.N and the following addresses. Other processes use other addresses.
     #[arg(long, value_name = "N", default_value_t = 1)]
     first_source: u8,
     #[arg(long, default_value_t = 1.0)]
     warmup_secs: f64,
     #[arg(long, default_value_t = 5.0)]
     secs: f64,
-    /// Runners connected per second, at most.
+    /// The most runners to connect per second.
     #[arg(long, default_value_t = 20_000)]
     open_rate: u32,
-    /// Choose connections by the worker that they landed on.
+    /// Choose connections by their worker.
     #[arg(long)]
     split: Option<Split>,
-    /// Never sleep: for a core of its own.
+    /// Never sleep; needs its own core.
     #[arg(long)]
     spin: bool,
-    /// The server's core: tells what stalls of it and of this one's decided, and latencies without that. Takes root.
+    /// Watch the server's core N, and report latencies without the dispatches that stalls delayed. Needs root.
     #[arg(long, value_name = "N", requires = "spin", requires = "load_share")]
     watch_cpu: Option<usize>,
-    /// Of what the server can do, so much is the rate: by it a backlog is worked off.
+    /// The rate as a share of the server's capacity, which determines how fast a backlog is worked off.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     load_share: Option<f64>,
-    /// One of several processes: when its runners wait, writes a line; reads one, which says at which nanosecond since
-    /// the epoch its first dispatch is due; and writes a report that can be put together with the others'.
+    /// Run as one of several processes: write a line when all runners poll, read the time of the first dispatch in
+    /// nanoseconds since the epoch, and write a report to combine with the others.
     #[arg(long)]
     on_cue: bool,
 }
@@ -103,9 +103,9 @@ fn main() -> io::Result<()> {
     load.open()?;
     let on_cue = load.args.on_cue;
     let report = load.run()?;
-    let told =
+    let output =
         if on_cue { serde_json::to_string(&report)? } else { serde_json::to_string(&together(&[report]))? };
-    println!("{told}");
+    println!("{output}");
     Ok(())
 }
 
@@ -238,8 +238,8 @@ impl Load {
                 runners: polled as u64,
                 keys: self.args.keys.into(),
                 dispatched: tally.dispatched,
-                hits: tally.hits,
-                misses: tally.misses,
+                warm: tally.warm,
+                cold: tally.cold,
                 failed: tally.failed,
                 true_but_not_delivered: tally.lost,
                 delivered_but_not_true: tally.unproved,
@@ -256,19 +256,19 @@ impl Load {
         })
     }
 
-    /// Without priority there is none, and no figure of it.
+    /// Without real-time priority there is no watch.
     fn watch(&self) -> Option<Watch> {
         let watch = Watch::begin(self.args.watch_cpu?);
         watch.inspect_err(|error| eprintln!("the server's core is not watched: {error}")).ok()
     }
 
-    /// Notes each event, also those of which no dispatch hears: whoever keeps the pace must know of all that was done.
+    /// Notes each event. The pace counts all actions, also those that belong to no dispatch.
     fn turn(&mut self, timeout: Duration, note: &mut impl FnMut(Option<Event>)) -> io::Result<()> {
         let ready: Vec<_> = self.epoll.wait(timeout).collect();
         for ready in ready {
             note(if self.supervisors.owns(ready.token) {
                 let answered = self.supervisors.ready(&self.epoll, ready)?;
-                answered.map(|(run, verdict)| Event::Answered(run, verdict))
+                answered.map(|(run, outcome)| Event::Answered(run, outcome))
             } else {
                 self.runners.ready(&self.epoll, ready)?.map(Event::Delivered)
             });
@@ -288,7 +288,7 @@ impl Load {
     }
 }
 
-/// Says that all is open, and waits for the word when to begin.
+/// Reports that all runners poll, and waits for the start time.
 fn cue() -> io::Result<SystemTime> {
     println!("open");
     let mut line = String::new();
@@ -314,15 +314,15 @@ fn take(wanted: &mut usize, fits: bool) -> bool {
 
 enum Event {
     Delivered(u64),
-    Answered(u64, Verdict),
+    Answered(u64, Outcome),
 }
 
-/// What becomes of the dispatches, and whether the load keeps its pace meanwhile.
+/// Records the outcomes of the dispatches and the pace of the load.
 struct Book {
     schedule: Schedule,
-    /// Where the server's core is watched.
+    /// Present if the server's core is watched.
     seen: Option<Seen>,
-    /// Of a load that never sleeps, once it is warm.
+    /// The pace of a load that never sleeps, after the warm-up.
     pace: Option<Pace>,
 }
 
@@ -347,8 +347,8 @@ impl Book {
                 self.schedule.note_delivered(run, now);
                 self.seen.iter_mut().for_each(|seen| seen.note_delivered(run, now));
             }
-            Some(Event::Answered(run, verdict)) => {
-                self.schedule.note_answered(run, verdict, now);
+            Some(Event::Answered(run, outcome)) => {
+                self.schedule.note_answered(run, outcome, now);
                 self.seen.iter_mut().for_each(|seen| seen.note_answered(run, now));
             }
         }

@@ -1,4 +1,4 @@
-//! More polls than one process has descriptors for: several share them, each from addresses of its own.
+//! More polls than one process has descriptors for: several processes share them, each with its own addresses.
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,14 +13,14 @@ use crate::load::tool;
 use crate::running::Place;
 
 const SUPERVISORS: u64 = 50;
-/// From the word to the first dispatch: by then every process has read the server's memory and sleeps.
+/// From the start command to the first dispatch. By then every process has read the server's memory and sleeps.
 const CUE: Duration = Duration::from_millis(200);
 
-/// Polls that are held for as long as this lives.
+/// Polls that are held until this is dropped.
 pub struct Held {
     addr: SocketAddrV4,
     rate: u32,
-    /// By one process, at most.
+    /// The most polls of one process.
     each: u64,
     holders: Vec<Led>,
 }
@@ -36,7 +36,7 @@ impl Held {
         Held { addr, rate, each, holders: Vec::new() }
     }
 
-    /// The first holder takes what it can, then the next.
+    /// Fills one holder after the other.
     pub fn hold(&mut self, polls: u64) -> Result<HeldNow> {
         let mut all = HeldNow::default();
         for index in 0..polls.div_ceil(self.each) {
@@ -60,14 +60,14 @@ impl Held {
     }
 }
 
-/// The polls of an open loop, and the deployments that they are for.
+/// The polls of an open loop and their deployments.
 #[derive(Clone, Copy)]
 pub struct Crowd {
     pub polls: u64,
     pub keys: u64,
 }
 
-/// An open loop of one process or several.
+/// An open loop with one process or several.
 pub struct Shared {
     pub crowd: Crowd,
     pub processes: u64,
@@ -77,12 +77,12 @@ pub struct Shared {
     pub watch: Option<Watch>,
 }
 
-/// What tells a server's latencies from those of a machine that stalls, of a load of one process.
+/// How a load of one process separates the server's latencies from the machine's stalls.
 #[derive(Clone, Copy)]
 pub struct Watch {
-    /// The server's.
+    /// The server's core.
     pub cpu: usize,
-    /// Of its capacity.
+    /// The load as a share of the server's capacity.
     pub load_share: f64,
 }
 
@@ -94,9 +94,9 @@ impl Shared {
             tool.args(["--on-cue", "--server-pid", &pid.to_string()]).args(self.args_of(index));
             members.push(Led::start(tool, place)?);
         }
-        // All are open when each has said so.
+        // Waits until each process has reported that its polls are open.
         members.iter_mut().try_for_each(|member| member.answer().map(drop))?;
-        // One dispatch at a time, as from one process, and not one of each process at once.
+        // Staggered, so that the dispatches of the processes do not coincide.
         let apart = Duration::from_secs_f64(1.0 / self.rate);
         let begin = SystemTime::now().duration_since(UNIX_EPOCH)? + CUE;
         for (member, index) in members.iter_mut().zip(0..) {
@@ -109,7 +109,7 @@ impl Shared {
         Ok(together(&reports.collect::<Result<Vec<_>>>()?))
     }
 
-    /// What one of them takes. Its keys are its own, one at least: a run that another's runner got would be unknown there.
+    /// The share of one process. Each has at least one key of its own, since a run for another process's runner would be unknown there.
     fn args_of(&self, index: u64) -> Vec<String> {
         let share = |of: u64| of / self.processes + u64::from(index < of % self.processes);
         let before = |of: u64| of / self.processes * index + index.min(of % self.processes);
@@ -124,7 +124,7 @@ impl Shared {
         ];
         let rate = ["--rate".to_owned(), (self.rate / self.processes as f64).to_string()];
         let secs = ["--secs".to_owned(), self.secs.to_string()];
-        // The core is one process's, or all of them sleep until something is due.
+        // A single process has the core and spins; several sleep until a dispatch is due.
         let alone = self.processes == 1;
         let spin = alone.then(|| "--spin".to_owned());
         let watch = self.watch.filter(|_| alone).into_iter().flat_map(|Watch { cpu, load_share }| {

@@ -1,4 +1,4 @@
-//! A tool of the load that is led by lines: what it is told, and what it answers.
+//! A load tool as a child process that is controlled by lines on stdin and answers with lines.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use crate::running::Place;
 
-/// A process that ends with this.
+/// The process, which ends when this is dropped.
 pub struct Led {
     child: Child,
     input: ChildStdin,

@@ -1,4 +1,4 @@
-//! The load as processes: wrk for the closed loop, the tools of this workspace for everything else.
+//! The load as processes: wrk for the closed loop, the tools of this workspace otherwise.
 
 use std::net::SocketAddrV4;
 use std::process::{Child, Command, Stdio};
@@ -13,15 +13,17 @@ use crate::running::Place;
 
 const CONTROLLERS: u32 = 500;
 const SUPERVISORS: u32 = 50;
-/// Both sides share a core. Where every poll takes a new connection, an answered controller goes first, or the
-/// supervisors would spend the core on finding out that nobody polls.
+/// Both sides share a core. If every poll uses a new connection, controllers have priority. Otherwise the supervisors
+/// would use up the core with cold dispatches.
 const RECONNECTING: Place = Place { nice: -20, ..Place::LOAD };
 
-/// What the supervisors saw.
+/// The supervisors' figures.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Dispatched {
-    pub hits: u64,
-    pub misses: u64,
+    #[serde(rename = "hits")]
+    pub warm: u64,
+    #[serde(rename = "misses")]
+    pub cold: u64,
     pub duration_us: u64,
     pub p50_us: f64,
     pub p95_us: f64,
@@ -30,7 +32,7 @@ pub struct Dispatched {
     pub errors: u64,
 }
 
-/// 500 controllers that poll for as long as this lives.
+/// 500 controllers that poll until this is dropped.
 pub struct Controllers(Child);
 
 impl Controllers {
@@ -49,7 +51,7 @@ impl Drop for Controllers {
     }
 }
 
-/// 50 supervisors for a while.
+/// Runs 50 supervisors for `secs` seconds.
 pub fn dispatch(addr: SocketAddrV4, secs: u64) -> Result<Dispatched> {
     let mut wrk = wrk(SUPERVISORS, secs, "load/supervisors.lua", addr);
     wrk.args(["--", "load/dispatch.json"]);
@@ -97,7 +99,7 @@ pub fn tool(name: &str, addr: SocketAddrV4) -> Command {
     tool
 }
 
-/// Runs the command and reads the last line of its output.
+/// Runs the command and parses the last line of its output.
 fn last_line<T: for<'a> Deserialize<'a>>(mut command: Command) -> Result<T> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -1,4 +1,4 @@
-//! What the run stands on: a network of its own, and the versions that the page names.
+//! The machine: a private network namespace for the run, and the versions for the page.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,8 +10,8 @@ use harness::socket;
 use nix::sched::{CloneFlags, unshare};
 use serde::{Deserialize, Serialize};
 
-/// As many descriptors as there are, and, as root, a loopback of its own with all the ports it needs. Answers the
-/// descriptors that one process may have.
+/// Raises the limit of descriptors and, as root, moves to a private loopback with enough ports. Returns the limit of
+/// descriptors per process.
 pub fn isolate() -> Result<u64> {
     let descriptors = socket::raise_descriptor_limit();
     if unshare(CloneFlags::CLONE_NEWNET).is_err() {
@@ -55,7 +55,7 @@ pub struct Machine {
     pub cpu: String,
     pub cores: usize,
     pub memory_gib: u64,
-    /// That one process may have.
+    /// The limit of descriptors per process.
     pub descriptors: u64,
     pub versions: BTreeMap<String, String>,
 }

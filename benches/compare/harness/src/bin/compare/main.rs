@@ -1,11 +1,11 @@
 //! Runs the brokers side by side and writes the table.
 //!
-//! - `servers`: who is compared; `running`: one of them as a process.
-//! - `load`: wrk and the load tools as processes; `crowd`: several of them that share polls; `led`: one that is led by
-//!   lines; `machine`: the network they run in, versions.
-//! - `kernel`: settings of the machine that are others meanwhile.
-//! - `measure`: the sections of a run; `results`: what they found.
-//! - `targets`: what is to be reached; `render`: the page.
+//! - `servers`: the servers to compare; `running`: a server as a process.
+//! - `load`: wrk and the load tools as processes; `crowd`: several of them that share polls; `led`: a tool that is
+//!   controlled by lines; `machine`: the network namespace and versions.
+//! - `kernel`: settings of the kernel during a measurement.
+//! - `measure`: the sections of a run; `results`: their figures.
+//! - `targets`: the targets; `render`: the page.
 
 mod crowd;
 mod kernel;
@@ -37,18 +37,18 @@ enum Section {
     Aborts,
     /// Open-loop latency at 25, 50 and 75 % of capacity.
     Latency,
-    /// Many keys and many polls against few.
+    /// Many keys and polls compared with few.
     Keys,
     /// Two workers, the dispatches arriving on the other core.
     Workers,
-    /// Memory and CPU per match against the number held.
+    /// Memory and CPU per match by the number of held polls.
     Scale,
 }
 
 #[derive(Parser)]
 #[command(about = "Compares warm-start brokers and writes the table")]
 struct Cli {
-    /// A smoke run of about a minute: short windows, small numbers. Not for quoting.
+    /// A smoke run of about a minute with short windows and small numbers. Not for quoting.
     #[arg(long)]
     quick: bool,
     /// Only servers whose name contains one of these.
@@ -57,19 +57,19 @@ struct Cli {
     /// Only these sections.
     #[arg(long, value_delimiter = ',')]
     sections: Vec<Section>,
-    /// The broker; by default as it is released (scripts/build-static).
+    /// The broker's binary; by default the released one (scripts/build-static).
     #[arg(long, default_value = "../../target/static/pilotlight")]
     pilotlight: PathBuf,
-    /// Where the page goes. A run that is quick or partial writes it only where this is given.
+    /// Where to write the page. A quick or partial run writes it only with this option.
     #[arg(long)]
     docs: Option<PathBuf>,
-    /// Where the raw figures go.
+    /// Where to write the raw figures.
     #[arg(long, default_value = "target/results.json")]
     results: PathBuf,
-    /// Measure nothing: write the page from the raw figures of an earlier run.
+    /// Write the page from the raw figures of an earlier run, without measuring.
     #[arg(long)]
     render: bool,
-    /// A window in which the rest of the machine took more than this share of a core is run again.
+    /// Repeat a window in which other processes took more than this share of a core.
     #[arg(long, default_value_t = 3.0)]
     foreign_percent_max: f64,
 }
@@ -110,7 +110,7 @@ fn measure(cli: &Cli) -> Result<Results> {
     println!("about {} minutes", (measure.expected_secs(&sections) / 60.0).ceil());
     for section in sections {
         measure.run(section)?;
-        // After each section, so that a run that is stopped leaves what it has.
+        // After each section, so that an interrupted run keeps its results.
         write(&cli.results, &serde_json::to_string_pretty(&measure.results)?)?;
     }
     Ok(measure.results)

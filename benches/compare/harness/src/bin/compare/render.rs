@@ -1,4 +1,4 @@
-//! The page, from what a run found.
+//! The page, rendered from the results of a run.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use crate::targets::{crowding, targets};
 
 const METHOD: &str = include_str!("method.md");
 
-/// What the terminal shows at the end.
+/// The tables that the terminal shows at the end.
 pub fn summary(results: &Results) -> String {
     format!("\n{}\n{}", closed_loop(results), reached(results))
 }
@@ -61,14 +61,14 @@ fn reached(results: &Results) -> String {
         let measured = target.measured.map_or("–".to_owned(), |m| format!("{m:.2}{unit}"));
         let sign = if target.more_is_better { "≥ " } else { "" };
         let (must, aim) = (format!("{sign}{}{unit}", target.must), format!("{sign}{}{unit}", target.aim));
-        let verdict = target.verdict().to_owned();
+        let verdict = target.rating().to_owned();
         vec![target.figure, must, aim, measured, verdict]
     });
     let rows = rows.collect();
     table("What is to be reached", &["figure", "must", "aim", "measured", ""], rows) + &possible(results)
 }
 
-/// What a loop that does nothing but confirm reaches against Bun: the most that any broker can.
+/// How much cheaper than Bun a loop that only confirms is: the best that any broker can reach.
 fn possible(results: &Results) -> String {
     let ratio = |of: &str, over: &str| Some(results.cpu_us(of)? / results.cpu_us(over)?);
     let close = |of: &str| ratio("bun-serve-close", of);
@@ -84,7 +84,7 @@ fn possible(results: &Results) -> String {
     }
 }
 
-/// Marks figures of which some were measured while the rest of the machine was busy.
+/// Marks figures with disturbed windows.
 fn disturbed<'a, T: 'a>(
     results: &Results,
     measured: impl Iterator<Item = &'a T>,
@@ -101,16 +101,16 @@ fn closed_loop(results: &Results) -> String {
         let windows = results.windows.get(&server.name)?;
         let cpu = windows.iter().map(|window| window.cpu_us_per_match);
         let of = |figure: fn(&Window) -> f64| results.window_median(&server.name, figure).unwrap_or(0.0);
-        let misses: u64 = windows.iter().map(|window| window.dispatched.misses).sum();
-        let hits: u64 = windows.iter().map(|window| window.dispatched.hits).sum();
+        let cold: u64 = windows.iter().map(|window| window.dispatched.cold).sum();
+        let warm: u64 = windows.iter().map(|window| window.dispatched.warm).sum();
         let mark = disturbed(results, windows.iter(), Window::disturbance);
         Some(vec![
             format!("`{}`", server.name),
             server.what.clone(),
             format!("**{:.2}**{mark}", results.cpu_us(&server.name)?),
             least_to_most(cpu),
-            format!("{:.0}", results.hits_per_second(&server.name)?),
-            format!("{:.2} %", misses as f64 * 100.0 / (hits + misses) as f64),
+            format!("{:.0}", results.warm_per_second(&server.name)?),
+            format!("{:.2} %", cold as f64 * 100.0 / (warm + cold) as f64),
             format!("{:.0}", of(|window| window.dispatched.p50_us)),
             format!("{:.0}", of(|window| window.dispatched.p95_us)),
             format!("{:.0}", of(|window| window.dispatched.p99_us)),
@@ -126,8 +126,8 @@ fn closed_loop(results: &Results) -> String {
         "what",
         "CPU us/match",
         "least to most",
-        "hits/s",
-        "misses",
+        "warm/s",
+        "cold",
         "p50 us",
         "p95",
         "p99",
@@ -181,7 +181,7 @@ fn open_loop(results: &Results) -> String {
                 of(|report| report.to_answer_us.max),
                 whole(calm(|calm| calm.to_answer_us.p99)),
                 tenth(calm(|calm| calm.left_out_percent)),
-                sum(|report| report.counts.misses + report.counts.failed).to_string(),
+                sum(|report| report.counts.cold + report.counts.failed).to_string(),
                 sum(|report| report.counts.true_but_not_delivered).to_string(),
             ]);
         }
@@ -342,7 +342,7 @@ fn scale(results: &Results) -> String {
                 format!("{:.2}", report.cpu_us_per_match),
                 format!("{:.0}", report.to_runner_us.p50),
                 format!("{:.0}", report.to_runner_us.p99),
-                (report.counts.misses + report.counts.failed).to_string(),
+                (report.counts.cold + report.counts.failed).to_string(),
                 report.counts.renewed.to_string(),
             ]
         })
@@ -378,7 +378,7 @@ fn tenth(value: Option<f64>) -> String {
     value.map_or("–".to_owned(), |value| format!("{value:.1}"))
 }
 
-/// Nothing where there are no rows.
+/// A table with a title, or nothing without rows.
 fn table(title: &str, head: &[&str], rows: Vec<Vec<String>>) -> String {
     if rows.is_empty() {
         return String::new();

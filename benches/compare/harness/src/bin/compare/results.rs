@@ -1,4 +1,4 @@
-//! What a run found, as it is kept in the file of raw figures.
+//! The results of a run, as stored in the file of raw figures.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,14 @@ pub struct Results {
     /// The open loop ran at real-time priority.
     #[serde(default)]
     pub realtime: bool,
-    /// In the order of the table.
+    /// The servers in the order of the table.
     pub servers: Vec<Described>,
     pub windows: BTreeMap<String, Vec<Window>>,
     pub syscalls: BTreeMap<String, Syscalls>,
     pub memory: BTreeMap<String, Vec<Resident>>,
     pub aborts: BTreeMap<String, Aborts>,
     pub latency: BTreeMap<String, Vec<Latency>>,
-    /// Ours at half of their capacity, and their floors at the same rate.
+    /// Pilotlight at half of its capacity, and the floors at the same rate.
     #[serde(default)]
     pub pairs: BTreeMap<String, Vec<Pair>>,
     pub keys: BTreeMap<String, Keys>,
@@ -44,12 +44,12 @@ pub struct Window {
     pub cpu_us_per_match: f64,
     pub dispatched: Dispatched,
     pub listening_ms: f64,
-    /// What the rest of the machine used, of one core.
+    /// The share of one core that other processes used.
     pub foreign_percent: f64,
 }
 
 impl Window {
-    /// How disturbed it was, in multiples of what is let pass.
+    /// How disturbed the window was, in multiples of the limit.
     pub fn disturbance(&self, foreign_percent_max: f64) -> f64 {
         self.foreign_percent / foreign_percent_max
     }
@@ -58,7 +58,7 @@ impl Window {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Syscalls {
     pub per_match: f64,
-    /// The commonest, per match.
+    /// The most frequent system calls, per match.
     pub by_name: Vec<(String, f64)>,
 }
 
@@ -79,7 +79,7 @@ pub struct Aborts {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Latency {
-    /// Of the capacity that the closed loop measured.
+    /// The rate as a percentage of the capacity in the closed loop.
     pub percent: u32,
     pub report: OpenLoop,
 }
@@ -104,7 +104,7 @@ pub struct Workers {
     pub apart: Vec<OpenLoop>,
 }
 
-/// The server's CPU time per match, of the same load run several times.
+/// The server's CPU time per match: the median of several runs of the same load.
 pub fn cpu_us_per_match(reports: &[OpenLoop]) -> Option<f64> {
     median(reports.iter().map(|report| report.cpu_us_per_match))
 }
@@ -118,17 +118,17 @@ impl Results {
         self.window_median(server, |window| window.cpu_us_per_match)
     }
 
-    pub fn hits_per_second(&self, server: &str) -> Option<f64> {
-        self.window_median(server, |w| w.dispatched.hits as f64 * 1e6 / w.dispatched.duration_us as f64)
+    pub fn warm_per_second(&self, server: &str) -> Option<f64> {
+        self.window_median(server, |w| w.dispatched.warm as f64 * 1e6 / w.dispatched.duration_us as f64)
     }
 
-    /// Of the typical thousand without what stalls of the machine decided, where that is known.
+    /// The p99 of the typical thousand without stalls if known, otherwise of all.
     pub fn p99_to_runner_us(&self, server: &str, percent: u32) -> Option<f64> {
         let rows = self.latency.get(server)?.iter().filter(|row| row.percent == percent);
         median(rows.map(|row| row.report.typical_p99_to_runner_us()))
     }
 
-    /// The same p99, over the floor's at the same rate.
+    /// That p99 divided by the floor's at the same rate.
     pub fn p99_over_floor(&self, server: &str) -> Option<f64> {
         let pairs = self.pairs.get(server)?;
         let p99 =
@@ -136,14 +136,14 @@ impl Results {
         Some(p99(|pair| &pair.ours)? / p99(|pair| &pair.floor)?)
     }
 
-    /// What stalls of the machine decided is left out wherever the open loop ran.
+    /// Whether every open loop leaves out the dispatches that stalls delayed.
     pub fn is_calm(&self) -> bool {
         let pairs = self.pairs.values().flatten().flat_map(|pair| [&pair.ours, &pair.floor]);
         let mut reports = self.latency.values().flatten().map(|row| &row.report).chain(pairs);
         reports.all(|report| report.calm.is_some())
     }
 
-    /// User memory per poll at the largest number held, beside the same broker's that holds none.
+    /// User memory per poll at the largest number held, minus that of the same broker without polls.
     pub fn bytes_per_held(&self, server: &str) -> Option<f64> {
         let rows = self.memory.get(server)?;
         let most = rows.last()?;

@@ -1,4 +1,4 @@
-//! A server as a process: pinned, timed to its first connection, ended by its number.
+//! A server as a process: pinned, timed until its first connection, ended by its pid.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use crate::servers::{Kind, Server};
 
 const LOGS: &str = "target/logs";
-/// Below the ephemeral ports. Each start has a port of its own, so that no old connection is in its way.
+/// Below the ephemeral ports. Each start uses a new port, so that old connections do not matter.
 const FIRST_PORT: u16 = 2000;
 const PORTS: u16 = 4000;
 
@@ -23,12 +23,12 @@ thread_local! {
     static NEXT_PORT: Cell<u16> = const { Cell::new(FIRST_PORT) };
 }
 
-/// Where a process runs, and how it is preferred to others there.
+/// The core and the priority of a process.
 #[derive(Clone, Copy)]
 pub struct Place {
     pub cpus: &'static [usize],
     pub nice: i32,
-    /// Before all others there; see `kernel`.
+    /// Real-time priority; see `kernel`.
     pub realtime: bool,
 }
 
@@ -37,7 +37,7 @@ impl Place {
     pub const LOAD: Place = Place { cpus: &[1], nice: 0, realtime: false };
     pub const BOTH: Place = Place { cpus: &[0, 1], nice: 0, realtime: false };
 
-    /// Has the command's process run there.
+    /// Makes the command's process run at this place.
     pub fn apply(self, command: &mut Command) {
         let mut set = CpuSet::new();
         for &cpu in self.cpus {
@@ -47,13 +47,13 @@ impl Place {
         unsafe {
             command.pre_exec(move || {
                 sched_setaffinity(Pid::from_raw(0), &set)?;
-                // Being preferred takes root; without it the load is merely less even.
+                // Priority needs root. Without it the load is only less even.
                 libc::setpriority(libc::PRIO_PROCESS, 0, self.nice);
                 let param = libc::sched_param { sched_priority: 1 };
                 if self.realtime && libc::sched_setscheduler(0, libc::SCHED_RR, &param) != 0 {
                     return Err(std::io::Error::last_os_error());
                 }
-                // Nothing outlives the harness, however it ends.
+                // The process ends with the harness.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 Ok(())
             });
@@ -105,8 +105,8 @@ impl Running {
         Ok(running)
     }
 
-    /// A server that cannot be started here (a runtime that is not installed, an engine that the kernel or the
-    /// build lacks) is left out of the run.
+    /// The run omits a server that cannot be started here (a missing runtime, an engine that the kernel or the build
+    /// does not have).
     pub fn is_possible(server: &Server) -> bool {
         let started = Running::start(server, Place::SERVER);
         if let Err(error) = &started {
@@ -122,7 +122,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Not a graceful end: a drain would take as long as its polls are told to wait.
+        // Kills the server: a graceful shutdown would take as long as its polls.
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
         let _ = self.child.wait();
     }

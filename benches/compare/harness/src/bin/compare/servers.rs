@@ -1,4 +1,4 @@
-//! Who is compared: each server's name, what it is and how it is started.
+//! The servers to compare: name, description and how each is started.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub enum Kind {
     Ours,
 }
 
-/// In which sections beside the windows and the system calls a server takes part.
+/// The sections, in addition to windows and system calls, that a server takes part in.
 #[derive(Clone, Copy, Default)]
 pub struct Parts {
     pub memory: bool,
@@ -34,19 +34,19 @@ pub struct Server {
     pub parts: Parts,
     pub program: PathBuf,
     pub args: Vec<String>,
-    /// Ours share one core where they are more than one: each has a table of descriptors of its own.
+    /// Runs Pilotlight with several workers on one core, each with its own descriptor table.
     pub workers: u64,
-    /// Each poll takes a new connection.
+    /// Each poll uses a new connection.
     pub closes: bool,
-    /// Added where a receipt must be told by its id, and where a poll is to be taken at random.
+    /// Arguments for sections that match a run by its id or a poll at random.
     pub echo_args: &'static [&'static str],
     pub scatter_args: &'static [&'static str],
-    /// What a user installs: its size is the binary's. Unset where a runtime carries a script.
+    /// The file that a user installs, for its size. `None` for a script on a runtime.
     pub binary: Option<PathBuf>,
     pub warmup_secs: u64,
-    /// Polls that it can be asked to take per second.
+    /// The most polls to open per second.
     pub open_rate: u32,
-    /// The floor that it is measured beside; ours are compared with it at the same rate too.
+    /// The floor to compare with. Pilotlight is also compared with it at the same rate.
     pub floor: Option<&'static str>,
 }
 
@@ -87,7 +87,7 @@ impl Server {
         self
     }
 
-    /// With these arguments too.
+    /// Adds these arguments.
     pub fn with(&self, args: &[&str]) -> Self {
         let mut server = self.clone();
         server.args.extend(args.iter().map(|&arg| arg.to_owned()));
@@ -102,8 +102,7 @@ pub fn all(pilotlight: &Path) -> Vec<Server> {
     servers
 }
 
-/// In the order of a round: whoever is compared with a floor comes right behind it, for the machine's pace
-/// changes within a round.
+/// The order of a round. A server comes right after its floor, since the machine's speed changes within a round.
 pub fn side_by_side(servers: &[Server]) -> Vec<Server> {
     let mut order: Vec<Server> = Vec::new();
     let is_beside = |server: &Server| servers.iter().any(|floor| server.floor == Some(floor.name));
@@ -193,7 +192,7 @@ fn ours(pilotlight: &Path) -> Vec<Server> {
     let both = Parts { memory: true, latency: true, ..Parts::default() };
     let latency = Parts { latency: true, ..Parts::default() };
     let ours = |name, what, engine: &str, confirm: &str| {
-        // The load's polls last as long as a section does: none may come to its end there.
+        // The load's polls last for a whole section: none may time out.
         let args = ["serve", "--engine", engine, "--confirm", confirm, "--connection-timeout", "4m"];
         let floor = if confirm == "read" { "floor-epoll-close" } else { "floor-epoll" };
         Server::new(name, what, Kind::Ours, pilotlight, &args).beside(floor)

@@ -1,4 +1,4 @@
-//! What is to be reached, each figure a ratio or a count from one run.
+//! The targets. Each figure is a ratio or a count from one run.
 
 use crate::results::{Results, cpu_us_per_match};
 
@@ -8,7 +8,7 @@ pub struct Target {
     pub must: f64,
     pub aim: f64,
     pub measured: Option<f64>,
-    /// Only for being ahead of a peer is more better.
+    /// More is better only for the lead over a peer.
     pub more_is_better: bool,
 }
 
@@ -21,7 +21,7 @@ impl Target {
         Target { figure: figure.to_owned(), unit: "", must, aim, measured, more_is_better: true }
     }
 
-    pub fn verdict(&self) -> &'static str {
+    pub fn rating(&self) -> &'static str {
         let meets =
             |bound: f64| self.measured.map(|m| if self.more_is_better { m >= bound } else { m <= bound });
         match (meets(self.must), meets(self.aim)) {
@@ -176,7 +176,7 @@ pub fn targets(results: &Results) -> Vec<Target> {
     ]
 }
 
-/// What the crowded case is compared with, as it was measured.
+/// The name of the figure that compares many polls and keys with few.
 fn crowd(results: &Results) -> String {
     let keys = results.keys.get("pilotlight-epoll-ack");
     let (many, few) = keys
@@ -188,7 +188,7 @@ fn crowd(results: &Results) -> String {
     format!("CPU per match, {} held over {} keys, over {} held on {few_keys}", many.0, many.1, few.0)
 }
 
-/// CPU per match with many polls over many keys, over few on one.
+/// CPU per match with many polls and keys, divided by that with few.
 pub fn crowding(results: &Results, server: &str) -> Option<f64> {
     let keys = results.keys.get(server)?;
     Some(cpu_us_per_match(&keys.many)? / cpu_us_per_match(&keys.one)?)

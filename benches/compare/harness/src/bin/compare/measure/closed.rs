@@ -1,4 +1,4 @@
-//! The closed loop: 500 controllers and 50 supervisors, each as fast as it is answered.
+//! The closed loop: 500 controllers and 50 supervisors, each as fast as its answers.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::results::{Syscalls, Window};
 use crate::running::{Place, Running};
 use crate::servers::{Server, side_by_side};
 
-/// The system calls that a broker may make, named in the page where they are common.
+/// The system calls to count. The page names frequent ones.
 const NAMED: [&str; 22] = [
     "accept4",
     "accept",
@@ -41,18 +41,18 @@ const NAMED: [&str; 22] = [
 ];
 
 impl Measure {
-    /// Round robin over the servers, so that a drift of the machine meets all of them.
+    /// Round robin over the servers, so that a drift of the machine affects all of them.
     pub(super) fn windows(&mut self) -> Result<()> {
         for round in 1..=self.plan.rounds {
             for server in side_by_side(&self.servers) {
                 let window = self.quiet(Window::disturbance, |m| m.window(&server))?;
                 println!(
-                    "window {round}/{}  {:<24} {:8.2} us/match  {:7.0} hits/s  {} misses  foreign {:.1} %",
+                    "window {round}/{}  {:<24} {:8.2} us/match  {:7.0} warm/s  {} cold  foreign {:.1} %",
                     self.plan.rounds,
                     server.name,
                     window.cpu_us_per_match,
-                    window.dispatched.hits as f64 * 1e6 / window.dispatched.duration_us as f64,
-                    window.dispatched.misses,
+                    window.dispatched.warm as f64 * 1e6 / window.dispatched.duration_us as f64,
+                    window.dispatched.cold,
                     window.foreign_percent
                 );
                 self.results.windows.entry(server.name.to_owned()).or_default().push(window);
@@ -74,7 +74,7 @@ impl Measure {
         })
     }
 
-    /// A server that has its 500 polls and has been dispatched to for a while.
+    /// Starts a server with 500 polls and warms it up.
     fn warm(&self, server: &Server) -> Result<(Running, Controllers)> {
         let running = Running::start(server, Place::SERVER)?;
         let controllers = Controllers::start(running.addr, server.closes)?;
@@ -86,7 +86,7 @@ impl Measure {
         Ok((running, controllers))
     }
 
-    /// In a run of its own, since counting costs.
+    /// In a separate run, since counting costs time.
     pub(super) fn syscalls(&mut self) -> Result<()> {
         if !Counter::works() {
             eprintln!("perf cannot count system calls here: left out");
@@ -102,7 +102,7 @@ impl Measure {
             };
             let (_, all) = counts.remove(at);
             counts.sort_by(|a, b| b.1.total_cmp(&a.1));
-            let by_name = counts.into_iter().map(|(name, count)| (name, count / dispatched.hits as f64));
+            let by_name = counts.into_iter().map(|(name, count)| (name, count / dispatched.warm as f64));
             let syscalls = Syscalls {
                 per_match: per_match(all, &dispatched, &server)?,
                 by_name: by_name.filter(|(_, per_match)| *per_match >= 0.01).take(6).collect(),
@@ -118,10 +118,10 @@ impl Measure {
 }
 
 fn per_match(total: f64, dispatched: &Dispatched, server: &Server) -> Result<f64> {
-    if dispatched.hits == 0 {
-        bail!("{}: no hits: {dispatched:?}", server.name);
+    if dispatched.warm == 0 {
+        bail!("{}: no warm dispatch: {dispatched:?}", server.name);
     }
-    Ok(total / dispatched.hits as f64)
+    Ok(total / dispatched.warm as f64)
 }
 
 /// perf, counting the system calls of one process.

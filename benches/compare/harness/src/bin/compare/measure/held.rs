@@ -1,4 +1,4 @@
-//! Memory: idle polls that are held, and polls that were aborted.
+//! Memory: idle held polls, and aborted polls.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ impl Measure {
     pub(super) fn memory(&mut self) -> Result<()> {
         for server in self.servers.clone().into_iter().filter(|server| server.parts.memory) {
             let mut rows = self.resident(&server, &up_to(self.per_process, &self.plan.held))?;
-            // A broker of its own, from none to the most: what more workers take is not to count as polls'.
+            // A separate broker, from no poll to the most, so that memory of more workers does not count for polls.
             let (many, most) = self.reaching(&server, self.plan.held_most());
             if many.workers > 1 {
                 rows.extend(self.resident(&many, &[most])?);

@@ -14,34 +14,34 @@ use crate::machine::Machine;
 use crate::results::{Described, Results};
 use crate::servers::{Kind, Server};
 
-/// What a process needs beside its polls: connections of supervisors, and those that have ended but are not
-/// closed.
+/// Descriptors that a process needs in addition to its polls: connections of supervisors, and ended connections that
+/// are not closed yet.
 const DESCRIPTORS_FOR_THE_REST: u64 = 1000;
 
-/// No more processes of the load than its core has room for. (A broker would have up to 64 workers.)
+/// The most processes of the load that its core can run. (A broker may have 64 workers.)
 const PROCESSES_MAX: u64 = 16;
 
-/// How long and how much. Everything is bounded.
+/// Durations and numbers of a run.
 pub struct Plan {
     quick: bool,
     rounds: u32,
     warms_up: bool,
     window_secs: u64,
-    /// A window is run again at most this often, and all of them together.
+    /// The most repeats of one window, and of all windows.
     repeats_max: u32,
     repeats_left: u32,
     held: Vec<u64>,
     aborts: u64,
     aborts_secs_max: u64,
     open_secs: f64,
-    /// At 50 % of capacity, and of each side of a pair.
+    /// Rounds at 50 % of capacity, and of each server of a pair.
     latency_rounds: u32,
-    /// Of few and of many keys. More than of the others: what misses the caches costs, from one round to the next,
-    /// what other machines on the host leave of them.
+    /// Rounds with few and with many keys. There are more of them, since other machines on the host affect the cost of
+    /// cache misses.
     keys_rounds: u32,
-    /// Of each arrangement of workers.
+    /// Rounds of each arrangement of workers.
     workers_rounds: u32,
-    /// The crowded case.
+    /// The polls and keys of the crowded case.
     crowd: Crowd,
     scale: Vec<u64>,
 }
@@ -96,7 +96,7 @@ impl Plan {
     }
 }
 
-/// The numbers of polls, none above what can be.
+/// The numbers of polls, up to the possible maximum.
 fn up_to(most: u64, polls: &[u64]) -> Vec<u64> {
     let mut polls: Vec<u64> = polls.iter().map(|&polls| most.min(polls)).collect();
     polls.dedup();
@@ -106,7 +106,7 @@ fn up_to(most: u64, polls: &[u64]) -> Vec<u64> {
 pub struct Measure {
     plan: Plan,
     servers: Vec<Server>,
-    /// Polls that one process of the load, one worker of ours or one process of a peer has descriptors for.
+    /// The most polls of one process of the load, one worker of Pilotlight or one process of a peer.
     per_process: u64,
     pub results: Results,
     started: Instant,
@@ -146,16 +146,16 @@ impl Measure {
         Ok(())
     }
 
-    /// The server such that it can hold so many polls, or as many as it can, and how many that are. Ours is given as
-    /// many workers as it takes, and its load is to have as many processes.
+    /// The server with enough workers for `polls`, or for as many as possible, and the number of polls. Pilotlight gets
+    /// as many workers as needed, and the load as many processes.
     fn reaching(&self, server: &Server, polls: u64) -> (Server, u64) {
         let most = if server.kind == Kind::Ours { PROCESSES_MAX } else { 1 };
         let workers = polls.div_ceil(self.per_process).clamp(1, most);
         (Server { workers, ..server.clone() }, polls.min(self.per_process * workers))
     }
 
-    /// Runs something again while the rest of the machine disturbs it by more than is let pass (1). If it is
-    /// disturbed every time, the least disturbed is kept, and the page says so.
+    /// Repeats a measurement while its disturbance is above the limit (1). If all repeats are disturbed, it keeps the
+    /// least disturbed one, and the page marks it.
     fn quiet<T>(&mut self, disturbance: fn(&T, f64) -> f64, run: impl Fn(&Self) -> Result<T>) -> Result<T> {
         let foreign_percent_max = self.results.foreign_percent_max;
         let disturbance = |measured: &T| disturbance(measured, foreign_percent_max);
@@ -173,7 +173,7 @@ impl Measure {
         Ok(best)
     }
 
-    /// Without repeats. Each term: how often, times what one takes with its start and its pauses.
+    /// The expected duration without repeats. Each term is a number times the duration of one with its pauses.
     pub fn expected_secs(&self, sections: &[Section]) -> f64 {
         const START: f64 = 1.0;
         let plan = &self.plan;

@@ -1,4 +1,4 @@
-//! The open loop: dispatches at a fixed rate, whatever the server does.
+//! The open loop: dispatches at a fixed rate that does not depend on the server.
 
 use anyhow::Result;
 use harness::process::Foreign;
@@ -12,12 +12,12 @@ use crate::results::{Keys, Latency, Pair, Workers};
 use crate::running::{Place, Running};
 use crate::servers::{Kind, Server, side_by_side};
 
-/// Far from saturating, so that the same rate can be asked of every arrangement.
+/// A low rate, so that every arrangement can serve it.
 const PAIR_RATE: f64 = 10_000.0;
 const FEW: Crowd = Crowd { polls: 500, keys: 1 };
 
 impl Measure {
-    /// The rest of the machine cannot take a processor from either side.
+    /// Runs both sides at real-time priority, so that other processes cannot take their processor.
     pub(super) fn undisturbed(&mut self, section: fn(&mut Self) -> Result<()>) -> Result<()> {
         let unbounded = kernel::unbound_realtime();
         self.results.realtime = unbounded.is_ok();
@@ -31,7 +31,7 @@ impl Measure {
         for round in 1..=self.plan.latency_rounds {
             let percents: &[u32] = if round == 1 && !self.plan.quick { &[25, 50, 75] } else { &[50] };
             for server in side_by_side(&self.servers).into_iter().filter(|server| server.parts.latency) {
-                let Some(capacity) = self.results.hits_per_second(server.name) else {
+                let Some(capacity) = self.results.warm_per_second(server.name) else {
                     eprintln!("latency of {} needs its capacity: run the windows too", server.name);
                     continue;
                 };
@@ -49,7 +49,7 @@ impl Measure {
         Ok(())
     }
 
-    /// What the floor does at the same rate, at the same time.
+    /// Measures the floor of `server` at the same rate, right after it.
     fn beside(&mut self, server: &Server, rate: f64, ours: &OpenLoop) -> Result<()> {
         let floor = self.servers.iter().find(|floor| Some(floor.name) == server.floor).cloned();
         let Some(floor) = floor else { return Ok(()) };
@@ -62,7 +62,7 @@ impl Measure {
     fn latency_at(&mut self, server: &Server, percent: u32, rate: f64) -> Result<OpenLoop> {
         let server = server.with(server.echo_args);
         let watch = Watch { cpu: Place::SERVER.cpus[0], load_share: f64::from(percent) / 100.0 };
-        // At ordinary priority others than the hypervisor take the server's core, and a watch of it does not see them.
+        // At ordinary priority other processes take the server's core, and the watch does not see them.
         let watch = self.results.realtime.then_some(watch);
         let report = self.quiet_open_loop(&server, rate, FEW, watch)?;
         let calm = report.calm.as_ref().map_or(String::new(), |calm| {
@@ -89,17 +89,17 @@ impl Measure {
     pub(super) fn keys(&mut self) -> Result<()> {
         let keys = self.plan.crowd.keys;
         for server in self.servers.clone().into_iter().filter(|server| server.parts.keys) {
-            // Few are held by as many workers as many are.
+            // Few polls are held by as many workers as many polls.
             let (server, polls) = self.reaching(&server, self.plan.crowd.polls);
             let mut found = Keys { one: Vec::new(), many: Vec::new() };
             for _ in 0..self.plan.keys_rounds {
-                // A floor has no keys: a poll at random is what a key at random comes down to.
+                // A floor has no keys: a random poll is equivalent to a random key.
                 let one = self.quiet_open_loop(&server.with(server.echo_args), PAIR_RATE, FEW, None)?;
                 let crowd = Crowd { polls, keys };
                 let many = self.quiet_open_loop(&server.with(server.scatter_args), PAIR_RATE, crowd, None)?;
                 println!(
-                    "keys        {:<24} {:.2} us/match with few keys, {:.2} with {keys} keys of {polls} polls, {} misses",
-                    server.name, one.cpu_us_per_match, many.cpu_us_per_match, many.counts.misses
+                    "keys        {:<24} {:.2} us/match with few keys, {:.2} with {keys} keys of {polls} polls, {} cold",
+                    server.name, one.cpu_us_per_match, many.cpu_us_per_match, many.counts.cold
                 );
                 found.one.push(one);
                 found.many.push(many);
@@ -111,7 +111,7 @@ impl Measure {
 
     pub(super) fn workers(&mut self) -> Result<()> {
         for server in self.servers.clone().into_iter().filter(|server| server.parts.workers) {
-            // As where one table holds enough: here that may not be the default.
+            // One descriptor table for all workers, which may not be the default here.
             let two = server.with(&["--descriptor-tables", "process"]);
             let mut found = Workers { one: Vec::new(), together: Vec::new(), apart: Vec::new() };
             for _ in 0..self.plan.workers_rounds {
@@ -131,7 +131,7 @@ impl Measure {
         Ok(())
     }
 
-    /// The load sleeps between dispatches and runs where there is room, since a worker may need its core.
+    /// The load sleeps between dispatches and may run on either core, since a worker may need its core.
     fn arrangement(&self, server: &Server, workers: Place, args: &[&str]) -> Result<OpenLoop> {
         let running = Running::start(server, workers)?;
         load::open_loop(running.addr, running.pid(), Place::BOTH, &self.open_args(PAIR_RATE, args))
@@ -165,7 +165,7 @@ impl Measure {
         self.quiet(OpenLoop::disturbance, |m| m.open_loop(server, rate, crowd, watch))
     }
 
-    /// The load has as many processes as the server has workers: either holds as many polls.
+    /// The load has as many processes as the server has workers, with the same number of polls each.
     fn open_loop(&self, server: &Server, rate: f64, crowd: Crowd, watch: Option<Watch>) -> Result<OpenLoop> {
         let preferred = |place| Place { realtime: self.results.realtime, ..place };
         let running = Running::start(server, preferred(Place::SERVER))?;

@@ -1,4 +1,4 @@
-//! What a worker is told, before it acts on it.
+//! Facts that the engine reports to a worker, before the worker acts on them.
 
 use super::super::net::{End, LinkId, Net, Us};
 use super::{Ask, Conn, Doing, Ended, Kind, Oracle};
@@ -6,7 +6,7 @@ use pilotlight::broker::io::TcpFacts;
 use pilotlight::broker::settings::Confirm;
 
 impl Oracle {
-    pub fn told_accepted(&mut self, worker: usize, link: LinkId, now: Us) {
+    pub fn on_accepted(&mut self, worker: usize, link: LinkId, now: Us) {
         if self.conns.len() <= link {
             self.conns.resize_with(link + 1, || None);
         }
@@ -22,20 +22,20 @@ impl Oracle {
             received: 0,
             begun: None,
             last_close: false,
-            told_fin: false,
-            told_reset: false,
+            fin_reported: false,
+            reset_reported: false,
             open: true,
             interim: false,
         });
     }
 
-    pub fn told_bytes(&mut self, link: LinkId, count: usize, now: Us, net: &Net) {
+    pub fn on_bytes(&mut self, link: LinkId, count: usize, now: Us, net: &Net) {
         self.conn(link).received += count as u64;
-        self.tally.add("fault: a byte comes alone", (count == 1).into());
+        self.tally.add("fault: a read brings a single byte", (count == 1).into());
         self.advance(link, now, net);
     }
 
-    /// Begins the next request of the script if all of it is there.
+    /// Begins the next request of the script once all of it has arrived.
     fn advance(&mut self, link: LinkId, now: Us, net: &Net) {
         let conn = self.conn(link);
         if conn.doing != Doing::Nothing || conn.interim {
@@ -47,11 +47,11 @@ impl Oracle {
         }
         conn.begun.get_or_insert(now);
         let Some(&Ask { kind, end, close }) = conn.script.get(conn.next) else {
-            conn.doing = Doing::Lawless;
+            conn.doing = Doing::Garbage;
             return;
         };
         if kind == Kind::Garbage {
-            conn.doing = Doing::Lawless;
+            conn.doing = Doing::Garbage;
             return;
         }
         if conn.received < end {
@@ -81,7 +81,7 @@ impl Oracle {
         }
     }
 
-    pub fn told_sent(&mut self, link: LinkId, now: Us, net: &Net) {
+    pub fn on_sent(&mut self, link: LinkId, now: Us, net: &Net) {
         let confirm = self.settings.confirm;
         let conn = self.conn(link);
         match conn.doing {
@@ -104,7 +104,7 @@ impl Oracle {
         }
     }
 
-    pub fn told_acked(&mut self, link: LinkId, now: Us, net: &Net) {
+    pub fn on_acked(&mut self, link: LinkId, now: Us, net: &Net) {
         if let Doing::Claimed { attempt } = self.conn(link).doing
             && self.settings.confirm == Confirm::Ack
         {
@@ -112,9 +112,9 @@ impl Oracle {
         }
     }
 
-    pub fn told_fin(&mut self, link: LinkId, facts: Option<TcpFacts>, now: Us, net: &Net) {
+    pub fn on_fin(&mut self, link: LinkId, facts: Option<TcpFacts>, now: Us, net: &Net) {
         let conn = self.conn(link);
-        conn.told_fin = true;
+        conn.fin_reported = true;
         if let Doing::Held { .. } = conn.doing {
             self.tally.count("fault: a FIN before the claim");
             return;
@@ -122,7 +122,7 @@ impl Oracle {
         if let Doing::Claimed { attempt } = conn.doing {
             let when = match facts {
                 Some(facts) if self.attempts[attempt].sent && facts.unacked_bytes == 0 => {
-                    "fault: a FIN behind the run"
+                    "fault: a FIN after the run"
                 }
                 Some(_) if self.attempts[attempt].sent => "fault: a FIN with bytes unacknowledged",
                 _ => "fault: a FIN while the run is being written",
@@ -130,18 +130,18 @@ impl Oracle {
             self.tally.count(when);
             self.attempts[attempt].fin_before_sent |= !self.attempts[attempt].sent || facts.is_none();
             if let Some(facts) = facts {
-                self.told_facts(link, facts, now, net);
+                self.on_facts(link, facts, now, net);
             }
         }
     }
 
-    pub fn told_reset(&mut self, link: LinkId) {
-        self.conn(link).told_reset = true;
+    pub fn on_reset(&mut self, link: LinkId) {
+        self.conn(link).reset_reported = true;
     }
 
-    pub fn told_facts(&mut self, link: LinkId, facts: TcpFacts, now: Us, net: &Net) {
+    pub fn on_facts(&mut self, link: LinkId, facts: TcpFacts, now: Us, net: &Net) {
         let conn = self.conn(link);
-        let told_fin = conn.told_fin;
+        let fin_reported = conn.fin_reported;
         let Doing::Claimed { attempt } = conn.doing else { return };
         let record = &mut self.attempts[attempt];
         record.probing = false;
@@ -152,16 +152,16 @@ impl Oracle {
         }
         let all = record.sent && facts.unacked_bytes == 0 && !record.fin_before_sent;
         let proves = match self.settings.confirm {
-            // A reset takes back what was read, not what was acknowledged.
+            // A reset undoes a read, not an acknowledgement.
             Confirm::Ack => true,
-            _ => facts.alive && (told_fin || facts.fin),
+            _ => facts.alive && (fin_reported || facts.fin),
         };
         if all && proves {
             self.proved(link, attempt, now, net);
         }
     }
 
-    /// The core has now been told what the mode asks for. Is it so?
+    /// The worker now has the proof that the mode asks for: checks that it is true.
     fn proved(&mut self, link: LinkId, attempt: usize, now: Us, net: &Net) {
         let record = &mut self.attempts[attempt];
         let (run, stream_end) = (record.run, record.stream_end);
@@ -169,23 +169,23 @@ impl Oracle {
         let broker = net.socket(link, End::Broker);
         let has_all = client.received >= stream_end;
         record.half_closed = client.half_closed && client.read < stream_end;
-        let so = match self.settings.confirm {
+        let true_proof = match self.settings.confirm {
             Confirm::Read => has_all && (client.read >= stream_end || record.half_closed),
             Confirm::Ack => has_all && broker.acked >= stream_end,
             Confirm::Write => broker.out.len() as u64 >= stream_end,
         };
         record.ended = Some(Ended::Confirmed);
         record.ended_at = now;
-        if !so {
+        if !true_proof {
             self.fail(format!(
-                "what was told of link {link} proves that run {run} is delivered, and it is not"
+                "the facts reported of link {link} prove that run {run} is delivered, and it is not"
             ));
         }
         if self.settings.confirm != Confirm::Read {
-            // Unannounced, but its process has a run to do before it polls again.
+            // A shutdown closes it unannounced: its process executes the run before it polls again.
             let worker = self.conn(link).worker;
-            let drains = self.workers[worker].drain_began.is_some();
-            self.conn(link).last_close |= drains;
+            let shutting_down = self.workers[worker].shutdown_began.is_some();
+            self.conn(link).last_close |= shutting_down;
             self.request_done(link, now, net);
         }
     }

@@ -1,4 +1,4 @@
-//! Reaching the operators' side.
+//! Attacks on the admin side.
 
 use crate::support::client::{Client, Response};
 use crate::{ATTACKER, Attack, Scene};
@@ -6,20 +6,20 @@ use crate::{ATTACKER, Attack, Scene};
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "admin_from_the_runner_side",
-        what: "status, metrics and cordons asked for on the runner side and on the dispatch side",
+        what: "requests for status, metrics and cordons on the runner side and on the dispatch side",
         flags: "--dispatch-listen 127.0.0.1:0",
         run: from_the_other_sides,
     },
     Attack {
-        name: "drain_over_the_network",
-        what: "a drain of all honest runners' node, asked of an admin side that is on the network",
+        name: "cordon_over_the_network",
+        what: "a cordon of all honest runners' node, on an admin side that the network can reach",
         flags: "--dispatch-listen 127.0.0.1:0 --admin-listen 0.0.0.0:0",
         run: over_the_network,
     },
     Attack {
-        name: "drain_with_a_guessed_token",
-        what: "the same where there is a token, with 12 guesses at it",
-        flags: "--dispatch-listen 127.0.0.1:0 --admin-token-file tests/attacks/token",
+        name: "cordon_with_a_guessed_token",
+        what: "the same with an admin token, with 12 wrong guesses",
+        flags: "--dispatch-listen 127.0.0.1:0 --admin-token-file tests/siege/token",
         run: with_a_guess,
     },
 ];
@@ -40,10 +40,10 @@ fn from_the_other_sides(scene: &Scene) -> String {
         }
     }
     assert_eq!(scene.broker.admin("/cordon").json()["cordons"].as_array().map(Vec::len), Some(0));
-    "404 each time; nothing was drained".to_owned()
+    "404 each time; nothing was cordoned".to_owned()
 }
 
-fn drain(scene: &Scene, method: &str, authorization: Option<&str>) -> Response {
+fn cordon(scene: &Scene, method: &str, authorization: Option<&str>) -> Response {
     let body = r#"{"node":"node-1"}"#;
     let mut addr = scene.broker.admin;
     addr.set_ip([127, 0, 0, 1].into());
@@ -57,11 +57,11 @@ fn drain(scene: &Scene, method: &str, authorization: Option<&str>) -> Response {
 
 fn over_the_network(scene: &Scene) -> String {
     for method in ["POST", "DELETE"] {
-        let refusal = drain(scene, method, None);
+        let refusal = cordon(scene, method, None);
         assert_eq!(refusal.status, 403, "{refusal:?}");
         assert!(refusal.error().contains("--admin-token-file"), "{refusal:?}");
     }
-    "403, which names `--admin-token-file`; nothing was drained".to_owned()
+    "403, which names `--admin-token-file`; nothing was cordoned".to_owned()
 }
 
 fn with_a_guess(scene: &Scene) -> String {
@@ -81,12 +81,12 @@ fn with_a_guess(scene: &Scene) -> String {
         Some(format!("Bearer Bearer {token}")),
     ];
     for guess in &guesses {
-        let refusal = drain(scene, "POST", guess.as_deref());
+        let refusal = cordon(scene, "POST", guess.as_deref());
         assert!(matches!(refusal.status, 400 | 401), "{guess:?}: {refusal:?}");
     }
     assert_eq!(scene.broker.admin("/cordon").json()["cordons"].as_array().map(Vec::len), Some(0));
-    assert!(!scene.broker.log().contains(&token), "the log does not tell");
-    // The operator has it. What he cordons is not the honest runners' node.
+    assert!(!scene.broker.log().contains(&token), "the token is in the log");
+    // The operator, who has the token, cordons a node without honest runners.
     let body = r#"{"node":"node-2"}"#;
     let answer = Client::connect(scene.broker.admin).ask(format!(
         "POST /cordon HTTP/1.1\r\nhost: a\r\nauthorization: bearer {token}\r\ncontent-type: application/json\r\n\
@@ -94,5 +94,5 @@ fn with_a_guess(scene: &Scene) -> String {
         body.len()
     ));
     assert_eq!(answer.status, 200, "{answer:?}");
-    "401 (or 400) each time; the token itself is taken".to_owned()
+    "401 (or 400) each time; the right token works".to_owned()
 }

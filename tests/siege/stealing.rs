@@ -7,7 +7,7 @@ use crate::{Attack, Scene};
 pub const ATTACKS: &[Attack] = &[Attack {
     name: "stealing_polls",
     what: "polls for every honest runner's deployment: its bare id, and tokens that are tampered with, expired, signed with another secret or with none, of another version, alg none, …",
-    flags: "--token-mode enforce --token-secret-file tests/attacks/token-secret",
+    flags: "--token-mode enforce --token-secret-file tests/siege/token-secret",
     run: with_forgeries,
 }];
 

@@ -1,7 +1,8 @@
-//! What comes with the binary and works on a running broker: `demo`, `check`, `bench` and `top`.
+//! The commands that need a running broker: `demo`, `check`, `bench` and `top`; and the manual pages.
 
+use crate::support::binary::binary;
 use crate::support::broker::Broker;
-use crate::support::judged::binary;
+use crate::support::folder::Folder;
 use crate::support::secrets::SecretFile;
 use std::net::SocketAddr;
 use std::process::{Command, Output};
@@ -15,20 +16,20 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn the_demo_shows_warm_and_cold_runs_and_ends_by_itself() {
+fn demo_shows_warm_and_cold_runs_and_ends() {
     let output = run(&["demo", "--for", "3s", "--every", "100ms", "--runners", "12"]);
     let said = text(&output.stdout);
     assert!(output.status.success(), "{output:?}");
     assert!(said.contains("See it live: http://127.0.0.1:"), "{said}");
     let runs: Vec<&str> = said.lines().filter(|line| line.starts_with("run_demo")).collect();
     let warm = runs.iter().filter(|line| line.contains(" warm ")).count();
-    let cold = runs.iter().filter(|line| line.contains("nobody waits with this version")).count();
+    let cold = runs.iter().filter(|line| line.contains("no runner has this version")).count();
     assert!(warm >= 3 && cold >= 1, "{said}");
-    assert!(said.contains(&format!("\n{warm} runs warm, half of them within ")), "{said}");
-    assert_eq!(text(&output.stderr), "", "no log lines between the matches");
+    assert!(said.contains(&format!("\n{warm} runs were warm, half of them within ")), "{said}");
+    assert_eq!(text(&output.stderr), "", "demo must print no log");
 }
 
-/// Exit code and what was found.
+/// The exit code and the output of `check`.
 fn check(runner: SocketAddr, dispatch: Option<SocketAddr>, admin: SocketAddr) -> (i32, String) {
     let url = |addr: SocketAddr| format!("http://{addr}");
     let mut args = vec!["check".to_owned(), "--runner".into(), url(runner), "--admin".into(), url(admin)];
@@ -46,77 +47,76 @@ fn marks(said: &str, expected: [&str; 5]) {
 }
 
 #[test]
-fn a_check_finds_a_good_broker_good_and_leaves_nothing_behind() {
+fn check_passes_on_a_good_broker() {
     let broker = Broker::start("--workers 2 --dispatch-listen 127.0.0.1:0");
     let (code, said) = check(broker.runner, Some(broker.dispatch), broker.admin);
     marks(&said, ["ok", "ok", "ok", "ok", "ok"]);
     assert_eq!(code, 0);
     assert!(said.contains("received by a runner and confirmed"), "{said}");
-    assert_eq!(broker.counter("warm"), 1, "it was really dispatched");
+    assert_eq!(broker.counter("warm"), 1, "check dispatches a run");
     broker.wait_for("waiting", 0);
 }
 
 #[test]
-fn a_check_says_what_is_wrong_and_what_to_do() {
-    // Everybody may dispatch: works, but.
+fn check_names_the_fault_and_the_fix() {
+    // Dispatches on the runner side work, with a warning.
     let shared = Broker::start("--workers 1");
     let (code, said) = check(shared.runner, None, shared.admin);
-    marks(&said, ["ok", "ok", "note", "ok", "ok"]);
+    marks(&said, ["ok", "ok", "warn", "ok", "ok"]);
     assert_eq!(code, 0);
     assert!(said.contains("--dispatch-listen"), "{said}");
 
-    // A dispatch side was promised, and the runner side takes dispatches.
+    // The runner side takes dispatches although there is a dispatch side.
     let other = Broker::start("--workers 1 --dispatch-listen 127.0.0.1:0");
     let (code, said) = check(shared.runner, Some(other.dispatch), shared.admin);
     assert_eq!(code, 1);
-    marks(&said, ["ok", "ok", "BAD", "ok", "BAD"]);
-    assert!(said.contains("are runner and dispatch side the same broker's?"), "{said}");
+    marks(&said, ["ok", "ok", "FAIL", "ok", "FAIL"]);
+    assert!(said.contains("belong to the same broker?"), "{said}");
 
-    // The admin side is no runner side.
+    // The admin side in place of the runner side.
     let (code, said) = check(shared.admin, None, shared.admin);
     assert_eq!((code, said.lines().count()), (1, 2), "{said}");
-    assert!(said.contains("as no warm-start broker would"), "{said}");
+    assert!(said.contains("which no warm-start broker does"), "{said}");
 
-    // Nobody is there.
+    // No listener.
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
     let (code, said) = check(port, None, shared.admin);
     assert_eq!(code, 1);
-    assert!(said.starts_with("BAD   runner side: ") && said.contains("is the broker running"), "{said}");
+    assert!(said.starts_with("FAIL  runner side: ") && said.contains("Is the broker running"), "{said}");
 
     let bad_url = run(&["check", "--runner", "127.0.0.1:8040"]);
     assert_eq!(bad_url.status.code(), Some(2));
-    assert!(text(&bad_url.stderr).contains("write http://HOST:PORT"), "{bad_url:?}");
+    assert!(text(&bad_url.stderr).contains("such as http://HOST:PORT"), "{bad_url:?}");
 }
 
 #[test]
-fn a_check_does_not_take_tokens_and_lists_for_faults() {
-    let file = SecretFile::new(&["a secret that is long enough for anybody"]);
+fn check_accepts_tokens_and_lists_of_addresses() {
+    let file = SecretFile::new(&["a secret that has at least 32 bytes"]);
     let broker = Broker::start(&format!("--workers 1 {}", file.flags("enforce")));
     let (code, said) = check(broker.runner, None, broker.admin);
-    marks(&said, ["ok", "ok", "note", "ok", "note"]);
+    marks(&said, ["ok", "ok", "warn", "ok", "warn"]);
     assert_eq!(code, 0);
     assert!(said.contains("need a deployment token"), "{said}");
 
     let broker = Broker::start("--workers 1 --dispatch-allow 192.0.2.0/24");
     let (code, said) = check(broker.runner, None, broker.admin);
-    marks(&said, ["ok", "ok", "note", "ok", "note"]);
+    marks(&said, ["ok", "ok", "warn", "ok", "warn"]);
     assert_eq!(code, 0);
     assert!(said.contains("--dispatch-allow"), "{said}");
 }
 
 #[test]
-fn manual_pages_tell_of_every_command() {
-    let dir = std::env::temp_dir().join(format!("pilotlight-man-{}", std::process::id()));
-    let output = run(&["man", dir.to_str().expect("UTF-8")]);
+fn every_command_has_a_manual_page() {
+    let folder = Folder::new("man");
+    let output = run(&["man", &folder.path("pages")]);
     assert!(output.status.success(), "{output:?}");
-    let page = |name: &str| std::fs::read_to_string(dir.join(name)).expect(name);
+    let page = |name: &str| std::fs::read_to_string(folder.as_ref().join("pages").join(name)).expect(name);
     assert!(page("pilotlight.1").contains("Warm starts for self\\-hosted Trigger.dev"));
     assert!(page("pilotlight-serve.1").contains("\\-\\-ack\\-timeout"));
-    for command in ["drain", "explain", "demo", "check", "top", "bench", "completions"] {
+    for command in ["cordon", "uncordon", "explain", "demo", "check", "top", "bench", "completions"] {
         assert!(page("pilotlight.1").contains(&format!("pilotlight\\-{command}")), "{command}");
         assert!(!page(&format!("pilotlight-{command}.1")).is_empty());
     }
-    std::fs::remove_dir_all(&dir).expect("removed");
     let refused = run(&["man", "/proc/nowhere"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("/proc/nowhere"), "{refused:?}");
@@ -130,38 +130,38 @@ fn bench(args: &str) -> (i32, String, String) {
 }
 
 #[test]
-fn a_bench_counts_every_run_and_leaves_nothing_behind() {
+fn bench_counts_every_run() {
     let broker = Broker::start("--workers 2 --dispatch-listen 127.0.0.1:0");
     let (runner, dispatch) = (broker.runner, broker.dispatch);
     let (code, said, stderr) = bench(&format!(
         "http://{runner} --dispatch-url http://{dispatch} --rate 50 --for 2s --warm-up 200ms --runners 30 --keys 3 --poll-timeout 1s"
     ));
     assert_eq!((code, stderr.as_str()), (0, ""), "{said}");
-    assert!(said.starts_with("50 runs a second for 2s to "), "{said}");
+    assert!(said.starts_with("50 runs/s for 2s to "), "{said}");
     for needle in
         ["the runner has it", "the dispatch's answer", "\n100 runs: ", " 0 errors", "0 lost", "0 doubled"]
     {
         assert!(said.contains(needle), "{needle:?} is not in {said}");
     }
-    // Its own first question found nobody; the rest is the load, the warm-up included.
+    // One cold dispatch tests the dispatch side; the rest is the load with its warm-up.
     let (warm, cold) = (broker.counter("warm"), broker.counter("cold"));
     assert_eq!(warm + cold, 1 + 110, "{said}");
-    assert!(warm > 55, "most of them warm: {said}");
+    assert!(warm > 55, "too few warm runs: {said}");
     broker.wait_for("waiting", 0);
 }
 
 #[test]
-fn a_bench_says_what_it_cannot_load_and_why() {
+fn bench_refuses_unfit_targets_and_flags() {
     let separate = Broker::start("--workers 1 --dispatch-listen 127.0.0.1:0");
     let (code, _, said) = bench(&format!("http://{}", separate.runner));
     assert_eq!((code, said.contains("as --dispatch-url")), (1, true), "{said}");
     let (code, _, said) = bench(&format!("http://{}", separate.admin));
-    assert_eq!((code, said.contains("give the address of --listen")), (1, true), "{said}");
+    assert_eq!((code, said.contains("Use the address of --listen")), (1, true), "{said}");
 
     let (code, _, said) = bench("http://192.0.2.1:8040");
     assert_eq!((code, said.contains("--allow-remote")), (2, true), "{said}");
     let (code, _, said) = bench("127.0.0.1:8040");
-    assert_eq!((code, said.contains("write http://HOST:PORT")), (2, true), "{said}");
+    assert_eq!((code, said.contains("Use http://HOST:PORT")), (2, true), "{said}");
     let (code, _, said) = bench("--rate 100000 --for 1h");
     assert_eq!((code, said.contains("a lower --rate or a shorter --for")), (2, true), "{said}");
     let (code, _, said) = bench("--rate 0");
@@ -171,14 +171,14 @@ fn a_bench_says_what_it_cannot_load_and_why() {
         "{said}"
     );
 
-    let file = SecretFile::new(&["a secret that is long enough for anybody"]);
+    let file = SecretFile::new(&["a secret that has at least 32 bytes"]);
     let guarded = Broker::start(&format!("--workers 1 {}", file.flags("enforce")));
     let (code, _, said) = bench(&format!("http://{}", guarded.runner));
     assert_eq!((code, said.contains("runners need a deployment token here")), (1, true), "{said}");
 }
 
 #[test]
-fn a_frame_of_top_is_text_and_a_broker_that_is_not_there_is_named() {
+fn top_prints_one_frame_or_names_a_missing_broker() {
     let broker = Broker::start("--workers 2");
     let checked = check(broker.runner, None, broker.admin);
     assert_eq!(checked.0, 0, "{}", checked.1);
@@ -192,7 +192,7 @@ fn a_frame_of_top_is_text_and_a_broker_that_is_not_there_is_named() {
         "0 waiting",
         "1 warm",
         "run_pilotlight-check_",
-        "core connections",
+        "worker connections",
     ] {
         assert!(said.contains(needle), "{needle:?} is not in {said}");
     }

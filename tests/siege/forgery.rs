@@ -1,4 +1,4 @@
-//! Feeding false runs to runners.
+//! Attacks that send false runs to runners.
 
 use crate::support::trigger;
 use crate::{Attack, Scene};
@@ -6,7 +6,7 @@ use crate::{Attack, Scene};
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "dispatch_from_the_runner_side",
-        what: "a forged dispatch on the runner side, 200 times, whole, chunked, and behind a poll",
+        what: "a forged dispatch on the runner side, 200 times, whole, chunked, and after a /connect",
         flags: "--dispatch-listen 127.0.0.1:0",
         run: from_the_runner_side,
     },
@@ -39,7 +39,7 @@ fn from_the_runner_side(scene: &Scene) -> String {
         "POST /warm-start HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"
     );
     assert_eq!(scene.attacker().ask(chunked).status, 404);
-    // Behind a poll of his own it waits; behind a /connect it is refused like the others.
+    // After a /connect on the same connection it is refused too. (After a poll it would wait.)
     let mut client = scene.attacker();
     client.send([trigger::CONNECT.to_vec(), key.dispatch()].concat());
     assert_eq!((client.response().status, client.response().status), (200, 404));
@@ -48,7 +48,7 @@ fn from_the_runner_side(scene: &Scene) -> String {
         let request = String::from_utf8(key.dispatch()).expect("text").replacen("/warm-start", target, 1);
         assert_eq!(scene.attacker().ask(request).status, 404, "{target}");
     }
-    "404 each time; no runner got any of it".to_owned()
+    "404 each time; no runner got a forged run".to_owned()
 }
 
 fn refused_with_403(scene: &Scene) {
@@ -59,11 +59,13 @@ fn refused_with_403(scene: &Scene) {
         assert_eq!((refusal.status, refusal.says_close()), (403, true), "{refusal:?}");
         assert!(refusal.error().contains("--dispatch-allow"), "{refusal:?}");
     }
-    // It is refused by its head: no body is waited for, or kept.
+    // The broker refuses it by its head, and neither reads nor keeps a body.
     let head = "POST /warm-start HTTP/1.1\r\nhost: a\r\ncontent-length: 16000000\r\n\r\n";
     assert_eq!(scene.attacker_of_dispatch().ask(head).status, 403);
     scene.broker.wait_for("dispatches_forbidden", TIMES as u64 + 1);
-    scene.broker.wait_until("the log says so", || scene.broker.log().contains("flag=\"--dispatch-allow\""));
+    scene
+        .broker
+        .wait_until("the line in the log", || scene.broker.log().contains("flag=\"--dispatch-allow\""));
 }
 
 fn from_elsewhere(scene: &Scene) -> String {

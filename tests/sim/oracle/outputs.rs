@@ -1,4 +1,4 @@
-//! What a worker asks of its engine, and whether it may.
+//! What a worker asks its engine to do, and whether it is allowed.
 
 use super::super::net::{End, LinkId, Net, Us};
 use super::{Attempt, Cordon, Doing, Ended, Oracle, find, run_in};
@@ -10,18 +10,18 @@ impl Oracle {
         let conn = self.conn(link);
         let status = status_of(payload);
         match conn.doing {
-            Doing::Lawless if status >= 400 => {
+            Doing::Garbage if status >= 400 => {
                 conn.doing = Doing::Refused { sent: false };
                 conn.since = now;
                 self.tally.count("refusals");
             }
-            Doing::Lawless => {}
+            Doing::Garbage => {}
             Doing::Held { .. } if status != 200 => {
                 self.fail(format!("the poll on link {link} is answered {status}"));
             }
             Doing::Held { key, node } => {
                 let Some(run) = run_in(payload).filter(|run| *run < self.runs.len()) else {
-                    return self.fail(format!("link {link} is sent a run that nobody dispatched"));
+                    return self.fail(format!("link {link} is sent a run that was never dispatched"));
                 };
                 self.check_offer(link, key, node, run, payload, now, net);
                 self.claims(link, run, payload, now, net);
@@ -32,7 +32,7 @@ impl Oracle {
                     bytes if bytes.ends_with(b"\r\n\r\n{\"didWarmStart\":false}") => false,
                     _ => {
                         return self
-                            .fail(format!("run {run}'s dispatch is answered {status}, not a verdict"));
+                            .fail(format!("run {run}'s dispatch is answered {status}, not warm or cold"));
                     }
                 };
                 conn.last_close |= announces_close(payload);
@@ -41,11 +41,11 @@ impl Oracle {
                 self.answers(run, answer, now, net);
             }
             Doing::Answering if status == 200 => conn.last_close |= announces_close(payload),
-            // Half a dispatch for which there is no room; half a poll is closed.
+            // An incomplete dispatch without room for its bytes; an incomplete poll is closed.
             Doing::Nothing if status == 503 && bytes_scarce && conn.begun.is_some() && !conn.interim => {
                 conn.doing = Doing::Refused { sent: false };
                 conn.since = now;
-                self.tally.count("refused for want of room");
+                self.tally.count("refused: no room for the bytes");
             }
             Doing::Nothing if status == 100 && conn.begun.is_some() => conn.interim = true,
             doing => self.fail(format!(
@@ -61,7 +61,7 @@ impl Oracle {
         }
     }
 
-    /// May this run go to this poll?
+    /// Checks that this run may go to this poll.
     #[allow(clippy::too_many_arguments)]
     fn check_offer(
         &mut self,
@@ -86,21 +86,21 @@ impl Oracle {
         }
         let conn = self.conn(link);
         let (worker, order, since) = (conn.worker, conn.order, conn.since);
-        if self.workers[worker].drain_began.is_some() {
-            self.fail(format!("link {link} is offered run {run} while worker {worker} drains"));
+        if self.workers[worker].shutdown_began.is_some() {
+            self.fail(format!("link {link} is offered run {run} while worker {worker} shuts down"));
         }
         if self.covered(&self.workers[worker].cordons_surely, key, node) {
             self.fail(format!("link {link} is offered run {run} although it is cordoned"));
         }
         let offered_ms = self.settings.connection_timeout_ms - self.settings.guard_ms;
         if now >= since + offered_ms * 1_000 {
-            self.fail(format!("link {link} is offered run {run} in its last moments"));
+            self.fail(format!("link {link} is offered run {run} while it is parked"));
         }
         let newest = self.settings.match_order == MatchOrder::Newest;
         let better = self
             .offerable(worker, key, now, net)
             .find(|(_, other)| if newest { *other > order } else { *other < order });
-        // What a lifted cordon lets in again comes in no order.
+        // Polls that an uncordon makes matchable again have no defined order.
         if self.workers[worker].uncordoned_at == 0
             && let Some((other, _)) = better
         {
@@ -137,7 +137,7 @@ impl Oracle {
         self.trace.say(net.now, || format!("worker {worker} offers run {run} to the poll on link {link}"));
     }
 
-    /// Why a run must not be offered to any poll now.
+    /// Why the run must not be offered to any poll now.
     fn wrong_to_offer(&self, run: usize, now: Us) -> Option<String> {
         let record = &self.runs[run];
         let deadline = self.deadline(run);
@@ -151,7 +151,7 @@ impl Oracle {
             return Some("after it was answered".into());
         }
         if record.attempts.len() >= usize::from(self.settings.attempts_max) {
-            return Some("after as many attempts as are allowed".into());
+            return Some("after its last attempt".into());
         }
         let mut others = record.attempts.iter().map(|&at| &self.attempts[at]);
         let other = others.find(|attempt| attempt.ended != Some(Ended::Released))?;
@@ -165,7 +165,7 @@ impl Oracle {
         })
     }
 
-    /// Polls on `core` that certainly may be offered a run of `key` now: links and order.
+    /// Polls on `worker` that can certainly be offered a run of `key` now: links and order.
     pub(super) fn offerable<'a>(
         &'a self,
         worker: usize,
@@ -173,13 +173,13 @@ impl Oracle {
         now: Us,
         net: &'a Net,
     ) -> impl Iterator<Item = (LinkId, u64)> + 'a {
-        let open = self.open_on(worker).filter(move |_| !self.workers[worker].drain_asked);
+        let open = self.open_on(worker).filter(move |_| !self.workers[worker].shutdown_requested);
         open.filter_map(move |(link, conn)| {
             let Doing::Held { key: held, node } = conn.doing else { return None };
             if held != key || self.covered(&self.workers[worker].cordons_maybe, held, node) {
                 return None;
             }
-            // The guard, and as much again for the round trip.
+            // The guard, and at most the same again for the round trip.
             let settings = &self.settings;
             let guard = settings.guard_ms * 1_000;
             let correction = (4 * net.links[link].wire.delay).min(guard);
@@ -215,29 +215,29 @@ impl Oracle {
         }
     }
 
-    /// Why a run must not be answered false now.
+    /// Why the run must not be answered false now.
     fn wrong_to_refuse(&mut self, run: usize, confirmed: bool, now: Us, net: &Net) -> Option<String> {
         let record = &self.runs[run];
         let attempts = || record.attempts.iter().map(|&at| &self.attempts[at]);
         if now + SKEW_US >= self.deadline(run) {
-            // Only a poll that was still being waited for can have taken so long.
+            // Only an attempt that was still open can take until the deadline.
             let busy =
-                attempts().any(|attempt| attempt.ended.is_none() || now < attempt.ended_at + BARELY_US);
+                attempts().any(|attempt| attempt.ended.is_none() || now < attempt.ended_at + REACTION_US);
             self.tally.count("cold at the deadline");
-            return (self.punctual && !busy).then(|| "nobody kept it waiting until its deadline".into());
+            return (self.punctual && !busy).then(|| "no attempt was open until its deadline".into());
         }
         if confirmed {
             return Some("its delivery is confirmed".into());
         }
         if attempts().any(|attempt| attempt.ended.is_none()) {
-            return Some("a poll has it".into());
+            return Some("a poll is claimed for it".into());
         }
         let home = record.home;
         let tried_all = record.attempts.len() >= usize::from(self.settings.attempts_max);
-        if tried_all || self.keys_scarce || self.bytes_scarce || self.workers[home].drain_asked {
+        if tried_all || self.keys_scarce || self.bytes_scarce || self.workers[home].shutdown_requested {
             return None;
         }
-        // A poll that waited all the while must have been found.
+        // The broker must find a poll that was held the whole time.
         let (key, dispatched) = (record.key, record.since.map_or(0, |since| since.1));
         (0..self.workers.len()).find_map(|worker| {
             let clock = self.workers[worker].now.max(now);
@@ -248,14 +248,14 @@ impl Oracle {
         })
     }
 
-    /// Since when others can find the poll on `link` (the network's clock).
+    /// Since when other workers can find the poll on `link` (the network's clock).
     fn findable_since(&self, link: LinkId) -> Us {
         self.conns[link]
             .as_ref()
             .map_or(Us::MAX, |conn| conn.since_net.max(self.workers[conn.worker].uncordoned_at))
     }
 
-    /// There is no room for one connection more on `core`, which has counted it already.
+    /// `worker` is above its connection limit, the newest connection included.
     fn at_limit(&self, worker: usize) -> bool {
         let limit = self.settings.connections;
         let above: usize = self.open.iter().map(|open| open.len().saturating_sub(limit.own)).sum();
@@ -266,16 +266,20 @@ impl Oracle {
         let worker = self.conn(link).worker;
         let at_limit = self.at_limit(worker);
         let newest = self.open[worker].last() == Some(&link);
-        let spoke = |link: LinkId| !net.socket(link, End::Broker).queue.is_empty();
+        let has_sent = |link: LinkId| !net.socket(link, End::Broker).queue.is_empty();
         let silent = self.open_on(worker).find(|(other, conn)| {
-            *other != link && conn.received == 0 && !conn.told_fin && !conn.told_reset && !spoke(*other)
+            *other != link
+                && conn.received == 0
+                && !conn.fin_reported
+                && !conn.reset_reported
+                && !has_sent(*other)
         });
         let silent = silent.map(|(other, _)| other);
         self.open[worker].retain(|other| *other != link);
         let conn = self.conn(link);
         conn.open = false;
-        let (doing, since, begun, told_reset) = (conn.doing, conn.since, conn.begun, conn.told_reset);
-        let ended = conn.told_fin || told_reset;
+        let (doing, since, begun, reset_reported) = (conn.doing, conn.since, conn.begun, conn.reset_reported);
+        let ended = conn.fin_reported || reset_reported;
         let fresh = conn.received == 0;
         let used = conn.next.checked_sub(1).map_or(0, |last| conn.script[last].end);
         let behind = conn.received > used;
@@ -283,34 +287,36 @@ impl Oracle {
         let view = &self.workers[worker];
         let settings = &self.settings;
         let shutdown_us = settings.shutdown_time_ms * 1_000;
-        let drained = match view.drain_began {
+        let shutdown_over = match view.shutdown_began {
             Some(began) => now >= began + shutdown_us,
-            None => view.drain_asked && shutdown_us == 0,
+            None => view.shutdown_requested && shutdown_us == 0,
         };
         let past = |since: Us, ms: u64| now >= since + ms * 1_000;
-        let called_for = match doing {
-            Doing::Lawless | Doing::Refused { .. } | Doing::Closing => true,
+        let allowed = match doing {
+            Doing::Garbage | Doing::Refused { .. } | Doing::Closing => true,
             Doing::Claimed { attempt } => {
-                return self.claim_ends(attempt, reset, told_reset, held_back, now, net);
+                return self.claim_ends(attempt, reset, reset_reported, held_back, now, net);
             }
             Doing::Held { key, node } => {
                 let bounded = settings.polls_per_key_max.min(settings.polls_per_deployment_max);
                 let no_room = now == since && (self.keys_scarce || bounded < usize::MAX);
                 let cordoned = self.covered(&view.cordons_maybe, key, node);
                 let expired = past(since, settings.connection_timeout_ms + settings.guard_ms);
-                ended || expired || view.drain_asked || no_room || no_room_behind || cordoned
+                ended || expired || view.shutdown_requested || no_room || no_room_behind || cordoned
             }
-            Doing::Awaiting { .. } => told_reset,
-            Doing::Answering => told_reset || past(since, settings.write_timeout_ms),
-            Doing::Nothing if ended || drained => true,
+            Doing::Awaiting { .. } => reset_reported,
+            Doing::Answering => reset_reported || past(since, settings.write_timeout_ms),
+            Doing::Nothing if ended || shutdown_over => true,
             Doing::Nothing if no_room_behind => true,
             Doing::Nothing if fresh && past(since, settings.preconnect_timeout_ms) => true,
             Doing::Nothing if fresh && at_limit => {
                 match (newest, silent) {
-                    (true, Some(other)) => {
-                        self.fail(format!("link {link} finds no room, and {other} is silent"))
+                    (true, Some(other)) => self.fail(format!(
+                        "link {link} is refused although {other} is silent and could be evicted"
+                    )),
+                    (false, _) if has_sent(link) => {
+                        self.fail(format!("link {link} is evicted although it has sent bytes"))
                     }
-                    (false, _) if spoke(link) => self.fail(format!("link {link} makes room, and has spoken")),
                     _ => {}
                 }
                 true
@@ -321,20 +327,20 @@ impl Oracle {
                 None => past(since, settings.idle_timeout_ms),
             },
         };
-        if !called_for {
+        if !allowed {
             self.fail(format!(
-                "link {link} is closed {} us after it became {doing:?} (begun {begun:?}), and nothing called for it",
+                "link {link} is closed {} us after it became {doing:?} (begun {begun:?}), without a reason",
                 now - since
             ));
         }
     }
 
-    /// The core gives up a claimed poll, or says that it is done with it.
+    /// The worker closes a claimed poll: released or confirmed.
     fn claim_ends(
         &mut self,
         attempt: usize,
         reset: bool,
-        told_reset: bool,
+        reset_reported: bool,
         held_back: bool,
         now: Us,
         net: &Net,
@@ -354,38 +360,40 @@ impl Oracle {
         let settings = &self.settings;
         let waited = |ms: u64| now >= record.at + ms * 1_000;
         let late = now >= self.deadline(run);
-        let told_end = told_reset || record.fin_before_sent || record.facts.is_some_and(|facts| !facts.alive);
+        let end_reported =
+            reset_reported || record.fin_before_sent || record.facts.is_some_and(|facts| !facts.alive);
         let why = match record.facts {
-            _ if told_end => "released: the connection's end",
+            _ if end_reported => "released: the connection's end",
             _ if late => "released: the deadline",
             Some(facts) if record.sent && facts.unacked_bytes == 0 && waited(settings.read_timeout_ms) => {
-                "released: not read"
+                "released: unread"
             }
             Some(facts) if facts.unacked_bytes > 0 && waited(settings.ack_timeout_ms) => {
-                "released: not acknowledged"
+                "released: unacknowledged"
             }
             _ => {
                 let after = now - record.at;
-                return self
-                    .fail(format!("run {run} is taken back from link {link} after {after} us for nothing"));
+                return self.fail(format!(
+                    "run {run} is released from link {link} after {after} us without a reason"
+                ));
             }
         };
-        // What the core could have known by asking, and would have been told.
+        // What the worker would have learned from a probe.
         let broker = net.socket(link, End::Broker);
         let proof = broker.alive()
             && broker.acked >= record.stream_end
             && (settings.confirm == Confirm::Ack || broker.peer_fin);
-        if proof && !told_end && !late && !held_back {
-            self.fail(format!("run {run} is taken back from link {link} although its delivery is proved"));
+        if proof && !end_reported && !late && !held_back {
+            self.fail(format!("run {run} is released from link {link} although its delivery is proved"));
         }
         self.attempts[attempt].ended = Some(Ended::Released);
         self.attempts[attempt].ended_at = now;
         self.tally.count(why);
-        self.trace.say(net.now, || format!("run {run} is taken back from link {link} ({why})"));
+        self.trace.say(net.now, || format!("run {run} is released from link {link} ({why})"));
     }
 }
 
-/// A drain ends the connection behind whatever it answers, and says so.
+/// During a shutdown a response announces that the broker closes the connection after it.
 fn announces_close(response: &[u8]) -> bool {
     find(response, b"\r\nConnection: close\r\n").is_some()
 }
@@ -395,8 +403,8 @@ fn status_of(payload: &[u8]) -> u16 {
     digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-/// Cores read their clocks at different moments.
+/// Workers read their clocks at different times.
 const SKEW_US: Us = 1_000;
 
-/// A worker's own pace: what happened this long ago has just happened.
-const BARELY_US: Us = 5_000;
+/// A worker's reaction time: an event this long ago counts as current.
+const REACTION_US: Us = 5_000;

@@ -1,4 +1,4 @@
-//! Many of something: connections, polls, keys, half requests.
+//! Floods: connections, polls, keys, incomplete requests.
 
 use crate::support::broker::Broker;
 use crate::support::client::{Client, End};
@@ -15,25 +15,25 @@ use std::time::{Duration, Instant};
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "connections_from_one_address",
-        what: "50,000 connections from one address, opened as fast as they can be and kept if they can be",
+        what: "50,000 connections from one address, opened as fast as possible and kept open",
         flags: "--max-connections-per-address 1000",
         run: connections,
     },
     Attack {
         name: "polls_of_one_key",
-        what: "2,000 polls: of one key, of one deployment in many versions, of a deployment each",
+        what: "2,000 polls: of one key, of one deployment in many versions, and of many deployments",
         flags: "--max-polls-per-key 50 --max-polls-per-deployment 200 --max-connections-per-address 1500",
         run: polls,
     },
     Attack {
         name: "silent_connections_up_to_the_limit",
-        what: "connections that say nothing, up to the limit of all connections and beyond",
+        what: "connections that send nothing, up to the limit of all connections and beyond",
         flags: "--max-connections 2000",
         run: silent,
     },
     Attack {
         name: "slowloris",
-        what: "1,500 requests of which a byte comes every 100 ms: half of them polls, half dispatches",
+        what: "1,500 requests, one byte every 100 ms: half of them polls, half dispatches",
         flags: "--request-timeout 2s",
         run: slowloris,
     },
@@ -48,7 +48,7 @@ pub const ATTACKS: &[Attack] = &[
 fn connections(scene: &Scene) -> String {
     const TRIED: usize = 50_000;
     const MAX: usize = 1_000;
-    // The broker takes them in about the order in which they come: the first ones are kept.
+    // The broker accepts them roughly in order and keeps the first ones.
     let mut kept: Vec<Client> = Vec::new();
     let mut others: VecDeque<Client> = VecDeque::new();
     let mut most = 0;
@@ -60,7 +60,7 @@ fn connections(scene: &Scene) -> String {
             others.push_back(client);
         }
         if others.len() > 500 {
-            // With a reset: no port is used up by it.
+            // A reset leaves no port in TIME_WAIT.
             others.pop_front().into_iter().for_each(Client::reset);
         }
         if tried % 1_000 == 0 {
@@ -68,20 +68,20 @@ fn connections(scene: &Scene) -> String {
         }
     }
     others.into_iter().for_each(Client::reset);
-    scene.broker.wait_until("all are judged", || {
+    scene.broker.wait_until("most are refused", || {
         most = most.max(scene.broker.counter("connections"));
-        // Those that were reset before their turn came were nobody's any more.
+        // The broker does not count connections that were reset before it accepted them.
         scene.broker.counter("refused_per_address") >= TRIED as u64 / 2
     });
     let refused = scene.broker.counter("refused_per_address");
-    // 100 runners, each with a connection and now and then the last one's end; and the supervisor.
+    // Plus 100 runners, each with one connection or, for a moment, two; and the supervisor.
     assert!(most <= (MAX + 250) as u64, "{most} connections at once");
     assert!(refused <= (TRIED - MAX) as u64, "{refused}");
     assert_eq!(scene.broker.counter("accept_errors"), 0);
     let line = "flag=\"--max-connections-per-address\"";
-    scene.broker.wait_until("the log says so", || scene.broker.log().contains(line));
+    scene.broker.wait_until("the line in the log", || scene.broker.log().contains(line));
     kept.into_iter().for_each(Client::reset);
-    "never more than 1,000 open at once, the others closed; one line in the log every 30 s".to_owned()
+    "never more than 1,000 open, the others closed; one line in the log every 30 s".to_owned()
 }
 
 fn polls(scene: &Scene) -> String {
@@ -96,7 +96,7 @@ fn polls(scene: &Scene) -> String {
         }
     };
     flood(500, &|_| one.clone());
-    scene.broker.wait_until("those of one key are judged", || {
+    scene.broker.wait_until("each poll of the key is held or refused", || {
         scene.broker.waiting(&one) + scene.broker.counter("refused_per_key") >= 500
     });
     let of_one_key = scene.broker.waiting(&one);
@@ -107,12 +107,12 @@ fn polls(scene: &Scene) -> String {
         let rows = rows.filter(|row| row["deployment"] == of_a_version.deployment);
         rows.map(|row| row["waiting"].as_u64().expect("a number")).sum()
     };
-    scene.broker.wait_until("those of one deployment are judged", || {
+    scene.broker.wait_until("each poll of the deployment is held or refused", || {
         of_deployment() + scene.broker.counter("refused_per_deployment") >= 500
     });
     let of_one_deployment = of_deployment();
     flood(1_000, &|_| Key::fresh());
-    // Two workers, each with a bound of its own.
+    // Each of the two workers has its own bound.
     assert!(of_one_key <= 100, "{of_one_key} polls of one key");
     assert!(of_one_deployment <= 400, "{of_one_deployment} polls of one deployment");
     thread::sleep(MOMENT);
@@ -127,13 +127,13 @@ fn polls(scene: &Scene) -> String {
 
 fn silent(scene: &Scene) -> String {
     let crowd: Vec<Client> = (0..4_000).map(|_| scene.attacker()).collect();
-    scene.broker.wait_until("all are taken in", || scene.broker.counter("evicted") >= 2_000);
-    // The workers are not asked at the same moment, and the honest come and go: the simulation counts exactly.
+    scene.broker.wait_until("half of them are evicted", || scene.broker.counter("evicted") >= 2_000);
+    // The workers report at different moments, and honest clients come and go. The simulation counts exactly.
     let connections = || scene.broker.counter("connections");
     assert!(connections() <= 2_000 + 100, "{}", connections());
-    scene.broker.wait_until("no more than the limit are open", || connections() <= 2_000);
+    scene.broker.wait_until("at most the limit is open", || connections() <= 2_000);
     crowd.into_iter().for_each(Client::reset);
-    "the longest silent make room, for one another and for whoever speaks".to_owned()
+    "the broker evicts those that have been silent longest; clients that send something stay".to_owned()
 }
 
 fn slowloris(scene: &Scene) -> String {
@@ -159,10 +159,10 @@ fn slowloris(scene: &Scene) -> String {
         assert!(matches!(end, End::Closed | End::Reset), "{end:?} after {sent} bytes");
     }
     assert_eq!(scene.broker.counter("requests_timed_out") - before, COUNT as u64);
-    "each closed when its time was up, without an answer".to_owned()
+    "each closed after --request-timeout, without an answer".to_owned()
 }
 
-/// The product's own hash of a key, with this seed.
+/// The broker's hash of a key with this seed.
 fn hash(key: &Key, seed: &RandomState) -> u64 {
     let number = |text: &str| Number::parse(text.as_bytes()).expect("a number");
     let key = KeyRef {
@@ -186,10 +186,10 @@ fn hash_flooding(scene: &Scene) -> String {
     let any = (0..).map(|index| Key::new(&format!("deployment_flood_{index}")));
     let chosen: Vec<Key> = any.filter(|key| hash(key, &known).is_multiple_of(256)).take(COUNT).collect();
     let usual: Vec<Key> = (0..COUNT).map(|index| Key::new(&format!("deployment_usual_{index}"))).collect();
-    assert_eq!(fullest_bucket(&chosen, &known), COUNT, "they do collide for a known seed");
-    assert!(fullest_bucket(&chosen, &RandomState::with_seeds(5, 6, 7, 8)) < 40, "and for no other");
+    assert_eq!(fullest_bucket(&chosen, &known), COUNT, "they collide for a known seed");
+    assert!(fullest_bucket(&chosen, &RandomState::with_seeds(5, 6, 7, 8)) < 40, "and for no other seed");
 
-    // On a broker of its own, where nothing else takes time: processor time, not the clock's.
+    // Processor time on a second broker, which has no other load.
     let quiet = Broker::start("--workers 1");
     let mut supervisor = quiet.supervisor();
     let mut took = |keys: &[Key]| {
@@ -208,5 +208,5 @@ fn hash_flooding(scene: &Scene) -> String {
     for key in &chosen {
         assert!(!attacker.ask(key.dispatch()).did_warm_start());
     }
-    "they spread like any others, for the seed is drawn at every start; a dispatch costs the same".to_owned()
+    "they spread like other keys, since the seed changes at every start; a dispatch costs the same".to_owned()
 }

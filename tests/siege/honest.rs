@@ -1,4 +1,4 @@
-//! The honest: 100 runners, each with a key of its own, and a supervisor that has runs for all of them.
+//! Honest clients: 100 runners, each with its own key, and a supervisor that dispatches runs to all of them.
 
 use crate::support::broker::Broker;
 use crate::support::client::{Client, End};
@@ -13,28 +13,28 @@ use std::time::{Duration, Instant};
 
 const RUNNERS: usize = 100;
 
-/// Honest clients at work.
+/// The honest clients, running.
 pub struct Fleet {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What they say in the end.
+/// What the honest clients saw.
 #[derive(Debug)]
-pub struct Told {
-    /// Runs that were delivered, each to its runner.
+pub struct Seen {
+    /// Runs that reached their runner.
     pub runs: usize,
     /// Polls that the broker closed.
     pub closed: usize,
-    /// Of connections that were silent for [`HASTE`], for the machine was busy with others: closed.
+    /// Connections closed after they were silent for [`HASTE`] because the machine was busy.
     pub late: usize,
 }
 
-/// An honest client sends its poll at once, unless its machine keeps it from doing so...
+/// An honest client sends its poll within this time, unless its machine is busy.
 const HASTE: Duration = Duration::from_millis(5);
-/// ... and it is told by then that it came too late.
+/// A connection that was late is closed within this time.
 const LATE_MAX: Duration = Duration::from_millis(100);
-/// A connection that takes so long was not let in at once.
+/// A connect that took this long lost a SYN: its lateness is no excuse.
 const RETRANSMIT: Duration = Duration::from_millis(900);
 
 struct Shared {
@@ -42,20 +42,20 @@ struct Shared {
     runners: Vec<Runner>,
     closed: AtomicUsize,
     late: AtomicUsize,
-    /// What somebody got that was not his, or not whole.
+    /// Wrong or incomplete responses.
     wrong: Mutex<Vec<String>>,
 }
 
 struct Runner {
     key: Key,
     poll: String,
-    /// The run that was dispatched for it last.
+    /// The last run dispatched to it.
     expected: Mutex<String>,
     runs: AtomicUsize,
 }
 
 impl Fleet {
-    /// Starts them all; each carries its deployment's token, if there are tokens.
+    /// Starts all clients. With `tokens` each runner carries its deployment's token.
     pub fn start(broker: &Broker, tokens: bool) -> Fleet {
         let runner = || {
             let key = Key::fresh().version(token::VERSION);
@@ -86,22 +86,22 @@ impl Fleet {
         Fleet { shared, threads }
     }
 
-    /// Runs that were delivered so far.
+    /// The number of runs delivered so far.
     pub fn runs(&self) -> usize {
         self.shared.runners.iter().map(|runner| runner.runs.load(Ordering::Relaxed)).sum()
     }
 
-    /// The key of one of the runners, which an attacker may well know.
+    /// The key of one runner, which an attacker may know.
     pub fn a_key(&self) -> Key {
         self.shared.runners[7].key.clone()
     }
 
-    /// The keys of all of them.
+    /// The keys of all runners.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.shared.runners.iter().map(|runner| &runner.key)
     }
 
-    /// Waits until every runner has had `count` more runs.
+    /// Waits until every runner has received `count` more runs.
     pub fn wait_for_rounds(&self, count: usize) {
         let runs = || self.shared.runners.iter().map(|runner| runner.runs.load(Ordering::Relaxed));
         let before: Vec<usize> = runs().collect();
@@ -119,13 +119,13 @@ impl Fleet {
         assert!(wrong.is_empty(), "{wrong:?}");
     }
 
-    /// Ends them.
-    pub fn stop(mut self) -> Told {
+    /// Ends all clients.
+    pub fn stop(mut self) -> Seen {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.threads.drain(..).for_each(|thread| thread.join().expect("no panic"));
         self.assert_nothing_wrong();
         let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        Told { runs: self.runs(), closed: count(&self.shared.closed), late: count(&self.shared.late) }
+        Seen { runs: self.runs(), closed: count(&self.shared.closed), late: count(&self.shared.late) }
     }
 }
 
@@ -188,7 +188,7 @@ impl Shared {
         for (index, runner) in self.runners.iter().enumerate().cycle() {
             let message = runner.key.message();
             *runner.expected.lock().unwrap() = message.clone();
-            // False: the runner is between two polls.
+            // The answer is false while the runner is between two polls.
             loop {
                 if self.stopped() {
                     return;

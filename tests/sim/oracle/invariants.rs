@@ -1,10 +1,10 @@
-//! What holds between two turns of a worker.
+//! What must hold between two turns of a worker.
 
 use super::super::net::{Net, Us};
 use super::{Conn, Doing, Oracle, TICK_US};
 use pilotlight::broker::report::{Counters, KeyReport};
 
-/// A core as it describes itself.
+/// A worker's own figures.
 pub struct SelfView<'a> {
     pub waiting: usize,
     pub connections: usize,
@@ -14,14 +14,14 @@ pub struct SelfView<'a> {
 }
 
 impl Oracle {
-    /// Compares `core`, at its time `now`, with what it was told and did.
-    pub fn check_core(&mut self, worker: usize, own: &SelfView<'_>, now: Us) {
+    /// Compares a worker's figures, at its time `now`, with its inputs and outputs.
+    pub fn check_worker(&mut self, worker: usize, own: &SelfView<'_>, now: Us) {
         self.workers[worker].now = now;
-        let (mut held, mut lawless, mut allowed) = (0, 0, 0);
+        let (mut held, mut garbage, mut allowed) = (0, 0, 0);
         let (mut late, mut first_due) = (None, Us::MAX);
         for (link, conn) in self.open_on(worker) {
             held += usize::from(matches!(conn.doing, Doing::Held { .. } | Doing::Claimed { .. }));
-            lawless += usize::from(matches!(conn.doing, Doing::Lawless | Doing::Refused { .. }));
+            garbage += usize::from(matches!(conn.doing, Doing::Garbage | Doing::Refused { .. }));
             allowed += self.buffers_allowed(conn);
             if let Some(due) = self.due(conn) {
                 first_due = first_due.min(due);
@@ -34,12 +34,12 @@ impl Oracle {
         let view = &self.workers[worker];
         let counted = (view.warm, view.cold, view.attempts);
         if let Some((link, doing, by)) = late {
-            self.fail(format!("link {link} is still {doing:?}, {by} us after its time"));
+            self.fail(format!("link {link} is still {doing:?}, {by} us after it was due"));
         }
         if first_due != Us::MAX && own.next_deadline.is_none_or(|next| next > first_due + TICK_US) {
             let next = own.next_deadline;
             self.fail(format!(
-                "worker {worker} would sleep until {next:?}, and something is due at {first_due}"
+                "worker {worker} would block until {next:?}, and a timer is due at {first_due}"
             ));
         }
         if own.connections != open {
@@ -51,9 +51,9 @@ impl Oracle {
         let everywhere: usize = self.open.iter().map(Vec::len).sum();
         let limit = self.settings.connections;
         if everywhere > limit.common + limit.own * self.open.len() {
-            self.fail(format!("{everywhere} connections are open, more than allowed"));
+            self.fail(format!("{everywhere} connections are open, above the limit"));
         }
-        if own.waiting < held || own.waiting > held + lawless {
+        if own.waiting < held || own.waiting > held + garbage {
             self.fail(format!("worker {worker} counts {} polls, and there are {held}", own.waiting));
         }
         if own.buffered_bytes > allowed {
@@ -68,19 +68,19 @@ impl Oracle {
         }
     }
 
-    /// When the core must have done something about this connection.
+    /// When the worker must act on this connection.
     fn due(&self, conn: &Conn) -> Option<Us> {
         let settings = &self.settings;
         let after = |ms: u64| Some(conn.since + ms * 1_000);
         match conn.doing {
-            Doing::Lawless | Doing::Closing => None,
+            Doing::Garbage | Doing::Closing => None,
             Doing::Held { .. } => {
                 let expiry = conn.since + (settings.connection_timeout_ms + settings.guard_ms) * 1_000;
-                let drain = self.workers[conn.worker].drain_began;
-                let drained =
-                    drain.map(|began| (began + settings.shutdown_time_ms * 1_000, began < conn.since));
-                match drained {
-                    // It came too late to be held at all.
+                let shutdown = self.workers[conn.worker].shutdown_began;
+                let end =
+                    shutdown.map(|began| (began + settings.shutdown_time_ms * 1_000, began < conn.since));
+                match end {
+                    // It arrived during the shutdown and must not be held.
                     Some((_, true)) => Some(conn.since.saturating_sub(TICK_US)),
                     Some((at, false)) => Some(expiry.min(at)),
                     None => Some(expiry),
@@ -106,39 +106,39 @@ impl Oracle {
         }
     }
 
-    /// What a connection may own for bytes that can't be used yet: nothing while it has sent nothing
-    /// but what is being answered.
+    /// How many bytes a connection may buffer: none while it has sent only the request that is being
+    /// answered.
     fn buffers_allowed(&self, conn: &Conn) -> usize {
         const ONE_READ: usize = 64 * 1024;
         let settings = &self.settings;
-        // A vector doubles as it grows.
+        // A vector doubles when it grows.
         let pipelined = 2 * (settings.pipeline_bytes_max.max(settings.head_bytes_max) + ONE_READ);
         let body = 2 * settings.body_bytes_max.max(ONE_READ);
         let used = conn.next.checked_sub(1).map_or(0, |last| conn.script[last].end);
         match conn.doing {
-            Doing::Lawless | Doing::Refused { .. } | Doing::Closing => pipelined + body,
+            Doing::Garbage | Doing::Refused { .. } | Doing::Closing => pipelined + body,
             _ if conn.received == used => 0,
             Doing::Nothing => pipelined + body,
             _ => pipelined,
         }
     }
 
-    /// A connection that the core doesn't read from.
+    /// Checks a connection that the worker does not read from.
     pub fn check_paused(&mut self, link: usize) {
         let conn = self.conn(link);
         if conn.doing == Doing::Nothing && !conn.interim {
-            self.fail(format!("link {link} is not read from, and its request is incomplete"));
+            self.fail(format!("link {link} is paused although its request is incomplete"));
         }
     }
 
-    /// Keys of `core` for which a poll waits that others must be able to find.
+    /// Keys of `worker` with a poll that other workers must be able to find.
     pub fn keys_to_be_found(&self, worker: usize, net: &Net) -> Vec<usize> {
         let now = self.workers[worker].now;
         let keys = 0..self.deployments.len();
         keys.filter(|key| self.offerable(worker, *key, now, net).next().is_some()).collect()
     }
 
-    /// A worker's own list of who waits for `key`.
+    /// Checks how many polls of `key` a worker reports.
     pub fn check_key(&mut self, worker: usize, key: usize, report: Option<&KeyReport>, net: &Net) {
         let now = self.workers[worker].now;
         let at_least = self.offerable(worker, key, now, net).count();

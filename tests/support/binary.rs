@@ -1,11 +1,11 @@
-//! What the tests judge: a binary, on an engine.
+//! The binary and the engine under test.
 
-/// The binary that was just built, or another one (PILOTLIGHT_BIN).
+/// The binary that cargo built, or the one that PILOTLIGHT_BIN names.
 pub fn binary() -> String {
     std::env::var("PILOTLIGHT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pilotlight").to_owned())
 }
 
-/// The engine (PILOTLIGHT_ENGINE): said, never found out by the broker.
+/// The engine that PILOTLIGHT_ENGINE names, or epoll. Tests name it always: `auto` is not under test.
 pub fn engine() -> String {
     std::env::var("PILOTLIGHT_ENGINE").unwrap_or_else(|_| "epoll".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Much of something: heads, bodies, chunks, what is sent ahead, memory.
+//! Oversize: heads, bodies, chunks, pipelined requests.
 
 use crate::support::client::{Client, End};
 use crate::support::trigger::{self, Key};
@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 pub const ATTACKS: &[Attack] = &[
     Attack {
         name: "oversize_everything",
-        what: "a request line, fields, a body, chunks, extensions, trailers and nesting, each of a size without reason",
+        what: "a request line, fields, a body, chunks, extensions, trailers and nesting, each far too large",
         flags: "",
         run: oversize,
     },
     Attack {
         name: "sent_ahead",
-        what: "64 polls with 4 MiB of further requests right behind each",
+        what: "64 polls, each with 4 MiB of pipelined requests",
         flags: "",
         run: sent_ahead,
     },
     Attack {
         name: "bodies_that_never_end",
-        what: "40 dispatches of almost 16 MiB whose last byte does not come",
+        what: "40 dispatches of almost 16 MiB without their last byte",
         flags: "",
         run: endless_bodies,
     },
     Attack {
         name: "heads_that_never_end",
-        what: "2,000 heads of almost 16 KiB, and as much behind a /connect, whose end does not come",
+        what: "2,000 heads of almost 16 KiB without their end, some of them after a /connect",
         flags: "--max-body 256KiB --max-buffered 4MiB",
         run: endless_heads,
     },
@@ -64,7 +64,7 @@ fn oversize(scene: &Scene) -> String {
     ];
     for (what, request, statuses) in &cases {
         let mut client = scene.attacker();
-        // It may be refused, and the connection reset, before all of it is sent.
+        // The broker may refuse it and reset the connection before all of it is sent.
         let _ = client.try_send(request);
         match client.read(PATIENCE) {
             Ok(refusal) => assert!(statuses.contains(&refusal.status), "{what}: {refusal:?}"),
@@ -72,7 +72,7 @@ fn oversize(scene: &Scene) -> String {
         }
         client.reset();
     }
-    // A deployment's name and a key's number within a head that fits.
+    // A long deployment name and a long number in a head that fits.
     let key = Key::new(&"d".repeat(8_000)).cpu(&"1".repeat(300));
     let mut client = scene.attacker();
     client.send(key.poll());
@@ -81,10 +81,10 @@ fn oversize(scene: &Scene) -> String {
     client.reset();
     let grown = scene.broker.rss().saturating_sub(rss);
     assert!(grown < 64 * MIB, "{grown} bytes of memory more");
-    "refused by the first byte too many: 400, 413, 414 or 431".to_owned()
+    "refused at the first byte beyond the limit: 400, 413, 414 or 431".to_owned()
 }
 
-/// Sends what the kernel takes for a while, without waiting.
+/// Sends as much as the kernel accepts within a time.
 fn push(client: &Client, bytes: &[u8], during: Duration) -> usize {
     client.stream.set_nonblocking(true).expect("set");
     let until = Instant::now() + during;
@@ -102,24 +102,24 @@ fn push(client: &Client, bytes: &[u8], during: Duration) -> usize {
 
 fn sent_ahead(scene: &Scene) -> String {
     let rss = scene.broker.rss();
-    let behind = trigger::CONNECT.repeat(4 * MIB / trigger::CONNECT.len());
+    let requests = trigger::CONNECT.repeat(4 * MIB / trigger::CONNECT.len());
     let mut crowd: Vec<Client> = Vec::new();
     for _ in 0..64 {
         let mut client = scene.attacker();
         client.send(Key::fresh().poll());
-        push(&client, &behind, Duration::from_millis(20));
+        push(&client, &requests, Duration::from_millis(20));
         crowd.push(client);
     }
     thread::sleep(MOMENT);
-    // What is read ahead of an answer is at most 64 KiB and what the engine has read by then: one read
-    // with epoll, a turn's buffers with io_uring.
+    // The broker reads ahead at most 64 KiB plus what the engine had read by then: one read with epoll,
+    // a turn's buffers with io_uring.
     let each = if scene.broker.status()["engine"] == "epoll" { 3 * 64 * 1024 } else { 2 * MIB };
     let kept = scene.broker.counter("buffered_bytes");
     assert!(kept as usize <= 64 * each, "{kept} bytes are kept");
     let grown = scene.broker.rss().saturating_sub(rss);
     assert!(grown < 48 * MIB, "{grown} bytes of memory more");
     crowd.into_iter().for_each(Client::reset);
-    "reading pauses when 64 KiB of each are here; the rest stays with the sender".to_owned()
+    "the broker stops reading at 64 KiB each; the rest stays with the sender".to_owned()
 }
 
 fn endless_bodies(scene: &Scene) -> String {
@@ -140,8 +140,8 @@ fn endless_bodies(scene: &Scene) -> String {
             let mut client = scene.attacker();
             let _ = client.try_send(&head);
             let _ = client.try_send(&body);
-            let told = refused(&mut client, Duration::from_millis(10));
-            (client, told)
+            let answered = refused(&mut client, Duration::from_millis(10));
+            (client, answered)
         })
         .collect();
     scene.broker.wait_until("the last are refused", || scene.broker.counter("refused_bytes") >= 32);
@@ -150,14 +150,16 @@ fn endless_bodies(scene: &Scene) -> String {
     assert!((64 * MIB..=128 * MIB).contains(&kept), "{kept} bytes are in flight");
     assert!(grown < 192 * MIB, "{grown} bytes of memory more");
     scene.fleet.wait_for_rounds(2);
-    // A broker on a busy machine says so later.
-    for (client, told) in crowd.iter_mut().filter(|(_, told)| !told) {
-        *told = refused(client, Duration::from_millis(10));
+    // On a busy machine the refusal arrives later.
+    for (client, answered) in crowd.iter_mut().filter(|(_, answered)| !answered) {
+        *answered = refused(client, Duration::from_millis(10));
     }
-    assert!(crowd.iter().filter(|(_, refused)| *refused).count() >= 25, "most are told");
+    assert!(crowd.iter().filter(|(_, refused)| *refused).count() >= 25, "most are refused with 503");
     crowd.into_iter().for_each(|(client, _)| client.reset());
-    scene.broker.wait_until("it is given back", || scene.broker.counter("buffered_bytes") < MIB as u64);
-    "at most 128 MiB in all are kept (96 MiB of incomplete ones), the others told 503; whole dispatches go on"
+    scene
+        .broker
+        .wait_until("the memory is free again", || scene.broker.counter("buffered_bytes") < MIB as u64);
+    "at most 128 MiB in all are kept (96 MiB of incomplete ones), the others get 503; complete dispatches are served"
         .to_owned()
 }
 
@@ -165,31 +167,33 @@ fn endless_heads(scene: &Scene) -> String {
     let head = |line: &str| format!("{line} HTTP/1.1\r\nhost: a\r\nx: {}", "x".repeat(15 << 10));
     let connect = String::from_utf8(trigger::CONNECT.to_vec()).expect("text");
     let (poll, post) = (head("GET /warm-start"), head("POST /warm-start"));
-    let behind = format!("{connect}{}", head("GET /connect"));
+    let after_connect = format!("{connect}{}", head("GET /connect"));
     let mut crowd = Vec::new();
-    let (mut closed, mut told) = (0, 0);
+    let (mut closed, mut answered) = (0, 0);
     for index in 0..2_000 {
         let mut client = scene.attacker();
-        let _ = client.try_send([&poll, &post, &behind][index % 3]);
+        let _ = client.try_send([&poll, &post, &after_connect][index % 3]);
         crowd.push(client);
     }
-    // All but what fits, but for those whose turn comes last.
+    // All are refused but those that fit and the last ones.
     scene.broker.wait_until("most are refused", || scene.broker.counter("refused_bytes") >= 1_200);
     thread::sleep(MOMENT);
-    // What came behind a request is given up when that is answered.
-    scene.broker.wait_until("what is kept fits", || scene.broker.counter("buffered_bytes") <= 4 * MIB as u64);
+    // The broker drops a pipelined head when it answers the request before it.
+    scene.broker.wait_until("the kept bytes are within the limit", || {
+        scene.broker.counter("buffered_bytes") <= 4 * MIB as u64
+    });
     for (index, client) in crowd.iter_mut().enumerate() {
         match client.read(Duration::from_millis(1)) {
             Ok(refusal) if refusal.status == 503 => {
-                assert_eq!(index % 3, 1, "half a poll is not answered: {refusal:?}");
-                told += 1;
+                assert_eq!(index % 3, 1, "an incomplete poll is answered: {refusal:?}");
+                answered += 1;
             }
             Ok(answer) => assert_eq!((index % 3, answer.status), (2, 200)),
             Err(End::Silent) => {}
             Err(_) => closed += 1,
         }
     }
-    assert!(told > 100 && closed > 100, "{told} were told 503, {closed} closed");
+    assert!(answered > 100 && closed > 100, "{answered} answered 503, {closed} closed");
     crowd.into_iter().for_each(Client::reset);
-    "at most 4 MiB are kept; half a dispatch is told 503, what may be half a poll is closed".to_owned()
+    "at most 4 MiB are kept; an incomplete dispatch gets 503, a possible poll is closed".to_owned()
 }
