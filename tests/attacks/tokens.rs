@@ -287,7 +287,7 @@ fn secrets_are_rotated_under_load_without_a_gap() {
     reload(&[NEW], "token secrets read again");
     let answer = broker.client().ask(old(0).poll());
     assert_eq!(answer.status, 401);
-    assert!(answer.error().contains("not signed with a secret"), "{}", answer.error());
+    assert!(answer.error().contains("not signed with a known secret"), "{}", answer.error());
     let mut poll: Client = broker.client();
     poll.send(new(1).poll());
     broker.wait_until("warm", || broker.dispatch(&run_of("deployment_new_1").message()));

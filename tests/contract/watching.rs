@@ -66,8 +66,8 @@ fn check_cold_reasons(workers: usize) -> Result<(), BTreeMap<String, u64>> {
         assert_eq!(one["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         let closest = one["closest"].as_str().unwrap_or_default();
         match one["reason"].as_str().expect("a reason") {
-            "other_version" => assert!(closest.contains("wait for version"), "{one}"),
-            "other_machine_size" => assert_eq!(closest, "1 wait with 8 vCPU, 0.25 GB"),
+            "other_version" => assert!(closest.contains("waiting with version"), "{one}"),
+            "other_machine_size" => assert_eq!(closest, "1 waiting with 8 vCPU, 0.25 GB"),
             "no_runner" => assert_eq!(closest, ""),
             other => panic!("{other}"),
         }
