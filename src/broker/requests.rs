@@ -114,17 +114,19 @@ impl<S: Shared> Broker<S> {
                 State::Writing { refused: true } | State::Lingering => return input.len(),
                 _ => break,
             };
-            match read_head(&mut scanner, rest, self.settings.head_bytes_max) {
+            // By reference: a head is too large to be copied out of the result.
+            match &read_head(&mut scanner, rest, self.settings.head_bytes_max) {
                 Ok(Some((head, len))) => {
+                    let (head_bytes, following) = rest.split_at(*len);
                     conn.state = State::Idle;
                     conn.request = conn.request.wrapping_add(1);
-                    used += len + self.begin_request(now, id.slot, &head, &rest[..len], &rest[len..]);
+                    used += len + self.begin_request(now, id.slot, head, head_bytes, following);
                 }
                 Ok(None) => {
                     conn.state = State::Head(scanner);
                     break;
                 }
-                Err(rejection) => self.reject(now, id.slot, &rejection, is_head(rest)),
+                Err(rejection) => self.reject(now, id.slot, rejection, is_head(rest)),
             }
         }
         if begun && self.connections.get(id.slot).state.is_incomplete_request() {

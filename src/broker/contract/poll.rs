@@ -74,7 +74,7 @@ impl Field {
         Field::NAMES[self as usize]
     }
 
-    #[inline(always)]
+    #[inline]
     fn by_name(name: &[u8]) -> Option<Field> {
         // Called once per arm, so that each comparison is with a constant.
         let is = |field: Field| is_field(name, field.name()).then_some(field);
@@ -94,7 +94,7 @@ impl<'b> Application<'b> for TriggerFields<'b> {
     const USUAL_TARGET: &'static str = WARM_START;
 
     /// Keeps the first value of a repeated field.
-    #[inline(always)]
+    #[inline]
     fn take_field(&mut self, name: &[u8], value: &'b [u8]) {
         let Some(field) = Field::by_name(name) else {
             return;

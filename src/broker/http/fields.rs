@@ -28,7 +28,7 @@ struct Coding {
 
 impl<'b, A: Application<'b>> Fields<'b, A> {
     /// Takes one field, whose value has no white space around it.
-    #[inline(always)]
+    #[inline]
     pub(super) fn take(&mut self, name: &[u8], value: &'b [u8]) -> Result<(), Rejection> {
         let is = |lower: &str| is_field(name, lower);
         match name.len() {
