@@ -68,7 +68,7 @@ macro_rules! counters {
 }
 
 counters! {
-    "dispatches" Count "Dispatches by outcome: warm (answered true), cold (answered false: no runner could be offered the run; pilotlight_cold gives the reason), unconfirmed (answered false: at least one runner was offered the run, and none is proven to have received it), rejected (answered 4xx: not a well-formed dispatch)." "outcome" {
+    "dispatches" Count "Dispatches by outcome: warm (answered true), cold (answered false: no runner could be offered the run; pilotlight_cold_total gives the reason), unconfirmed (answered false: at least one runner was offered the run, and none is proven to have received it), rejected (answered 4xx: not a well-formed dispatch)." "outcome" {
         /// Dispatches answered true.
         warm "warm";
         /// Dispatches answered false after at least one failed delivery attempt.

@@ -67,7 +67,7 @@ pub static DISPATCH_TIMEOUT: Flag<Millis> = Flag {
     form: "DURATION",
     default: Preset::Value("2s"),
     help: "The broker answers every dispatch within this time",
-    details: "The supervisor waits without a limit of its own. The answer false costs a cold start, and is always safe.",
+    details: "The supervisor sets no timeout. The answer false costs a cold start, and is always safe.",
     accept: time,
     show: |config| show::millis(config.settings.dispatch_timeout_ms),
 };

@@ -20,7 +20,7 @@ pub static METRICS_DEPLOYMENTS: Flag<Count> = Flag {
     section: Section::Monitoring,
     form: "COUNT",
     default: Preset::Value("100"),
-    help: "Deployments that have a sample of their own in /metrics; the others share one",
+    help: "Deployments with a separate sample in /metrics; the others share one",
     details: "",
     accept: |count| at_most(count, WATCHED_MAX),
     show: |config| config.watching.metrics_deployments.to_string(),

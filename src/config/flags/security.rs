@@ -24,8 +24,8 @@ pub static DISPATCH_ALLOW: Flag<Networks> = Flag {
     section: Section::Security,
     form: "CIDR,…",
     default: Preset::Unset("every client that reaches the listener"),
-    help: "Take dispatches only from these networks, such as 10.0.3.0/24,fd00::7; others get 403",
-    details: "Applies to every TCP listener that takes dispatches. For a Unix domain socket, the permissions of its file decide (--unix-mode).",
+    help: "Accept dispatches only from these networks, such as 10.0.3.0/24,fd00::7; others get 403",
+    details: "Applies to every TCP listener that accepts dispatches. For a Unix domain socket, the permissions of its file decide (--unix-mode).",
     accept: any,
     show: |config| match &config.dispatch_allow {
         Some(nets) => nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
@@ -39,7 +39,7 @@ pub static INSECURE_SHARED_DISPATCH: Flag<bool> = Flag {
     section: Section::Security,
     form: "",
     default: Preset::Unset(""),
-    help: "Take dispatches from every client of --listen, although it is not on loopback",
+    help: "Accept dispatches from every client of --listen, although --listen is not on loopback",
     details: "Any task's code can then send a forged run to any runner. Use it only where all code that runs is your own.",
     accept: any,
     show: |config| config.listeners.share_dispatch(config.dispatch_allow.is_some()).to_string(),
@@ -51,8 +51,8 @@ pub static ADMIN_TOKEN_FILE: Flag<PathBuf> = Flag {
     section: Section::Security,
     form: "FILE",
     default: Preset::Unset(""),
-    help: "A file that contains the token that admin requests must send to change something",
-    details: "The token has at least 16 characters. Clients send it as `Authorization: Bearer TOKEN`. Without this flag, the admin side takes changes on loopback and on Unix domain sockets only.",
+    help: "A file with the token that clients must send to cordon or uncordon",
+    details: "The token has at least 16 characters. Clients send it as `Authorization: Bearer TOKEN`. Without this flag, the admin side accepts changes on loopback and on Unix domain sockets only.",
     accept: any,
     show: |config| {
         match config.admin_changes {

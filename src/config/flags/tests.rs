@@ -86,8 +86,9 @@ fn advanced_flags_are_in_a_help_of_their_own() {
 const INTRODUCTION: &str = "\
 # Settings
 
-For operators who configure `pilotlight serve`: every flag, its environment variable, its default, and what it does.
-`pilotlight serve --help` prints the same text; `GET /api/settings` shows the values in force.
+This page is for operators who configure `pilotlight serve`. It lists every flag, its environment variable, its default,
+and what it does. `pilotlight serve --help` prints the same text, except for the section [Advanced](#advanced).
+`GET /api/settings` shows the values in force.
 
 <!-- Written by `PILOTLIGHT_WRITE_DOCS=1 cargo test --lib settings_reference`. Edit src/config/flags/ instead. -->
 

@@ -66,7 +66,7 @@ pub static DISPATCH_CLIENT_CA: Flag<PathBuf> = Flag {
     section: Section::Tls,
     form: "FILE",
     default: Preset::Unset(""),
-    help: "Take dispatches only from clients with a certificate that one of these authorities signed (mutual TLS)",
+    help: "Accept dispatches only from clients with a certificate that a CA in this file signed (mutual TLS)",
     details: "A supervisor sends no client certificate. Run a proxy beside it that does.",
     accept: any,
     show: |config| dispatch(config, |files| files.client_ca.as_ref()),

@@ -25,7 +25,7 @@ pub static TOKEN_MODE: Flag<TokenMode> = Flag {
     section: Section::Tokens,
     form: "MODE",
     default: Preset::Unset("WORKLOAD_TOKEN_ENFORCEMENT, or off without a secret"),
-    help: "What to do about deployment tokens",
+    help: "How to treat deployment tokens",
     details: "Has the meaning of the supervisor's WORKLOAD_TOKEN_ENFORCEMENT, which applies if this flag is unset. With a secret, one of the two must be set. Begin with log, and change to enforce when the log reports no more faults.",
     accept: any,
     show: |config| name_of(config.tokens.mode),

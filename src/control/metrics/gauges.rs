@@ -105,7 +105,7 @@ pub fn waiting_by_deployment(
 /// What happened to the spans. All 0 without a collector.
 pub fn spans(encoder: &mut DescriptorEncoder, counters: &SpanCounters) -> fmt::Result {
     let name = "pilotlight_spans_exported";
-    let help = "Spans that the collector took (--otlp-endpoint).";
+    let help = "Spans that the collector accepted (--otlp-endpoint).";
     let exported = ConstCounter::new(counters.exported_total());
     exported.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
     let name = "pilotlight_spans_queued";
@@ -113,7 +113,7 @@ pub fn spans(encoder: &mut DescriptorEncoder, counters: &SpanCounters) -> fmt::R
     let queued = ConstGauge::new(counters.queued_now());
     queued.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
     let name = "pilotlight_spans_dropped";
-    let help = "Spans that were dropped, by reason: queue_full (--max-queued-spans), export_failed (the collector was unreachable, too slow or refused the request), rejected (the collector took the request and rejected the spans).";
+    let help = "Spans that were dropped, by reason: queue_full (--max-queued-spans), export_failed (the collector was unreachable, too slow or refused the request), rejected (the collector accepted the request, but not these spans).";
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (reason, dropped) in counters.dropped_totals() {
         ConstCounter::new(dropped).encode(metric.encode_family(&[("reason", reason)])?)?;
