@@ -146,3 +146,32 @@ fn the_readme_is_short() {
     let lines = read(&root().join("README.md")).lines().count();
     assert!(lines <= README_LINES_MAX, "README.md has {lines} lines, at most {README_LINES_MAX}");
 }
+
+/// A walk that needs more stops means that the code goes back and forth.
+const WALK_STOPS_MAX: usize = 12;
+
+#[test]
+fn the_walks_name_functions_that_exist() {
+    let text = read(&root().join("docs/architecture.md"));
+    let walks: Vec<&str> =
+        text.split("\n## One ").skip(1).map(|rest| rest.split("\n## ").next().unwrap()).collect();
+    assert_eq!(walks.len(), 2, "a dispatch's and a poll's");
+    for walk in walks {
+        let is_stop = |line: &&str| {
+            line.split_once(". `src/").is_some_and(|(number, _)| number.parse::<usize>().is_ok())
+        };
+        let stops: Vec<&str> = walk.lines().filter(is_stop).collect();
+        assert!((6..=WALK_STOPS_MAX).contains(&stops.len()), "{} stops", stops.len());
+        for stop in stops {
+            let code: Vec<&str> = stop.split('`').skip(1).step_by(2).collect();
+            let [file, function] = code[..2] else { panic!("no file and function in: {stop}") };
+            let source = read(&root().join(file));
+            let defined = source.lines().any(|line| {
+                line.split_once("fn ").is_some_and(|(_, name)| {
+                    name.starts_with(&format!("{function}(")) || name.starts_with(&format!("{function}<"))
+                })
+            });
+            assert!(defined, "{file} has no function {function}: {stop}");
+        }
+    }
+}
