@@ -106,7 +106,7 @@ impl<E: Engine> Worker<E> {
     /// Has senders wake the thread from here on. Answers how long the thread may block.
     pub fn prepare_to_block(&mut self, now: Time) -> Option<Duration> {
         let timeout = self.arm(now);
-        let timeout = self.engine.blocks_for(timeout);
+        let timeout = self.engine.block_timeout(timeout);
         self.blocked_until = timeout.map(|time| now + time);
         timeout
     }
@@ -170,7 +170,7 @@ impl<E: Engine> Worker<E> {
         self.begin_turn(now);
         self.mail(now);
         self.facts(now);
-        let due = self.engine.blocks_for(self.until_deadline(now)).map(|time| now + time);
+        let due = self.engine.block_timeout(self.until_deadline(now)).map(|time| now + time);
         let wakes_too_late = due.is_some_and(|due| self.blocked_until.is_none_or(|until| due < until));
         if wakes_too_late || self.is_shut_down {
             self.peers[self.index].wake();
