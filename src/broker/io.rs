@@ -44,7 +44,7 @@ pub struct TcpFacts {
     pub fin: bool,
 }
 
-/// A fact, from the engine, another worker or the control plane.
+/// A fact, from the engine, another worker or the control thread.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// A new connection. The engine has chosen its id.
@@ -126,7 +126,7 @@ pub enum SendConfirm {
     Closed,
 }
 
-/// A request to the engine, another worker or the control plane.
+/// A request to the engine, another worker or the control thread.
 #[derive(Debug)]
 pub enum Output {
     /// Write all of `payload`. At most one `Send` per connection is in progress.

@@ -25,7 +25,7 @@ pub struct AckChecks {
 pub trait ChecksAcks {
     fn ack_checks(&mut self) -> &mut AckChecks;
 
-    /// Checks one connection and reports what it finds. True if the connection needs no further check.
+    /// Checks one connection and reports what it finds. Returns true if the connection needs no further check.
     fn check_ack(&mut self, conn: ConnId) -> bool;
 
     /// Checks every connection that is due. Returns how long the engine may wait for the next check.

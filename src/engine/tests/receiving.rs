@@ -123,7 +123,9 @@ pub fn a_paused_peer_feels_back_pressure<E: Engine>(make: impl Fn(Listeners) -> 
     assert!(rig.received(conn) == sent);
 }
 
-pub fn the_end_of_a_paused_connection_that_awaits_proof_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn the_end_of_a_paused_connection_that_awaits_proof_is_reported<E: Engine>(
+    make: impl Fn(Listeners) -> E,
+) {
     let mut rig = Rig::new(make);
     for pause_first in [true, false] {
         let (mut client, conn) = rig.connect();

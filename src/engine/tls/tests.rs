@@ -361,9 +361,7 @@ fn the_last_response_ends_with_a_close_notify_and_facts<E: Engine>(make: impl Fn
     }
 }
 
-fn a_close_notify_is_the_peer_s_end_unless_a_delivery_awaits_proof<E: Engine>(
-    make: impl Fn(Listeners) -> E,
-) {
+fn a_close_notify_is_the_peer_s_end_unless_a_delivery_awaits_proof<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut stream, conn) = rig.connect();
     stream.conn.send_close_notify();

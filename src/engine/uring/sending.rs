@@ -80,7 +80,9 @@ impl Uring {
         // SAFETY: the payload and the message stay in `sends` until the last completion.
         unsafe {
             match &outgoing.mode {
-                SendMode::Plain => self.ring.send(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn)),
+                SendMode::Plain => {
+                    self.ring.send(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn))
+                }
                 SendMode::Last => {
                     self.ring.send_held(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn));
                 }

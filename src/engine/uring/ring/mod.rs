@@ -191,7 +191,7 @@ impl Ring {
         unsafe { self.ring.submission().push_multiple(entries) }.is_ok()
     }
 
-    /// Moves the backlog into the queue. True if some of it is left.
+    /// Moves the backlog into the queue. Returns true if some of it is left.
     fn flush_backlog(&mut self) -> bool {
         while let Some(chain) = self.backlog.pop_front() {
             if !self.queue_or_submit(&chain) {
