@@ -1,7 +1,7 @@
-//! New connections, and the room for them.
+//! Accepts connections, and makes room for them at the limit.
 //!
-//! At the limit, the connection that has been silent since its accept for longest makes room: clients open
-//! such connections ahead of need. A connection that has sent bytes never makes room.
+//! At the limit, the broker closes the oldest connection that has sent nothing since it was accepted: clients open
+//! such connections ahead of need. It never closes a connection that has sent bytes to make room.
 
 use super::Broker;
 use super::connections::State;
@@ -21,8 +21,8 @@ impl<S: Shared> Broker<S> {
         self.connections.open(id, side, self.settings.dispatch_from_anyone, deadline);
     }
 
-    /// The connection that the next one may close. The driver asks the kernel whether it has bytes of this
-    /// connection that were not reported yet, and if so reports [`super::io::Input::Unread`].
+    /// The connection that the broker would close to make room for the next one. The driver asks the kernel
+    /// whether it holds unreported bytes from this connection, and if so reports [`super::io::Input::Unread`].
     pub fn next_to_make_room(&self) -> Option<ConnId> {
         let limit = self.settings.connections;
         // Other workers may use up the rest before the next connection arrives here.
@@ -32,7 +32,7 @@ impl<S: Shared> Broker<S> {
         if scarce { self.connections.oldest_silent().map(|slot| self.connections.id(slot)) } else { None }
     }
 
-    /// The kernel has bytes of this connection, so it no longer makes room for others.
+    /// The kernel holds bytes from this connection, so the broker no longer closes it to make room.
     pub(super) fn unread(&mut self, id: ConnId) {
         let Some(conn) = self.connections.find(id) else { return };
         if matches!(conn.state, State::Fresh { .. }) {
@@ -41,14 +41,14 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Counts one more connection. At the limit, closes a silent one instead. `false`: there is none.
+    /// Counts one more connection. At the limit, closes a silent one instead. Returns false if there is none.
     fn make_room(&mut self) -> bool {
         if self.count_connection() {
             return true;
         }
         let Some(slot) = self.connections.oldest_silent() else { return false };
         self.counters.evicted += 1;
-        // It stays counted, for the new connection.
+        // Its place in the count passes to the new connection.
         self.close_counted(slot);
         true
     }
@@ -59,7 +59,7 @@ impl<S: Shared> Broker<S> {
         self.connections.open_count() < limit.own || self.shared.open_connection(limit.common)
     }
 
-    /// Counts one connection fewer. The common part of the limit gets its place back first.
+    /// Counts one connection fewer. Returns the place to the common part of the limit first.
     pub(super) fn uncount_connection(&mut self) {
         if self.connections.open_count() > self.settings.connections.own {
             self.shared.close_connection();

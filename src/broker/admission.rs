@@ -18,8 +18,8 @@ impl<S: Shared> Broker<S> {
     /// Holds a well-formed poll under the key to which it is entitled.
     ///
     /// # Errors
-    /// 401 if tokens are enforced and this one is invalid. The runner exits: its supervisor did not start it,
-    /// or would refuse it too.
+    /// 401 if tokens are enforced and this one is invalid. The runner then exits. That is safe: either its
+    /// supervisor did not start it, or the supervisor would refuse it too.
     #[inline]
     pub(super) fn admit_poll(
         &mut self,
@@ -74,7 +74,7 @@ impl<S: Shared> Broker<S> {
         if self.settings.token_mode == TokenMode::Enforce {
             return Err(contract::token_rejection(fault.to_string()));
         }
-        self.emit(|_| Event::TokenAtFault { fault });
+        self.emit(|_| Event::InvalidToken { fault });
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use super::time::Time;
 const BODY_RESERVE_BYTES_MAX: usize = 64 * 1024;
 
 impl<S: Shared> Broker<S> {
-    /// A dispatch's head is complete. Returns how many of the `following` bytes were used, as the body.
+    /// A dispatch's head is complete. Returns how many of the `following` bytes were used as the body.
     ///
     /// # Errors
     /// 403 if the address may not dispatch; 413 if the body is too long.
@@ -109,7 +109,7 @@ impl<S: Shared> Broker<S> {
         used
     }
 
-    /// The 100 (Continue) is written: the body may arrive.
+    /// The 100 (Continue) has been written, so the body may arrive.
     pub(super) fn continue_sent(&mut self, now: Time, id: ConnId) {
         let conn = self.connections.get_mut(id.slot);
         let state = std::mem::replace(&mut conn.state, State::Idle);

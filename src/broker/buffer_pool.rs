@@ -1,5 +1,5 @@
-//! Buffers of runs that have ended, reused for the next ones: they are still in the CPU's caches, and the
-//! allocator does not have to find a block of their size.
+//! Reuses the buffers of finished runs: they are still in the CPU's caches, and the allocator does not have to
+//! find a block of that size.
 
 use super::io::Payload;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ impl BufferPool {
         Payload::Shared(buffer)
     }
 
-    /// Drops an owner. Keeps the buffer of the last one.
-    pub fn give(&mut self, payload: Payload) {
+    /// Drops `payload`. Keeps the buffer for reuse if no other owner is left.
+    pub fn recycle(&mut self, payload: Payload) {
         let Payload::Shared(mut buffer) = payload else { return };
         if let Some(bytes) = Arc::get_mut(&mut buffer)
             && bytes.capacity() <= BUFFER_BYTES_MAX
@@ -46,15 +46,15 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_is_reused_after_its_last_owner_gave_it() {
+    fn a_buffer_is_reused_after_its_last_owner_recycled_it() {
         let mut buffer_pool = BufferPool::default();
         let first = buffer_pool.fill(|buffer| buffer.extend_from_slice(b"first"));
         let (held, at) = (first.clone(), address(&first));
-        buffer_pool.give(first);
+        buffer_pool.recycle(first);
         let other = buffer_pool.fill(|buffer| buffer.extend_from_slice(b"other"));
         assert_ne!(address(&other), at, "the first buffer is still in use");
         assert_eq!(held.bytes(), b"first");
-        buffer_pool.give(held);
+        buffer_pool.recycle(held);
         let again = buffer_pool.fill(|buffer| buffer.extend_from_slice(b"new"));
         assert_eq!((address(&again), again.bytes()), (at, b"new".as_slice()));
     }
@@ -63,10 +63,10 @@ mod tests {
     fn keeps_neither_large_nor_too_many_buffers() {
         let mut buffer_pool = BufferPool::default();
         let large = buffer_pool.fill(|buffer| buffer.resize(BUFFER_BYTES_MAX + 1, 0));
-        buffer_pool.give(large);
+        buffer_pool.recycle(large);
         assert!(buffer_pool.0.is_empty());
         let many: Vec<_> = (0..=BUFFERS_MAX).map(|_| buffer_pool.fill(|buffer| buffer.push(1))).collect();
-        many.into_iter().for_each(|payload| buffer_pool.give(payload));
+        many.into_iter().for_each(|payload| buffer_pool.recycle(payload));
         assert_eq!(buffer_pool.0.len(), BUFFERS_MAX);
     }
 }

@@ -11,7 +11,7 @@ use super::time::Time;
 
 impl<S: Shared> Broker<S> {
     /// Closes the held polls that the selector covers. New ones are held, but not matched, until the cordon is
-    /// removed: if they were closed, their clients would come back immediately, again and again.
+    /// removed: if the broker closed those as well, their runners would reconnect in a tight loop.
     pub(super) fn cordon(&mut self, now: Time, selector: Selector) {
         for slot in self.unclaimed_polls(|deployment, node| covers(&selector, deployment, node)) {
             self.end_poll(now, slot, PollEnd::Closed);

@@ -38,7 +38,7 @@ macro_rules! counters {
             $(+ $sum:literal $of:expr;)*
         }
     )*) => {
-        /// The counters of one worker since its start. Plain numbers: they have one writer.
+        /// The counters of one worker since its start. Plain integers, because they have one writer.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct Counters {
             $($($(#[$doc])* pub $field: u64,)*)*
@@ -77,7 +77,7 @@ counters! {
         dispatches_rejected "rejected";
         + "cold" |c| c.cold();
     }
-    "cold" Count "Cold dispatches by reason: no_runner (no runner of the deployment waits), other_version (runners of the deployment wait with another version), other_machine_size (runners of the deployment and version wait with another machine size), parked (all waiting runners are too close to their timeout), cordoned (a cordon keeps runs away from the runners), shutting_down, key_limit (--max-keys), bytes_limit (--max-buffered). A worker knows the runners of other workers only by a hash: with n waiting deployments, about n in 4096 no_runner dispatches count as other_version." "reason" {
+    "cold" Count "Cold dispatches by reason: no_runner (no runner of the deployment waits), other_version (runners of the deployment wait with another version), other_machine_size (runners of the deployment and version wait with another machine size), parked (all waiting runners are too close to their timeout), cordoned (a cordon covers the deployment, or the nodes of the waiting runners), shutting_down, key_limit (--max-keys), bytes_limit (--max-buffered). A worker knows the runners of other workers only by a hash: with n waiting deployments, about n in 4096 no_runner dispatches count as other_version." "reason" {
         /// No runner of the deployment waits.
         cold_no_runner "no_runner";
         /// Runners of the deployment wait with another version.
@@ -86,7 +86,7 @@ counters! {
         cold_other_machine_size "other_machine_size";
         /// All runners of the key are too close to their timeout.
         cold_parked "parked";
-        /// A cordon keeps runs away from the runners of the key.
+        /// A cordon covers the deployment, or the nodes of the key's waiting runners.
         cold_cordoned "cordoned";
         /// The broker is shutting down.
         cold_shutting_down "shutting_down";

@@ -8,16 +8,16 @@
 //! ```
 //!
 //! The proof depends on `--confirm`:
-//! - `read`: the peer's FIN, no byte of ours unacknowledged, and no error. A Linux peer that closes with
-//!   unread data sends a reset instead of a FIN, and a peer that had closed before answers our data with a
-//!   reset. So a clean FIN after our last byte means that the process read every byte. Our own FIN goes with
-//!   that byte, which makes the end of the connection cheap.
+//! - `read`: the peer's FIN, no byte of ours unacknowledged, and no error. A Linux peer that closes with unread
+//!   data sends a reset instead of a FIN, and a peer that has already closed answers our data with a reset. So a
+//!   clean FIN after our last byte means that the process read every byte. Our own FIN goes out with that byte,
+//!   which makes closing the connection cheap.
 //! - `ack`: the acknowledgement of the last byte (or the proof of `read`).
 //! - `write`: our kernel took the bytes.
 //!
-//! A FIN with bytes unacknowledged proves nothing yet. A reset or an acknowledgement follows, and no event
-//! reports the latter, so the core probes at doubling intervals. The probe's answer also says whether a FIN has
-//! arrived, because its event may be queued behind thousands of others.
+//! A FIN with bytes unacknowledged proves nothing yet. A reset or an acknowledgement follows. No event reports the
+//! acknowledgement, so the core probes at doubling intervals. The probe's answer also says whether a FIN has
+//! arrived, because the FIN's event may be queued behind thousands of others.
 //!
 //! A released poll is reset, so that nothing unsent reaches a peer that recovers.
 
@@ -31,7 +31,7 @@ use super::pools::PollState;
 use super::settings::Confirm;
 use super::time::Time;
 
-/// Until the first probe of a connection that closed with bytes unacknowledged.
+/// The delay before the first probe of a connection that closed with bytes unacknowledged.
 const FIRST_PROBE_US: u64 = 1_000;
 
 impl<S: Shared> Broker<S> {
@@ -106,7 +106,7 @@ impl<S: Shared> Broker<S> {
         self.evaluate_facts(now, slot, facts);
     }
 
-    /// Decides an attempt by the kernel's view of its connection.
+    /// Decides an attempt from the kernel's view of its connection.
     pub(super) fn evaluate_facts(&mut self, now: Time, slot: u32, facts: TcpFacts) {
         let confirm = self.settings.confirm;
         let State::Claimed(claim) = &mut self.connections.get_mut(slot).state else { return };
@@ -126,7 +126,7 @@ impl<S: Shared> Broker<S> {
             claim.unacked_bytes = facts.unacked_bytes;
             claim.give_up_at = now.plus_ms(self.settings.ack_timeout_ms);
             if !all_acked {
-                // A long response in progress: its reader is alive, so its time to read starts again.
+                // A long response is in progress: its reader is alive, so the read timeout starts again.
                 claim.read_until = now.plus_ms(self.settings.read_timeout_ms);
             }
         }
@@ -142,13 +142,14 @@ impl<S: Shared> Broker<S> {
         let mut next = give_up_at;
         if claim.closing {
             next = next.min(now.plus_us(claim.probe_after_us));
-            // Doubles with each report too: an engine may report the FIN again and again.
+            // Each reported FIN doubles it too, because an engine may report the FIN repeatedly.
             claim.probe_after_us = claim.probe_after_us.saturating_mul(2);
         }
         self.connections.arm(slot, next);
     }
 
-    /// Time is up, or a probe of a closing connection is due: asks for facts, which decide.
+    /// The attempt's time is up, or a probe of a closing connection is due: requests facts, which decide the
+    /// attempt.
     pub(super) fn claim_timer(&mut self, now: Time, slot: u32) {
         let conn = self.connections.id(slot);
         let State::Claimed(claim) = &self.connections.get(slot).state else { return };
@@ -183,8 +184,7 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// The run is not delivered to this poll, and must never be: resets the connection and goes on to the next
-    /// poll.
+    /// The run was not delivered to this poll, and must never be: resets the connection and tries the next poll.
     pub(super) fn release(&mut self, now: Time, slot: u32, end: AttemptEnd) {
         let state = std::mem::replace(&mut self.connections.get_mut(slot).state, State::Idle);
         let State::Claimed(claim) = state else { return };
@@ -235,6 +235,6 @@ impl<S: Shared> Broker<S> {
     pub(super) fn drop_claim(&mut self, slot: u32, claim: Claim) {
         self.drop_poll(slot, &claim.poll);
         self.budget.release(&self.shared, claim.offer.payload.bytes().len());
-        self.buffer_pool.give(claim.offer.payload);
+        self.buffer_pool.recycle(claim.offer.payload);
     }
 }

@@ -216,7 +216,7 @@ impl<S: Shared> Broker<S> {
         self.pending_dispatches -= 1;
         self.budget.release(&self.shared, pending.payload.bytes().len());
         self.index.unpin(pending.pool);
-        self.buffer_pool.give(pending.payload);
+        self.buffer_pool.recycle(pending.payload);
     }
 
     #[cold]

@@ -1,4 +1,4 @@
-//! Events, for the log, the page, traces and tests. The core produces only those that are wanted.
+//! Events for the log, the page, traces and tests. The core produces only those that the control thread wants.
 
 use super::ids::Ticket;
 use super::pools::Key;
@@ -26,8 +26,8 @@ impl PollEnd {
     }
 }
 
-/// Why no poll could be offered a run. Exact for the answering worker's polls; for those of other workers
-/// derived from hashes (`cold.rs`).
+/// Why no poll could be offered a run. Exact for the answering worker's polls; derived from hashes for other
+/// workers' polls (`cold.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColdReason {
     /// No runner of the deployment waits.
@@ -38,7 +38,7 @@ pub enum ColdReason {
     OtherMachineSize,
     /// Runners of the key wait, all too close to their timeout.
     Parked,
-    /// A cordon keeps runs away from the runners of the key.
+    /// A cordon covers the deployment, or the nodes of the key's waiting runners.
     Cordoned,
     ShuttingDown,
     /// `--max-keys` keys are in use.
@@ -118,7 +118,7 @@ impl AttemptEnd {
     }
 }
 
-/// A dispatch, distinct from every other of the process while events refer to it.
+/// Identifies a dispatch. Unique within the process while events refer to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DispatchId {
     /// The worker to which the supervisor is connected.
@@ -186,7 +186,7 @@ pub enum Event {
     Attempt(Box<AttemptEvent>),
     Dispatch(Box<DispatchEvent>),
     /// A poll was held although its token is invalid (`--token-mode log`).
-    TokenAtFault {
+    InvalidToken {
         fault: Fault,
     },
     /// A request was refused with this HTTP status and error text.

@@ -12,7 +12,7 @@ pub const BUCKETS: usize = (LAST_POWER - SPLIT_BITS + 1) as usize * SPLIT;
 /// Durations in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
-    /// On the heap, because workers and reports are moved and live on small stacks.
+    /// On the heap, because workers and reports are moved, and stacks are small.
     counts: Box<[u64; BUCKETS]>,
     sum_us: u64,
 }
@@ -61,8 +61,8 @@ impl Histogram {
         Histogram { counts, sum_us: self.sum_us.saturating_sub(earlier.sum_us) }
     }
 
-    /// The least upper bound of a bucket such that a share of `quantile` (0 to 1) is below it; `None` without
-    /// durations.
+    /// The upper bound of the first bucket below which a share of `quantile` (0 to 1) of the durations lies.
+    /// `None` if there are no durations.
     pub fn quantile_us(&self, quantile: f64) -> Option<u64> {
         let count = self.count();
         let rank = ((count as f64 * quantile).ceil() as u64).max(1);

@@ -1,7 +1,7 @@
-//! Names of connections and dispatches.
+//! Ids of connections and dispatches.
 
-/// A connection: a slot of the engine's table, and how often that slot has been used. The core drops an
-/// event for an earlier user of the slot, because its generation does not match.
+/// A connection: a slot of the engine's table, and how often that slot has been used. The core drops a fact about
+/// an earlier connection in the slot, because its generation does not match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnId {
     /// Index in the tables of the engine and of the core.

@@ -5,7 +5,7 @@ use super::connections::State;
 use super::io::Shared;
 use super::pools::PollState;
 
-/// Above this many connections or pools, only the checks that take constant time run.
+/// With more connections or pools than this, only the constant-time checks run.
 const CONNECTIONS_MAX: usize = 64;
 
 impl<S: Shared> Broker<S> {

@@ -1,7 +1,7 @@
 //! The inputs and outputs of the core.
 //!
-//! The engine reports facts (`Accepted`, `Received`, `Sent`, …) and executes requests (`Send`, `Close`, …).
-//! The engine knows no polls, and the core knows no sockets.
+//! The engine reports facts (`Accepted`, `Received`, `Sent`, …) and executes requests (`Send`, `Close`, …). The
+//! engine knows nothing of polls, and the core knows nothing of sockets.
 
 pub use super::ids::{ConnId, Ticket};
 pub use super::shared::{HINT_KINDS, Shared, WorkerSet};
@@ -13,8 +13,8 @@ use super::report::{Command, WorkerReport};
 use super::time::Time;
 use std::sync::Arc;
 
-/// Bytes to write. Shared, not copied: one run may be written to several polls in turn while the engine
-/// still owns an earlier write.
+/// Bytes to write. Shared rather than copied: the broker may write one run to several polls in turn while the
+/// engine still owns an earlier write.
 #[derive(Clone, Debug)]
 pub enum Payload {
     Static(&'static [u8]),
@@ -44,7 +44,7 @@ pub struct TcpFacts {
     pub fin: bool,
 }
 
-/// A fact, from the engine, another worker or the control plane.
+/// A fact, from the engine, another worker or the control thread.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// A new connection. The engine has chosen its id.
@@ -106,7 +106,7 @@ pub enum Input<'a> {
     Command(Command),
 }
 
-/// What the core needs to know about an address. It never sees the address itself.
+/// What the core needs to know about a peer's address. It never sees the address itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The address may dispatch.
@@ -126,7 +126,7 @@ pub enum SendConfirm {
     Closed,
 }
 
-/// A request to the engine, another worker or the control plane.
+/// A request to the engine, another worker or the control thread.
 #[derive(Debug)]
 pub enum Output {
     /// Write all of `payload`. At most one `Send` per connection is in progress.
@@ -165,11 +165,11 @@ pub struct Offer {
     pub ticket: Ticket,
     /// The whole response for the runner.
     pub payload: Payload,
-    /// How many polls may still be tried.
+    /// How many attempts are left.
     pub attempts_left: u8,
     /// When the dispatch was complete.
     pub since: Time,
-    /// From then on no poll is tried and no confirmation counts.
+    /// From then on, the broker tries no poll and counts no confirmation.
     pub deadline: Time,
     /// Report its attempts as events.
     pub traced: bool,

@@ -1,4 +1,4 @@
-//! What a fact about a connection means in its state, and how connections end.
+//! Handles facts about a connection according to its state, and ends connections.
 
 use super::Broker;
 use super::connections::State;
@@ -60,7 +60,7 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Writes a response. `refused`: the connection ends after it.
+    /// Writes a response. If `refused`, the connection ends after it.
     pub(super) fn respond(&mut self, now: Time, slot: u32, payload: Payload, refused: bool) {
         let conn = self.connections.id(slot);
         self.counters.bytes_out += payload.bytes().len() as u64;
@@ -69,13 +69,13 @@ impl<S: Shared> Broker<S> {
         self.outputs.push_back(Output::Send { conn, payload, confirm: SendConfirm::None });
     }
 
-    /// Closes the connection normally, in whatever state it is.
+    /// Closes the connection normally, in any state.
     pub(super) fn close(&mut self, slot: u32) {
         self.uncount_connection();
         self.close_counted(slot);
     }
 
-    /// Closes the connection, which stays counted: another one takes its place.
+    /// Closes the connection without changing the count: another one takes its place.
     pub(super) fn close_counted(&mut self, slot: u32) {
         let conn = self.connections.id(slot);
         self.forget(slot);
@@ -103,8 +103,8 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Our last response is written: closes the connection so that the peer can still read it. A normal close
-    /// with unread bytes would send a reset, which may overtake the response (RFC 9112 section 9.6).
+    /// The last response has been written: closes the connection so that the peer can still read the response. A
+    /// normal close with unread bytes would send a reset, which may overtake the response (RFC 9112 section 9.6).
     pub(super) fn linger(&mut self, now: Time, slot: u32) {
         let id = self.connections.id(slot);
         let conn = self.connections.get_mut(slot);

@@ -1,7 +1,7 @@
-//! Limits per client: connections of its address, and bytes that cannot be used yet.
+//! Limits per client: connections from its address, and bytes that cannot be used yet.
 //!
-//! At a limit, a poll or a request that may become one is closed, which its runner survives. Any other
-//! request is answered with the reason. Each refusal is counted; the control plane logs from the counts.
+//! At a limit, the broker closes a poll, or a request that may become one; its runner survives that. It answers
+//! any other request with the reason. It counts each refusal, and the control thread logs the counts.
 
 use super::Broker;
 use super::connections::budget::Part;
@@ -12,7 +12,7 @@ use super::io::{ConnId, Output, Peer, Shared};
 use super::time::Time;
 
 impl<S: Shared> Broker<S> {
-    /// A new connection's address is known. Counts the connection for it, and closes it at the limit.
+    /// Counts a new connection toward its address's limit, and closes it if the limit is reached.
     pub(super) fn peer_identified(&mut self, id: ConnId, peer: Peer) {
         let Some(conn) = self.connections.find(id) else { return };
         conn.may_dispatch = peer.may_dispatch;
@@ -25,7 +25,7 @@ impl<S: Shared> Broker<S> {
         self.close(id.slot);
     }
 
-    /// The connection on `slot` ends: releases its place in its address's limit and its bytes.
+    /// Releases what the ending connection on `slot` counts toward: its address's limit, and the budget.
     pub(super) fn release_limits(&mut self, slot: u32) {
         let conn = self.connections.get_mut(slot);
         let bytes = std::mem::take(&mut conn.counted_bytes);
@@ -37,7 +37,7 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Recounts a connection's bytes when they may have changed, and refuses it if they exceed the budget.
+    /// Recounts a connection's bytes after they may have changed. Refuses its request if they exceed the budget.
     #[inline]
     pub(super) fn limit_bytes(&mut self, now: Time, id: ConnId) {
         if !self.recount_bytes(id) {
@@ -45,7 +45,7 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Recounts a connection's bytes. `false`: they exceed the budget.
+    /// Recounts a connection's bytes. Returns false if they exceed the budget.
     #[inline]
     pub(super) fn recount_bytes(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.connections.find(id) else { return true };
@@ -73,7 +73,7 @@ impl<S: Shared> Broker<S> {
             State::Body(_) => self.reject(now, slot, &FULL, false),
             State::Head(_) if conn.buffer.starts_with(b"POST ") => self.reject(now, slot, &FULL, false),
             State::Waiting(_) => self.end_poll(now, slot, PollEnd::Closed),
-            // Bytes that arrived while a request is being answered, or before the 100 is written. That ends
+            // These bytes arrived while a request is being answered, or before the 100 has been written. Both end
             // within seconds, and a second response must not overtake the first.
             State::Claimed(_) | State::Dispatch(_) | State::Writing { .. } | State::Continue(_) => {
                 if !conn.paused {

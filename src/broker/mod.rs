@@ -1,11 +1,11 @@
-//! The broker core: which polls are held, which poll gets which run, and when a delivery counts.
+//! The broker core decides which polls are held, which poll gets which run, and when a delivery counts.
 //!
 //! Pure: no I/O, no clock, no threads, no randomness. The contract with the driver is one line:
 //! **call [`Broker::handle`] with a fact and the time, drain [`Broker::poll_output`] until `None`,
 //! and call [`Broker::tick`] no later than [`Broker::next_deadline`].**
 //!
-//! One `Broker` serves one worker. Workers exchange [`io::MeshMessage`]s and share a [`io::Shared`]; their
-//! driver carries both.
+//! One `Broker` serves one worker. Workers exchange [`io::MeshMessage`]s and share one [`io::Shared`]; the driver
+//! provides both.
 //!
 //! This file handles inputs and drains outputs. The other files of this folder each add one kind of
 //! behaviour to [`Broker`], or define an interface. The folders contain parts that do not know [`Broker`].
@@ -72,7 +72,7 @@ pub struct Broker<S: Shared> {
     cordons: CordonSet,
     /// Connections in [`connections::State::Dispatch`].
     pending_dispatches: usize,
-    /// This worker's part of the bytes in flight.
+    /// This worker's share of the budget for in-flight bytes.
     budget: Budget,
     /// Buffers for the responses that carry runs.
     buffer_pool: BufferPool,
@@ -108,7 +108,7 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Handles one fact. Never panics, whatever a peer sent.
+    /// Handles one fact. Never panics, whatever a peer sends.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         match input {
             Input::Received { conn, bytes } => self.received(now, conn, bytes),
@@ -144,7 +144,7 @@ impl<S: Shared> Broker<S> {
         self.check_invariants();
     }
 
-    /// When [`Broker::tick`] must be called at the latest.
+    /// The latest time for the next call of [`Broker::tick`].
     pub fn next_deadline(&self) -> Option<Time> {
         let open = self.connections.open_count();
         let shutdown = self.shutdown.as_ref().and_then(|shutdown| shutdown.next_deadline(open));

@@ -8,11 +8,11 @@ use super::pools::{KeyRef, PollState};
 use super::time::Time;
 
 impl<S: Shared> Broker<S> {
-    /// Holds the poll on `slot`; offers it no run from `expires` on. A poll is answered only with a run. If
-    /// there is no room for it, its connection is closed, which its runner survives.
+    /// Holds the poll on `slot`; offers it no run from `expires` on. The broker answers a poll only with a run. If
+    /// it has no room for the poll, it closes the connection, which the runner survives.
     pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, node: &str, expires: Time) {
         if self.connections.get(slot).peer_closed {
-            // The client closed before this pipelined poll was parsed. No further event would report it.
+            // The client closed before the broker parsed this pipelined poll. No later fact would report that.
             self.counters.polls_left += 1;
             return self.close(slot);
         }
@@ -69,7 +69,7 @@ impl<S: Shared> Broker<S> {
         self.index.add(&self.shared, slot, pool, state);
     }
 
-    /// Releases what a poll held that has ended.
+    /// Releases what an ended poll held.
     pub(super) fn drop_poll(&mut self, slot: u32, poll: &Poll) {
         self.index.remove(&self.shared, slot, poll.pool, poll.state);
         self.index.release(poll.pool, poll.node, poll.deployment);
@@ -82,7 +82,7 @@ impl<S: Shared> Broker<S> {
         let State::Waiting(poll) = &self.connections.get(slot).state else { return };
         let at = match poll.state {
             PollState::Matchable if !poll.measured => {
-                // One guard before the guard: in time for the largest correction.
+                // One guard before the guard begins: in time for the largest correction.
                 let early = settings.connection_timeout_ms.saturating_sub(2 * settings.guard_ms);
                 poll.since.plus_ms(early).min(poll.offer_until)
             }
@@ -92,8 +92,8 @@ impl<S: Shared> Broker<S> {
         self.connections.arm(slot, at);
     }
 
-    /// When a poll is closed. Beyond its connection timeout it is dead by definition. The client's own abort
-    /// is on the way then; another guard leaves it the time to arrive.
+    /// When the broker closes a poll. After its connection timeout the client has aborted it; one more guard gives
+    /// the abort time to arrive.
     pub(super) fn poll_expiry(&self, poll: &Poll) -> Time {
         poll.since.plus_ms(self.settings.connection_timeout_ms + self.settings.guard_ms)
     }

@@ -1,4 +1,4 @@
-//! Commands of the control plane to one worker, and the worker's reports.
+//! Commands from the control thread to one worker, and the worker's reports.
 
 pub use super::counters::Counters;
 pub use super::token::fault::FaultSample;
@@ -6,17 +6,17 @@ pub use super::token::fault::FaultSample;
 use super::histogram::Histogram;
 use super::token::Secrets;
 
-/// A command from the control plane.
+/// A command from the control thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Answer with a [`WorkerReport`].
     Report {
-        /// Include the rows of one page of keys. Pages keep the worker from blocking its other work.
+        /// Include the rows of one page of keys. Paging keeps a report from delaying the worker's other work.
         keys: Option<KeyPage>,
         /// Which dispatches may be reported as events until the next allowance; `None`: no change.
         dispatch_events: Option<Allowance>,
     },
-    /// Close the held polls that match, and match no such poll until `Uncordon`.
+    /// Close the held polls that the selector covers, and offer such polls no run until `Uncordon`.
     Cordon(Selector),
     Uncordon(Selector),
     /// Stop accepting, answer dispatches false, close held polls over the shutdown time.
@@ -28,7 +28,7 @@ pub enum Command {
 /// How many dispatches a worker may report as events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
-    /// The first ones, of any kind.
+    /// Dispatches of any kind.
     pub any: u32,
     /// Dispatches whose supervisor records their trace, with their attempts. 0: traces are not collected.
     pub traced: u32,

@@ -1,4 +1,4 @@
-//! What a worker reports: events, and answers to the control plane.
+//! What a worker reports: events, and answers to the control thread.
 
 use super::Broker;
 use super::connections::State;
@@ -9,7 +9,7 @@ use super::pools::Pool;
 use super::report::{KeyPage, KeyReport, WorkerReport};
 use super::time::Time;
 
-/// Rows per report. The worker goes on with its work between two pages.
+/// Rows per report. The worker does other work between two pages.
 const KEYS_PER_REPORT: usize = 1_024;
 
 impl<S: Shared> Broker<S> {
@@ -21,7 +21,7 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// What this worker holds and has counted.
+    /// What this worker holds now, and what it has counted.
     pub fn report(&self, now: Time, keys: Option<KeyPage>) -> WorkerReport {
         let (keys, next_page) = match keys {
             Some(page) => self.key_reports(now, page),

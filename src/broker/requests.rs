@@ -1,4 +1,4 @@
-//! Bytes to requests, one request at a time per connection.
+//! Parses bytes into requests, one request at a time per connection.
 //!
 //! A request that arrives complete is parsed in the engine's buffer. The bytes of an incomplete request, and
 //! those pipelined behind a request that is not answered yet, are copied to the connection's own buffer.
@@ -55,7 +55,7 @@ impl<S: Shared> Broker<S> {
         if used == buffer.len() {
             return;
         }
-        // Parsing itself does not buffer bytes.
+        // Parsing never adds to the buffer, so this overwrites nothing.
         self.connections.get_mut(id.slot).buffer = if used == 0 { buffer } else { buffer[used..].to_vec() };
     }
 
@@ -161,7 +161,7 @@ impl<S: Shared> Broker<S> {
         }
     }
 
-    /// Handles a request that has no body. Returns 0, the bytes used of a body.
+    /// Handles a request that has no body. Returns 0: it uses no bytes of a body.
     fn handle_without_body(
         &mut self,
         now: Time,
@@ -194,7 +194,7 @@ impl<S: Shared> Broker<S> {
         Ok(0)
     }
 
-    /// The response is written or confirmed: continues with the next request, or ends the connection.
+    /// The response has been written or confirmed: continues with the next request, or ends the connection.
     pub(super) fn finish_request(&mut self, now: Time, slot: u32) {
         let id = self.connections.id(slot);
         let conn = self.connections.get_mut(slot);

@@ -18,7 +18,7 @@ pub enum Confirm {
 pub enum MatchOrder {
     /// The poll with the most time left, so that idle runners reach their timeout.
     Newest,
-    /// Round robin through the fleet.
+    /// The poll that has waited longest: round robin through the fleet.
     Oldest,
 }
 
@@ -33,8 +33,8 @@ pub enum TokenMode {
     Enforce,
 }
 
-/// How many connections may be open. Each worker has a part of its own, so that connections that some workers
-/// have accepted leave room on the others.
+/// How many connections may be open. Each worker has its own part, so that the connections of some workers leave
+/// room on the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimit {
     /// Per worker.
@@ -88,7 +88,7 @@ pub struct Settings {
     pub confirm: Confirm,
     /// A claimed poll is released if its peer's kernel acknowledges nothing for this long.
     pub ack_timeout_ms: u64,
-    /// A claimed poll is released if its peer's process has not read the acknowledged run by then (`read`).
+    /// A claimed poll is released if its peer's process has not read the acknowledged run for this long (`read`).
     pub read_timeout_ms: u64,
     /// A dispatch is always answered within this time.
     pub dispatch_timeout_ms: u64,
@@ -100,7 +100,7 @@ pub struct Settings {
     pub shutdown_time_ms: u64,
     /// How long the peer may take to read a refusal and close, after our FIN.
     pub linger_ms: u64,
-    /// Bytes buffered of a peer that sends more while its request is not answered. Reading pauses there.
+    /// Bytes to buffer from a peer that sends more before its request is answered. At this limit, reading pauses.
     pub pipeline_bytes_max: usize,
     /// Emit all events.
     pub events: bool,

@@ -1,4 +1,4 @@
-//! What the workers of a process share, carried by the code that drives them.
+//! What the workers of a process share. The driver implements it.
 
 /// A set of workers, by index below 64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,9 +40,8 @@ pub const HINT_KINDS: usize = 3;
 /// What all workers share: the hint table (bucket of hashes -> workers that may have a matchable poll), the
 /// counts of open connections, and the budget for bytes in flight.
 ///
-/// A hint may be set although no worker has a poll. It is never clear while a worker has one, for a reader
-/// that runs after the poll was indexed. So a cold answer, the most frequent one of a cold fleet, costs one
-/// load and no message.
+/// A hint may be set although no worker has a poll. A reader that runs after a poll was indexed never finds its
+/// hint clear. So a cold answer, the most frequent one while few runners wait, costs one load and no message.
 pub trait Shared {
     /// The number of buckets of one kind, a power of two. The table has [`HINT_KINDS`] times as many: of
     /// keys, then of deployments, then of deployments with a version. The last two give the reason of a
@@ -61,7 +60,7 @@ pub trait Shared {
     /// Counts one more open connection of the address group if it has fewer than `connections_max`.
     fn open_from(&self, group: u32, connections_max: u32) -> bool;
     fn close_from(&self, group: u32);
-    /// Leases `bytes` of the budget for bytes in flight if no more than `bytes_max` are leased then.
+    /// Leases `bytes` of the budget for in-flight bytes, if that brings the total to at most `bytes_max`.
     fn lease(&self, bytes: usize, bytes_max: usize) -> bool;
     fn give_back(&self, bytes: usize);
 }

@@ -1,5 +1,5 @@
-//! Shutdown: new dispatches are answered false, deliveries finish, held polls are closed one by one. Every
-//! response from now on announces that its connection closes.
+//! Shutdown: the broker answers new dispatches false, finishes deliveries, and closes held polls one by one. Every
+//! response announces that its connection closes.
 
 use super::Broker;
 use super::connections::State;
@@ -9,8 +9,8 @@ use super::pools::PollState;
 use super::time::Time;
 
 impl<S: Shared> Broker<S> {
-    /// Begins the shutdown. Spreads the ends of the held polls over the shutdown time, so that their runners
-    /// do not all come back at the same moment.
+    /// Begins the shutdown. Spreads the closing of held polls over the shutdown time, so that their runners do not
+    /// all reconnect at the same moment.
     pub(super) fn begin_shutdown(&mut self, now: Time) {
         if self.shutdown.is_some() {
             return;

@@ -4,12 +4,12 @@ use super::contract;
 use super::event::Origin;
 use super::report::{Allowance, Times};
 
-/// Measured times, and the events that the control plane wants.
+/// Measured times, and the events that the control thread wants.
 pub struct Watch {
     pub times: Times,
     /// All events are wanted, for the log.
     every_event: bool,
-    /// How many dispatches may still be reported before the control plane renews this.
+    /// How many dispatches may still be reported before the control thread renews the allowance.
     allowance: Allowance,
     /// Traces are collected.
     traces: bool,
@@ -21,7 +21,7 @@ impl Watch {
         Watch { times: Times::default(), every_event, allowance, traces: false }
     }
 
-    /// The control plane's new allowance.
+    /// Sets the control thread's new allowance.
     pub fn set_allowance(&mut self, Allowance { any, traced }: Allowance) {
         let any = if self.every_event { u32::MAX } else { any };
         self.allowance = Allowance { any, traced };

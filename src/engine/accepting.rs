@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Connections that an engine accepts per turn; with epoll, per listener and readiness event. The engine accepts a
-/// herd of thousands over many turns and serves the older connections in between.
+/// burst of thousands over many turns and serves the older connections in between.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// How long an engine waits before it accepts again after a lasting error, so that it does not spin.

@@ -1,15 +1,16 @@
-//! Acknowledgements that the engine polls for in the send queue, instead of having the kernel announce them.
+//! Polls the send queue for acknowledgements, instead of having the kernel announce them.
 //!
 //! An announcement costs a timestamp, an event and a call that takes it from the error queue; a check of the send
-//! queue costs a fraction of that. A peer on the same machine has acknowledged by the time the send returns, so one
-//! check after the send finds it. Of other peers a busy worker learns soon enough, because it checks again in one of
-//! its next turns. Only an idle worker needs the announcement. Network cards treat interrupts the same way.
+//! queue costs a fraction of that. A peer on the same host has acknowledged by the time the send returns, so one
+//! check after the send finds it. A busy worker hears from other peers soon enough, because it checks again in one
+//! of its next turns. Only an idle worker needs the announcement. Network drivers switch between polling and
+//! interrupts in the same way.
 
 use crate::broker::io::ConnId;
 use std::time::{Duration, Instant};
 
-/// When the first check of a peer is due that did not acknowledge within the send. A peer on the same network has
-/// acknowledged by then. A peer that sends its next request earlier is checked when that arrives.
+/// The delay before the first check of a peer that did not acknowledge within the send. A peer on the same network
+/// has acknowledged by then. If the peer's next request arrives earlier, the engine checks then.
 pub const FIRST_CHECK: Duration = Duration::from_millis(1);
 /// The interval between checks of one peer doubles up to this.
 const INTERVAL_MAX: Duration = Duration::from_millis(8);
@@ -24,10 +25,10 @@ pub struct AckChecks {
 pub trait ChecksAcks {
     fn ack_checks(&mut self) -> &mut AckChecks;
 
-    /// Checks one connection and reports what it finds. True if the connection needs no further check.
+    /// Checks one connection and reports what it finds. Returns true if the connection needs no further check.
     fn check_ack(&mut self, conn: ConnId) -> bool;
 
-    /// Checks every connection that is due. Answers how long the engine may wait for the next check.
+    /// Checks every connection that is due. Returns how long the engine may wait for the next check.
     fn check_due_acks(&mut self) -> Option<Duration> {
         if self.ack_checks().is_empty() {
             return None;
@@ -61,7 +62,7 @@ impl AckChecks {
         self.pending.iter().map(|check| check.due).min()
     }
 
-    /// Calls `is_over` for every connection that is due, and removes those for which it answers true.
+    /// Calls `is_over` for every connection that is due, and removes those for which it returns true.
     fn run_due(&mut self, now: Instant, mut is_over: impl FnMut(ConnId) -> bool) {
         self.pending.retain_mut(|check| {
             if check.due > now {

@@ -1,23 +1,23 @@
-//! Whether an engine expects an acknowledgement within the send, and how it learns of one. Both engines decide by
-//! these rules.
+//! Decides whether an engine expects an acknowledgement within the send, and how it finds out about one. Both
+//! engines use these rules.
 //!
-//! A peer on the same machine receives the segments within the send and acknowledges them there. The engine expects
-//! of each peer what its last acknowledgement did, and of a new peer what the last acknowledgement of any peer did.
-//! An acknowledgement that it expects immediately is checked after the send; the kernel announces the others.
+//! A peer on the same host receives the segments within the send and acknowledges them there. The engine expects
+//! each peer to acknowledge as it did last time, and a new peer as any peer did last. If it expects an immediate
+//! acknowledgement, it checks after the send; the kernel announces the others.
 
 use super::ack_checks::FIRST_CHECK;
 use std::time::Duration;
 
-/// Whether a connection's last acknowledgement was there when its send was over; `None` before the first.
+/// Whether a connection's last acknowledgement had arrived when the send returned; `None` before the first.
 pub type LastAck = Option<bool>;
 
-/// What an engine expects of its peers.
+/// What an engine expects from its peers.
 pub struct AckExpectation {
-    /// The last acknowledgement of any peer was there when its send was over.
+    /// The last acknowledgement of any peer had arrived when the send returned.
     immediate: bool,
 }
 
-/// How the engine learns of an acknowledgement after a send.
+/// How the engine finds out about an acknowledgement after a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterSend {
     /// The peer has acknowledged.
@@ -34,19 +34,19 @@ impl AckExpectation {
         AckExpectation { immediate }
     }
 
-    /// Whether the engine expects the peer's next acknowledgement to be there when the send is over.
+    /// Whether the engine expects the peer's next acknowledgement to have arrived when the send returns.
     pub fn is_immediate(&self, last: LastAck) -> bool {
         last.unwrap_or(self.immediate)
     }
 
-    /// Records that an acknowledgement was there when its send was over, or was not.
+    /// Records whether an acknowledgement had arrived when the send returned.
     pub fn record(&mut self, last: &mut LastAck, immediate: bool) {
         self.immediate = immediate;
         *last = Some(immediate);
     }
 
-    /// Decides what follows the send of a whole response, and records `is_acked`. `checked`: the engine
-    /// did not ask for an announcement.
+    /// Decides what follows the send of a whole response, and records `is_acked`. If `checked`, the engine did not
+    /// ask for an announcement.
     pub fn after_send(&mut self, last: &mut LastAck, is_acked: bool, checked: bool) -> AfterSend {
         let was_expected = self.is_immediate(*last);
         self.record(last, is_acked);
@@ -59,7 +59,7 @@ impl AckExpectation {
         }
     }
 
-    /// Decides what follows the send of a part of a response; a short send shows nothing about the peer.
+    /// Decides what follows the send of part of a response; a short send says nothing about the peer.
     pub fn after_short_send(checked: bool) -> AfterSend {
         if checked { AfterSend::CheckAfter(FIRST_CHECK) } else { AfterSend::Announced }
     }

@@ -1,17 +1,18 @@
-//! Acknowledgement timestamps of one connection: which one the engine awaits, and how it cuts a response so that the
-//! peer acknowledges it immediately. Both engines send by these rules.
+//! Acknowledgement timestamps of one connection: which one the engine awaits, and how it splits a response so that
+//! the peer acknowledges it immediately. Both engines use these rules.
 
 use crate::sys::tcp;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// A peer acknowledges this much of a connection's first response immediately, however it is cut. A Linux receiver
-/// acknowledges each of the first 16 segments or fewer (TCP_MAX_QUICKACKS, net/ipv4/tcp_input.c). This is half of
-/// them, at the size that every host takes: 536 bytes (RFC 9293 section 3.7.1), 12 of them for timestamps.
+/// A peer acknowledges this much of a connection's first response immediately, however it is split. A Linux
+/// receiver acknowledges each of the first 16 segments or fewer (TCP_MAX_QUICKACKS, net/ipv4/tcp_input.c). This is
+/// half of them, at the size that every host accepts: 536 bytes (RFC 9293 section 3.7.1), 12 of them for
+/// timestamps.
 const FIRST_BYTES_MAX: usize = 8 * 524;
 
-/// The state of a connection's acknowledgements. It lies in the connection's own entry (with epoll): an allocation
-/// would be one more cache miss for a connection that has been idle for long.
+/// The state of a connection's acknowledgements. With epoll it is part of the connection's own entry: a separate
+/// allocation would add a cache miss for a connection that has been idle for long.
 #[derive(Default)]
 pub struct AckTimestamps {
     /// Bytes sent since the kernel began to count them (OPT_ID_TCP), modulo 2^32; `None` before.
@@ -23,9 +24,9 @@ pub struct AckTimestamps {
 }
 
 impl AckTimestamps {
-    /// Prepares a response of `len` bytes whose acknowledgement the engine must report. `checked`: the engine polls
-    /// for it. `is_first`: the connection carried no response before. Answers how many single bytes to send ahead of
-    /// the rest; see [`lead_bytes`].
+    /// Prepares a response of `len` bytes whose acknowledgement the engine must report. If `checked`, the engine
+    /// polls for it. If `is_first`, the connection has carried no response before. Returns how many single bytes
+    /// to send ahead of the rest; see [`lead_bytes`].
     pub fn begin(&mut self, fd: BorrowedFd<'_>, len: usize, checked: bool, is_first: bool) -> io::Result<u8> {
         self.awaited = if checked { None } else { Some(self.last_index(fd, len)?) };
         self.lead_bytes(fd, len, is_first)
@@ -66,7 +67,7 @@ impl AckTimestamps {
     }
 }
 
-/// How many single bytes to send ahead, one segment each, so that a response of `len` bytes makes an even number of
+/// How many single bytes to send ahead, one per segment, so that a response of `len` bytes takes an even number of
 /// segments. A Linux receiver acknowledges every second segment immediately. It acknowledges a lone segment only
 /// after 40 ms if the connection has carried a response before.
 fn lead_bytes(len: usize, segment_bytes: usize) -> u8 {

@@ -1,4 +1,4 @@
-//! What a worker needs of an engine.
+//! What a worker needs from an engine.
 
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
 use crate::sys::tcp::Remote;
@@ -36,22 +36,22 @@ pub trait Engine {
     fn has_unread(&mut self, conn: ConnId) -> bool;
     /// Accepts what the kernel has queued, then closes the listeners.
     fn stop_accepting(&mut self);
-    /// Submits every request that is not submitted yet. True if there is something to report: `wait` would not
-    /// block.
+    /// Submits every request that is not submitted yet. Returns true if there is something to report, so that
+    /// `wait` would not block.
     fn flush(&mut self) -> io::Result<bool> {
         Ok(true)
     }
     /// Blocks until there is a fact, a wake-up or the timeout (`None`: no timeout). Begins a turn.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
     /// Takes the blocking part out, so that other threads can use the engine while its thread blocks. After that
-    /// the caller replaces `wait` by three calls: [`Engine::blocks_for`], [`Blocker::block`] (without the engine)
+    /// the caller replaces `wait` by three calls: [`Engine::block_timeout`], [`Blocker::block`] (without the engine)
     /// and [`Engine::after_block`]. `None`: only the engine's own thread can use it.
     fn take_blocker(&mut self) -> Option<Self::Blocker> {
         None
     }
     /// How long a wait of `timeout` may block: zero if there is something to report, and no longer than until the
     /// engine's own next deadline.
-    fn blocks_for(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+    fn block_timeout(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         timeout
     }
     /// Takes over the events that ended the block. Begins a turn.
@@ -85,12 +85,13 @@ impl Blocker for NeverBlocks {
     }
 }
 
-/// How often a resource of the engine ran short. A shortage delays by a turn and loses nothing.
+/// How often a resource of the engine ran short. A shortage of buffers or completions delays by a turn and loses
+/// nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shortages {
-    /// Bytes came and no receive buffer was free.
+    /// Bytes arrived and no receive buffer was free.
     pub buffers: u64,
-    /// More completions than the queue holds.
+    /// There were more completions than the queue holds.
     pub completions: u64,
     /// Incomplete TLS records exceeded their limit of memory; the engine reset the connection that sent the last.
     pub records: u64,
@@ -104,7 +105,7 @@ pub struct Handshakes {
     pub failed: u64,
 }
 
-/// Ends a `wait` from another thread. A wake-up that comes before the wait ends that wait.
+/// Ends a `wait` from another thread. A wake-up before the wait ends the next wait.
 pub trait Wake: Send + Sync {
     fn wake(&self);
 }

@@ -1,5 +1,5 @@
-//! What the kernel knows of a connection, as both engines report it. `unsent` is the number of bytes that the engine
-//! has not given the kernel yet.
+//! What the kernel knows about a connection, as both engines report it. `unsent` is the number of bytes that the
+//! engine has not passed to the kernel yet.
 
 use crate::broker::io::TcpFacts;
 use crate::sys::tcp::{self, TcpExtras};
@@ -9,22 +9,22 @@ use std::os::fd::BorrowedFd;
 pub fn of(socket: BorrowedFd<'_>, unsent: u64) -> TcpFacts {
     let (alive, unacked_bytes) = match tcp::tcp_state(socket) {
         Ok(state) => (state.alive, state.unacked_bytes + unsent),
-        // The kernel knows nothing of it.
+        // The kernel knows nothing about it.
         Err(_) => (false, u64::MAX),
     };
     TcpFacts { alive, unacked_bytes, rtt_us: 0, fin: false }
 }
 
-/// The same behind the peer's FIN. Where the peer has acknowledged everything, the state is not asked for: what
-/// follows the FIN does not undo it.
-pub fn behind_fin(socket: BorrowedFd<'_>, unsent: u64) -> TcpFacts {
+/// The same after the peer's FIN. If the peer has acknowledged everything, this does not ask for the state:
+/// nothing that follows the FIN undoes the acknowledgement.
+pub fn after_fin(socket: BorrowedFd<'_>, unsent: u64) -> TcpFacts {
     match unsent == 0 && tcp::is_acknowledged(socket) {
         true => TcpFacts { alive: true, unacked_bytes: 0, rtt_us: 0, fin: false },
         false => of(socket, unsent),
     }
 }
 
-/// The same with the round trip time and whether the peer's FIN has come.
+/// The same with the round trip time, and whether the peer's FIN has arrived.
 pub fn with_extras(socket: BorrowedFd<'_>, unsent: u64) -> TcpFacts {
     let TcpExtras { rtt_us, fin } = tcp::tcp_extras(socket);
     TcpFacts { rtt_us, fin, ..of(socket, unsent) }

@@ -1,8 +1,8 @@
 //! Engines move bytes and report facts. They know sockets, not polls or runs.
 //!
-//! An engine takes requests and reports completions. What the broker asks for is submitted, and its result comes
-//! back as a fact. The epoll engine completes most requests within the call, the io_uring engine later. The worker
-//! above cannot tell the difference, and neither can the broker.
+//! An engine takes requests and reports facts. It submits what the broker asks for, and reports the result as a
+//! fact. The epoll engine completes most requests within the call, the io_uring engine later. The worker above
+//! cannot tell the difference, and neither can the broker.
 //!
 //! Invariants:
 //! - the engine reuses a connection's slot only after `close` or `abort`, and under a new generation. It may still
@@ -11,8 +11,8 @@
 //!   instead;
 //! - a payload belongs to the engine from `send` until the kernel no longer uses it, however the connection ends;
 //! - it reports `Acked` after the `Sent` that it belongs to;
-//! - it reports bytes in the order in which they came, and bytes that came before a `pause` took effect are still
-//!   reported after it;
+//! - it reports bytes in the order in which they arrived, and still reports after a `pause` the bytes that arrived
+//!   before the pause took effect;
 //! - it reports every fact that is ready before `wait` blocks.
 
 mod accepting;

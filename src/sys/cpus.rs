@@ -12,7 +12,7 @@ pub fn allowed() -> io::Result<Vec<usize>> {
     Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
 }
 
-/// How many threads the process can run at the same time: its CPUs, less what a cgroup quota takes away.
+/// How many threads the process can run at the same time: its CPUs, limited by the cgroup quota.
 pub fn parallelism() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -76,17 +76,17 @@ pub fn format_list(cpus: &[usize]) -> String {
     texts.join(",")
 }
 
-/// How late the kernel may end a thread's sleep to save itself a wake-up; its default is 50 us.
+/// How late the kernel may end a thread's sleep so that it can batch wake-ups; the default is 50 us.
 const TIMER_SLACK_NS: u64 = 5_000;
 
-/// Has the kernel end this thread's sleeps on time (PR_SET_TIMERSLACK, prctl(2)). Where the kernel refuses, they last
-/// a little longer.
-pub fn sharpen_timers_of_this_thread() {
+/// Makes the kernel end this thread's sleeps on time (PR_SET_TIMERSLACK, prctl(2)). If the kernel refuses, they
+/// last a little longer.
+pub fn reduce_timer_slack_of_this_thread() {
     let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
 }
 
 /// The CPU time that the calling thread has used (clock_gettime(2)). It is a system call.
-pub fn cpu_time_of_this_thread() -> Duration {
+pub fn thread_cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
@@ -110,7 +110,7 @@ mod tests {
         }
         assert!(parse_list("3-0").unwrap_err().contains("backwards: write it as 0-3"));
         assert!(parse_list("0-3,2").unwrap_err().contains("CPU 2 is listed twice"));
-        // The parser refuses a huge range before it walks it.
+        // The parser refuses a huge range before it expands it.
         assert!(parse_list("0-18446744073709551615").unwrap_err().contains("there is no CPU"));
     }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::thread;
 
-/// The most sockets of one idle runner: its poll, the next poll's connection, and one that it has just aborted.
+/// The most sockets per idle runner: its poll, the next poll's connection, and one that it has just aborted.
 pub const SOCKETS_PER_RUNNER: usize = 3;
 
 /// RLIMIT_NOFILE before and after the start.
@@ -41,7 +41,7 @@ impl Descriptors {
     }
 }
 
-/// Gives this thread a table of its own: a copy of the shared one, without `unwanted`. Every other descriptor in the
+/// Gives this thread its own table: a copy of the shared one, without `unwanted`. Every other descriptor in the
 /// copy keeps its file open until this thread closes it too. Nothing in this thread may own one of `unwanted`.
 ///
 /// # Errors
@@ -53,7 +53,7 @@ pub fn take_own_table(unwanted: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes descriptors whose owners have tables of their own: nothing in this thread's table owns them.
+/// Closes descriptors whose owners have their own tables: nothing in this thread's table owns them.
 pub fn close(disowned: &[RawFd]) {
     for fd in disowned.iter().filter_map(|fd| libc::c_uint::try_from(*fd).ok()) {
         // Without flags the kernel has nothing to refuse.
@@ -61,7 +61,7 @@ pub fn close(disowned: &[RawFd]) {
     }
 }
 
-/// Whether threads can have tables of their own. Tries it on a short-lived thread.
+/// Whether threads can have their own tables. Tries it on a short-lived thread.
 pub fn supports_own_tables() -> bool {
     thread::spawn(|| take_own_table(&[])).join().is_ok_and(|taken| taken.is_ok())
 }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_its_own_separates_a_thread_s_descriptors() {
+    fn an_own_table_separates_a_thread_s_descriptors() {
         assert!(supports_own_tables());
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let (reading, writing) = (reader.as_raw_fd(), writer.as_raw_fd());
@@ -119,7 +119,7 @@ mod tests {
         .expect("no panic");
         assert!(unwanted, "a copy without the unwanted one");
         assert_eq!(later, writing, "its number is free in that table");
-        // In this table it is still the pipe's last writer, so its close ends the stream.
+        // In this table the writer is still the pipe's last one, so its close ends the stream.
         drop(writer);
         assert_eq!(std::io::Read::read(&mut &reader, &mut [0]).expect("an end"), 0);
     }

@@ -7,7 +7,7 @@ use std::io;
 /// From now on the process leaves no core dump, and only root can trace it or read its memory or its environment
 /// (PR_SET_DUMPABLE 0: prctl(2), proc(5)).
 ///
-/// The kernel undoes the second half when the process changes its user. Call it again after that.
+/// The kernel undoes PR_SET_DUMPABLE when the process changes its user. Call this again after that.
 pub fn forbid() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     Ok(prctl::set_dumpable(false)?)

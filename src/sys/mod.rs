@@ -31,7 +31,7 @@ pub struct Machine {
     /// How many threads it can run at the same time.
     pub parallelism: usize,
     pub descriptors: Descriptors,
-    /// Threads can have tables of descriptors of their own.
+    /// Threads can have their own tables of descriptors.
     pub own_tables: bool,
     pub activated: Activated,
     pub token_variables: TokenVariables,
@@ -44,15 +44,15 @@ pub enum MachineError {
     Activation(#[from] ActivationError),
     #[error("cannot read which CPUs the process may use (sched_getaffinity): {0}")]
     Cpus(io::Error),
-    #[error("cannot give up new privileges (PR_SET_NO_NEW_PRIVS): {0}")]
+    #[error("cannot give up the right to gain privileges (PR_SET_NO_NEW_PRIVS): {0}")]
     Privileges(io::Error),
     #[error("cannot read the limit of open files (RLIMIT_NOFILE): {0}")]
     Descriptors(io::Error),
 }
 
 impl Machine {
-    /// Takes over the sockets of the service manager, raises the process's limits and gives up new privileges. Call it
-    /// once, before everything else.
+    /// Takes over the sockets from the service manager, raises the process's limits, and gives up the right to
+    /// gain privileges. Call it once, before everything else.
     pub fn prepare() -> Result<Self, MachineError> {
         user::no_new_privileges().map_err(MachineError::Privileges)?;
         Ok(Machine {

@@ -4,7 +4,7 @@ use sd_notify::NotifyState;
 use std::io;
 use std::time::Duration;
 
-/// Reports that every listener serves.
+/// Reports that every listener accepts connections.
 pub fn ready() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Ready])
 }
@@ -19,8 +19,8 @@ pub fn alive() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Watchdog])
 }
 
-/// Within this time the service manager expects the next [`alive`] (WatchdogSec=). `None`: it does not watch this
-/// process.
+/// The time within which the service manager expects the next [`alive`] (WatchdogSec=). `None` if it does not
+/// watch this process.
 pub fn watchdog_timeout() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|timeout| !timeout.is_zero())
 }

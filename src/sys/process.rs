@@ -27,14 +27,14 @@ pub struct Figures {
     pub started_unix_seconds: Option<f64>,
 }
 
-/// Starts the shutdown of this process, by a SIGTERM.
+/// Starts the shutdown of this process with a SIGTERM.
 pub fn ask_to_stop() {
     // A process may always signal itself.
     let _ = raise(Signal::SIGTERM);
 }
 
 impl Figures {
-    /// Asks the kernel. `own_tables`: the number of workers with a table of descriptors of their own.
+    /// Asks the kernel. `own_tables`: the number of workers with their own tables of descriptors.
     pub fn now(own_tables: usize) -> Figures {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         Figures {
@@ -65,7 +65,7 @@ fn kib_line(status: &str, name: &str) -> Option<u64> {
     Some(kib * 1_024)
 }
 
-/// The descriptors of the process's first thread, and those of workers with tables of their own.
+/// The descriptors of the process's first thread, and those of workers with their own tables.
 fn open_fds_of_all() -> Option<u64> {
     let own_tables = fs::read_dir("/proc/self/task").ok()?.filter_map(|thread| {
         let thread = thread.ok()?.path();

@@ -1,8 +1,8 @@
 //! Limits a worker's thread to the system calls that it needs once it runs (seccomp(2)).
 //!
-//! Every other call fails with EPERM. The filter does not kill the process: a call that a new C library adds must not
-//! end thousands of held polls, and EPERM refuses it as well. A filtered thread cannot make memory executable, and
-//! cannot open, connect, start or trace anything.
+//! Every other call fails with EPERM. The filter does not kill the process: a call that a new C library adds must
+//! not end thousands of held polls, and EPERM refuses the call just as well. A filtered thread cannot make memory
+//! executable, and cannot open, connect, start or trace anything.
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -50,7 +50,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_madvise,
     libc::SYS_brk,
     libc::SYS_membarrier,
-    // The life of a thread, and its end, by return or by panic.
+    // Running a thread, and ending it by return or by panic.
     libc::SYS_getpid,
     libc::SYS_gettid,
     libc::SYS_tgkill,
@@ -66,7 +66,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Older calls to wait, which newer architectures do not have.
+/// Older calls for waiting, which newer architectures do not have.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_HERE: &[libc::c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]

@@ -1,7 +1,7 @@
-//! TLS identities: a certificate and its key from their files, and the identity in force.
+//! TLS identities: loads a certificate and its key from files, and holds the identity in force.
 //!
 //! No session outlives its connection: there is no resumption and no early data. So the server verifies a client
-//! certificate on every connection, and files that it reads again on SIGHUP apply from the next connection on.
+//! certificate on every connection, and files that it rereads on SIGHUP apply from the next connection on.
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
-/// No chain of certificates, key or bundle of authorities is longer.
+/// The longest file that is read: longer than any certificate chain, key or bundle of authorities.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The only protocol inside TLS (RFC 7301).
 const ALPN: &[u8] = b"http/1.1";
@@ -135,7 +135,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     match PrivateKeyDer::from_pem_slice(&read(path)?) {
         Ok(key) => Ok(key),
-        // The reader's error is not repeated: it may quote a part of the key.
+        // This does not repeat the reader's error, which may quote part of the key.
         Err(pem::Error::NoItemsFound) => {
             Err("it contains no key: write it in PEM (-----BEGIN PRIVATE KEY-----), without a passphrase"
                 .to_owned())
@@ -157,11 +157,11 @@ fn authorities(
         .map_err(|error| format!("cannot be used: {error}"))
 }
 
-/// A listener's identity in force. Every worker reads it, and the control plane replaces it.
+/// A listener's identity in force. Every worker reads it, and the control thread replaces it.
 #[derive(Debug)]
 pub struct Identity {
     files: Files,
-    /// How often the control plane has replaced it. Workers compare this, and take the lock only after a change.
+    /// How often the control thread has replaced it. Workers compare this, and take the lock only after a change.
     version: AtomicU64,
     current: Mutex<Arc<ServerConfig>>,
 }

@@ -1,4 +1,4 @@
-//! Gives up privileges: the process's user, its groups, new privileges.
+//! Gives up privileges: the process's user, its groups, and the right to gain privileges.
 
 use nix::sys::prctl;
 use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, setgroups, setresgid, setresuid};
@@ -100,7 +100,7 @@ pub fn become_user(identity: &Identity) -> Result<(), DropError> {
         nix::Error::EPERM => DropError::Permission { uid, gid },
         errno => DropError::Other { uid, gid, source: errno.into() },
     })?;
-    // Only a try proves it.
+    // Only an attempt proves that the process cannot become root again.
     match setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)) {
         Ok(()) => Err(DropError::Regained),
         Err(_) => Ok(()),

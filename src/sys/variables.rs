@@ -1,4 +1,4 @@
-//! Environment variables without a flag: every user of the host can read a command line, and a secret on it.
+//! Environment variables that have no flag, because every user of the host can read a secret on a command line.
 
 use std::ffi::OsString;
 use std::fmt;

@@ -8,7 +8,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// True once `waited` can be read (an epoll descriptor: has events), false after `timeout`. A signal ends it early.
+/// Returns true once `waited` can be read (for an epoll descriptor: once it has events), false after `timeout`. A
+/// signal ends the wait early.
 pub fn readable(waited: &impl AsRawFd, timeout: Duration) -> io::Result<bool> {
     // SAFETY: `waited` owns the descriptor and is borrowed for longer than this call.
     let fd = unsafe { BorrowedFd::borrow_raw(waited.as_raw_fd()) };
@@ -19,10 +20,10 @@ pub fn readable(waited: &impl AsRawFd, timeout: Duration) -> io::Result<bool> {
     }
 }
 
-/// Has this thread's timeouts end on time; by default the kernel adds up to 50 us to each (prctl(2),
+/// Makes this thread's timeouts end on time; by default the kernel adds up to 50 us to each (prctl(2),
 /// PR_SET_TIMERSLACK).
-pub fn sharpen_timers() {
-    // If the kernel refuses, the 50 us stay.
+pub fn reduce_timer_slack() {
+    // If the kernel refuses, timeouts stay up to 50 us late.
     let _ = set_timerslack(1);
 }
 

@@ -21,14 +21,14 @@ impl Chosen {
         }
     }
 
-    /// The error of a failed set-up.
+    /// The error for a failed set-up of this engine.
     pub fn error(self, source: io::Error) -> StartError {
         StartError::Engine { engine: self.name(), source }
     }
 }
 
-/// The engine to run, and for `auto` the reason. An engine that is chosen by name is never replaced: where it does not
-/// work, the start fails. `inline_handling`: several workers could handle each other's mail inline.
+/// The engine to run, and for `auto` the reason. An engine chosen by name is never replaced: if it does not work,
+/// the start fails. If `inline_handling`, several workers could handle each other's mail inline.
 pub fn choose(choice: EngineChoice, inline_handling: bool) -> (Chosen, Option<String>) {
     match choice {
         EngineChoice::Epoll => (Chosen::Epoll, None),
@@ -40,7 +40,7 @@ pub fn choose(choice: EngineChoice, inline_handling: bool) -> (Chosen, Option<St
     }
 }
 
-/// The engine that measured best (docs/benchmarks.md), where it is available.
+/// The fastest available engine (docs/benchmarks.md).
 fn auto(inline_handling: bool) -> (Chosen, String) {
     if inline_handling {
         let why = "several workers need not wake each other with it, which takes less CPU time than io_uring";

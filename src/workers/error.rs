@@ -17,8 +17,8 @@ pub enum StartError {
         "cannot start worker {worker} of {workers}: {source}: lower --workers, or raise the process's limit of tasks"
     )]
     Thread { worker: usize, workers: usize, source: io::Error },
-    /// The kernel refused it although a trial at the start succeeded.
-    #[error("--descriptor-tables worker: cannot give a worker a table of its own: {0}: set it to process")]
+    /// The kernel refused a table although a trial at the start succeeded.
+    #[error("--descriptor-tables worker: cannot give a worker its own table: {0}: set it to process")]
     Tables(io::Error),
     #[error(transparent)]
     Privileges(#[from] DropError),

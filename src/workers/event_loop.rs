@@ -1,15 +1,16 @@
 //! One worker's thread: it runs a turn, then blocks until there is something for the next.
 //!
-//! While the thread is awake, it alone uses its worker. While it blocks, other workers may use it ([`HandleInline`]): a
-//! worker that has an offer or a reply for a blocked worker handles that worker's mail itself, which saves both threads
-//! a wake-up. This needs an engine whose blocking part can be taken out, and connections with the same descriptors on
-//! every thread.
+//! While the thread is awake, it alone uses its worker. While it blocks, other workers may use it
+//! ([`HandleInline`]): a worker that has an offer or a reply for a blocked worker handles that worker's mail
+//! itself, which saves both threads a wake-up. This needs an engine whose blocking part can be taken out, and
+//! descriptors that mean the same on every thread.
 //!
 //! Invariants:
 //! - a thread that uses the worker holds its lock; the worker's own thread holds the lock except while it blocks;
-//! - only the worker's own thread waits for the lock. Other threads try it, and wake the own thread if it is taken. So
-//!   no two workers can wait for each other;
-//! - another thread wakes the own thread if it leaves something that is due before that thread would wake up.
+//! - only the worker's own thread waits for the lock. Other threads try it once, and wake the worker's own thread
+//!   if it is taken. So no two workers can wait for each other;
+//! - another thread wakes the worker's own thread if it leaves something that is due before that thread would wake
+//!   up.
 
 use super::mesh::{Address, HandleInline};
 use super::pace::Pace;
@@ -97,9 +98,9 @@ impl<E: Engine + Send + 'static> EventLoop<E> {
             worker.turn(now);
             let end = worker.now();
             if self.pace.end_turn(end) {
-                self.pace.measured(cpus::cpu_time_of_this_thread());
+                self.pace.record_cpu_time(cpus::thread_cpu_time());
             }
-            worker.turn_took(end.us_since(now));
+            worker.record_turn(end.us_since(now));
             if worker.is_shut_down() {
                 return Ok(());
             }

@@ -1,18 +1,18 @@
-//! Events for the control plane: one bounded queue. No worker waits for it, and it wakes no thread. A worker drops and
-//! counts events that do not fit.
+//! Events for the control thread: one bounded queue. No worker waits for it, and it wakes no thread. A worker
+//! drops and counts events that do not fit.
 
 use crate::broker::event::Event;
 use crate::broker::time::Time;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// The most events in the queue; the control plane empties it several times per second.
+/// The most events in the queue; the control thread empties it several times per second.
 const EVENTS_MAX: usize = 8_192;
 
-/// An event, with the worker and the time of it.
+/// An event, with its worker and its time.
 #[derive(Debug)]
 pub struct Observed {
     pub worker: usize,
-    /// The time of its turn, by the workers' clock.
+    /// The time of the worker's turn, by the workers' clock.
     pub at: Time,
     pub event: Event,
 }
@@ -24,7 +24,7 @@ pub struct EventSink {
     dropped: u64,
 }
 
-/// The queue's two ends: one sink per worker, and the control plane's receiver.
+/// The queue's two ends: one sink per worker, and the control thread's receiver.
 pub fn queue(workers: usize) -> (Vec<EventSink>, Receiver<Observed>) {
     let (sender, receiver) = bounded(EVENTS_MAX);
     let sink = |worker| EventSink { worker, queue: sender.clone(), dropped: 0 };
@@ -38,7 +38,7 @@ impl EventSink {
         self.dropped += u64::from(self.queue.try_send(observed).is_err());
     }
 
-    /// The number of events that it has dropped.
+    /// The number of events that this sink has dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }

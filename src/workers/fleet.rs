@@ -1,4 +1,4 @@
-//! The control plane's handle on the workers.
+//! The control thread's handle on the workers.
 
 use super::events::Observed;
 use super::mesh::{Address, Mail};

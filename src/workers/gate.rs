@@ -1,6 +1,7 @@
-//! Classifies addresses: may it dispatch, and in which group are its connections counted?
+//! Classifies addresses: whether each may dispatch, and the group that counts its connections.
 //!
-//! The broker never sees an address. Without a list and without a bound the worker does not ask the kernel for one.
+//! The broker never sees an address. Without an allow list and a per-address limit, the worker does not ask the
+//! kernel for one.
 
 use super::hints::GROUPS;
 use crate::broker::io::Peer;
@@ -14,13 +15,13 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 pub struct Gate {
     allow: Option<Arc<[IpNet]>>,
-    /// The hash by which addresses are counted in groups.
+    /// The hash that assigns addresses to groups; `None`: addresses are not counted.
     counted: Option<RandomState>,
 }
 
 impl Gate {
-    /// `allow`: the networks that may dispatch; `None`: all. `counted`: the hash by which addresses are counted;
-    /// `None`: they are not.
+    /// `allow`: the networks that may dispatch; `None`: all. `counted`: the hash that assigns addresses to groups;
+    /// `None`: addresses are not counted.
     pub fn new(allow: Option<&[IpNet]>, counted: Option<RandomState>) -> Gate {
         Gate { allow: allow.map(Arc::from), counted }
     }
@@ -31,21 +32,21 @@ impl Gate {
         self.allow.is_some() || self.counted.is_some()
     }
 
-    /// Classifies a peer. A connection without a peer has ended, and may not dispatch where a list restricts that.
+    /// Classifies a peer. A connection without a peer has ended; it may dispatch only if there is no allow list.
     pub fn classify(&self, remote: Option<Remote>) -> Peer {
         match remote {
             Some(Remote::Address(ip)) => Peer {
                 may_dispatch: self.allow.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&ip))),
                 group: self.counted.as_ref().map(|hasher| group(hasher, ip)),
             },
-            // The permissions of the socket's file let it connect.
+            // The permissions of the socket's file allowed the connect.
             Some(Remote::Local) => Peer { may_dispatch: true, group: None },
             None => Peer { may_dispatch: self.allow.is_none(), group: None },
         }
     }
 }
 
-/// The group of an address. An IPv6 address counts with its /64, because one host has all of a /64.
+/// The group of an address. An IPv6 address counts as its /64, because one host may use a whole /64.
 fn group(hasher: &RandomState, ip: IpAddr) -> u32 {
     let network = match ip {
         IpAddr::V4(ip) => u64::from(ip.to_bits()),

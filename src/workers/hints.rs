@@ -1,4 +1,4 @@
-//! What all workers share, without locks: hints, the counts of connections, the budget for bytes in flight.
+//! What all workers share, without locks: hints, connection counts, the budget for in-flight bytes.
 
 use super::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::broker::io::{HINT_KINDS, Shared, WorkerSet};
@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 /// Buckets of key hashes. A collision costs one offer that finds no poll.
 const BUCKETS: usize = 4096;
-/// Groups in which the connections of addresses are counted, by a hash of the address. Addresses in one group share its
-/// bound; the hash has a new seed at every start.
+/// Groups in which the connections of addresses are counted, by a hash of the address. Addresses in one group
+/// share its limit; the hash has a new seed at every start.
 pub const GROUPS: usize = 1 << 16;
 
 /// A handle on the shared table, one per worker.
@@ -15,7 +15,7 @@ pub const GROUPS: usize = 1 << 16;
 pub struct Hints(Arc<Table>);
 
 struct Table {
-    /// One bit per worker: the buckets of keys, then as many of each relation.
+    /// One bit per worker in each bucket: the buckets of keys, then as many for each relation.
     buckets: Vec<AtomicU64>,
     key_buckets: usize,
     connections: AtomicUsize,
@@ -82,7 +82,7 @@ impl Shared for Hints {
         self.0.connections.load(Ordering::Relaxed)
     }
 
-    // Relaxed as well: at the bound two simultaneous calls may both be refused, but never both succeed above it.
+    // Relaxed as well: at the limit, two simultaneous calls may both fail, but never both succeed beyond it.
     fn open_from(&self, group: u32, group_max: u32) -> bool {
         let count = self.group(group);
         if count.fetch_add(1, Ordering::Relaxed) < group_max {

@@ -7,9 +7,9 @@ use crate::broker::settings::Confirm;
 use crate::config::ServeConfig;
 use crate::sys::listen::{self, ListenSpec, Listener, Local, Opened, Side, SocketFile};
 
-/// The segment size of connections whose acknowledgements the engine awaits. Every link carries it (IPv6 carries 1220
-/// bytes everywhere, RFC 8200 section 5), so that a pair of segments stays two. And it is large enough that a poll is
-/// one segment: our kernel acknowledges a request of several segments itself, which costs a packet each.
+/// The segment size of connections whose acknowledgements the engine awaits. Every link carries it unfragmented
+/// (IPv6 guarantees 1220 bytes, RFC 8200 section 5), so a pair of segments stays a pair. It is large enough for a
+/// poll to fit one segment: our kernel would acknowledge a request of several segments with extra packets.
 const ACK_SEGMENT_BYTES: u32 = 1_000;
 
 pub type WorkerListeners = Vec<(contract::Side, Listener)>;
@@ -59,11 +59,11 @@ fn open(
     };
     for own in &mut workers[1..] {
         own.push(prepare(match (spec, &local) {
-            // Each worker has a socket of its own on the same address; the kernel spreads connections over them.
+            // Each worker has its own socket on the same address; the kernel spreads connections over the sockets.
             (ListenSpec::Addr(_), Local::Address(addr)) => {
                 listen::bind(side, *addr, options.backlog, false)?.into()
             }
-            // All workers share one Unix domain socket, or the socket of the service manager.
+            // All workers share one Unix domain socket, or the socket from the service manager.
             _ => listener.try_clone().map_err(|_| StartError::Descriptors)?,
         })?);
     }

@@ -1,15 +1,15 @@
 //! Mailboxes: how one worker hands a message to another, and wakes it only while it blocks.
 //!
-//! Before its thread blocks, the receiver arms its mailbox and then checks it again. The sender sends, and then checks
-//! whether the mailbox is armed. Each of them has a full fence between its two steps, so at least one sees the
-//! other: the receiver finds the message before it blocks, or the sender wakes it.
+//! Before its thread blocks, the receiver arms its mailbox and then checks it again. The sender sends, and then
+//! checks whether the mailbox is armed. Each has a full fence between its two steps, so at least one sees the
+//! other's first step: the receiver finds the message before it blocks, or the sender wakes it.
 //!
-//! A wake-up costs both threads more than serving a request. So a worker that has mail for a blocked worker handles it
-//! inline, if that worker allows it ([`HandleInline`]). It wakes the other worker only where that fails: a third
-//! worker holds the lock, or the blocked thread is just waking up.
+//! A wake-up costs both threads more than serving a request. So a worker that has mail for a blocked worker
+//! handles it inline, if that worker allows it ([`HandleInline`]). It wakes the other worker only if that fails: a
+//! third worker holds the lock, or the blocked thread is just waking up.
 //!
-//! The queues are unbounded by type and bounded by use: a worker has at most one offer and one reply under way per open
-//! dispatch connection.
+//! The queue's type sets no limit, but its use does: a worker has at most one offer and one reply under way per
+//! open dispatch connection.
 
 use super::sync::{AtomicBool, Ordering, Receiver, Sender, fence, unbounded};
 use crate::broker::io::MeshMessage;
@@ -22,15 +22,15 @@ pub type Reply = Box<dyn Fn(WorkerReport) + Send>;
 
 /// What a worker receives from others.
 pub enum Mail {
-    /// A message of the worker `from`.
+    /// A message from the worker `from`.
     Mesh { from: usize, message: MeshMessage },
-    /// A command of the control plane.
+    /// A command from the control thread.
     Command { command: Command, reply: Reply },
 }
 
 /// A worker whose mail other workers can handle.
 pub trait HandleInline: Send + Sync {
-    /// Handles all mail of a worker whose thread blocks. False if another thread holds the worker's lock.
+    /// Handles all mail of a worker whose thread blocks. Returns false if another thread holds the worker's lock.
     fn handle_inline(&self) -> bool;
 }
 
@@ -58,7 +58,7 @@ pub fn mailbox(waker: Arc<dyn Wake>) -> (Address, Mailbox) {
 }
 
 impl Address {
-    /// Lets other workers handle the owner's mail inline by `owner`. Only the first call has an effect.
+    /// Lets other workers handle the owner's mail inline, through `owner`. Only the first call has an effect.
     pub fn handle_inline_by(&self, owner: Weak<dyn HandleInline>) {
         let _ = self.inline.set(owner);
     }
@@ -71,15 +71,15 @@ impl Address {
         }
     }
 
-    /// The same, but handles the mail inline if the owner blocks and allows it. For workers only: the owner's
-    /// descriptors must be the caller's as well.
+    /// Like [`Address::send`], but handles the mail inline if the owner blocks and allows it. For workers only:
+    /// the owner's descriptors must be the caller's as well.
     pub fn deliver(&self, mail: Mail) {
         if self.post(mail) && !self.handle_inline() {
             self.wake();
         }
     }
 
-    /// Answers whether the owner blocks, or is about to, and may not have seen the mail.
+    /// Queues `mail`. Returns true if the owner blocks, or is about to, and may not have seen the mail.
     fn post(&self, mail: Mail) -> bool {
         if self.queue.send(mail).is_err() {
             return false;
@@ -109,7 +109,7 @@ impl Mailbox {
         self.queue.is_empty()
     }
 
-    /// Call it before the owner blocks. False if there is mail, and the owner must not block.
+    /// Call it before the owner blocks. Returns false if there is mail: the owner must not block.
     pub fn arm(&self) -> bool {
         self.armed.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);

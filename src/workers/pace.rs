@@ -1,29 +1,30 @@
-//! When a worker delays its next turn, so that work gathers, instead of waking up for each piece of it.
+//! Decides when a worker delays its next turn, so that work gathers instead of waking it up piece by piece.
 //!
-//! To block and wake up costs more than to serve a request. A worker that something reaches every few microseconds
-//! spends its time on that, unless it runs fewer turns and serves more in each: network cards call this interrupt
-//! coalescing. So a busy worker sleeps for the coalescing delay after each turn. Requests that come meanwhile pay for
-//! it, so a worker counts as busy only if its turns use much of a CPU's time; a worker with time to spare serves
-//! immediately. It does not delay after a turn that took as long as the delay, because enough has gathered meanwhile.
-//! Nor does it delay after a turn that began long after the last one.
+//! Blocking and waking up cost more than serving a request. A worker that receives something every few
+//! microseconds would spend its time on that, so it runs fewer turns and serves more in each, like interrupt
+//! coalescing in network cards. A busy worker sleeps for the coalescing delay after each turn. Requests that
+//! arrive meanwhile pay for it, so a worker counts as busy only if its turns use much of a CPU's time; a worker
+//! with time to spare serves immediately. No delay follows a turn that took as long as the delay, because enough
+//! work has gathered meanwhile. Nor does a delay follow a turn that began long after the last one.
 
 use crate::broker::time::Time;
 use std::time::Duration;
 
 /// The fewest turns over which the worker measures its share of a CPU's time.
 const TURNS_MIN: u32 = 16;
-/// The shortest time over which it measures. So the work that gathers while another process has the CPU for a
-/// millisecond or two does not make a worker busy.
-const STRETCH_MIN: Duration = Duration::from_millis(100);
-/// The length of the first measurement with delays, during which requests already pay for them.
+/// The shortest time over which it measures: long enough that the work that gathers while another process has the
+/// CPU for a millisecond or two does not make a worker busy.
+const PERIOD_MIN: Duration = Duration::from_millis(100);
+/// The length of a trial, the first measurement with delays. It is short, because requests already pay for the
+/// delays.
 const TRIAL_MIN: Duration = Duration::from_millis(20);
-/// A worker that nothing reaches for this long starts again as one with time to spare.
+/// A worker that receives nothing for this long starts again as one with time to spare.
 const QUIET: Duration = Duration::from_millis(10);
 /// A busy worker stays busy down to this percentage of the share that made it so, because it needs less CPU time with
 /// delays.
 const STAY_PERCENT: u32 = 80;
-/// A worker whose share falls below that in the trial has a little time to spare. It does not try delays again for
-/// this long, and for twice as long after each further trial.
+/// A worker whose share falls below that in a trial does not try delays again for this long, and for twice as long
+/// after each further trial.
 const HOLD_OFF_MIN: Duration = Duration::from_secs(4);
 const HOLD_OFF_MAX: Duration = Duration::from_secs(64);
 
@@ -32,8 +33,8 @@ const HOLD_OFF_MAX: Duration = Duration::from_secs(64);
 enum Load {
     /// It has time to spare, and serves immediately.
     Spare,
-    /// It delays its turns, and the first measurement with delays is not over.
-    Tried,
+    /// It delays its turns, and the trial is not over.
+    Trial,
     /// It delays its turns, and needs to.
     Busy,
 }
@@ -41,19 +42,19 @@ enum Load {
 #[derive(Debug)]
 pub struct Pace {
     delay: Duration,
-    /// From this share of a CPU's time on a worker is busy.
+    /// A worker that uses this share of a CPU's time or more is busy.
     from_percent: u32,
     began: Time,
     ended: Time,
     /// The turn began soon after the last had ended.
-    is_close: bool,
+    follows_closely: bool,
     load: Load,
-    /// How long the last trial holds the next one off; zero if the worker has needed delays since.
+    /// How long after the last trial the next one must wait; zero if the worker has needed delays since.
     hold_off: Duration,
     held_off_until: Time,
     turns: u32,
     /// Where the current measurement began, and the CPU time that the thread had used by then.
-    stretch: Option<(Time, Duration)>,
+    period: Option<(Time, Duration)>,
 }
 
 impl Pace {
@@ -64,53 +65,53 @@ impl Pace {
             from_percent,
             began: Time::default(),
             ended: Time::default(),
-            is_close: false,
+            follows_closely: false,
             load: Load::Spare,
             hold_off: Duration::ZERO,
             held_off_until: Time::default(),
             turns: 0,
-            stretch: None,
+            period: None,
         }
     }
 
     pub fn begin_turn(&mut self, now: Time) {
         let since = now - self.ended;
-        self.is_close = since < 2 * self.delay;
+        self.follows_closely = since < 2 * self.delay;
         if since >= QUIET.max(4 * self.delay) {
-            (self.load, self.turns, self.stretch) = (Load::Spare, 0, None);
+            (self.load, self.turns, self.period) = (Load::Spare, 0, None);
         }
         self.began = now;
     }
 
-    /// True if the caller must now call [`Pace::measured`].
+    /// Returns true if the caller must now call [`Pace::record_cpu_time`].
     pub fn end_turn(&mut self, now: Time) -> bool {
         self.ended = now;
         self.turns = self.turns.saturating_add(1);
-        let stretch_min = if self.load == Load::Tried { TRIAL_MIN } else { STRETCH_MIN };
+        let period_min = if self.load == Load::Trial { TRIAL_MIN } else { PERIOD_MIN };
         !self.delay.is_zero()
             && self.turns >= TURNS_MIN
-            && self.stretch.is_none_or(|(since, _)| now - since >= stretch_min)
+            && self.period.is_none_or(|(since, _)| now - since >= period_min)
     }
 
     /// Ends a measurement and begins the next. `cpu`: the CPU time that the thread has used since its start.
-    pub fn measured(&mut self, cpu: Duration) {
-        if let Some((since, cpu_before)) = self.stretch {
+    pub fn record_cpu_time(&mut self, cpu: Duration) {
+        if let Some((since, cpu_before)) = self.period {
             self.classify(self.ended - since, cpu.saturating_sub(cpu_before));
         }
-        (self.turns, self.stretch) = (0, Some((self.ended, cpu)));
+        (self.turns, self.period) = (0, Some((self.ended, cpu)));
     }
 
-    /// Changes the load by the CPU time that the worker used in a stretch.
-    fn classify(&mut self, stretch: Duration, used: Duration) {
-        let reaches = |percent: u32| 10_000 * used >= stretch * self.from_percent * percent;
+    /// Decides the load from the CPU time that the worker used in a period.
+    fn classify(&mut self, period: Duration, used: Duration) {
+        let reaches = |percent: u32| 10_000 * used >= period * self.from_percent * percent;
         self.load = match self.load {
-            Load::Spare if reaches(100) && self.ended >= self.held_off_until => Load::Tried,
+            Load::Spare if reaches(100) && self.ended >= self.held_off_until => Load::Trial,
             Load::Spare => Load::Spare,
             _ if reaches(STAY_PERCENT) => {
                 self.hold_off = Duration::ZERO;
                 Load::Busy
             }
-            Load::Tried => {
+            Load::Trial => {
                 self.hold_off = (2 * self.hold_off).clamp(HOLD_OFF_MIN, HOLD_OFF_MAX);
                 self.held_off_until = self.ended + self.hold_off;
                 Load::Spare
@@ -121,7 +122,7 @@ impl Pace {
 
     /// How long to sleep before the next turn, if at all.
     pub fn coalesce_delay(&self) -> Option<Duration> {
-        let delays = self.load != Load::Spare && self.is_close && self.ended - self.began < self.delay;
+        let delays = self.load != Load::Spare && self.follows_closely && self.ended - self.began < self.delay;
         delays.then_some(self.delay)
     }
 }
@@ -150,12 +151,12 @@ mod tests {
         }
 
         /// Runs `count` turns, one every `every_us`, each of which takes `took_us`. The thread uses `percent` of a
-        /// CPU's time. Answers which turns a delay follows.
+        /// CPU's time. Returns which turns a delay follows.
         fn turns(&mut self, count: usize, every_us: u64, took_us: u64, percent: u32) -> Vec<bool> {
             let turn = |_| {
                 self.pace.begin_turn(self.now);
                 if self.pace.end_turn(self.now.plus_us(took_us)) {
-                    self.pace.measured(self.cpu);
+                    self.pace.record_cpu_time(self.cpu);
                 }
                 self.now = self.now.plus_us(every_us);
                 self.cpu += Duration::from_micros(every_us) * percent / 100;

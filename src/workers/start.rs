@@ -29,21 +29,22 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The part of the limit of buffered bytes that incomplete TLS records may use, on top of it.
+/// The divisor of `--max-buffered` that gives the memory for incomplete TLS records, in addition to that budget.
 const TLS_SHARE: usize = 4;
 
 pub struct Started {
     pub fleet: Fleet,
     pub workers: WorkerThreads,
-    /// The addresses' sockets, for the hand-over to a successor. Drop them before the shutdown: they keep the
-    /// addresses open.
+    /// The sockets of the listening addresses, for the handover to a successor. Drop them before the shutdown:
+    /// they keep the addresses open.
     pub listen_groups: Vec<ListenGroup>,
     /// The files of Unix domain sockets. Drop them at the end, which removes them.
     pub socket_files: Vec<SocketFile>,
 }
 
 /// Starts one thread per worker. Returns when every listener is bound and every worker serves. `control` are the
-/// control plane's descriptors that hold a listener open. It must not have accepted from one yet (see [`Tables`]).
+/// control thread's descriptors that hold a listener open. It must not have accepted from one yet (see
+/// [`Tables`]).
 pub fn start(config: &ServeConfig, control: &[BorrowedFd<'_>]) -> Result<Started, StartError> {
     let inline_handling = config.workers.len() > 1 && !config.own_tables;
     let (chosen, why) = choose(config.engine, inline_handling);
@@ -134,7 +135,7 @@ fn start_on<E: Engine + Send + 'static>(
         threads.push(spawn(index, config, chosen, event_loop, foreign, filter.clone())?);
     }
     if let Some(tables) = tables {
-        tables.part();
+        tables.close_in_process();
     }
     let fleet = Fleet::new(bound, chosen.name(), addresses, events, origin);
     Ok(Started { fleet, workers: WorkerThreads::new(threads), listen_groups, socket_files })
@@ -146,8 +147,8 @@ fn unix_us() -> u64 {
     since.as_micros().try_into().unwrap_or(u64::MAX)
 }
 
-/// A hash with random seeds. The standard library gets them from the kernel, so it works in an empty root without
-/// /dev, where a static binary may run.
+/// A hash with random seeds. The standard library gets them from the kernel, so this works in an empty root
+/// without /dev, where a static binary may run.
 fn random_state() -> RandomState {
     let seed = || std::hash::RandomState::new().hash_one(0);
     RandomState::with_seeds(seed(), seed(), seed(), seed())
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_hash_has_seeds_of_its_own() {
+    fn every_hash_has_its_own_seeds() {
         assert_ne!(random_state().hash_one("key"), random_state().hash_one("key"));
     }
 }

@@ -1,5 +1,5 @@
-//! The primitives that workers share data with, in one place: `tests/model` compiles the other files of this folder
-//! against a model checker's primitives.
+//! The primitives through which workers share data, in one place: `tests/model` compiles the other files of this
+//! folder against a model checker's primitives.
 
 pub use crossbeam_channel::{Receiver, Sender, unbounded};
 pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};

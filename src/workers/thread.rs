@@ -12,8 +12,8 @@ use crate::sys::seccomp::Filter;
 use std::os::fd::RawFd;
 use std::thread;
 
-/// Starts the worker's thread, and waits until the thread is pinned and its engine runs. `foreign`: if present, the
-/// thread gets a table of descriptors of its own and closes these in it.
+/// Starts the worker's thread, and waits until the thread is pinned and its engine runs. If `foreign` is present,
+/// the thread gets its own table of descriptors and closes these in it.
 pub fn spawn<E: Engine + Send + 'static>(
     worker: usize,
     config: &ServeConfig,
@@ -28,7 +28,7 @@ pub fn spawn<E: Engine + Send + 'static>(
         if let Some(cpu) = cpu {
             cpus::pin_this_thread(cpu).map_err(|source| StartError::Pin { cpu, source })?;
         }
-        cpus::sharpen_timers_of_this_thread();
+        cpus::reduce_timer_slack_of_this_thread();
         if let Some(foreign) = foreign {
             descriptors::take_own_table(&foreign).map_err(StartError::Tables)?;
         }

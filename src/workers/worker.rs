@@ -32,12 +32,12 @@ pub struct Worker<E: Engine> {
     turn_at: Time,
     is_shut_down: bool,
     wall_clock: Option<WallClock>,
-    /// When the worker's thread wakes up, while it blocks; `None`: only another thread ends the block.
+    /// When the worker's thread wakes up, while it blocks; `None` if only another thread ends the block.
     blocked_until: Option<Time>,
     mail_handled_inline: u64,
 }
 
-/// Answers microseconds of Unix time.
+/// Returns microseconds of Unix time.
 pub type WallClock = fn() -> u64;
 
 impl<E: Engine> Worker<E> {
@@ -103,10 +103,10 @@ impl<E: Engine> Worker<E> {
         Ok(())
     }
 
-    /// Has senders wake the thread from here on. Answers how long the thread may block.
+    /// From here on, senders wake the thread. Returns how long the thread may block.
     pub fn prepare_to_block(&mut self, now: Time) -> Option<Duration> {
         let timeout = self.arm(now);
-        let timeout = self.engine.blocks_for(timeout);
+        let timeout = self.engine.block_timeout(timeout);
         self.blocked_until = timeout.map(|time| now + time);
         timeout
     }
@@ -125,13 +125,13 @@ impl<E: Engine> Worker<E> {
         self.next_deadline().map(|at| at - now)
     }
 
-    /// Submits the engine's requests. True if there is nothing to do right now.
+    /// Submits the engine's requests. Returns true if there is nothing to do right now.
     pub fn is_idle(&mut self) -> io::Result<bool> {
         Ok(self.mailbox.is_empty() && !self.engine.flush()?)
     }
 
     /// Records how long a turn of the worker's thread took.
-    pub fn turn_took(&mut self, us: u64) {
+    pub fn record_turn(&mut self, us: u64) {
         self.turns.record(us);
     }
 
@@ -170,7 +170,7 @@ impl<E: Engine> Worker<E> {
         self.begin_turn(now);
         self.mail(now);
         self.facts(now);
-        let due = self.engine.blocks_for(self.until_deadline(now)).map(|time| now + time);
+        let due = self.engine.block_timeout(self.until_deadline(now)).map(|time| now + time);
         let wakes_too_late = due.is_some_and(|due| self.blocked_until.is_none_or(|until| due < until));
         if wakes_too_late || self.is_shut_down {
             self.peers[self.index].wake();
@@ -208,8 +208,8 @@ impl<E: Engine> Worker<E> {
     }
 
     fn accepted(&mut self, now: Time, conn: ConnId, side: Side) {
-        // The broker would close the connection that has been silent longest. If the kernel has bytes of it, it is not
-        // silent.
+        // At its limit, the broker would close the oldest silent connection. If the kernel holds bytes from that
+        // connection, it is not silent.
         while let Some(silent) = self.broker.next_to_make_room()
             && self.engine.has_unread(silent)
         {

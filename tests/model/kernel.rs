@@ -166,7 +166,7 @@ impl Engine for OnKernel {
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let mut blocker = self.kernel.clone();
-        blocker.block(self.blocks_for(timeout))?;
+        blocker.block(self.block_timeout(timeout))?;
         self.after_block(&mut blocker);
         Ok(())
     }
@@ -175,7 +175,7 @@ impl Engine for OnKernel {
         Some(self.kernel.clone())
     }
 
-    fn blocks_for(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+    fn block_timeout(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         if self.ready.is_empty() { timeout } else { Some(Duration::ZERO) }
     }
 

@@ -72,7 +72,7 @@ const EXTENSION: &str =
     "the deployment token's header has critical extensions (crit), which are not supported";
 const SIGNATURE: &str = "the deployment token is not signed with a known secret";
 const EXPIRED: &str = "the deployment token has expired";
-const OTHER_VERSION: &str = "the deployment token is for another version than the poll's";
+const OTHER_VERSION: &str = "the deployment token is for a version other than the poll's";
 const BARE: &str = "the deployment id must be a deployment token; a bare id is not accepted";
 
 /// Forgeries that claim `deployment`. Some are signed with [`SECRET`], which an attacker does not have,

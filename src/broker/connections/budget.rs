@@ -1,8 +1,8 @@
 //! The budget for bytes in flight: bytes that peers have sent and that cannot be used yet, and runs that are
 //! not delivered yet.
 //!
-//! All workers share the budget. Each worker leases from it in steps, so counting a request adds and compares
-//! the worker's own numbers, and only one in hundreds of requests touches the shared number.
+//! All workers share the budget. Each worker leases from it in steps. So counting a request usually touches only
+//! the worker's own numbers, and only one request in hundreds touches the shared number.
 //!
 //! Incomplete requests get at most [`INCOMPLETE_QUARTERS`] quarters of it, so a client that sends requests
 //! without end does not stop requests that arrive complete.
@@ -41,13 +41,13 @@ impl Budget {
         self.held
     }
 
-    /// No more bytes are counted than leased.
+    /// Whether the lease covers all counted bytes.
     pub fn is_within(&self) -> bool {
         self.held <= self.leased
     }
 
-    /// Counts `bytes` more, which are in memory already. `false`: they exceed the budget, and the caller must
-    /// free them.
+    /// Counts `bytes` more, which are in memory already. Returns false if they exceed the budget: the caller must
+    /// then free them.
     #[inline]
     pub fn hold(&mut self, shared: &impl Shared, bytes: usize, part: Part) -> bool {
         self.held += bytes;
@@ -72,7 +72,7 @@ impl Budget {
     #[inline]
     pub fn release(&mut self, shared: &impl Shared, bytes: usize) {
         self.held -= bytes;
-        // Keeps one step, so that small changes around a step do not lease and return it again and again.
+        // Keeps one step, so that small changes do not lease and return the same step repeatedly.
         if self.leased > self.held + 2 * LEASE_BYTES {
             self.give_back(shared);
         }

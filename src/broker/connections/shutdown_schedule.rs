@@ -2,16 +2,16 @@
 
 use crate::broker::time::Time;
 
-/// After the shutdown time: how soon to check again whether the last deliveries have ended.
+/// How often to check, after the shutdown time, whether the last deliveries have ended.
 const CHECK_AGAIN_MS: u64 = 10;
 
 /// The times of a shutdown.
 pub struct ShutdownSchedule {
-    /// Until then, idle connections stay open whose last response did not announce `Connection: close`, so
-    /// that no request of a supervisor meets our close.
+    /// Until then, an idle connection stays open if its last response did not announce `Connection: close`. So no
+    /// supervisor's request crosses our close.
     ends_at: Time,
-    /// Not within the turn in which the shutdown began: the next one reports connections that the kernel had
-    /// queued.
+    /// The shutdown completes no earlier than the turn after it began: that turn reports the connections that the
+    /// kernel had queued.
     not_before: Time,
     is_complete: bool,
 }

@@ -37,7 +37,7 @@ pub struct Connection {
     pub side: Side,
     /// Counts requests; distinguishes a late reply from a current one.
     pub request: u32,
-    /// Of the response to the current request.
+    /// What the response to the current request says about the connection.
     pub persistence: Persistence,
     /// The peer's FIN has arrived.
     pub peer_closed: bool,
@@ -82,9 +82,9 @@ impl Connection {
 pub enum State {
     /// The slot is free.
     Free,
-    /// Accepted, and no byte was handled yet.
+    /// Accepted; the broker has received nothing from it yet.
     Fresh {
-        /// The kernel has bytes of it.
+        /// The kernel holds bytes that the engine has not reported.
         has_unread: bool,
     },
     /// Between requests.
@@ -140,7 +140,7 @@ pub struct Poll {
     pub deployment: u32,
     /// When the request was complete.
     pub since: Time,
-    /// No run is offered to it from then on.
+    /// From then on, the broker offers it no run.
     pub offer_until: Time,
     pub state: PollState,
     /// `offer_until` takes the measured round trip into account.
@@ -159,9 +159,9 @@ pub struct Claim {
     pub closing: bool,
     /// Unacknowledged bytes according to the last facts.
     pub unacked_bytes: u64,
-    /// Release the poll then, unless there is progress.
+    /// When to release the poll, unless there is progress.
     pub give_up_at: Time,
-    /// If the run is acknowledged but unread then, the process is frozen.
+    /// When to release the poll if the runner's process has not read the acknowledged run.
     pub read_until: Time,
     /// Time to the next probe of a closing connection. Doubles with each probe.
     pub probe_after_us: u64,
@@ -178,7 +178,7 @@ pub struct PendingDispatch {
     pub deadline: Time,
     /// How many polls may still be tried.
     pub attempts_left: u8,
-    /// The workers that were asked.
+    /// Workers that need no offer: this one, and those that have received one.
     pub tried: WorkerSet,
     /// At least one poll was claimed for it.
     pub attempted: bool,

@@ -76,7 +76,7 @@ impl Connections {
         self.timers.next_deadline()
     }
 
-    /// The connection that has been silent since its accept for longest.
+    /// The oldest connection that has sent nothing since it was accepted.
     pub fn oldest_silent(&self) -> Option<u32> {
         self.silent.front()
     }

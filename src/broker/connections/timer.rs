@@ -67,7 +67,7 @@ impl Wheel {
         }
     }
 
-    /// Links the timer of `slot` where its deadline belongs.
+    /// Links the timer of `slot` at the place that its deadline requires.
     #[inline(never)]
     fn place(&mut self, slot: u32, deadline: Time) {
         if slot as usize >= self.nodes.len() {
@@ -95,7 +95,7 @@ impl Wheel {
     }
 
     /// When [`Wheel::expired`] has work to do: no later than the first deadline, and earlier if a slot has to be
-    /// spread over the level below.
+    /// cascaded to the levels below.
     pub fn next_deadline(&self) -> Option<Time> {
         self.next_tick().map(|tick| Time(tick * TICK_US))
     }
@@ -112,7 +112,7 @@ impl Wheel {
                 }
             };
             self.now_tick = self.now_tick.max(tick);
-            self.spread(tick);
+            self.cascade(tick);
             let place = (tick as usize) & (SLOTS - 1);
             let slot = self.heads[place];
             if slot == NIL {
@@ -127,8 +127,8 @@ impl Wheel {
         }
     }
 
-    /// The next tick with a due slot at level 0 or a slot to spread above it. The lowest non-empty level has it:
-    /// all its timers are due before the next slot of the level above begins.
+    /// The next tick at which a level 0 slot is due or a slot above must be cascaded. The lowest non-empty level
+    /// decides it: all its timers are due before the next slot of the level above begins.
     fn next_tick(&self) -> Option<u64> {
         let level = self.occupied.iter().position(|slots| *slots != 0)?;
         let shift = SLOT_BITS * level as u32;
@@ -138,8 +138,8 @@ impl Wheel {
         Some((base << shift).max(self.now_tick))
     }
 
-    /// Links the nodes of the upper slots that begin at `tick` where they belong now.
-    fn spread(&mut self, tick: u64) {
+    /// Cascades the slots above level 0 that begin at `tick`: links their nodes at lower levels.
+    fn cascade(&mut self, tick: u64) {
         for level in (1..LEVELS).rev() {
             let index = (tick >> (SLOT_BITS * level as u32)) as usize & (SLOTS - 1);
             if self.occupied[level] & (1 << index) == 0 {
@@ -190,7 +190,7 @@ impl Wheel {
     }
 
     /// The level is the highest 6-bit digit in which the tick differs from now. Ticks beyond the top level go to
-    /// its last slot and are spread from there.
+    /// its last slot and are cascaded from there.
     fn place_of(&self, tick: u64) -> usize {
         let span = 1u64 << (SLOT_BITS * LEVELS as u32);
         let tick = tick.min(self.now_tick | (span - 1));

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn one_listener_for_both() {
+    fn routes_on_one_listener() {
         let on = |line: &str| routed(line, Side::Runner, true);
         let (paths, connects) = ("GET, POST, OPTIONS", "GET, HEAD, OPTIONS");
         assert_eq!(on("GET /connect"), Ok(Route::Connect));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn separate_listeners() {
+    fn routes_on_separate_listeners() {
         let runner = |line: &str| routed(line, Side::Runner, false);
         assert_eq!(runner("GET /warm-start"), Ok(Route::Poll));
         assert_eq!(runner("GET /connect"), Ok(Route::Connect));

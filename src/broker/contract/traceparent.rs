@@ -21,11 +21,11 @@ fn traceparent(value: &[u8]) -> Option<&str> {
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let sound = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
     let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-    let rest_follows = match value.get(55) {
+    let is_end_valid = match value.get(55) {
         None => true,
         Some(next) => version != "00" && *next == b'-',
     };
-    (sound && version != "ff" && !zero(trace) && !zero(parent) && rest_follows).then_some(text)
+    (sound && version != "ff" && !zero(trace) && !zero(parent) && is_end_valid).then_some(text)
 }
 
 /// Whether the flags of a well-formed `traceparent` say that its trace is recorded (W3C Trace Context,

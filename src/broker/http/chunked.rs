@@ -4,9 +4,9 @@ use super::rejection::Rejection;
 
 /// Decodes a chunked body. Input may stop and resume at any byte.
 ///
-/// Strict: chunk sizes are 1 to 16 hex digits, extensions and trailer fields keep to their grammar
-/// (otherwise two readers might see different line ends in them), and every line ends in CRLF.
-/// Extensions and trailer fields are limited and ignored.
+/// Strict: chunk sizes are 1 to 16 hex digits, extensions and trailer fields must follow their grammar (otherwise
+/// two readers might see different line ends in them), and every line ends in CRLF. Extensions and trailer fields
+/// are limited and ignored.
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
     state: State,
@@ -68,9 +68,9 @@ impl ChunkedDecoder {
 
     /// Decodes what it can from `input` and appends the data to `out`.
     ///
-    /// Returns how many bytes of `input` were consumed and whether the body is complete. Until then
-    /// all of `input` is consumed; what follows a complete body is left. `out` grows with the data
-    /// that has arrived, never with what a chunk size announces.
+    /// Returns how many bytes of `input` were consumed and whether the body is complete. Until then it consumes
+    /// all of `input`; it leaves what follows a complete body. `out` grows with the data that has arrived, never
+    /// with what a chunk size announces.
     ///
     /// # Errors
     /// 413 as soon as the announced data exceeds `body_bytes_max` bytes in total, or extensions their
@@ -253,7 +253,7 @@ mod tests {
                 return Ok(None);
             }
         }
-        unreachable!("pieces go round")
+        unreachable!("the pieces repeat forever")
     }
 
     fn status(input: &str) -> Option<u16> {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies() {
+    fn decodes_bodies() {
         for (input, data) in [
             ("0\r\n\r\n", ""),
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed() {
+    fn refuses_malformed_bodies() {
         for input in [
             "\r\n",
             "x\r\n",
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds() {
+    fn enforces_the_limits() {
         // Refused as soon as it is announced, in one chunk or in several, without an allocation.
         assert_eq!(status("1000\r\n"), None);
         assert_eq!(status("1001\r\n"), Some(413));
@@ -424,7 +424,7 @@ mod tests {
     }
 
     /// Bodies, some of them damaged.
-    fn bodies_and_worse() -> impl Strategy<Value = Vec<u8>> {
+    fn bodies_maybe_damaged() -> impl Strategy<Value = Vec<u8>> {
         let chunk =
             (prop::collection::vec(any::<u8>(), 1..40), any::<bool>()).prop_map(|(data, extended)| {
                 let extension = if extended { ";a;bc" } else { "" };
@@ -455,7 +455,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_the_naive_reader_however_fragmented(
-            input in bodies_and_worse(),
+            input in bodies_maybe_damaged(),
             pieces in prop::collection::vec(1usize..30, 1..10),
         ) {
             let whole = decode(&input, &[usize::MAX / 2]);

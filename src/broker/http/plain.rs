@@ -1,6 +1,6 @@
 //! Heads as clients usually send them: one pass that splits the fields 16 bytes at a time.
 //!
-//! Accepts a subset of what `httparse` accepts, and reads it alike. It never refuses a head: one outside
+//! Accepts a subset of what `httparse` accepts, and reads it the same way. It never refuses a head: one outside
 //! the subset, malformed or only unusual, goes to `httparse`.
 
 use super::application::Application;
@@ -73,7 +73,7 @@ fn leading(text: &[u8], class: impl Fn(i8x16) -> i8x16) -> usize {
     text.len() - rest.len() + of(&last) as usize
 }
 
-/// From the space to the tilde.
+/// The characters from space to tilde.
 #[inline(always)]
 fn is_plain(part: i8x16) -> i8x16 {
     up_to(part, b'~').simd_gt(above(b' ', b'~'))
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_every_byte_at_every_position() {
+    fn classifies_every_byte_at_every_position() {
         let is_in_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         for byte in 0..=u8::MAX {
             for len in 0..=2 * STEP + 1 {
@@ -193,7 +193,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(10_000))]
 
         #[test]
-        fn reads_as_httparse_does(bytes in heads(), after in "[ -~]{0,3}", split in any::<prop::sample::Index>()) {
+        fn agrees_with_httparse(bytes in heads(), after in "[ -~]{0,3}", split in any::<prop::sample::Index>()) {
             let buf = [&bytes, after.as_bytes()].concat();
             let expected = by_httparse(&buf);
             if let Some(found) = parse::<Plain>(&buf) {

@@ -43,9 +43,9 @@ pub fn read_head<'b, A: Application<'b>>(
 /// Allocates nothing; everything in the [`Head`] borrows from `head`.
 ///
 /// # Errors
-/// - 400: a malformed request line or field (RFC 9112 sections 3 and 5: white space before a colon,
-///   a folded line, invalid characters); Host missing, repeated or malformed or not the
-///   target's; a body whose length two readers might see differently (section 6.3).
+/// - 400: a malformed request line or field (RFC 9112 sections 3 and 5: white space before a colon, a folded line,
+///   invalid characters); Host missing, repeated, malformed or different from the target's; a body whose length
+///   two readers might see differently (section 6.3).
 /// - 417: an expectation other than `100-continue` (RFC 9110 section 10.1.1).
 /// - 431: more than [`HEADER_FIELDS_MAX`] fields (RFC 6585 section 5).
 /// - 501: CONNECT, or a transfer coding other than `chunked` (RFC 9112 section 6.1).

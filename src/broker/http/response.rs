@@ -1,7 +1,6 @@
 //! Responses, each assembled in one buffer.
 //!
-//! Each has a Content-Length. Date is left out, which a server without a clock may do (RFC 9110 section
-//! 6.6.1).
+//! Each has a Content-Length. None has a Date, which a server without a clock may omit (RFC 9110 section 6.6.1).
 
 use super::rejection::Rejection;
 

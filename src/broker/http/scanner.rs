@@ -56,6 +56,7 @@ pub fn leading_crlf(buf: &[u8]) -> usize {
     2 * pairs.count()
 }
 
+/// A byte that ends the head or makes it invalid.
 enum Event {
     /// The head is this many bytes long.
     End(usize),
@@ -119,7 +120,7 @@ fn event_at(buf: &[u8], at: usize) -> Option<Event> {
     match buf[at] {
         0 => Some(Event::Bad("the request head contains a NUL")),
         b'\n' if !after_cr => Some(Event::Bad("a line of the request head ends in a bare LF")),
-        // LF, any byte, CR LF would have been two line ends: only an empty line has LF here.
+        // After LF CR, this LF ends an empty line, and with it the head.
         b'\n' if at >= 2 && buf[at - 2] == b'\n' => Some(Event::End(at + 1)),
         b'\n' => None,
         _ if after_cr => Some(Event::Bad("the request head contains a bare CR")),

@@ -47,7 +47,7 @@ impl<'b> Target<'b> {
 /// Whether a Host field's value is `uri-host [":" port]` (RFC 9110 section 7.2), or empty.
 #[inline]
 pub(super) fn is_authority(text: &[u8]) -> bool {
-    // Nearly all are a name or an IPv4 address.
+    // Nearly every Host is a name or an IPv4 address.
     let end = text.iter().position(|&byte| CLASS[byte as usize] != REG_NAME);
     match end.map_or((text, &[][..]), |end| text.split_at(end)) {
         (_, []) => true,
@@ -86,7 +86,7 @@ fn is_unusual_authority(text: &[u8]) -> bool {
     }
 }
 
-/// Cuts the query off; both may hold what RFC 3986 lets them: no fragment, space or bracket.
+/// Cuts off the query. Path and query may contain only what RFC 3986 allows: no fragment, space or bracket.
 #[inline]
 fn path_of(text: &str) -> Result<&str, Rejection> {
     let seen = classes_of(text.as_bytes());
@@ -99,7 +99,7 @@ fn path_of(text: &str) -> Result<&str, Rejection> {
     Ok(text.split_once('?').map_or(text, |(path, _)| path))
 }
 
-/// The classes of all bytes together. A `%` with its two hex digits fits everywhere, another nowhere.
+/// The union of the classes of all bytes. A `%` with two hex digits is allowed everywhere, any other `%` nowhere.
 #[inline]
 fn classes_of(text: &[u8]) -> u8 {
     let seen = text.iter().fold(0, |seen, &byte| seen | CLASS[byte as usize]);
@@ -116,7 +116,7 @@ fn is_well_encoded(text: &[u8]) -> bool {
 
 /// Unreserved and sub-delims.
 const REG_NAME: u8 = 1;
-/// What a path and a query have besides.
+/// What a path and a query allow in addition.
 const PATH: u8 = 2;
 /// `?`
 const QUERY: u8 = 4;
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn paths() {
+    fn reduces_targets_to_paths() {
         assert_eq!(path("/wait"), Some("/wait"));
         assert_eq!(path("/wait?a=/b?c"), Some("/wait"));
         assert_eq!(path("/?"), Some("/"));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn refused() {
+    fn refuses_malformed_targets() {
         for text in [
             "",
             "*",
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn authorities() {
+    fn checks_authorities() {
         for good in [
             "",
             "broker",
@@ -235,9 +235,9 @@ mod tests {
     }
 
     proptest! {
-        /// What is quick to see is what the whole grammar says.
+        /// The fast path agrees with the whole grammar.
         #[test]
-        fn an_ordinary_authority_is_one(text in "[a0.:%\\[\\]/ @é-]{0,10}|[a-z.]{0,9}(:[0-9a]{0,5})?") {
+        fn the_fast_path_agrees_with_the_grammar(text in "[a0.:%\\[\\]/ @é-]{0,10}|[a-z.]{0,9}(:[0-9a]{0,5})?") {
             prop_assert_eq!(is_authority(text.as_bytes()), is_unusual_authority(text.as_bytes()));
         }
     }

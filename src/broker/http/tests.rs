@@ -132,7 +132,7 @@ fn refuses_request_lines() {
 }
 
 #[test]
-fn fields_and_lines() {
+fn checks_fields_and_lines() {
     for good in [
         "A:b\r\n",
         "a: \t b \t \r\n",
@@ -180,7 +180,7 @@ fn fields_and_lines() {
 }
 
 #[test]
-fn field_count() {
+fn limits_the_number_of_fields() {
     let fields = |count: usize| with(&"a: b\r\n".repeat(count - 1));
     assert!(head(fields(HEADER_FIELDS_MAX).as_bytes()).is_ok());
     assert_eq!(refusal(&fields(HEADER_FIELDS_MAX + 1)).status, 431);
@@ -188,7 +188,7 @@ fn field_count() {
 
 /// RFC 9112 section 3.2.
 #[test]
-fn hosts() {
+fn checks_host() {
     for (version, lines, status) in [
         ("1.1", "", Some(400)),
         ("1.0", "", None),
@@ -231,7 +231,7 @@ fn hosts() {
 
 /// RFC 9112 section 9.3, RFC 9110 section 7.6.1.
 #[test]
-fn keeping_alive() {
+fn keep_alive_follows_version_and_connection() {
     for (version, lines, keep_alive) in [
         ("1.1", "", true),
         ("1.0", "", false),
@@ -264,7 +264,7 @@ fn keeping_alive() {
 
 /// RFC 9112 section 6.
 #[test]
-fn framing() {
+fn framing_follows_length_and_coding() {
     use Framing::*;
     for (lines, expected) in [
         ("", Ok(None)),
@@ -332,7 +332,7 @@ fn framing() {
 
 /// RFC 9110 section 10.1.1.
 #[test]
-fn expectations() {
+fn accepts_only_100_continue() {
     for (version, lines, expected) in [
         ("1.1", "Expect: 100-continue\r\nContent-Length: 1\r\n", Ok(true)),
         ("1.1", "Expect: 100-Continue\r\nTransfer-Encoding: chunked\r\n", Ok(true)),
@@ -404,7 +404,7 @@ pub(super) fn heads() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// httparse accepts every head that we accept, and reads it alike.
+    /// httparse accepts every head that we accept, and reads it the same way.
     #[test]
     fn never_more_lenient_than_httparse(bytes in heads()) {
         let Ok(Some(len)) = HeadScanner::default().advance(&bytes, 16 * 1024) else {

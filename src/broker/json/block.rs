@@ -5,10 +5,10 @@ use wide::i8x16;
 /// Bytes per step: the result has one bit of a `u64` for each.
 pub(crate) const BLOCK: usize = 64;
 
-/// The special bytes among the first [`BLOCK`] of `text`: a bit each, the first byte's lowest. Positions after
-/// the end of a shorter text count as special.
+/// A bit for each special byte among the first [`BLOCK`] of `text`, the first byte in the lowest bit. Positions
+/// after the end of a shorter text count as special.
 ///
-/// Special are the bytes that a string of plain ASCII without escapes does not contain: quotes, backslashes,
+/// Special bytes are those that a string of plain ASCII without escapes does not contain: quotes, backslashes,
 /// control characters and non-ASCII bytes.
 #[inline(never)]
 pub(super) fn specials(text: &[u8]) -> u64 {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_at_every_position() {
+    fn agrees_with_naive_on_every_byte_at_every_position() {
         for byte in 0..=u8::MAX {
             for at in 0..BLOCK {
                 // Bytes after the block do not matter.
@@ -106,7 +106,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes(text in prop::collection::vec(prop_oneof![
+        fn agrees_with_naive_on_any_bytes(text in prop::collection::vec(prop_oneof![
             4 => any::<u8>(), 6 => b' '..=b'~', 1 => Just(b'"'), 1 => Just(b'\\'),
             1 => 0x1eu8..=0x23, 1 => 0x5bu8..=0x5e, 1 => 0x7eu8..=0x81,
         ], 0..2 * BLOCK)) {

@@ -1,6 +1,6 @@
 //! The open containers while a value is skipped.
 
-/// A bit for each open container, the innermost lowest: 1 for an object. Allocates from the 64th on.
+/// A bit for each open container, the innermost in the lowest bit: 1 for an object. Allocates from the 64th on.
 pub(super) struct Containers<'o> {
     /// A 1 marks the end, above the highest of them.
     bits: u64,

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::Utf8Error;
 
-/// Why a text is not JSON. Offsets are in bytes from its start, at most `u32::MAX`. Eight bytes, so that
-/// results travel in registers.
+/// Why a text is not JSON. Offsets are in bytes from its start, at most `u32::MAX`. Eight bytes, so that results
+/// fit in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonError {
     /// Not UTF-8 from byte `at` on (RFC 8259 section 8.1).
@@ -62,8 +62,8 @@ impl Expected {
 }
 
 impl JsonError {
-    /// An error where `left` bytes are left, for lack of `expected`. [`JsonError::in_text`] makes the
-    /// position an offset.
+    /// The error for a position with `left` bytes left, where `expected` is missing. [`JsonError::in_text`] turns
+    /// the position into an offset.
     #[cold]
     #[inline(never)]
     pub(super) fn expected(expected: Expected, left: usize) -> JsonError {

@@ -36,8 +36,8 @@ impl Number {
     }
 }
 
-/// Reads up to 16 digits, or 15 and a point, without exponent and sign: as one integer or the quotient of
-/// two exact ones, either correctly rounded. `None`: any other text.
+/// Reads up to 16 digits, or 15 and a point, without exponent and sign: as one integer or the quotient of two
+/// exact integers, both correctly rounded. `None` for any other text.
 #[inline]
 fn short_decimal(text: &[u8]) -> Option<f64> {
     const POWERS: [f64; 15] =
@@ -191,7 +191,7 @@ mod tests {
         }
 
         #[test]
-        fn short_decimals_too(text in "(0|[1-9][0-9]{0,16})(\\.[0-9]{1,16})?") {
+        fn reads_short_decimals(text in "(0|[1-9][0-9]{0,16})(\\.[0-9]{1,16})?") {
             let expected = text.parse::<f64>().unwrap();
             prop_assert_eq!(number(&text).get().to_bits(), expected.to_bits());
         }
@@ -211,9 +211,9 @@ mod tests {
         }
 
         #[test]
-        fn never_more_than_json_allows(text in "[-+0-9.eE ]{0,8}") {
+        fn accepts_only_json_numbers(text in "[-+0-9.eE ]{0,8}") {
             let ours = Number::parse(&text).map(Number::get);
-            // serde_json's own quick reading may be off in the last bit: 3E34.
+            // serde_json's fast number parsing may be off in the last bit: 3E34.
             let is_json = text.trim() == text && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
             let value = text.parse::<f64>().ok().filter(|value| is_json && value.is_finite());
             prop_assert_eq!(ours, value.map(|value| value + 0.0));

@@ -124,10 +124,10 @@ impl<'b> Scanner<'b> {
     }
 
     /// Reads a member's name, which is next, and the colon after it. Also returns what [`Scanner::peek`] returns
-    /// then.
+    /// after that.
     #[inline(always)]
     pub(crate) fn name(&mut self) -> Result<(Text<'b>, u8), JsonError> {
-        let (start, end) = self.enter_wanted();
+        let (start, end) = self.enter_string();
         if let Some(window) = self.block.first_chunk() {
             let ahead = ahead(window, end);
             if ahead as u16 == u16::from_le_bytes(*b"\":") {
@@ -139,7 +139,7 @@ impl<'b> Scanner<'b> {
                 return Ok((Text { raw, has_escapes: false }, next));
             }
         }
-        let name = self.finish_wanted(start, end)?;
+        let name = self.finish_string(start, end)?;
         self.expect(b':', Expected::Colon)?;
         Ok((name, self.peek()))
     }
@@ -147,14 +147,14 @@ impl<'b> Scanner<'b> {
     /// Reads a string, which is next.
     #[inline(always)]
     pub(crate) fn string(&mut self) -> Result<Text<'b>, JsonError> {
-        let (start, end) = self.enter_wanted();
-        self.finish_wanted(start, end)
+        let (start, end) = self.enter_string();
+        self.finish_string(start, end)
     }
 
-    /// Before a string: its start in the block, and the first special byte after that. If the block has none, that
-    /// is the byte after the block; if it is a quote, it is the first.
+    /// Returns the start of the next string in the block, and the index of the first special byte after it: the
+    /// index after the block if there is none. If that byte is a quote, the string ends there.
     #[inline(always)]
-    fn enter_wanted(&mut self) -> (usize, usize) {
+    fn enter_string(&mut self) -> (usize, usize) {
         self.pop_special();
         if let Some(specials) = NonZero::new(self.specials) {
             return (self.at + 1, specials.trailing_zeros() as usize);
@@ -167,7 +167,7 @@ impl<'b> Scanner<'b> {
     }
 
     #[inline(always)]
-    fn finish_wanted(&mut self, start: usize, end: usize) -> Result<Text<'b>, JsonError> {
+    fn finish_string(&mut self, start: usize, end: usize) -> Result<Text<'b>, JsonError> {
         if self.block.get(end) == Some(&b'"') {
             let raw = &self.block[start..end];
             self.leave(end);
@@ -178,13 +178,13 @@ impl<'b> Scanner<'b> {
         Ok(text)
     }
 
-    /// Skips a string, which is next. If `joint` and another string follow immediately, also skips `joint` and
-    /// returns true: the other string is next.
+    /// Skips a string, which is next. If `separator` and another string follow immediately, also skips `separator`
+    /// and returns true: the other string is then next.
     #[inline(always)]
-    pub(crate) fn skip_joined_string(&mut self, joint: u8) -> Result<bool, JsonError> {
-        let end = self.enter_unwanted();
+    pub(crate) fn skip_joined_string(&mut self, separator: u8) -> Result<bool, JsonError> {
+        let end = self.enter_skipped_string();
         if let Some(window) = self.block.first_chunk()
-            && ahead(window, end) << 8 == u32::from_le_bytes([0, b'"', joint, b'"'])
+            && ahead(window, end) << 8 == u32::from_le_bytes([0, b'"', separator, b'"'])
         {
             self.leave(end);
             self.advance(1);
@@ -199,9 +199,9 @@ impl<'b> Scanner<'b> {
         Ok(false)
     }
 
-    /// Like `enter_wanted`, for a string whose start is not needed.
+    /// Like `enter_string`, for a string whose start is not needed.
     #[inline(always)]
-    fn enter_unwanted(&mut self) -> usize {
+    fn enter_skipped_string(&mut self) -> usize {
         self.pop_special();
         if let Some(specials) = NonZero::new(self.specials) {
             return specials.trailing_zeros() as usize;
@@ -255,7 +255,7 @@ fn ahead(window: &[u8; BLOCK + AHEAD], at: usize) -> u32 {
     window[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
-/// A separate function, because machines rarely write white space.
+/// A separate function, because senders rarely write white space.
 #[cold]
 #[inline(never)]
 fn after_space(text: &[u8], mut at: usize) -> usize {

@@ -129,7 +129,7 @@ fn decode_escapes(raw: &str) -> Option<String> {
                         let low = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
                         char::from_u32(0x10000 + ((first - 0xd800) << 10 | low))?
                     }
-                    // The other half of a pair is not a char.
+                    // The second half of a pair is not a char on its own.
                     _ => char::from_u32(first)?,
                 }
             }

@@ -2,8 +2,8 @@
 
 use crate::broker::shared::{HINT_KINDS, Shared};
 
-/// Counts what this worker has in each bucket of the shared hint table: matchable polls per bucket of keys,
-/// pools with matchable polls per bucket of relations. Only the first and the last change the table.
+/// Counts what this worker has in each bucket of the shared hint table: matchable polls per bucket of keys, pools
+/// with matchable polls per bucket of relations. Only the first and the last of a bucket change the table.
 pub struct HintCounts {
     worker: usize,
     counts: Vec<u32>,
@@ -14,7 +14,7 @@ impl HintCounts {
         HintCounts { worker, counts: vec![0; HINT_KINDS * shared.buckets()] }
     }
 
-    /// One more in `bucket`.
+    /// Counts one more in `bucket`.
     #[inline]
     pub fn add(&mut self, shared: &impl Shared, bucket: usize) {
         self.counts[bucket] += 1;
@@ -23,7 +23,7 @@ impl HintCounts {
         }
     }
 
-    /// One fewer in `bucket`.
+    /// Counts one fewer in `bucket`.
     #[inline]
     pub fn remove(&mut self, shared: &impl Shared, bucket: usize) {
         self.counts[bucket] -= 1;

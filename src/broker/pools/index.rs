@@ -16,7 +16,7 @@ pub enum PollState {
     Matchable,
     /// Too close to its timeout to be offered a run.
     Parked,
-    /// A cordon keeps runs away from it.
+    /// A cordon stops the broker from offering it a run.
     Cordoned,
     /// A run is being delivered to it.
     Claimed,
@@ -113,7 +113,7 @@ impl Index {
             return Some(NO_NAME);
         }
         let name = self.deployments.hold(deployment);
-        if self.deployments.holds(name) <= self.polls_per_deployment_max {
+        if self.deployments.references(name) <= self.polls_per_deployment_max {
             return Some(name);
         }
         self.deployments.release(name);
@@ -169,7 +169,7 @@ impl Index {
         }
     }
 
-    /// The first matchable poll in matching order for which `may` returns true.
+    /// The first matchable poll, in matching order, that `may` accepts.
     #[inline]
     pub fn choose(&self, pool: PoolId, order: MatchOrder, may: impl Fn(u32) -> bool) -> Option<u32> {
         self.pools.choose(pool, order, may)
@@ -181,7 +181,7 @@ impl Index {
         shared.holders(key_bucket(shared, self.pools.get(pool))).without(self.worker)
     }
 
-    /// Whether any worker may have a matchable poll that has the named part of the key in common.
+    /// Whether any worker may have a matchable poll whose key shares the part that `relation` names.
     pub fn has_related(&self, shared: &impl Shared, pool: PoolId, relation: Relation) -> bool {
         shared.holders(relation_bucket(shared, self.pools.get(pool), relation)).0 != 0
     }
@@ -204,7 +204,7 @@ impl Index {
         self.hints.remove(shared, bucket);
     }
 
-    /// The pool has its first matchable poll.
+    /// Call it when the pool gets its first matchable poll.
     #[cold]
     fn announce_relations(&mut self, shared: &impl Shared, pool: PoolId) {
         for relation in Relation::ALL {
@@ -213,7 +213,7 @@ impl Index {
         }
     }
 
-    /// The pool has lost its last matchable poll.
+    /// Call it when the pool has lost its last matchable poll.
     #[cold]
     fn withdraw_relations(&mut self, shared: &impl Shared, pool: PoolId) {
         for relation in Relation::ALL {

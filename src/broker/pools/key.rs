@@ -73,7 +73,7 @@ pub struct Key {
 
 impl Key {
     #[inline]
-    #[allow(clippy::should_implement_trait)] // AsRef returns references, this a value.
+    #[allow(clippy::should_implement_trait)] // AsRef returns a reference, this method a value.
     pub fn as_ref(&self) -> KeyRef<'_> {
         let (deployment, version) = self.text.split_at(self.version_at);
         KeyRef { deployment, version, cpu: self.cpu, memory: self.memory }

@@ -10,7 +10,7 @@ struct Name {
     references: u32,
 }
 
-/// The number of no name.
+/// The number that stands for no name.
 pub const NO_NAME: u32 = u32::MAX;
 
 /// A table of names with reference counts.
@@ -53,7 +53,7 @@ impl Names {
     }
 
     /// The number of references to an interned name.
-    pub fn holds(&self, id: u32) -> usize {
+    pub fn references(&self, id: u32) -> usize {
         self.names[id as usize].references as usize
     }
 

@@ -1,7 +1,7 @@
 //! The table of pools.
 //!
-//! Pools outlive their polls, so that their counts do. When the table is full, the pool that has been idle
-//! longest is removed.
+//! A pool outlives its polls, so that its statistics survive. A full table removes the pool that has been idle
+//! longest.
 
 use super::key::KeyRef;
 use super::list::{Links, List};
@@ -99,7 +99,7 @@ impl Pools {
         matchable.len()
     }
 
-    /// The first poll in matching order for which `may` returns true. It stays matchable.
+    /// The first poll, in matching order, that `may` accepts. It stays matchable.
     pub fn choose(&self, id: PoolId, order: MatchOrder, may: impl Fn(u32) -> bool) -> Option<u32> {
         let list = &self.pools[id.0 as usize].matchable;
         let links = &self.poll_links;

@@ -10,7 +10,7 @@ fn peer(bench: &mut Bench, slot: u32, may_dispatch: bool, group: Option<u32>) ->
     bench.input(Input::Peer { conn, peer: Peer { may_dispatch, group } })
 }
 
-fn starts(done: &[Done], slot: u32, status: &str) {
+fn assert_response(done: &[Done], slot: u32, status: &str) {
     assert!(matches!(done, [Done::Sent(s, text)] if *s == slot && text.starts_with(status)), "{done:?}");
 }
 
@@ -18,10 +18,10 @@ fn buffered(bench: &Bench) -> u64 {
     bench.broker.report(bench.now, None).buffered_bytes
 }
 
-/// The head of a dispatch with a body of `length` bytes, and the first `here` of them.
-fn begun(length: usize, here: usize) -> Vec<u8> {
+/// The head of a dispatch with a body of `length` bytes, and the first `sent` of them.
+fn incomplete_dispatch(length: usize, sent: usize) -> Vec<u8> {
     let head = format!("POST /warm-start HTTP/1.1\r\nHost: b\r\nContent-Length: {length}\r\n\r\n");
-    [head.into_bytes(), vec![b' '; here]].concat()
+    [head.into_bytes(), vec![b' '; sent]].concat()
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_dispatch_from_a_forbidden_address_is_403_and_its_polls_are_held() {
         if known {
             assert_eq!(peer(&mut bench, slot, false, None), []);
         }
-        starts(&bench.receive(slot, &dispatch("1")), slot, "HTTP/1.1 403");
+        assert_response(&bench.receive(slot, &dispatch("1")), slot, "HTTP/1.1 403");
     }
     bench.accept(3);
     peer(&mut bench, 3, false, None);
@@ -104,10 +104,10 @@ fn incomplete_bodies_get_three_quarters_of_the_budget() {
     let mut refused = 0;
     for slot in 1..8 {
         bench.accept(slot);
-        let mut done = bench.receive(slot, &begun(MIB, 0));
+        let mut done = bench.receive(slot, &incomplete_dispatch(MIB, 0));
         done.extend(bench.receive(slot, &vec![b' '; MIB - 1]));
         if !done.is_empty() {
-            starts(&done, slot, "HTTP/1.1 503");
+            assert_response(&done, slot, "HTTP/1.1 503");
             refused += 1;
         }
     }
@@ -130,7 +130,7 @@ fn over_budget_an_incomplete_poll_is_closed_and_an_incomplete_dispatch_gets_503(
     let mut bench = Bench::new(Settings { buffered_bytes_max: MIB, ..settings() });
     for slot in 0..3 {
         bench.accept(slot);
-        bench.receive(slot, &begun(MIB, 0));
+        bench.receive(slot, &incomplete_dispatch(MIB, 0));
         bench.receive(slot, &vec![b' '; 200 << 10]);
     }
     let mut closed = 0;
@@ -146,7 +146,7 @@ fn over_budget_an_incomplete_poll_is_closed_and_an_incomplete_dispatch_gets_503(
     assert!(closed > 0, "an incomplete poll is closed without an answer");
     bench.accept(60);
     let head = format!("POST /warm-start HTTP/1.1\r\nX: {}", "x".repeat(15_000));
-    starts(&bench.receive(60, head.as_bytes()), 60, "HTTP/1.1 503");
+    assert_response(&bench.receive(60, head.as_bytes()), 60, "HTTP/1.1 503");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn no_refusal_overtakes_a_100_that_is_being_written() {
     }
     let done = bench.sent(0);
     assert_eq!(done[0], Done::Resumed(0));
-    starts(&done[1..], 0, "HTTP/1.1 503");
+    assert_response(&done[1..], 0, "HTTP/1.1 503");
     assert_eq!(bench.broker.counters().refused_bytes, 1);
     bench.reset(0);
     assert!(bench.broker.is_at_rest());

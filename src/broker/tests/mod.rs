@@ -23,7 +23,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 #[derive(Clone, Default)]
-struct OneWorker(Rc<Table>);
+struct SharedTable(Rc<Table>);
 
 #[derive(Default)]
 struct Table {
@@ -33,7 +33,7 @@ struct Table {
     leased_bytes: Cell<usize>,
 }
 
-impl Shared for OneWorker {
+impl Shared for SharedTable {
     fn buckets(&self) -> usize {
         64
     }
@@ -128,8 +128,8 @@ enum Done {
 }
 
 struct Bench {
-    broker: Broker<OneWorker>,
-    shared: OneWorker,
+    broker: Broker<SharedTable>,
+    shared: SharedTable,
     now: Time,
     done: Vec<Done>,
     messages: Vec<MeshMessage>,
@@ -140,10 +140,10 @@ struct Bench {
 
 impl Bench {
     fn new(settings: Settings) -> Bench {
-        Bench::on_worker(0, settings, OneWorker::default())
+        Bench::on_worker(0, settings, SharedTable::default())
     }
 
-    fn on_worker(worker: usize, settings: Settings, shared: OneWorker) -> Bench {
+    fn on_worker(worker: usize, settings: Settings, shared: SharedTable) -> Bench {
         let hasher = RandomState::with_seeds(1, 2, 3, 4);
         Bench {
             broker: Broker::new(worker, settings, hasher, shared.clone()),

@@ -17,7 +17,7 @@ fn the_guard_parks_a_poll_before_its_timeout() {
     assert_eq!(
         bench.pass_ms(29_000),
         [Done::Probed(0)],
-        "the round trip is measured one guard before the guard"
+        "the round trip is measured one guard before the guard begins"
     );
     assert_eq!(bench.probed(0, TcpFacts { rtt_us: 50_000, ..CLEAN }), []);
     assert_eq!(bench.pass_ms(399), []);

@@ -132,7 +132,7 @@ fn a_connection_with_unread_bytes_makes_no_room() {
 }
 
 #[test]
-fn each_worker_has_connections_of_its_own() {
+fn each_worker_has_its_own_connections() {
     let mut bench = Bench::new(Settings { connections: ConnectionLimit { own: 1, common: 2 }, ..settings() });
     // Another worker uses the whole common part.
     while bench.shared.open_connection(2) {}

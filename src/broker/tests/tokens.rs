@@ -111,11 +111,11 @@ fn mode_log_holds_polls_with_invalid_tokens_and_counts_the_reasons() {
     ];
     assert_eq!(counts, [1; 7]);
     assert_eq!(bench.broker.waiting(), ids.len());
-    // All polls but the one without a readable token wait for runs of the deployment that they name.
+    // All polls except the one without a readable token wait for runs of the deployment that they name.
     let report = bench.broker.report(bench.now, Some(KeyPage::default()));
     let row = report.keys.iter().find(|row| row.deployment == "d").unwrap();
     assert_eq!(row.waiting, ids.len() as u64 - 1);
-    // With other secrets, a token that was valid is not any more.
+    // With other secrets, a previously valid token is invalid.
     bench.command(Command::TokenSecrets(Secrets::new([bench::OTHER_SECRET.as_bytes()])));
     bench.accept(7);
     assert_eq!(bench.receive(7, &token_poll(2_000)), []);

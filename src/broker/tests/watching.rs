@@ -61,7 +61,7 @@ fn the_cold_reason_names_the_nearest_runner() {
 
 #[test]
 fn the_cold_reason_considers_other_workers() {
-    let shared = OneWorker::default();
+    let shared = SharedTable::default();
     let mut here = Bench::on_worker(0, settings(), shared.clone());
     let mut there = Bench::on_worker(1, settings(), shared);
     there.hold(0, &poll_for("d", "2", "0.5"));
@@ -119,7 +119,7 @@ fn a_dispatch_without_room_for_its_key_is_cold_for_the_key_limit() {
 
 #[test]
 fn times_are_measured_between_turns() {
-    let shared = OneWorker::default();
+    let shared = SharedTable::default();
     let mut here = Bench::on_worker(0, settings(), shared.clone());
     let mut there = Bench::on_worker(1, settings(), shared);
     there.poll(0);

@@ -28,7 +28,7 @@ struct Entry {
     used: bool,
 }
 
-/// A bounded table. Evicts approximately the token that was not found for longest (the CLOCK algorithm).
+/// A bounded table. Evicts approximately the least recently used token (the CLOCK algorithm).
 pub struct Cache {
     hasher: RandomState,
     table: HashTable<u32>,

@@ -3,7 +3,7 @@
 use crate::broker::time::Time;
 use std::fmt;
 
-/// A token has about 500 bytes. A longer one than this is refused before anything is computed from it.
+/// A token has about 500 bytes. The broker refuses one longer than this limit before it computes anything from it.
 pub const TOKEN_BYTES_MAX: usize = 4_096;
 
 /// Why the deployment id of a poll is not a valid token.
@@ -30,7 +30,7 @@ pub enum Fault {
     Claim(Claim, ClaimFault),
     /// `exp` has passed.
     Expired,
-    /// The token is for another version than the poll's.
+    /// The token is for a version other than the poll's.
     OtherVersion,
 }
 
@@ -109,14 +109,14 @@ pub enum ClaimFault {
     Value,
 }
 
-/// The kind of a fault, as counted.
+/// The kind of a fault, for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// A bare id instead of a token.
     Bare,
     /// Not a JWT.
     Malformed,
-    /// Another algorithm than HS256.
+    /// An algorithm other than HS256.
     Algorithm,
     /// Not signed with a known secret.
     Signature,
@@ -127,7 +127,7 @@ pub enum Reason {
     Version,
 }
 
-/// A poll with an invalid token, for the log. Its texts are shortened, unverified, and not the token.
+/// A poll with an invalid token, for the log. Its texts are shortened and unverified, and never contain the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultSample {
     pub at: Time,
@@ -209,7 +209,7 @@ impl fmt::Display for Fault {
                 }
             }
             Fault::Expired => f.write_str("the deployment token has expired"),
-            Fault::OtherVersion => f.write_str("the deployment token is for another version than the poll's"),
+            Fault::OtherVersion => f.write_str("the deployment token is for a version other than the poll's"),
         }
     }
 }

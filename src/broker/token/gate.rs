@@ -6,7 +6,7 @@ use crate::broker::time::Time;
 use ahash::RandomState;
 use std::sync::Arc;
 
-/// A sample costs some copies, and a forger decides how often there is one to take.
+/// Samples are limited because each costs some copies, and a forger could cause one with every poll.
 const SAMPLE_EVERY_US: u64 = 1_000_000;
 /// Longer than the names that Trigger.dev gives deployments and nodes.
 const SAMPLE_CHARS_MAX: usize = 64;

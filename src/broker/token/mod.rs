@@ -1,8 +1,8 @@
 //! Deployment tokens: the deployment of a poll, proven by a signature.
 //!
 //! A token is a JWT in compact form (RFC 7519, RFC 7515), HS256, that the supervisor signs into
-//! `TRIGGER_DEPLOYMENT_ID`; the runner sends it in place of the deployment's id. Bytes and Unix time in, a deployment or
-//! a fault out.
+//! `TRIGGER_DEPLOYMENT_ID`; the runner sends it in place of the deployment's id. The input is bytes and Unix time,
+//! the output a deployment or a fault.
 
 mod cache;
 mod claims;
@@ -45,8 +45,8 @@ pub fn redacted(deployment: &str) -> &str {
     if is_id { deployment } else { "(a token)" }
 }
 
-/// Whether `value` starts like a token: its first part is a JSON object, whose brace is `e` in base64url. No
-/// friendly id starts with `e`.
+/// Whether `value` starts like a token: its first part is a JSON object, whose opening brace encodes to `e` in
+/// base64url. No friendly id starts with `e`.
 #[inline]
 pub fn starts_like_token(value: &str) -> bool {
     value.as_bytes().first() == Some(&b'e')
@@ -85,7 +85,7 @@ impl Tokens {
         Tokens { secrets, cache: Cache::new(hasher, tokens_max), verifications: 0 }
     }
 
-    /// Forgets all tokens: only those signed with `secrets` are valid.
+    /// Replaces the secrets and forgets all tokens: from now on only tokens signed with `secrets` are valid.
     pub fn replace_secrets(&mut self, secrets: Secrets) {
         self.secrets = secrets;
         self.cache.clear();
@@ -171,7 +171,8 @@ fn check_header(header: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Base64url without padding. Non-canonical encodings are refused: unused bits would make many tokens of one.
+/// Decodes base64url without padding. Refuses non-canonical encodings: unused bits would allow many spellings of
+/// one token.
 fn decode<'s>(text: &str, part: Part, space: &'s mut [u8; TOKEN_BYTES_MAX]) -> Result<&'s [u8], Fault> {
     let len = URL_SAFE_NO_PAD.decode_slice(text, space).map_err(|_| Fault::Encoding(part))?;
     Ok(&space[..len])

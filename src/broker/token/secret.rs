@@ -22,7 +22,7 @@ impl Secrets {
         self.0.len()
     }
 
-    /// Without secrets nothing can be verified.
+    /// If so, no token can be verified.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

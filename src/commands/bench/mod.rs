@@ -114,7 +114,7 @@ pub fn run(flags: &BenchFlags) -> Result<(), Failure> {
         flags.keys.0,
         flags.supervisors.0
     ))?;
-    wait::sharpen_timers();
+    wait::reduce_timer_slack();
     open(&mut crowd, flags)?;
     let report = load(&mut crowd, flags.rate.0, &bounds)?;
     print(&table::written(&report))?;

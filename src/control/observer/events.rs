@@ -130,7 +130,7 @@ fn log(Observed { worker, event, .. }: &Observed, age: Duration) {
                 cpu = key.map(|key| key.cpu.get()), memory = key.map(|key| key.memory.get()),
                 run = dispatch.origin.run.as_deref(), traceparent = dispatch.origin.traceparent.as_deref(), ago_ms, "dispatch answered");
         }
-        Event::TokenAtFault { fault } => {
+        Event::InvalidToken { fault } => {
             debug!(target: EVENTS, worker, %fault, ago_ms, "poll held with a bad token");
         }
         Event::Rejected { status, error } => {

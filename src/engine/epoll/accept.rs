@@ -39,13 +39,13 @@ impl Queue {
             Queue::Tcp(listener) => calls::accept(listener),
             Queue::Unix(listener) => calls::accept(listener),
         }?;
-        // A second type for the Unix family would double the engine. The engine treats the streams of both families
-        // alike. It uses what only TCP has for polls alone, and polls come over TCP.
+        // A second type for the Unix family would double the engine. The engine treats the streams of both
+        // families the same. It uses TCP-only features for polls alone, and polls come over TCP.
         Ok(TcpStream::from_std(accepted.into()))
     }
 }
 
-/// The result of one accept.
+/// What one accept brought.
 enum Accepted {
     Stream(TcpStream),
     /// The connection was gone before the engine accepted it.
@@ -66,7 +66,7 @@ impl Acceptor {
         Acceptor { side, listener, retry_at: None }
     }
 
-    /// Has epoll report new connections as edges.
+    /// Makes epoll report new connections as edges.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.listener {
             Queue::Tcp(listener) => listener.register(registry, token, Interest::READABLE),
@@ -93,7 +93,7 @@ impl Acceptor {
         self.retry_at
     }
 
-    /// True once when the retry is due.
+    /// Returns true once when the retry is due.
     pub fn take_due_retry(&mut self) -> bool {
         let due = self.retry_at.is_some_and(|at| at <= Instant::now());
         if due {

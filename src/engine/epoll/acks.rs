@@ -1,4 +1,5 @@
-//! Acknowledgements: there when a send is over, announced in the error queue, or found by a check of the send queue.
+//! Acknowledgements: found when a send returns, announced in the error queue, or found by a later check of the
+//! send queue.
 
 use super::Epoll;
 use super::sockets::{Socket, socket};
@@ -23,20 +24,20 @@ impl Epoll {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         let is_acked = tcp::is_acknowledged(socket.stream.as_fd());
         let next = self.ack_expectation.after_send(&mut socket.last_ack, is_acked, checked);
-        self.learn_ack(conn, next);
+        self.handle_after_send(conn, next);
     }
 
-    /// Learns of an acknowledgement in this way.
-    pub(super) fn learn_ack(&mut self, conn: ConnId, way: AfterSend) {
-        match way {
+    /// Acts on what follows a send.
+    pub(super) fn handle_after_send(&mut self, conn: ConnId, next: AfterSend) {
+        match next {
             AfterSend::Acked => self.acknowledged(conn),
             AfterSend::CheckAfter(time) => self.check_later(conn, time),
             AfterSend::Announced => {}
         }
     }
 
-    /// Schedules checks for the acknowledgement of `conn`: the first at the end of a turn `after` this time or
-    /// later.
+    /// Schedules checks for the acknowledgement of `conn`: the first at the end of the first turn that ends
+    /// `after` this time or later.
     fn check_later(&mut self, conn: ConnId, after: Duration) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         if !std::mem::replace(&mut socket.ack_checked, true) {
@@ -47,13 +48,13 @@ impl Epoll {
     fn acknowledged(&mut self, conn: ConnId) {
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
         socket.ack_checked = false;
-        socket.in_question = false;
+        socket.awaits_proof = false;
         socket.ack_timestamps.awaited = None;
         self.facts.push_back(Fact::Acked(conn));
     }
 
-    /// Reads the error queue, and the socket's error unless it held the awaited acknowledgement alone. `has_fin`: the
-    /// same event brought the peer's FIN. True if the connection has failed.
+    /// Reads the error queue, and the socket's error unless the queue held only the awaited acknowledgement. If
+    /// `has_fin`, the same event brought the peer's FIN. Returns true if the connection has failed.
     pub(super) fn read_errors(&mut self, conn: ConnId, has_fin: bool) -> bool {
         let Some(socket) = socket(&mut self.sockets, conn) else { return true };
         let mut is_acked = false;
@@ -99,7 +100,7 @@ impl ChecksAcks for Epoll {
         &mut self.ack_checks
     }
 
-    /// Checks for a failure too: the kernel announces none to a connection without timestamps.
+    /// Checks for a failure too: without timestamps, the kernel announces none.
     fn check_ack(&mut self, conn: ConnId) -> bool {
         let Some(socket) = socket(&mut self.sockets, conn).filter(|socket| socket.ack_checked) else {
             return true;

@@ -36,7 +36,7 @@ impl Blocker for EpollBlocker {
     }
 }
 
-/// Ends a block from another thread, by an eventfd.
+/// Ends a block from another thread, through an eventfd.
 pub struct Waker(mio::Waker);
 
 impl Waker {

@@ -33,8 +33,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bytes per read. A connection gets one read per turn, and a second one if that emptied the socket and more came
-/// meanwhile.
+/// Bytes per read. A connection gets one read per turn, and a second one if the first emptied the socket and more
+/// bytes have arrived since.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
 pub struct Epoll {
@@ -98,7 +98,7 @@ impl Engine for Epoll {
     fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
         let checked = confirm == SendConfirm::Acked && self.checks_ack_of(conn);
         let Some(socket) = socket(&mut self.sockets, conn) else { return };
-        socket.in_question = confirm != SendConfirm::None;
+        socket.awaits_proof = confirm != SendConfirm::None;
         let is_first = !std::mem::replace(&mut socket.answered, true);
         let mut outgoing = Outgoing::new(payload, confirm, checked, is_first);
         match outgoing.write(&socket.stream, &mut socket.ack_timestamps) {
@@ -114,7 +114,7 @@ impl Engine for Epoll {
                 if self.registry.reregister(&mut socket.stream, token(conn), both).is_err() {
                     self.facts.push_back(Fact::Reset(conn));
                 } else {
-                    self.learn_ack(conn, AckExpectation::after_short_send(checked));
+                    self.handle_after_send(conn, AckExpectation::after_short_send(checked));
                 }
             }
             Err(_) => self.facts.push_back(Fact::Reset(conn)),
@@ -152,7 +152,7 @@ impl Engine for Epoll {
 
     fn abort(&mut self, conn: ConnId) {
         if let Some(socket) = socket(&mut self.sockets, conn) {
-            // Without it the kernel would still deliver what it has queued to a peer that comes back.
+            // Without it the kernel would still deliver what it has queued to a peer that recovers.
             let _ = socket2::SockRef::from(&socket.stream).set_linger(Some(Duration::ZERO));
             self.sockets.remove(conn.slot as usize);
         }
@@ -185,7 +185,7 @@ impl Engine for Epoll {
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let mut blocker = self.blocker.take().expect("wait is not called after take_blocker");
-        let result = blocker.block(self.blocks_for(timeout));
+        let result = blocker.block(self.block_timeout(timeout));
         self.after_block(&mut blocker);
         self.blocker = Some(blocker);
         result
@@ -195,7 +195,7 @@ impl Engine for Epoll {
         self.blocker.take()
     }
 
-    fn blocks_for(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+    fn block_timeout(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         let until_check = self.check_due_acks();
         if !self.facts.is_empty() || !self.leftover.is_empty() {
             return Some(Duration::ZERO);

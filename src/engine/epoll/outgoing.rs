@@ -31,7 +31,7 @@ pub enum Progress {
 }
 
 impl Outgoing {
-    /// A response of which nothing is sent yet. `checked`: the engine polls for its acknowledgement.
+    /// A response of which nothing is sent yet. If `checked`, the engine polls for its acknowledgement.
     pub fn new(payload: Payload, confirm: SendConfirm, checked: bool, is_first: bool) -> Outgoing {
         Outgoing { payload, offset: 0, confirm, checked, is_first, lead_bytes: 0 }
     }

@@ -46,7 +46,7 @@ pub struct Received {
 }
 
 impl Epoll {
-    /// Handles one readiness as far as its first fact; the rest of it stays in the batch.
+    /// Handles one readiness up to its first fact; the rest stays in the batch.
     pub(super) fn advance(&mut self, ready: Ready) -> Option<Received> {
         if let Some(number) = acceptor_number(ready.token)
             && number < self.acceptors.len()
@@ -69,7 +69,7 @@ impl Epoll {
             self.continue_write(conn);
         }
         if !self.facts.is_empty() {
-            // The engine reports in the order in which it finds: bytes come after an acknowledgement.
+            // The engine reports facts in the order in which it finds them: bytes come after an acknowledgement.
             self.cursor -= 1;
             self.batch[self.cursor] = Ready { error: false, writable: false, ..ready };
             return None;
@@ -93,7 +93,7 @@ impl Epoll {
 
     fn read(&mut self, conn: ConnId) -> Option<Received> {
         let socket = socket(&mut self.sockets, conn)?;
-        if socket.in_question && socket.fin {
+        if socket.awaits_proof && socket.fin {
             // The FIN decides whether the peer has read everything. Bytes that the peer sent before it no longer
             // matter.
             socket.unread = false;
@@ -140,10 +140,10 @@ pub fn read_next_turn(socket: &mut Socket, conn: ConnId, leftover: &mut Vec<Read
     }
 }
 
-/// The peer's end. While bytes are unacknowledged, the engine also reports what follows: their acknowledgement ends a
-/// connection that both sides have closed, and that is an event.
+/// The fact for the peer's FIN. While bytes are unacknowledged, the engine also reports what follows: if both
+/// sides have closed, the acknowledgement ends the connection, and epoll reports that as an event.
 fn peer_closed(socket: &mut Socket, conn: ConnId) -> Fact {
-    let facts = socket.in_question.then(|| kernel_view::behind_fin(socket.stream.as_fd(), socket.unsent()));
-    socket.in_question = facts.is_some_and(|facts| facts.unacked_bytes > 0);
+    let facts = socket.awaits_proof.then(|| kernel_view::after_fin(socket.stream.as_fd(), socket.unsent()));
+    socket.awaits_proof = facts.is_some_and(|facts| facts.unacked_bytes > 0);
     Fact::PeerClosed { conn, facts }
 }

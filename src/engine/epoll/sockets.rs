@@ -16,15 +16,15 @@ pub struct Socket {
     pub stream: TcpStream,
     pub generation: u32,
     pub paused: bool,
-    /// Unread bytes or an unread FIN may be there; their edge has come and will not come again.
+    /// There may be unread bytes or an unread FIN; epoll has reported their edge and will not repeat it.
     pub unread: bool,
-    /// It has had its share of this turn, and is in `leftover`.
+    /// The connection has had its share of this turn, and is in `leftover`.
     pub queued: bool,
-    /// The peer's FIN has come.
+    /// The peer's FIN has arrived.
     pub fin: bool,
-    /// A send's delivery is in question: the engine reports the kernel's view with the FIN.
-    pub in_question: bool,
-    /// It has carried a response, or the beginning of one.
+    /// A send awaits its proof of delivery: the engine reports the kernel's view with the FIN.
+    pub awaits_proof: bool,
+    /// The connection has carried a response, or the beginning of one.
     pub answered: bool,
     pub ack_timestamps: AckTimestamps,
     /// The engine polls for an acknowledgement.
@@ -43,7 +43,7 @@ impl Socket {
             unread: false,
             queued: false,
             fin: false,
-            in_question: false,
+            awaits_proof: false,
             answered: false,
             ack_timestamps: AckTimestamps::default(),
             ack_checked: false,
@@ -52,7 +52,7 @@ impl Socket {
         }
     }
 
-    /// Bytes that the engine has not given the kernel yet.
+    /// Bytes that the engine has not passed to the kernel yet.
     pub fn unsent(&self) -> u64 {
         self.outgoing.as_ref().map_or(0, |outgoing| outgoing.remaining() as u64)
     }

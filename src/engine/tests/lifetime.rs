@@ -22,7 +22,7 @@ pub fn a_closed_connection_reports_nothing_more<E: Engine>(make: impl Fn(Listene
         rig.engine.abort(conn);
         drop(client);
         rig.settle();
-        // Apart from facts of before.
+        // Apart from facts found before the close.
         let about = |fact: &Seen| !matches!(fact, Seen::Accepted(_) | Seen::Sent(_));
         let later: Vec<&Seen> = rig.seen[before..].iter().filter(|fact| about(fact)).collect();
         assert!(later.is_empty(), "{later:?}");
@@ -158,21 +158,21 @@ pub fn a_thousand_connections_get_their_own_answers<E: Engine>(make: impl Fn(Lis
     rig.settle();
 }
 
-/// And older connections are served in between.
-pub fn a_herd_is_accepted_over_many_turns<E: Engine>(make: impl Fn(Listeners) -> E) {
-    const HERD: usize = 10 * ACCEPTS_PER_TURN;
+/// Older connections are served in between.
+pub fn a_burst_is_accepted_over_many_turns<E: Engine>(make: impl Fn(Listeners) -> E) {
+    const BURST: usize = 10 * ACCEPTS_PER_TURN;
     let mut rig = Rig::new(make);
     let (mut client, old) = rig.connect();
     let is_accepted = |fact: &&Seen| matches!(fact, Seen::Accepted(_));
     for herds in 1..=2 {
-        let herd: Vec<TcpStream> = (0..HERD).map(|_| TcpStream::connect(rig.addr).unwrap()).collect();
+        let burst: Vec<TcpStream> = (0..BURST).map(|_| TcpStream::connect(rig.addr).unwrap()).collect();
         let before = rig.seen.len();
         let mut accepted = 0;
-        while accepted < HERD {
+        while accepted < BURST {
             let before_turn = rig.seen.len();
             rig.turn(PATIENCE);
             let in_turn = rig.seen[before_turn..].iter().filter(is_accepted).count();
-            // The rest of one turn may meet a new readiness in the next.
+            // The rest of one turn may coincide with a new readiness in the next.
             assert!(in_turn <= 2 * ACCEPTS_PER_TURN, "{in_turn} in one turn");
             if accepted == 0 && in_turn > 0 {
                 client.write_all(b"poll").unwrap();
@@ -182,11 +182,11 @@ pub fn a_herd_is_accepted_over_many_turns<E: Engine>(make: impl Fn(Listeners) ->
         let received_at =
             rig.seen.iter().rposition(|fact| matches!(fact, Seen::Received(of, _) if *of == old));
         let received_at =
-            received_at.filter(|at| *at >= before).expect("received before the last of the herd");
+            received_at.filter(|at| *at >= before).expect("received before the last of the burst");
         let first = rig.seen[before..received_at].iter().filter(is_accepted).count();
-        assert!(first <= 5 * ACCEPTS_PER_TURN, "{first} of the herd came first");
+        assert!(first <= 5 * ACCEPTS_PER_TURN, "{first} of the burst came first");
         assert_eq!(rig.received(old).len(), 4 * herds);
-        drop(herd);
+        drop(burst);
     }
     rig.connect();
 }
@@ -230,7 +230,7 @@ pub fn a_listener_that_fails_does_not_spin<E: Engine>(make: impl Fn(Listeners) -
     // Another process with the same socket can do this.
     let Some(Listener::Tcp(listener)) = shared.take() else { unreachable!("the rig listens on TCP") };
     socket2::SockRef::from(&listener).shutdown(Shutdown::Both).unwrap();
-    // The engine retries it now and then, does not spin, and serves its connections.
+    // The engine retries it at intervals, does not spin, and serves its connections.
     let begin = Instant::now();
     let mut turns = 0;
     while begin.elapsed() < 4 * A_WHILE {

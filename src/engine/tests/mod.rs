@@ -55,15 +55,15 @@ macro_rules! for_each_engine {
 
 for_each_engine! {
     receiving::bytes_arrive_in_order
-    receiving::a_fin_brings_facts_only_if_a_delivery_is_in_question
+    receiving::a_fin_brings_facts_only_if_a_delivery_awaits_proof
     receiving::a_close_with_unread_bytes_is_a_reset
     receiving::a_reset_is_reported
-    receiving::a_reset_behind_a_fin_is_reported
+    receiving::a_reset_after_a_fin_is_reported
     receiving::a_paused_peer_feels_back_pressure
-    receiving::the_end_of_a_paused_connection_in_question_is_reported
+    receiving::the_end_of_a_paused_connection_that_awaits_proof_is_reported
     receiving::a_reset_of_a_paused_connection_is_reported
     receiving::a_reset_of_a_connection_paused_amid_its_bytes_is_reported
-    receiving::a_reset_of_a_paused_connection_behind_an_ack_is_reported
+    receiving::a_reset_of_a_paused_connection_after_an_ack_is_reported
     sending::a_slow_reader_gets_a_large_response
     sending::an_abort_resets_and_a_close_delivers
     sending::an_abort_drops_what_is_not_sent
@@ -74,7 +74,7 @@ for_each_engine! {
     sending::acks_do_not_wait_for_the_peer_s_delay
     sending::sent_bytes_are_not_acknowledged_bytes
     sending::an_ack_expected_immediately_may_come_late
-    sending::an_ack_behind_a_fin_is_reported
+    sending::an_ack_after_a_fin_is_reported
     sending::an_ack_is_reported_before_the_reset_that_follows
     sending::a_half_closed_connection_still_reads
     lifetime::a_closed_connection_reports_nothing_more
@@ -82,7 +82,7 @@ for_each_engine! {
     lifetime::a_wake_up_ends_one_wait
     lifetime::a_wait_ends_in_time
     lifetime::a_thousand_connections_get_their_own_answers
-    lifetime::a_herd_is_accepted_over_many_turns
+    lifetime::a_burst_is_accepted_over_many_turns
     lifetime::queued_connections_are_served_after_accepting_stops
     lifetime::a_listener_that_fails_does_not_spin
     lifetime::a_dropped_engine_closes_its_connections
@@ -154,13 +154,13 @@ impl<E: Engine> Rig<E> {
         Rig { engine, addr, seen: Vec::new() }
     }
 
-    /// Begins a turn; answers whether its first fact is `Received`.
+    /// Begins a turn; returns whether its first fact is `Received`.
     fn begins_with_bytes(&mut self) -> bool {
         self.engine.wait(Some(A_WHILE)).unwrap();
         matches!(self.engine.next_fact(), Some(Input::Received { .. }))
     }
 
-    /// Runs one turn; answers how many facts it brought.
+    /// Runs one turn; returns how many facts it brought.
     fn turn(&mut self, timeout: Duration) -> usize {
         let before = self.seen.len();
         self.engine.wait(Some(timeout)).unwrap();

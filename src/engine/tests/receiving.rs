@@ -23,7 +23,7 @@ pub fn bytes_arrive_in_order<E: Engine>(make: impl Fn(Listeners) -> E) {
     drop(writer.join().unwrap());
 }
 
-pub fn a_fin_brings_facts_only_if_a_delivery_is_in_question<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_fin_brings_facts_only_if_a_delivery_awaits_proof<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (client, conn) = rig.connect();
     drop(client);
@@ -76,7 +76,7 @@ pub fn a_reset_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     assert_eq!(rig.count(&Seen::Acked(conn)), 0);
 }
 
-pub fn a_reset_behind_a_fin_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_reset_after_a_fin_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (client, conn) = rig.connect();
     // More than the peer's window, and less than our own buffer.
@@ -123,7 +123,9 @@ pub fn a_paused_peer_feels_back_pressure<E: Engine>(make: impl Fn(Listeners) -> 
     assert!(rig.received(conn) == sent);
 }
 
-pub fn the_end_of_a_paused_connection_in_question_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn the_end_of_a_paused_connection_that_awaits_proof_is_reported<E: Engine>(
+    make: impl Fn(Listeners) -> E,
+) {
     let mut rig = Rig::new(make);
     for pause_first in [true, false] {
         let (mut client, conn) = rig.connect();
@@ -174,7 +176,7 @@ pub fn a_reset_of_a_paused_connection_is_reported<E: Engine>(make: impl Fn(Liste
     rig.until("reset", |seen| seen.contains(&Seen::Reset(conn)));
 }
 
-pub fn a_reset_of_a_paused_connection_behind_an_ack_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn a_reset_of_a_paused_connection_after_an_ack_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     for len in [1, 2, 523, 1048, 2500, 300_000] {
         let (mut client, conn) = rig.connect();

@@ -132,7 +132,7 @@ pub fn an_ack_is_reported_once_and_after_sent<E: Engine>(make: impl Fn(Listeners
     }
 }
 
-/// Without another turn: a peer on this host acknowledges before the send returns.
+/// It needs no other turn: a peer on this host acknowledges before the send returns.
 pub fn an_ack_is_reported_with_sent<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
@@ -147,7 +147,7 @@ pub fn an_ack_is_reported_with_sent<E: Engine>(make: impl Fn(Listeners) -> E) {
     }
 }
 
-/// A late acknowledgement is reported too: here the window is full until the peer reads.
+/// The engine reports a late acknowledgement too: here the window is full until the peer reads.
 pub fn an_ack_expected_immediately_may_come_late<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
@@ -227,7 +227,7 @@ pub fn acks_do_not_wait_for_the_peer_s_delay<E: Engine>(make: impl Fn(Listeners)
     assert!(slow < 10, "{slow} of {ROUNDS} acknowledgements came late");
 }
 
-pub fn an_ack_behind_a_fin_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
+pub fn an_ack_after_a_fin_is_reported<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();
     let body = pattern(12 << 20, 5);
@@ -281,7 +281,7 @@ pub fn a_probe_does_not_miss_a_reset<E: Engine>(make: impl Fn(Listeners) -> E) {
         rig.turn(Duration::from_millis(2));
         let before = rig.seen.len();
         drop(client);
-        // In one turn: more requests than a small engine's queue holds, and the probe behind them.
+        // In one turn: more requests than a small engine's queue holds, and the probe after them.
         others.iter().for_each(|(_, other)| rig.engine.pause(*other));
         rig.engine.probe(conn);
         let of_conn = |fact: &&Seen| match fact {

@@ -1,4 +1,4 @@
-//! Facts of the engine below, and what the layer reports of them.
+//! Handles facts from the engine below, and decides what the layer reports.
 
 use super::session::{Processed, RECORD_BYTES_MAX, Session};
 use super::slots::{Secure, Slot, UnderWay, User, secure, slot};
@@ -13,7 +13,7 @@ const OWN_BYTES_MAX: usize = RECORD_BYTES_MAX;
 
 impl<E: Engine> Tls<E> {
     /// Handles the next fact of the engine below; `None` when its turn is over.
-    pub(super) fn take_in(&mut self) -> Option<()> {
+    pub(super) fn handle_next_fact(&mut self) -> Option<()> {
         match self.inner.next_fact()? {
             Input::Received { conn, bytes } => {
                 self.plain.clear();
@@ -43,7 +43,7 @@ impl<E: Engine> Tls<E> {
             Input::Acked { conn } => {
                 self.report(conn, Fact::Acked(conn));
                 if let Some(secure) = secure(&mut self.slots, conn) {
-                    secure.in_question = false;
+                    secure.awaits_proof = false;
                     if std::mem::take(&mut secure.finished) {
                         self.report(conn, Fact::PeerClosed { conn, facts: None });
                     }
@@ -87,14 +87,14 @@ impl<E: Engine> Tls<E> {
         self.reports.push_back(Report::Fact(Fact::Accepted { conn, side }));
     }
 
-    /// Reports what a connection's bytes contained, and sends what TLS answers to them.
+    /// Reports what a connection's bytes contained, and sends the answers of TLS to them.
     fn received(&mut self, conn: ConnId, processed: Processed, too_much: bool) {
         let Some(secure) = secure(&mut self.slots, conn) else { return };
         if !self.plain.is_empty() {
             self.reports.push_back(Report::Bytes(conn));
         }
         if processed == Processed::PeerFinished {
-            match secure.in_question {
+            match secure.awaits_proof {
                 false => self.reports.push_back(Report::Fact(Fact::PeerClosed { conn, facts: None })),
                 true => secure.finished = true,
             }
@@ -126,7 +126,7 @@ impl<E: Engine> Tls<E> {
         }
     }
 
-    /// Counts a waiting payload as unacknowledged: the kernel has not been given it.
+    /// Counts a waiting payload as unacknowledged: the kernel has not received it.
     fn with_waiting(&mut self, conn: ConnId, facts: TcpFacts) -> TcpFacts {
         let waiting = secure(&mut self.slots, conn).and_then(|secure| secure.waiting.as_ref());
         let bytes = waiting.map_or(0, |(payload, _)| payload.bytes().len() as u64);

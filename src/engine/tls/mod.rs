@@ -8,21 +8,21 @@
 //! engine    Received (records)     Sent, Acked, PeerClosed, Probed      Send (records)
 //! ```
 //!
-//! A response goes down as one payload: all its records, and before a FIN the close_notify too. So what the kernel
-//! reports of it (taken, acknowledged, read) applies to the last byte of the records. A proof of delivery means the
-//! same with TLS as without.
+//! The layer passes a response to the engine below as one payload: all its records, and before a FIN the
+//! close_notify too. So what the kernel reports about it (taken, acknowledged, read) applies to the last byte of
+//! the records. A proof of delivery means the same with TLS as without.
 //!
 //! Invariants:
 //! - the engine below has at most one payload of a connection: the broker's, or the layer's own (handshake, alerts).
 //!   The layer reports `Sent` for the broker's payloads only;
-//! - while a delivery is in question the layer sends nothing of its own: it would come between the payload and its
-//!   proof;
-//! - the layer reports bytes when there is plaintext. A connection in its handshake has sent nothing so far, as the
-//!   broker sees it, and the broker's timeout for such connections ends it;
-//! - the peer's close_notify is not a byte. The layer reports it as the peer's end where no delivery is in question.
-//!   Where one is, only the kernel's view counts, and that comes with the FIN;
-//! - the layer keeps at most one incomplete record per connection, and bounds what all connections of a worker own;
-//! - a session lies in the slot of its connection and ends with the connection's generation.
+//! - while a delivery awaits its proof, the layer sends nothing of its own: that would come between the payload
+//!   and its proof;
+//! - the layer reports bytes only when there is plaintext. To the broker, a connection in its handshake has sent
+//!   nothing so far, and the broker's timeout for such connections ends it;
+//! - the peer's close_notify is not a byte. If no delivery awaits its proof, the layer reports it as the peer's
+//!   FIN. Otherwise only the kernel's view counts, and that comes with the FIN;
+//! - the layer keeps at most one incomplete record per connection, and limits the total memory for them;
+//! - a session is stored in its connection's slot and ends with the connection's generation.
 
 mod incoming;
 mod session;
@@ -105,14 +105,14 @@ impl<E: Engine> Tls<E> {
         if self.reports.is_empty() { timeout } else { Some(Duration::ZERO) }
     }
 
-    /// Sends what waits, if the engine below has no payload of `conn`.
+    /// Sends what is waiting, if the engine below has no payload of `conn`.
     fn send_waiting(&mut self, conn: ConnId) {
         let Some(secure) = secure(&mut self.slots, conn) else { return };
         if secure.under_way != UnderWay::Nothing {
             return;
         }
         // In the order in which the session encrypted them.
-        if !secure.own.is_empty() && !secure.in_question {
+        if !secure.own.is_empty() && !secure.awaits_proof {
             secure.under_way = UnderWay::Own;
             let own = std::mem::take(&mut secure.own);
             return self.inner.send(conn, Payload::Shared(Arc::new(own)), SendConfirm::None);
@@ -128,7 +128,7 @@ impl<E: Engine> Tls<E> {
                 return self.reports.push_back(Report::Fact(Fact::Reset(conn)));
             };
             secure.under_way = UnderWay::Broker;
-            secure.in_question = confirm != SendConfirm::None;
+            secure.awaits_proof = confirm != SendConfirm::None;
             return self.inner.send(conn, Payload::Shared(Arc::new(records)), confirm);
         }
         if std::mem::take(&mut secure.half_close_due) {
@@ -162,7 +162,7 @@ impl<E: Engine> Engine for Tls<E> {
             User::Plain => self.inner.send(conn, payload, confirm),
             User::Secure(secure) => {
                 // The broker sends again, so the last delivery is settled.
-                secure.in_question = false;
+                secure.awaits_proof = false;
                 secure.waiting = Some((payload, confirm));
                 self.send_waiting(conn);
             }
@@ -236,9 +236,9 @@ impl<E: Engine> Engine for Tls<E> {
         self.inner.take_blocker()
     }
 
-    fn blocks_for(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+    fn block_timeout(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         let timeout = self.unless_busy(timeout);
-        self.inner.blocks_for(timeout)
+        self.inner.block_timeout(timeout)
     }
 
     fn after_block(&mut self, blocker: &mut E::Blocker) {
@@ -249,7 +249,7 @@ impl<E: Engine> Engine for Tls<E> {
         let report = loop {
             match self.reports.pop_front() {
                 Some(report) => break report,
-                None => self.take_in()?,
+                None => self.handle_next_fact()?,
             }
         };
         Some(match report {

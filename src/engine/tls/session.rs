@@ -8,7 +8,7 @@ use rustls::{Error, ServerConfig};
 use std::sync::Arc;
 
 /// The longest record (RFC 8446 section 5.1, RFC 5246 section 6.2.3): its head, its content, and what a cipher may
-/// add. The layer keeps no more of one connection, and refuses a handshake message that does not fit.
+/// add. The layer keeps no more than this per connection, and refuses a handshake message that does not fit.
 pub const RECORD_BYTES_MAX: usize = 5 + (16 << 10) + (2 << 10);
 /// An encrypted record with an alert of two bytes.
 const NOTIFY_BYTES_MAX: usize = 64;
@@ -43,17 +43,17 @@ impl Session {
         self.open
     }
 
-    /// Memory that it owns for an incomplete record.
+    /// Memory that the session owns for an incomplete record.
     pub fn incomplete_bytes(&self) -> usize {
         self.incomplete.capacity()
     }
 
-    /// Drops an incomplete record. Answers how much memory it owned.
+    /// Drops an incomplete record. Returns how much memory it owned.
     pub fn drop_incomplete(&mut self) -> usize {
         std::mem::take(&mut self.incomplete).capacity()
     }
 
-    /// Decrypts `bytes`, with `scratch` as working memory. Appends plaintext to `plain`, and what TLS answers to
+    /// Decrypts `bytes`, with `scratch` as working memory. Appends plaintext to `plain`, and TLS's own answers to
     /// `own`.
     pub fn receive(
         &mut self,
@@ -91,7 +91,7 @@ impl Session {
         processed
     }
 
-    /// Answers how many bytes of `records` it has used.
+    /// Returns how many bytes of `records` were used.
     fn process(&mut self, records: &mut [u8], plain: &mut Vec<u8>, own: &mut Vec<u8>) -> (usize, Processed) {
         let mut used = 0;
         let mut processed = Processed::Nothing;
@@ -135,8 +135,8 @@ impl Session {
         }
     }
 
-    /// The records of `plain`, with `last` followed by a close_notify. `None` before the handshake is over, and after
-    /// the close_notify.
+    /// The records of `plain`, followed by a close_notify if `last`. `None` before the handshake is over, and
+    /// after the close_notify.
     pub fn encrypt(&mut self, plain: &[u8], last: bool) -> Option<Vec<u8>> {
         if !self.open || self.notified {
             return None;
@@ -162,7 +162,7 @@ impl Session {
         Some(records)
     }
 
-    /// A close_notify, once; `None` where the peers have agreed on no key.
+    /// A close_notify, once; `None` if the peers have agreed on no keys.
     pub fn close_notify(&mut self) -> Option<Vec<u8>> {
         self.encrypt(&[], true)
     }

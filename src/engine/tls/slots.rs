@@ -25,13 +25,13 @@ pub struct Secure {
     pub waiting: Option<(Payload, SendConfirm)>,
     /// Encrypted bytes of the layer's own, while the broker's payload is under way.
     pub own: Vec<u8>,
-    /// The broker awaits the proof of a delivery.
-    pub in_question: bool,
-    /// The peer's close_notify came meanwhile.
+    /// The broker awaits the proof of a delivery to this connection.
+    pub awaits_proof: bool,
+    /// The peer's close_notify arrived while a delivery awaited its proof.
     pub finished: bool,
-    /// A FIN goes out behind what is under way.
+    /// A FIN is due after what is under way.
     pub half_close_due: bool,
-    /// The session can neither encrypt nor decrypt any more.
+    /// The session can no longer encrypt or decrypt.
     pub failed: bool,
 }
 
@@ -50,7 +50,7 @@ impl Secure {
             under_way: UnderWay::Nothing,
             waiting: None,
             own: Vec::new(),
-            in_question: false,
+            awaits_proof: false,
             finished: false,
             half_close_due: false,
             failed: false,

@@ -50,7 +50,7 @@ for_each_engine! {
     the_handshake_reports_no_bytes
     a_long_response_is_one_payload_with_one_proof
     the_last_response_ends_with_a_close_notify_and_facts
-    a_close_notify_is_the_peer_s_end_unless_a_delivery_is_in_question
+    a_close_notify_is_the_peer_s_end_unless_a_delivery_awaits_proof
     a_fin_without_close_notify_is_reported
     a_half_closed_session_still_reads
     invalid_tls_fails_with_an_alert
@@ -341,7 +341,7 @@ fn the_last_response_ends_with_a_close_notify_and_facts<E: Engine>(make: impl Fn
             seen.iter().any(|fact| matches!(fact, Seen::PeerClosed(of, _) if *of == conn))
         });
         rig.settle();
-        let facts = rig.closed(conn).unwrap().expect("a delivery is in question");
+        let facts = rig.closed(conn).unwrap().expect("a delivery awaits its proof");
         assert!(facts.alive && facts.unacked_bytes == 0, "{len}: {facts:?}");
         rig.engine.close(conn);
 
@@ -361,9 +361,7 @@ fn the_last_response_ends_with_a_close_notify_and_facts<E: Engine>(make: impl Fn
     }
 }
 
-fn a_close_notify_is_the_peer_s_end_unless_a_delivery_is_in_question<E: Engine>(
-    make: impl Fn(Listeners) -> E,
-) {
+fn a_close_notify_is_the_peer_s_end_unless_a_delivery_awaits_proof<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut stream, conn) = rig.connect();
     stream.conn.send_close_notify();
@@ -375,7 +373,7 @@ fn a_close_notify_is_the_peer_s_end_unless_a_delivery_is_in_question<E: Engine>(
     assert_eq!(read, b"an answer");
     assert_eq!(received(&rig.seen, conn), b"hello");
 
-    // While a delivery is in question, the close_notify proves nothing; the FIN behind it does.
+    // While a delivery awaits its proof, the close_notify proves nothing; the FIN after it does.
     let (mut stream, conn) = rig.connect();
     rig.send(conn, b"a run", SendConfirm::Closed);
     stream.conn.send_close_notify();

@@ -13,8 +13,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Instant;
 
-/// Connections admitted per turn while the kernel has more completions of older ones: no more than one enter would
-/// report of their ends besides.
+/// Connections admitted per turn while the kernel still has completions of older connections. One enter reports
+/// about as many ends of connections.
 const ACCEPTS_PER_BUSY_TURN: usize = 16;
 
 /// A listener, and the accept that is armed on it.
@@ -24,7 +24,7 @@ pub struct Acceptor {
     listener: Option<Listener>,
     /// An accept is under way.
     pub armed: bool,
-    /// The engine is cancelling that accept until it has admitted the newcomers.
+    /// The engine is cancelling that accept, and arms it again after it has admitted the newcomers.
     pub pausing: bool,
     /// The engine accepts no more.
     pub stopping: bool,
@@ -36,7 +36,7 @@ pub struct Acceptor {
 enum Failure {
     /// No descriptor or memory; the queue keeps its connections until the retry.
     Exhausted,
-    /// The connection was gone before the kernel accepted it, or the engine cancelled the accept.
+    /// The connection had ended before the kernel accepted it, or the engine cancelled the accept.
     Gone,
 }
 
@@ -53,8 +53,8 @@ impl Acceptor {
         }
     }
 
-    /// The listener to arm an accept on; none if an accept is under way, a retry is due later or the engine stops
-    /// accepting.
+    /// The listener to arm an accept on; `None` if an accept is under way, a retry is due later or the engine has
+    /// stopped accepting.
     fn arm(&mut self) -> Option<BorrowedFd<'_>> {
         self.retry_at.take_if(|at| *at <= Instant::now());
         if self.armed || self.stopping || self.retry_at.is_some() {
@@ -77,9 +77,9 @@ impl Acceptor {
         self.retry_at
     }
 
-    /// The next connection that the kernel has queued; closes the listener behind the last. No operation is under
+    /// The next connection that the kernel has queued; closes the listener after the last. No operation is under
     /// way on the listener, so the close takes effect immediately.
-    fn drain_one(&mut self) -> Option<io::Result<OwnedFd>> {
+    fn accept_queued(&mut self) -> Option<io::Result<OwnedFd>> {
         let accepted = match self.listener.as_ref()? {
             Listener::Tcp(listener) => listener.accept().map(|(stream, _)| stream.into()),
             Listener::Unix(listener) => listener.accept().map(|(stream, _)| stream.into()),
@@ -101,8 +101,9 @@ impl Acceptor {
     }
 }
 
-/// Connections that the kernel has accepted and the engine has not admitted. One accept takes everything that is
-/// queued, and goes on for as long as more come. So the engine pauses it while there are more than a turn admits.
+/// Connections that the kernel has accepted and the engine has not admitted. One accept takes every queued
+/// connection, and goes on as long as more arrive. So the engine pauses it while more are waiting than a turn
+/// admits.
 pub struct Newcomers {
     queue: VecDeque<(OwnedFd, Side)>,
     left_in_turn: usize,
@@ -119,12 +120,12 @@ impl Newcomers {
         self.queue.push_back((fd, side));
     }
 
-    /// Whether some wait, perhaps for the next turn.
+    /// Whether any are waiting, perhaps for the next turn.
     pub fn are_waiting(&self) -> bool {
         !self.queue.is_empty()
     }
 
-    /// The next one, if the turn admits one more.
+    /// The next newcomer, if the turn admits one more.
     fn take(&mut self) -> Option<(OwnedFd, Side)> {
         if self.left_in_turn == 0 && !self.are_last {
             return None;
@@ -138,8 +139,8 @@ impl Newcomers {
         self.left_in_turn = if is_busy { ACCEPTS_PER_BUSY_TURN } else { ACCEPTS_PER_TURN };
     }
 
-    /// The engine accepts no more, and older connections need not be served between the last newcomers.
-    pub fn are_last(&mut self) {
+    /// Call it when the engine stops accepting: older connections need not be served between the last newcomers.
+    pub fn admit_all(&mut self) {
         self.are_last = true;
     }
 }
@@ -181,29 +182,29 @@ impl Uring {
             self.facts.push_back(Fact::AcceptFailed);
         }
         if !completion.more {
-            self.drain_stopped(number);
+            self.accept_all_queued(number);
         }
     }
 
     /// Takes what the kernel has queued on a listener that accepts no more, and closes it.
-    pub(super) fn drain_stopped(&mut self, number: usize) {
+    pub(super) fn accept_all_queued(&mut self, number: usize) {
         let acceptor = &mut self.acceptors[number];
         if !acceptor.stopping || acceptor.armed {
             return;
         }
         let side = acceptor.side;
-        while let Some(taken) = self.acceptors[number].drain_one() {
+        while let Some(taken) = self.acceptors[number].accept_queued() {
             if let Ok(fd) = taken {
                 self.newcomers.push(fd, side);
             }
         }
     }
 
-    /// Admits the next newcomer, if there is one. Newcomers are the last to be reported in a turn: the broker gets
-    /// what older connections have sent before a newer one needs room. Completions that did not fit into the queue (overflow)
-    /// come in the next turn, and newcomers behind them.
+    /// Admits the next newcomer, if there is one. The engine reports newcomers last in a turn: the broker gets
+    /// what older connections have sent before a newer one needs room. Completions that overflowed the queue come
+    /// in the next turn, and newcomers after them.
     pub(super) fn admit_newcomer(&mut self) -> Option<()> {
-        if self.ring.has_overflown() {
+        if self.ring.has_overflowed() {
             return None;
         }
         let (fd, side) = self.newcomers.take()?;

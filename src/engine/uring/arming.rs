@@ -1,4 +1,4 @@
-//! Operations that wait for something of a connection: the waker's poll, receives, watches, error messages.
+//! Arms the operations that wait: the waker's poll, receives, watches, error messages.
 
 use super::Uring;
 use super::messages::ErrorMessage;
@@ -14,9 +14,9 @@ impl Uring {
         self.ring.poll(self.waker.as_fd(), libc::POLLIN, true, Op::of_engine(Kind::Wake, 0));
     }
 
-    /// Receives from `conn`, unless a receive is under way, the peer's FIN has come or reading is paused.
+    /// Receives from `conn`, unless a receive is under way, the peer's FIN has arrived or reading is paused.
     pub(super) fn arm_receive(&mut self, conn: ConnId) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         if socket.reading && !socket.receiving && !socket.fin {
             socket.receiving = true;
             socket.receive_cancelled = false;
@@ -25,15 +25,15 @@ impl Uring {
         }
     }
 
-    /// Watches for the peer's end where no receive finds it. Either reading is paused, or the FIN has come and the
-    /// acknowledgement or the reset that follows it has not. Of a paused connection with nothing in question the
-    /// engine reports only a reset: a FIN comes behind bytes that the broker has not read.
+    /// Watches for the peer's FIN or reset when no receive would find it: reading is paused, or the FIN has
+    /// arrived but not the acknowledgement or reset that follows it. If a paused connection awaits no proof, the
+    /// engine reports only a reset: its FIN comes after bytes that the broker has not read.
     pub(super) fn arm_watch(&mut self, conn: ConnId) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
-        if (socket.in_question || !socket.reading) && !socket.receiving && !socket.watching {
+        let Some(socket) = self.sockets.get_open(conn) else { return };
+        if (socket.awaits_proof || !socket.reading) && !socket.receiving && !socket.watching {
             socket.watching = true;
             socket.under_way += 1;
-            let events = match socket.in_question && !socket.fin {
+            let events = match socket.awaits_proof && !socket.fin {
                 true => libc::POLLRDHUP,
                 false => libc::POLLERR | libc::POLLHUP,
             };
@@ -43,7 +43,7 @@ impl Uring {
 
     /// Watches for what the connection's new state asks for.
     pub(super) fn rearm_watch(&mut self, conn: ConnId) {
-        match self.sockets.open_one(conn).is_some_and(|socket| socket.watching) {
+        match self.sockets.get_open(conn).is_some_and(|socket| socket.watching) {
             // Its completion arms the next one.
             true => self.ring.cancel(op(Kind::Watch, conn)),
             false => self.arm_watch(conn),
@@ -57,9 +57,9 @@ impl Uring {
         self.arm_watch(conn);
     }
 
-    /// Takes the next message of the error queue of `conn`, unless that is under way.
+    /// Receives the next message from the error queue of `conn`, unless that is under way.
     pub(super) fn arm_errors(&mut self, conn: ConnId) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         let Some(acks) = &mut socket.acks else { return };
         if acks.errors.is_some() || acks.timestamps.awaited.is_none() {
             return;
@@ -70,16 +70,16 @@ impl Uring {
         unsafe { self.ring.receive_error(socket.fd(), message, op(Kind::Errors, conn)) };
     }
 
-    /// The number of bytes of `conn` that the engine has not given the kernel.
+    /// The number of bytes of `conn` that the engine has not passed to the kernel.
     pub(super) fn unsent(&mut self, conn: ConnId) -> u64 {
         let send = self.sockets.get(conn).map_or(NO_SEND, |socket| socket.send);
         self.sends.get(send as usize).map_or(0, |outgoing| outgoing.rest().len() as u64)
     }
 
-    /// Answers a probe. Call it when no completion is left: one could have taken the connection's error.
+    /// Answers a probe. Call it when no completion is left: a completion may have taken the connection's error.
     pub(super) fn answer_probe(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
-        if let Some(socket) = self.sockets.open_one(conn) {
+        if let Some(socket) = self.sockets.get_open(conn) {
             let facts = kernel_view::with_extras(socket.fd(), unsent);
             self.facts.push_back(Fact::Probed { conn, facts });
         }

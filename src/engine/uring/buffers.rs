@@ -1,4 +1,4 @@
-//! Receive buffers, shared by all connections of a worker. The kernel takes one when bytes are there, so an idle
+//! Receive buffers, shared by all connections of a worker. The kernel takes one when bytes arrive, so an idle
 //! connection owns none.
 
 use super::ring::Ring;
@@ -18,7 +18,7 @@ pub struct Received {
 /// The kernel requires the ring of entries to begin at a page.
 const PAGE_BYTES: usize = 4096;
 
-/// The buffers and the ring of entries through which they are given to the kernel.
+/// The buffers, and the ring of entries through which the engine gives them to the kernel.
 pub struct Buffers {
     /// The entries, then the buffers.
     memory: NonNull<u8>,

@@ -5,9 +5,9 @@ use super::op::{Kind, op};
 use crate::broker::io::ConnId;
 
 impl Uring {
-    /// Gives up `conn`: cancels its operations and closes the descriptor behind them.
-    pub(super) fn give_up(&mut self, conn: ConnId) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+    /// Begins to close `conn`: cancels its operations and closes the descriptor after them.
+    pub(super) fn begin_close(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         socket.closing = true;
         if socket.receiving && !socket.receive_cancelled {
             self.ring.cancel(op(Kind::Receive, conn));
@@ -20,12 +20,12 @@ impl Uring {
         }
         if let Some(outgoing) = self.sends.get(socket.send as usize) {
             if outgoing.under_way > 1 {
-                // The first of a chain; the kernel cancels those behind it.
+                // The first of a chain; the kernel cancels those after it.
                 self.ring.cancel(op(Kind::LeadByte, conn));
             }
             self.ring.cancel(op(Kind::Send, conn));
         }
-        if let Some(fd) = socket.give_up_fd() {
+        if let Some(fd) = socket.release_fd() {
             self.ring.close(fd);
         }
         self.finish_close(conn);

@@ -3,7 +3,7 @@
 use super::Uring;
 use super::buffers::Received;
 use super::op::{Kind, Op, op};
-use super::outgoing::Way;
+use super::outgoing::SendMode;
 use super::ring::Completion;
 use super::sockets::NO_SEND;
 use crate::broker::io::ConnId;
@@ -13,7 +13,7 @@ use crate::sys::tcp::{self, ErrorQueue};
 use std::time::Duration;
 
 impl Uring {
-    /// Handles one completion. Answers the bytes that it brought; every other fact goes to the queue.
+    /// Handles one completion. Returns the bytes that it brought; every other fact goes to the queue.
     pub(super) fn complete(&mut self, completion: Completion) -> Option<Received> {
         let Op { kind, conn } = completion.op;
         match kind {
@@ -60,10 +60,11 @@ impl Uring {
         self.unused(completion.buffer)
     }
 
-    /// Reports that the peer reset `conn`. If the peer acknowledged the response before that, the engine reports it
-    /// first: both can happen between two checks, and the acknowledgement's completion may come behind the reset's.
+    /// Reports that the peer reset `conn`. If the peer acknowledged the response before that, the engine reports
+    /// it first: both can happen between two checks, and the acknowledgement's completion may come after the
+    /// reset's.
     fn reset(&mut self, conn: ConnId) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         if socket.awaits_ack() && tcp::is_acknowledged(socket.fd()) {
             socket.acknowledged();
             self.facts.push_back(Fact::Acked(conn));
@@ -78,14 +79,14 @@ impl Uring {
         None
     }
 
-    /// Reports the peer's FIN. Where bytes are unacknowledged, the facts are right only because the socket still has
-    /// its error, which tcp(7) hands out once. A receive that ends with a FIN has not taken it. A receive or a send
-    /// that has taken it ends with it, and the engine reports that as a reset.
+    /// Reports the peer's FIN. If bytes are unacknowledged, the facts are right only because the socket still has
+    /// its error, which the kernel reports once (tcp(7)). A receive that ends with a FIN has not taken the error.
+    /// A receive or a send that takes the error ends with it, and the engine reports that as a reset.
     fn peer_closed(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         socket.fin = true;
-        let facts = socket.in_question.then(|| kernel_view::behind_fin(socket.fd(), unsent));
+        let facts = socket.awaits_proof.then(|| kernel_view::after_fin(socket.fd(), unsent));
         self.facts.push_back(Fact::PeerClosed { conn, facts });
         if facts.is_some_and(|facts| facts.unacked_bytes > 0) {
             self.arm_watch(conn);
@@ -100,7 +101,7 @@ impl Uring {
             return self.finish_close(conn);
         }
         if result < 0 {
-            // Cancelled for another one, if the connection still needs one.
+            // Cancelled: arms another watch if the connection still needs one.
             return self.arm_watch(conn);
         }
         if !kernel_view::of(socket.fd(), 0).alive {
@@ -108,15 +109,15 @@ impl Uring {
         } else if result & i32::from(libc::POLLRDHUP) != 0 && !socket.fin {
             self.peer_closed(conn);
         } else if result & i32::from(libc::POLLHUP) == 0 {
-            self.watch_behind_announcement(conn);
+            self.watch_after_announcement(conn);
         }
     }
 
     /// An announced acknowledgement ends a watch too (POLLERR). The engine arms the next watch after it has read the
     /// announcement; before that the watch would end immediately again.
-    fn watch_behind_announcement(&mut self, conn: ConnId) {
+    fn watch_after_announcement(&mut self, conn: ConnId) {
         self.arm_errors(conn);
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         if socket.acks.as_ref().is_some_and(|acks| acks.errors.is_some()) {
             return;
         }
@@ -140,7 +141,7 @@ impl Uring {
         }
         if outgoing.under_way > 0 {
             if socket.closing {
-                // It is behind the first of a chain, and could not be cancelled before that ended.
+                // The send follows another in a chain, and could not be cancelled before that one ended.
                 self.ring.cancel(op(Kind::Send, conn));
             }
             return;
@@ -151,8 +152,8 @@ impl Uring {
         }
         let outgoing = self.sends.remove(socket.send as usize);
         socket.send = NO_SEND;
-        let is_last = matches!(outgoing.way, Way::Last);
-        if let Way::Timestamped(message) = outgoing.way {
+        let is_last = matches!(outgoing.mode, SendMode::Last);
+        if let SendMode::Timestamped(message) = outgoing.mode {
             self.send_messages.give_back(message);
         }
         if socket.closing {
@@ -170,9 +171,9 @@ impl Uring {
         }
     }
 
-    /// Handles a check behind a send. `unacked_bytes` counts what the peer has not acknowledged, or is a negated errno: the
-    /// send has failed, or the kernel is too old for such checks. Where the check brings no acknowledgement, the
-    /// engine checks again without the ring.
+    /// Handles a check after a send. `unacked_bytes` counts what the peer has not acknowledged, or is a negated
+    /// errno: the send has failed, or the kernel is too old for such checks. If the check finds no
+    /// acknowledgement, the engine checks again without the ring.
     fn ack_checked(&mut self, conn: ConnId, unacked_bytes: i32) {
         let Some(socket) = self.sockets.get(conn) else { return };
         socket.checks_under_way -= 1;
@@ -185,7 +186,7 @@ impl Uring {
         if unacked_bytes < 0 && unacked_bytes != -libc::ECANCELED {
             self.ring_checks_refused = true;
         }
-        if is_stale || !socket.in_question {
+        if is_stale || !socket.awaits_proof {
             return;
         }
         // While a send is under way, the check does not cover its rest.
@@ -216,7 +217,8 @@ impl Uring {
                 }
             }
             ErrorQueue::Acked(_) | ErrorQueue::Other => {}
-            // The socket has failed, which the receive reports. Or its peer has closed, and the broker probes.
+            // Either the socket has failed, which the receive reports, or its peer has closed, and the broker
+            // probes.
             ErrorQueue::Empty => return,
         }
         self.arm_errors(conn);

@@ -1,13 +1,13 @@
-//! Responses of a turn that brought few completions: each by a system call of its own.
+//! Sends the responses of a turn with few completions, each by its own system call.
 //!
-//! Through the ring a send costs a completion. In a quiet turn the enter that carries the send out returns with that
-//! completion alone: another turn, and another for the announced acknowledgement. A peer on the same machine has
-//! acknowledged by the time a send returns, so one check behind it settles that too. In a turn with many completions
-//! the responses share one enter, and the ring is cheaper.
+//! Through the ring, a send costs a completion. In a quiet turn, the enter that carries out the send returns with
+//! that completion alone. That costs another turn, and the announced acknowledgement yet another. A peer on the
+//! same host has acknowledged by the time a send returns, so one check after it settles that too. In a turn with
+//! many completions the responses share one enter, and the ring is cheaper.
 
 use super::Uring;
 use super::messages::SendMessage;
-use super::outgoing::{Outgoing, Way};
+use super::outgoing::{Outgoing, SendMode};
 use super::sockets::NO_SEND;
 use crate::broker::io::{ConnId, Payload};
 use crate::engine::ack_checks::{AckChecks, ChecksAcks};
@@ -27,20 +27,20 @@ impl Uring {
 
     /// Sends a response of which the engine reports only that the kernel has taken it.
     pub(super) fn send_immediately(&mut self, conn: ConnId, payload: Payload) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         match taken(calls::transmit(socket.fd(), payload.bytes())) {
             Ok(count) => {
                 socket.count_sent(count);
-                self.finish_by_ring(conn, Outgoing::new(payload, Way::Plain), count);
+                self.finish_by_ring(conn, Outgoing::new(payload, SendMode::Plain), count);
             }
             Err(_) => self.facts.push_back(Fact::Reset(conn)),
         }
     }
 
-    /// Sends a response whose acknowledgement the engine must report. The engine polls for it where it expects it
-    /// immediately; elsewhere the kernel announces it.
+    /// Sends a response whose acknowledgement the engine must report. The engine polls for an acknowledgement that
+    /// it expects immediately; otherwise the kernel announces it.
     pub(super) fn send_acked_immediately(&mut self, conn: ConnId, payload: Payload) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         let len = payload.bytes().len();
         let checked = self.ack_expectation.is_immediate(socket.last_ack());
         let sent = socket
@@ -48,11 +48,11 @@ impl Uring {
             .and_then(|lead_bytes| transmit(socket.fd(), payload.bytes(), lead_bytes.into(), checked));
         let Ok(count) = sent else { return self.facts.push_back(Fact::Reset(conn)) };
         socket.count_sent(count);
-        let way = match checked || count == len {
-            true => Way::Plain,
-            false => Way::Timestamped(self.send_messages.take(SendMessage::new)),
+        let mode = match checked || count == len {
+            true => SendMode::Plain,
+            false => SendMode::Timestamped(self.send_messages.take(SendMessage::new)),
         };
-        self.finish_by_ring(conn, Outgoing::new(payload, way), count);
+        self.finish_by_ring(conn, Outgoing::new(payload, mode), count);
         let next = match count == len {
             true => self.check_after_send(conn, checked),
             false => AckExpectation::after_short_send(checked),
@@ -75,33 +75,33 @@ impl Uring {
 
     /// Checks for the acknowledgement of a response that the kernel has just taken whole.
     fn check_after_send(&mut self, conn: ConnId, checked: bool) -> AfterSend {
-        let Some(socket) = self.sockets.open_one(conn) else { return AfterSend::Announced };
+        let Some(socket) = self.sockets.get_open(conn) else { return AfterSend::Announced };
         let is_acked = tcp::is_acknowledged(socket.fd());
         let acks = socket.acks.get_or_insert_default();
         self.ack_expectation.after_send(&mut acks.last, is_acked, checked)
     }
 
     pub(super) fn check_later(&mut self, conn: ConnId, after: Duration) {
-        let Some(acks) = self.sockets.open_one(conn).and_then(|socket| socket.acks.as_mut()) else { return };
+        let Some(acks) = self.sockets.get_open(conn).and_then(|socket| socket.acks.as_mut()) else { return };
         if !std::mem::replace(&mut acks.checked, true) {
             self.ack_checks.add(conn, Instant::now() + after);
         }
     }
 
-    /// Records whether the acknowledgement of `conn` was there when its send was over.
+    /// Records whether the acknowledgement of `conn` had arrived when its send returned.
     pub(super) fn record_ack(&mut self, conn: ConnId, immediate: bool) {
-        let acks = self.sockets.open_one(conn).and_then(|socket| socket.acks.as_mut());
+        let acks = self.sockets.get_open(conn).and_then(|socket| socket.acks.as_mut());
         let mut closed = None;
         self.ack_expectation.record(acks.map_or(&mut closed, |acks| &mut acks.last), immediate);
     }
 
     /// Reports an acknowledgement that a check has found.
     pub(super) fn acknowledged(&mut self, conn: ConnId) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         socket.acknowledged();
         self.facts.push_back(Fact::Acked(conn));
         if !socket.reading {
-            // The watch was for the end of a connection in question.
+            // The watch was for a connection that awaited its proof.
             self.rearm_watch(conn);
         }
     }
@@ -114,7 +114,7 @@ impl ChecksAcks for Uring {
 
     /// Does not check for a failure: the connection's receive or watch finds that.
     fn check_ack(&mut self, conn: ConnId) -> bool {
-        let Some(socket) = self.sockets.open_one(conn) else { return true };
+        let Some(socket) = self.sockets.get_open(conn) else { return true };
         if !socket.acks.as_ref().is_some_and(|acks| acks.checked) {
             return true;
         }
@@ -125,7 +125,8 @@ impl ChecksAcks for Uring {
         let last = socket.last_ack();
         match is_acked {
             true => self.acknowledged(conn),
-            // Not even a turn later. Recorded once per peer: a silent peer shows nothing about others.
+            // It has not arrived even a turn later. Recorded once per peer: a silent peer says nothing about
+            // others.
             false if last != Some(false) => self.record_ack(conn, false),
             false => {}
         }
@@ -133,8 +134,8 @@ impl ChecksAcks for Uring {
     }
 }
 
-/// Sends what there is room for of `bytes`, the first `lead_bytes` of them one by one; see [`AckTimestamps::begin`].
-/// The kernel announces the acknowledgement unless the engine polls for it (`checked`).
+/// Sends as much of `bytes` as there is room for, the first `lead_bytes` of them one by one; see
+/// [`AckTimestamps::begin`]. The kernel announces the acknowledgement unless the engine polls for it (`checked`).
 ///
 /// [`AckTimestamps::begin`]: crate::engine::ack_timestamps::AckTimestamps::begin
 fn transmit(fd: BorrowedFd<'_>, bytes: &[u8], lead_bytes: usize, checked: bool) -> io::Result<usize> {

@@ -1,11 +1,11 @@
 //! The io_uring engine: one `io_uring_enter` per turn submits the requests of the last turn and returns with what has
 //! become ready.
 //!
-//! Accepts and receives are multishot: armed once, they complete again and again. A receive takes one of the worker's
-//! buffers when bytes are there, so an idle connection holds none. The kernel runs completions only inside the enter
-//! (DEFER_TASKRUN). A turn that asks for more than the queue holds enters in its middle. A receive that ends there
-//! with the connection's error has taken that error, and a later question would find the connection healthy. So a
-//! probe waits until no completion is left.
+//! Accepts and receives are multishot: armed once, they complete again and again. A receive takes one of the
+//! worker's buffers when bytes are there, so an idle connection holds none. The kernel runs completions only
+//! inside the enter (DEFER_TASKRUN). A turn with more requests than the queue holds calls enter early. A receive
+//! that ends there with the connection's error has taken that error, so a later query would find the connection
+//! healthy. So a probe waits until no completion is left.
 //!
 //! An operation owns what it refers to until its last completion. Response bytes and messages stay in the engine's
 //! tables until then. The engine frees a connection's slot only when none of its operations is under way.
@@ -68,7 +68,7 @@ pub struct Uring {
     error_messages: Pool<ErrorMessage>,
     acceptors: Vec<Acceptor>,
     newcomers: Newcomers,
-    /// The last newcomer; the engine receives from it once it has reported it.
+    /// The last admitted newcomer; the engine receives from it after it has reported it.
     admitted: Option<ConnId>,
     waker: Arc<EventFd>,
     facts: VecDeque<Fact>,
@@ -78,8 +78,8 @@ pub struct Uring {
     resets_due: bool,
     /// The buffer that the engine lends to the broker.
     lent: Option<u16>,
-    /// Connections whose receive found no buffer, longest first. Each turn arms as many of them again as there are
-    /// buffers, so that a herd costs each connection one failure or two, not hundreds.
+    /// Connections whose receive found no buffer, oldest first. Each turn arms as many of them again as there are
+    /// buffers, so that a burst costs each connection one failure or two, not hundreds.
     starved: VecDeque<ConnId>,
     buffers_exhausted: u64,
     completions_of_turn: usize,
@@ -87,7 +87,7 @@ pub struct Uring {
     ring_from_completions: usize,
     ack_checks: AckChecks,
     ack_expectation: AckExpectation,
-    /// The kernel is too old for checks behind a send through the ring.
+    /// The kernel is too old for checks after a send through the ring.
     ring_checks_refused: bool,
 }
 
@@ -159,12 +159,12 @@ impl Engine for Uring {
     }
 
     fn send(&mut self, conn: ConnId, payload: Payload, confirm: SendConfirm) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         if socket.send != NO_SEND {
             debug_assert!(false, "a send is under way, and the kernel reads its bytes");
             return self.facts.push_back(Fact::Reset(conn));
         }
-        socket.in_question = confirm != SendConfirm::None;
+        socket.awaits_proof = confirm != SendConfirm::None;
         socket.stale_checks = socket.checks_under_way;
         let paused = !socket.reading;
         self.begin_send(conn, payload, confirm);
@@ -174,7 +174,7 @@ impl Engine for Uring {
     }
 
     fn pause(&mut self, conn: ConnId) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         socket.reading = false;
         if socket.receiving && !socket.receive_cancelled {
             socket.receive_cancelled = true;
@@ -185,7 +185,7 @@ impl Engine for Uring {
     }
 
     fn resume(&mut self, conn: ConnId) {
-        if let Some(socket) = self.sockets.open_one(conn) {
+        if let Some(socket) = self.sockets.get_open(conn) {
             socket.reading = true;
             // If the cancelled receive has not ended yet, its end arms the next one.
             self.arm_receive(conn);
@@ -194,20 +194,20 @@ impl Engine for Uring {
     }
 
     fn half_close(&mut self, conn: ConnId) {
-        if let Some(socket) = self.sockets.open_one(conn) {
+        if let Some(socket) = self.sockets.get_open(conn) {
             socket.half_close();
         }
     }
 
     fn close(&mut self, conn: ConnId) {
-        self.give_up(conn);
+        self.begin_close(conn);
     }
 
     fn abort(&mut self, conn: ConnId) {
-        if let Some(socket) = self.sockets.open_one(conn) {
+        if let Some(socket) = self.sockets.get_open(conn) {
             // Without it the kernel would still deliver what it has queued to a peer that comes back.
             let _ = socket2::SockRef::from(&socket.fd()).set_linger(Some(Duration::ZERO));
-            self.give_up(conn);
+            self.begin_close(conn);
             self.resets_due = true;
         }
     }
@@ -217,23 +217,23 @@ impl Engine for Uring {
     }
 
     fn remote(&mut self, conn: ConnId) -> Option<Remote> {
-        self.sockets.open_one(conn).and_then(|socket| tcp::remote(socket.fd()))
+        self.sockets.get_open(conn).and_then(|socket| tcp::remote(socket.fd()))
     }
 
     fn has_unread(&mut self, conn: ConnId) -> bool {
         // The engine reports the bytes of finished receives before it accepts.
-        self.sockets.open_one(conn).is_some_and(|socket| tcp::has_unread(socket.fd()))
+        self.sockets.get_open(conn).is_some_and(|socket| tcp::has_unread(socket.fd()))
     }
 
     fn stop_accepting(&mut self) {
-        self.newcomers.are_last();
+        self.newcomers.admit_all();
         for number in 0..self.acceptors.len() {
             let acceptor = &mut self.acceptors[number];
             acceptor.stopping = true;
             if acceptor.armed {
                 self.ring.cancel(Op::of_engine(Kind::Accept, number));
             } else {
-                self.drain_stopped(number);
+                self.accept_all_queued(number);
             }
         }
     }

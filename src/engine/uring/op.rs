@@ -1,4 +1,4 @@
-//! What a completion belongs to: the kind of operation, the slot and its generation, in `user_data`.
+//! Encodes in `user_data` what a completion belongs to: the kind of operation, the slot and its generation.
 
 use crate::broker::io::ConnId;
 
@@ -25,7 +25,7 @@ pub enum Kind {
     Errors,
     /// Asks how many of the sent bytes the peer has not acknowledged.
     AckCheck,
-    /// Polls for the peer's end where no receive is armed that would find it.
+    /// Polls for the peer's FIN or reset while no receive is armed that would find it.
     Watch,
     /// A close or a cancellation, whose completion the engine ignores.
     Silent,

@@ -10,27 +10,27 @@ pub struct Outgoing {
     offset: usize,
     /// The number of its operations whose completion is still to come.
     pub under_way: u8,
-    /// One of them failed, and the kernel cancelled those behind it.
+    /// One of them failed, and the kernel cancelled those after it.
     pub failed: bool,
-    pub way: Way,
+    pub mode: SendMode,
 }
 
 /// How a response goes to the kernel.
-pub enum Way {
+pub enum SendMode {
     /// By an ordinary send.
     Plain,
     /// A FIN goes with its last byte.
     Last,
     /// With a timestamp, so that the kernel announces its acknowledgement.
     Timestamped(Stable<SendMessage>),
-    /// With a check for its acknowledgement behind the send.
+    /// With a check for its acknowledgement after the send.
     Checked,
 }
 
 impl Outgoing {
     /// A response of which nothing is sent yet.
-    pub fn new(payload: Payload, way: Way) -> Outgoing {
-        Outgoing { payload, offset: 0, under_way: 0, failed: false, way }
+    pub fn new(payload: Payload, mode: SendMode) -> Outgoing {
+        Outgoing { payload, offset: 0, under_way: 0, failed: false, mode }
     }
 
     /// The bytes that the kernel has not taken.

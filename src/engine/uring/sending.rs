@@ -1,10 +1,10 @@
 //! Sends responses. A connection's last response, and those of a turn that brought few completions
-//! ([`super::immediate`]), go by a system call of their own; all others go through the ring.
+//! ([`super::immediate`]), each take their own system call; all others go through the ring.
 
 use super::Uring;
 use super::messages::SendMessage;
 use super::op::{Kind, op};
-use super::outgoing::{Outgoing, Way};
+use super::outgoing::{Outgoing, SendMode};
 use crate::broker::io::{ConnId, Payload, SendConfirm};
 use crate::engine::fact::Fact;
 
@@ -18,51 +18,51 @@ impl Uring {
             SendConfirm::Closed => self.send_last(conn, payload),
             SendConfirm::None if self.sends_immediately() => self.send_immediately(conn, payload),
             SendConfirm::Acked if self.sends_immediately() => self.send_acked_immediately(conn, payload),
-            SendConfirm::None => self.send_by_ring(conn, Outgoing::new(payload, Way::Plain), 0),
+            SendConfirm::None => self.send_by_ring(conn, Outgoing::new(payload, SendMode::Plain), 0),
             SendConfirm::Acked => self.send_acked_by_ring(conn, payload),
         }
     }
 
-    /// Lets the resets go out before a send: the broker may be moving a run from one runner to the next.
+    /// Makes the resets go out before a send: the broker may be moving a run from one runner to the next.
     fn carry_out_resets(&mut self) {
         if std::mem::take(&mut self.resets_due) {
             self.ring.carry_out();
         }
     }
 
-    /// Sends `outgoing` behind `lead_bytes` single bytes of it.
+    /// Sends `outgoing`, its first `lead_bytes` bytes one by one.
     pub(super) fn send_by_ring(&mut self, conn: ConnId, outgoing: Outgoing, lead_bytes: u8) {
         let send = self.sends.insert(outgoing);
-        if let Some(socket) = self.sockets.open_one(conn) {
+        if let Some(socket) = self.sockets.get_open(conn) {
             socket.send = send as u32;
         }
         self.send_rest(conn, lead_bytes);
     }
 
-    /// Sends a response whose acknowledgement the engine must report. The engine checks for it behind the send where
-    /// it expects it immediately; elsewhere the kernel announces it.
+    /// Sends a response whose acknowledgement the engine must report. The engine checks after the send for an
+    /// acknowledgement that it expects immediately; otherwise the kernel announces it.
     fn send_acked_by_ring(&mut self, conn: ConnId, payload: Payload) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         let checked = !self.ring_checks_refused && self.ack_expectation.is_immediate(socket.last_ack());
         let begun = socket.begin_acked(payload.bytes().len(), checked);
         let Ok(lead_bytes) = begun else { return self.facts.push_back(Fact::Reset(conn)) };
-        let way = match checked {
-            true => Way::Checked,
-            false => Way::Timestamped(self.send_messages.take(SendMessage::new)),
+        let mode = match checked {
+            true => SendMode::Checked,
+            false => SendMode::Timestamped(self.send_messages.take(SendMessage::new)),
         };
-        self.send_by_ring(conn, Outgoing::new(payload, way), lead_bytes);
+        self.send_by_ring(conn, Outgoing::new(payload, mode), lead_bytes);
         if !checked {
             self.arm_errors(conn);
         }
     }
 
-    /// Sends a connection's last response: immediately as far as there is room for it, the rest through the ring.
+    /// Sends a connection's last response: as much as there is room for immediately, the rest through the ring.
     fn send_last(&mut self, conn: ConnId, payload: Payload) {
-        let Some(socket) = self.sockets.open_one(conn) else { return };
+        let Some(socket) = self.sockets.get_open(conn) else { return };
         match socket.send_last(payload.bytes()) {
             Ok(count) if count == payload.bytes().len() => self.facts.push_back(Fact::Sent(conn)),
             Ok(count) => {
-                let mut outgoing = Outgoing::new(payload, Way::Last);
+                let mut outgoing = Outgoing::new(payload, SendMode::Last);
                 outgoing.advance(count);
                 self.send_by_ring(conn, outgoing, 0);
             }
@@ -70,7 +70,7 @@ impl Uring {
         }
     }
 
-    /// Sends the rest of the response of `conn` behind `lead_bytes` single bytes of it.
+    /// Sends the rest of the response of `conn`, its first `lead_bytes` bytes one by one.
     pub(super) fn send_rest(&mut self, conn: ConnId, lead_bytes: u8) {
         let Some(socket) = self.sockets.get(conn) else { return };
         let Some(outgoing) = self.sends.get_mut(socket.send as usize) else { return };
@@ -79,21 +79,23 @@ impl Uring {
         let rest = outgoing.rest();
         // SAFETY: the payload and the message stay in `sends` until the last completion.
         unsafe {
-            match &outgoing.way {
-                Way::Plain => self.ring.send(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn)),
-                Way::Last => {
+            match &outgoing.mode {
+                SendMode::Plain => {
+                    self.ring.send(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn))
+                }
+                SendMode::Last => {
                     self.ring.send_held(socket.fd(), rest.as_ptr(), rest.len(), op(Kind::Send, conn));
                 }
-                Way::Timestamped(message) => {
+                SendMode::Timestamped(message) => {
                     let header = message.of(&rest[lead_bytes.into()..]);
                     self.ring.send_message(socket.fd(), rest.as_ptr(), lead_bytes, header, conn);
                 }
-                Way::Checked => {
+                SendMode::Checked => {
                     socket.checks_under_way += 1;
                     socket.under_way += 1;
                     self.ring.send_and_check(socket.fd(), rest.as_ptr(), rest.len(), lead_bytes, conn);
-                    // The rest of a short send goes without a check: this one finds it unacknowledged.
-                    outgoing.way = Way::Plain;
+                    // The rest of a short send needs no check: this check finds that rest unacknowledged.
+                    outgoing.mode = SendMode::Plain;
                 }
             }
         }

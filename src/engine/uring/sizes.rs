@@ -12,8 +12,8 @@ pub struct Sizes {
     pub buffers: u16,
     /// Enough for an ordinary request.
     pub buffer_bytes: usize,
-    /// In a turn with this many completions or more, responses go through the ring; in other turns, each by a system
-    /// call of its own.
+    /// In a turn with this many completions or more, responses go through the ring; in other turns, each takes its
+    /// own system call.
     pub ring_from_completions: usize,
 }
 

@@ -14,14 +14,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// No send is under way.
 pub const NO_SEND: u32 = u32::MAX;
 
-/// The engine frees the slot when the connection is closing and none of its operations is under way. So no completion
-/// can reach a later user of the slot. It gives up the descriptor earlier, as soon as no operation that has not begun
-/// names it. Only a response's operations, the check behind them among them, begin one after the other. So no
-/// operation can reach a later user of the descriptor, and a reset does not wait.
+/// The engine frees the slot when the connection is closing and none of its operations is under way. So no
+/// completion can reach a later connection in the slot. The engine closes the descriptor earlier, as soon as every
+/// operation that names it has begun. Only the operations of a response, including the check after it, begin one
+/// after the other. So no operation can reach a later connection with the same descriptor, and a reset does not
+/// wait.
 pub struct Socket {
     /// The slot is not free.
     in_use: bool,
-    /// `None` once the engine has given it up.
+    /// `None` once the engine has released it.
     fd: Option<OwnedFd>,
     generation: u32,
     /// The key of the response that is under way, in the engine's table.
@@ -36,19 +37,19 @@ pub struct Socket {
     pub receive_cancelled: bool,
     /// A watch is under way.
     pub watching: bool,
-    /// The number of checks behind a send that are under way.
+    /// The number of checks after a send that are under way.
     pub checks_under_way: u8,
     /// How many of them, the first ones, belong to earlier responses.
     pub stale_checks: u8,
     /// The engine has reported the peer's FIN.
     pub fin: bool,
-    /// A send's delivery is in question: the engine reports the kernel's view with the FIN.
-    pub in_question: bool,
-    /// It has carried a response, or the beginning of one.
+    /// A send awaits its proof of delivery: the engine reports the kernel's view with the FIN.
+    pub awaits_proof: bool,
+    /// The connection has carried a response, or the beginning of one.
     answered: bool,
     /// The broker has closed or reset it.
     pub closing: bool,
-    /// Present once the engine has to report acknowledgements of it (confirm `ack`).
+    /// Present once the engine has to report acknowledgements from this peer (confirm `ack`).
     pub acks: Option<Box<Acks>>,
 }
 
@@ -80,7 +81,7 @@ impl Socket {
             checks_under_way: 0,
             stale_checks: 0,
             fin: false,
-            in_question: false,
+            awaits_proof: false,
             answered: false,
             closing: false,
             acks: None,
@@ -92,18 +93,18 @@ impl Socket {
         self.fd.as_ref().expect("an open connection has a descriptor").as_fd()
     }
 
-    /// Gives up the descriptor, unless an operation that has not begun names it.
-    pub fn give_up_fd(&mut self) -> Option<OwnedFd> {
+    /// Releases the descriptor, unless an operation that has not begun yet names it.
+    pub fn release_fd(&mut self) -> Option<OwnedFd> {
         if self.send == NO_SEND && self.checks_under_way == 0 { self.fd.take() } else { None }
     }
 
-    /// Whether its last acknowledgement was there when the send was over.
+    /// Whether the last acknowledgement had arrived when the send returned.
     pub fn last_ack(&self) -> LastAck {
         self.acks.as_ref().and_then(|acks| acks.last)
     }
 
-    /// Prepares a response of `len` bytes whose acknowledgement the engine must report; see [`AckTimestamps::begin`].
-    /// Answers how many single bytes to send ahead.
+    /// Prepares a response of `len` bytes whose acknowledgement the engine must report; see
+    /// [`AckTimestamps::begin`]. Returns how many single bytes to send ahead.
     pub fn begin_acked(&mut self, len: usize, checked: bool) -> io::Result<u8> {
         let fd = self.fd.as_ref().expect("an open connection has a descriptor").as_fd();
         let acks = self.acks.get_or_insert_default();
@@ -128,16 +129,16 @@ impl Socket {
 
     /// Ends the wait for an acknowledgement.
     pub fn acknowledged(&mut self) {
-        self.in_question = false;
+        self.awaits_proof = false;
         if let Some(acks) = &mut self.acks {
             acks.checked = false;
             acks.timestamps.awaited = None;
         }
     }
 
-    /// Sends what there is room for of a connection's last response, and a FIN behind all of it. Answers how many
-    /// bytes the kernel took. Not through the ring, which cannot send the FIN: held back for it, the bytes would
-    /// wait for the next turn.
+    /// Sends as much of a connection's last response as there is room for, and a FIN after the last byte. Returns
+    /// how many bytes the kernel took. This bypasses the ring, which cannot send the FIN: the kernel would hold
+    /// back the bytes for the FIN until the next turn.
     pub fn send_last(&self, bytes: &[u8]) -> io::Result<usize> {
         let sent = taken(calls::transmit_held(self.fd(), bytes))?;
         if sent == bytes.len() {
@@ -146,7 +147,7 @@ impl Socket {
         Ok(sent)
     }
 
-    /// Sends a FIN. Not through the ring, which would hand it to a thread.
+    /// Sends a FIN. This bypasses the ring, which would hand the shutdown to a kernel thread.
     pub fn half_close(&self) {
         // It fails only on a connection whose end the engine reports anyway.
         let _ = socket2::SockRef::from(&self.fd()).shutdown(Shutdown::Write);
@@ -166,7 +167,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Gives a new connection a slot; gives the descriptor back if there is none.
+    /// Gives a new connection a slot; returns the descriptor if there is none.
     pub fn open(&mut self, fd: OwnedFd) -> Result<ConnId, OwnedFd> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -183,7 +184,7 @@ impl Sockets {
     }
 
     /// The connection `conn`, unless the broker has closed or reset it.
-    pub fn open_one(&mut self, conn: ConnId) -> Option<&mut Socket> {
+    pub fn get_open(&mut self, conn: ConnId) -> Option<&mut Socket> {
         self.get(conn).filter(|socket| !socket.closing)
     }
 
@@ -194,7 +195,7 @@ impl Sockets {
             .filter(|socket| socket.generation == conn.generation && socket.in_use)
     }
 
-    /// Frees the slot of a connection without operations under way. Answers its descriptor if it still has one.
+    /// Frees the slot of a connection without operations under way. Returns its descriptor if it still has one.
     pub fn free(&mut self, conn: ConnId) -> Option<OwnedFd> {
         let socket = self.get(conn)?;
         debug_assert_eq!((socket.under_way, socket.send), (0, NO_SEND));

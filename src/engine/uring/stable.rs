@@ -2,8 +2,8 @@
 
 use std::ptr::NonNull;
 
-/// A value on the heap that its owner reaches by raw pointers only. A `Box` would assert, whenever it moves, that
-/// it is the only access to the value; here the kernel has another.
+/// A value on the heap that its owner reaches through raw pointers only. A `Box` would assert, whenever it moves,
+/// that it is the only access to the value; here the kernel has another.
 pub struct Stable<T>(NonNull<T>);
 
 // SAFETY: it owns its value, like a box.
@@ -27,7 +27,7 @@ impl<T> Drop for Stable<T> {
     }
 }
 
-/// Values that the engine uses again.
+/// Values that the engine reuses.
 pub struct Pool<T>(Vec<Stable<T>>);
 
 impl<T> Default for Pool<T> {

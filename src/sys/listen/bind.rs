@@ -8,10 +8,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long an address may stay in use after its process was killed. The kernel ends that process's io_uring
-/// operations, and its listeners with them, in the background.
-const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
-const IN_USE_PAUSE: Duration = Duration::from_millis(10);
+/// How long to retry an address that is in use because its process was just killed. The kernel ends that process's
+/// io_uring operations, and its listeners with them, in the background.
+const IN_USE_TIMEOUT: Duration = Duration::from_secs(1);
+const IN_USE_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Binds a non-blocking listener. Several sockets may share its address: one per worker, or a predecessor's. With
 /// `exclusive` it fails if another process listens there.
@@ -38,8 +38,8 @@ fn retry_while_in_use<T>(mut bind: impl FnMut() -> io::Result<T>) -> io::Result<
     let began = Instant::now();
     loop {
         match bind() {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && began.elapsed() < IN_USE_PATIENCE => {
-                thread::sleep(IN_USE_PAUSE);
+            Err(error) if error.kind() == ErrorKind::AddrInUse && began.elapsed() < IN_USE_TIMEOUT => {
+                thread::sleep(IN_USE_RETRY_INTERVAL);
             }
             result => return result,
         }
@@ -77,7 +77,7 @@ mod tests {
         let first = bind(Side::Runner, any(), 8, true).expect("bound");
         let addr = first.local_addr().expect("bound");
         let closing = thread::spawn(move || {
-            thread::sleep(10 * IN_USE_PAUSE);
+            thread::sleep(10 * IN_USE_RETRY_INTERVAL);
             drop(first);
         });
         bind(Side::Runner, addr, 8, true).expect("free in time");

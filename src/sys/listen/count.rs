@@ -1,7 +1,7 @@
 //! How many sockets of all processes listen on a port.
 //!
-//! The kernel answers by sock_diag(7), which walks its listeners only. /proc/net/tcp lists every connection of the
-//! host: with ten thousand of them it takes a good part of a second.
+//! sock_diag(7) makes the kernel walk its listeners only. /proc/net/tcp lists every connection of the host: with
+//! ten thousand of them, that takes a large part of a second.
 
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs;
@@ -21,7 +21,7 @@ const HEADER_BYTES: usize = 16;
 const REQUEST_BYTES: usize = 56;
 const TCP_LISTEN: u8 = 10;
 /// The kernel answers immediately or not at all.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The kernel fills at most this much at a time.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
 
@@ -34,7 +34,7 @@ pub fn listening_sockets(addr: SocketAddr) -> usize {
 fn count_by_diag(addr: SocketAddr) -> io::Result<usize> {
     let socket =
         Socket::new(Domain::from(libc::AF_NETLINK), Type::DGRAM, Some(Protocol::from(NETLINK_SOCK_DIAG)))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     socket.send(&request(addr))?;
     let mut count = 0;
     let mut buffer = vec![0; ANSWER_BYTES_MAX];
@@ -84,7 +84,7 @@ fn count_answers(mut bytes: &[u8], port: u16) -> io::Result<(usize, bool)> {
     Ok((count, false))
 }
 
-/// Counts by proc_net_tcp(5).
+/// Counts in /proc/net/tcp (proc_net_tcp(5)).
 fn count_by_proc(addr: SocketAddr) -> usize {
     let table = if addr.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     fs::read_to_string(table).map_or(0, |table| count_lines(&table, addr.port()))

@@ -21,7 +21,7 @@ pub enum ListenError {
     #[error("{flag} {addr}: no descriptor left: raise the limit (`ulimit -n`, LimitNOFILE)", flag = .side.flag())]
     Descriptors { side: Side, addr: SocketAddr },
     /// EAFNOSUPPORT.
-    #[error("{flag} {addr}: this host has that address family switched off: choose an IPv{other} address", flag = .side.flag(), other = if .addr.is_ipv6() { 4 } else { 6 })]
+    #[error("{flag} {addr}: that address family is disabled on this host: choose an IPv{other} address", flag = .side.flag(), other = if .addr.is_ipv6() { 4 } else { 6 })]
     Family { side: Side, addr: SocketAddr },
     /// A path on which the process cannot listen.
     #[error("{flag} unix:{path}: {advice}", flag = .side.flag(), path = .path.display())]
@@ -31,7 +31,7 @@ pub enum ListenError {
         /// What is wrong, and what to do.
         advice: String,
     },
-    /// A socket of the service manager.
+    /// A socket from the service manager.
     #[error("{flag}: cannot use the socket that the service manager handed over (LISTEN_FDS): {source}: check ListenStream= in its .socket unit, and LimitNOFILE", flag = .side.flag())]
     HandedOver { side: Side, source: io::Error },
     #[error("{flag} {addr}: cannot listen: {source}", flag = .side.flag())]

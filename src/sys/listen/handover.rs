@@ -1,4 +1,4 @@
-//! Hands a port over to a successor without dropping a connection.
+//! Hands over a port to a successor without dropping a connection.
 //!
 //! Sockets that share a port by SO_REUSEPORT form a group, and the kernel spreads new connections over it. A socket
 //! that closes resets the connections in its queue and those still in their handshake. So the predecessor first
@@ -35,12 +35,13 @@ impl ListenGroup {
         Ok(ListenGroup { member, addr, own_sockets })
     }
 
-    /// Directs the group's new connections to a process that joined later. False if there is none.
+    /// Directs the group's new connections to a process that joined later. Returns false if there is none.
     ///
     /// The predecessor's sockets are the group's first ones, so their number is the index of the successor's first
     /// socket. When they are closed, that index lies beyond a group of the same size or smaller, and the kernel
-    /// spreads connections again. A larger successor would keep one busy socket. There [`ListenGroup::release`]
-    /// undoes the steering just before the close. For that moment a new connection may meet a closing listener.
+    /// spreads connections again. With a larger successor, all connections would keep going to one of its sockets.
+    /// So [`ListenGroup::release`] undoes the steering just before the close. In that moment a new connection may
+    /// reach a closing listener.
     pub fn steer_to_successor(&self) -> bool {
         let successors = listening_sockets(self.addr).saturating_sub(self.own_sockets);
         successors > 0 && steer(self.member.as_fd(), self.own_sockets as u32).is_ok()
@@ -76,7 +77,7 @@ fn steer(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Has the kernel spread the group's connections again.
+/// Makes the kernel spread the group's connections again.
 fn unsteer(fd: BorrowedFd<'_>) -> io::Result<()> {
     let unused: libc::c_int = 0;
     // SAFETY: the option takes an int, which the kernel ignores (socket(7), SO_DETACH_REUSEPORT_BPF).

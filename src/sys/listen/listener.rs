@@ -15,7 +15,7 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Takes over a socket of the service manager, and makes it non-blocking.
+    /// Takes over a socket from the service manager, and makes it non-blocking.
     pub fn adopt(fd: OwnedFd) -> io::Result<Listener> {
         let socket = Socket::from(fd);
         socket.set_nonblocking(true)?;
@@ -61,7 +61,7 @@ pub enum Local {
 }
 
 impl Local {
-    /// Whether only this host, or this container, reaches it.
+    /// Whether only this host, or this container, can reach it.
     pub fn is_private(&self) -> bool {
         match self {
             Local::Address(addr) => addr.ip().to_canonical().is_loopback(),

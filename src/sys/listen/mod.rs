@@ -25,13 +25,13 @@ pub enum ListenSpec {
     Addr(SocketAddr),
     /// Bind a Unix domain socket to this path.
     Unix(PathBuf),
-    /// A listening socket of the service manager (systemd socket activation). A predecessor or a successor may share
-    /// it, so never call `shutdown` on it.
+    /// A listening socket from the service manager (systemd socket activation). A predecessor or a successor may
+    /// share it, so never call `shutdown` on it.
     Fd(Arc<OwnedFd>),
 }
 
 impl ListenSpec {
-    /// Only this machine, or this container, can reach it.
+    /// Whether only this host, or this container, can reach it.
     pub fn is_private(&self) -> bool {
         match self {
             ListenSpec::Addr(addr) => Local::Address(*addr).is_private(),

@@ -1,8 +1,8 @@
-//! Unix domain sockets to listen on: the file's permissions decide which users may connect.
+//! Listens on Unix domain sockets: the file's permissions decide which users may connect.
 //!
 //! A socket gets its mode and its owner before it listens, so no client connects too early. It replaces a file on
-//! which no process listens. A successor that takes over binds another name and renames it, so that it takes the path
-//! between one connect and the next. The process removes the file at the end, if it is still its own.
+//! which no process listens. A successor that takes over binds another name and renames it, so that it takes over
+//! the path atomically. The process removes the file at the end, if the file is still its own.
 
 use super::error::ListenError;
 use super::side::Side;
@@ -36,7 +36,7 @@ pub struct SocketFile {
     identity: FileIdentity,
 }
 
-/// Device, inode and, where the file system knows it, the time of birth: file systems reuse inodes.
+/// Device, inode and, if the file system knows it, the creation time, because file systems reuse inodes.
 type FileIdentity = (u64, u64, Option<SystemTime>);
 
 impl SocketFile {

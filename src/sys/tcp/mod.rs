@@ -12,7 +12,7 @@ pub use state::{Remote, TcpExtras, TcpState, has_unread, is_acknowledged, remote
 
 use std::io;
 
-/// The result of a system call that answers -1 on failure.
+/// The result of a system call that returns -1 on failure.
 fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -16,8 +16,8 @@ pub struct TcpState {
     pub unacked_bytes: u64,
 }
 
-/// A connection's state. The order of the two calls makes both values belong together. One call for TCP_INFO would
-/// not: it reads the state before it takes the socket's lock, and the counts after that. And a reset empties its
+/// A connection's state. The order of the two calls makes the two values consistent. A single TCP_INFO call would
+/// not: it reads the state before it takes the socket's lock, and the counts after that. And a reset clears its
 /// counts.
 pub fn tcp_state(fd: BorrowedFd<'_>) -> io::Result<TcpState> {
     let unacked_bytes = send_queue_bytes(fd)?;
@@ -31,12 +31,12 @@ pub fn is_acknowledged(fd: BorrowedFd<'_>) -> bool {
     send_queue_bytes(fd).is_ok_and(|bytes| bytes == 0)
 }
 
-/// What TCP_INFO knows besides.
+/// What TCP_INFO knows in addition.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpExtras {
     /// Smoothed round trip time, microseconds.
     pub rtt_us: u32,
-    /// The peer's FIN has come, read or not.
+    /// The peer's FIN has arrived, read or not.
     pub fin: bool,
 }
 
@@ -48,7 +48,7 @@ const TCP_CLOSE_WAIT: u8 = 8;
 const TCP_LAST_ACK: u8 = 9;
 const TCP_CLOSING: u8 = 11;
 
-/// What TCP_INFO knows besides; the default where the kernel knows the connection no longer.
+/// What TCP_INFO knows in addition; the default if the kernel no longer knows the connection.
 pub fn tcp_extras(fd: BorrowedFd<'_>) -> TcpExtras {
     tcp_info(fd).map_or_else(
         |_| TcpExtras::default(),

@@ -5,7 +5,7 @@ use crate::broker::http::Rejection;
 use crate::broker::json::JsonError;
 use std::fmt;
 
-/// Why a dispatch's body is refused. Eight bytes, so that results travel in registers.
+/// Why a dispatch's body is refused. Eight bytes, so that results fit in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DispatchError {
     /// The body is not JSON.

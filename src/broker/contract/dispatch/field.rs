@@ -45,7 +45,7 @@ impl Field {
         }
     }
 
-    /// The field that the member `name` of this object is.
+    /// The field for this object's member `name`.
     #[inline(always)]
     pub(super) fn member(self, name: &[u8]) -> Option<Field> {
         let named = |known: &[u8], field| (name == known).then_some(field);

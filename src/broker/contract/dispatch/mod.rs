@@ -44,8 +44,8 @@ impl DispatchRequest<'_> {
 /// key fields need only be well-formed (`1e999`, `"\ud800"`).
 ///
 /// # Errors
-/// The first fault found: not JSON; a key field that is missing or of another type; or a field, or an
-/// object that contains one, that occurs twice (readers differ in which of the two they take).
+/// The first fault found: not JSON; a key field that is missing or of another type; or a field, or an object that
+/// contains one, that occurs twice (JSON readers differ in which one they take).
 pub fn parse_dispatch(body: &[u8]) -> Result<DispatchRequest<'_>, DispatchError> {
     let mut reader = Reader::default();
     match reader.body(body) {
@@ -195,7 +195,7 @@ impl<'b> Reader<'b> {
         Ok(())
     }
 
-    /// Handles a value of another type than the field's.
+    /// Handles a value of a type other than the field's.
     #[cold]
     fn other(&self, field: Field) -> Result<(), DispatchError> {
         match field {
@@ -236,7 +236,7 @@ fn wrong_type(field: Field, mut scan: Scanner<'_>) -> DispatchError {
     }
 }
 
-/// The field that a member of `object` with an escaped name is. A name that is not Unicode is none.
+/// The field for a member of `object` whose name has escapes. A name that is not Unicode matches no field.
 #[cold]
 #[inline(never)]
 fn escaped_member(object: Field, raw: &[u8]) -> Option<Field> {

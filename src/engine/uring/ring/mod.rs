@@ -27,11 +27,11 @@ pub struct Ring {
     ring: IoUring,
     /// Operations that did not fit into the submission queue.
     backlog: VecDeque<Box<[squeue::Entry]>>,
-    /// Turns that found the completion queue overflown: the kernel kept what did not fit.
+    /// Turns that found the completion queue overflowed: the kernel kept what did not fit.
     pub overflows: u64,
 }
 
-/// The end of an operation, or one of several results of it.
+/// The only or last result of an operation, or one of several.
 pub struct Completion {
     pub op: Op,
     /// Zero or more, or a negated errno.
@@ -79,11 +79,11 @@ impl Ring {
     }
 
     /// Whether the kernel has completions for which the queue has no room.
-    pub fn has_overflown(&mut self) -> bool {
+    pub fn has_overflowed(&mut self) -> bool {
         self.ring.submission().cq_overflow()
     }
 
-    /// Submits what is queued; makes no call if that is nothing.
+    /// Submits what is queued; makes no call if nothing is.
     pub fn submit(&mut self) -> io::Result<()> {
         match self.backlog.is_empty() && self.ring.submission().is_empty() {
             true => Ok(()),
@@ -106,7 +106,7 @@ impl Ring {
     /// Submits, waits for a completion or the timeout (`None`: no timeout), and lets the kernel post what is ready.
     pub fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let more = self.flush_backlog();
-        if self.has_overflown() {
+        if self.has_overflowed() {
             self.overflows += 1;
         }
         let entered = match timeout {
@@ -151,8 +151,8 @@ impl Ring {
         }
     }
 
-    /// Submits what is queued and cancels all operations: after that none uses the memory that it refers to. Call it
-    /// before you drop any of that.
+    /// Submits what is queued and cancels all operations: after that none uses the memory that it refers to. Call
+    /// it before you drop that memory.
     pub fn end(&mut self) {
         // A failure here cannot be handled: closing the ring, which comes next, cancels as well.
         self.flush_backlog();
@@ -174,27 +174,27 @@ impl Ring {
     /// Queues entries side by side: a chain of links must be submitted in one piece. Operations take effect in the
     /// order in which they are queued.
     fn push_chain(&mut self, entries: &[squeue::Entry]) {
-        if !self.backlog.is_empty() || !self.fit(entries) {
+        if !self.backlog.is_empty() || !self.queue_or_submit(entries) {
             self.backlog.push_back(entries.into());
         }
     }
 
     /// Queues the entries. Submits what is queued first if there is no room.
-    fn fit(&mut self, entries: &[squeue::Entry]) -> bool {
+    fn queue_or_submit(&mut self, entries: &[squeue::Entry]) -> bool {
         self.queue(entries) || (self.ring.submit().is_ok() && self.queue(entries))
     }
 
-    /// Queues all of the entries, or none for want of room.
+    /// Queues all of the entries, or none if there is no room for all.
     fn queue(&mut self, entries: &[squeue::Entry]) -> bool {
         // SAFETY: every entry comes from a method of `operations`. It refers to the registered buffers, or to memory
         // that the caller of an unsafe method keeps valid.
         unsafe { self.ring.submission().push_multiple(entries) }.is_ok()
     }
 
-    /// Moves the backlog into the queue. True if some of it is left.
+    /// Moves the backlog into the queue. Returns true if some of it is left.
     fn flush_backlog(&mut self) -> bool {
         while let Some(chain) = self.backlog.pop_front() {
-            if !self.fit(&chain) {
+            if !self.queue_or_submit(&chain) {
                 self.backlog.push_front(chain);
                 return true;
             }

@@ -7,8 +7,8 @@ use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
-/// The number of bytes that are unacknowledged or unsent, as the ioctl SIOCOUTQ has it: enum io_uring_socket_op of
-/// linux/io_uring.h, since Linux 6.7.
+/// The number of bytes that are unacknowledged or unsent, as the ioctl SIOCOUTQ reports it: enum
+/// io_uring_socket_op of linux/io_uring.h, since Linux 6.7.
 const SOCKET_URING_OP_SIOCOUTQ: u32 = 1;
 
 impl Ring {
@@ -83,8 +83,8 @@ impl Ring {
         }
     }
 
-    /// Sends `len` bytes from `first`, or as many of them as fit, `lead_bytes` of them as single bytes ahead of the
-    /// rest. Asks behind them how many bytes the peer has not acknowledged.
+    /// Sends `len` bytes from `first`, or as many of them as fit, `lead_bytes` of them as single bytes ahead of
+    /// the rest. Then asks how many bytes the peer has not acknowledged.
     ///
     /// # Safety
     /// The bytes stay valid until the completions of the sends.
