@@ -21,7 +21,6 @@ pub struct Member {
     pub field: Option<&'static str>,
     /// The value of the family's label.
     pub value: &'static str,
-    /// Reads the number.
     pub of: fn(&Counters) -> u64,
 }
 
@@ -96,7 +95,6 @@ counters! {
         cold_bytes_limit "bytes_limit";
     }
     "attempts" Count "Delivery attempts begun: a dispatch claimed a waiting runner's poll." {
-        /// Delivery attempts begun.
         attempts;
     }
     "attempts_ended" Count "Delivery attempts ended: confirmed (delivery was proven as --confirm requires), reset (the runner's connection ended first), ack_timeout (the runner's kernel did not acknowledge the run), read_timeout (the runner's process did not read the run)." "end" {
@@ -110,7 +108,6 @@ counters! {
         attempts_read_timeout "read_timeout";
     }
     "polls" Count "Polls held." {
-        /// Polls held.
         polls;
     }
     "polls_guarded" Count "Polls that came within --guard of their timeout without a run: they stay held, and are offered no run." {
@@ -138,7 +135,6 @@ counters! {
         requests_timed_out;
     }
     "connections_accepted" Count "Connections accepted." {
-        /// Connections accepted.
         accepted;
     }
     "connections_refused" Count "Connections closed at a limit: connections (--max-connections), address (--max-connections-per-address), and polls closed at a limit: keys (--max-keys), key (--max-polls-per-key), deployment (--max-polls-per-deployment)." "limit" {
@@ -190,7 +186,6 @@ counters! {
         tls_failures "failed";
     }
     "received" Bytes "Bytes received from runners and supervisors." {
-        /// Bytes received.
         bytes_in;
     }
     "sent" Bytes "Bytes passed to the kernel for runners and supervisors." {
@@ -214,7 +209,6 @@ counters! {
         token_version "version";
     }
     "token_verifications" Count "Token signatures computed. A valid token is remembered, so it costs one." {
-        /// Token signatures computed.
         token_verifications;
     }
     "offers_sent" Count "Runs offered to another worker." {

@@ -159,9 +159,7 @@ pub struct AttemptEvent {
     pub dispatch: DispatchId,
     /// The dispatch is traced.
     pub traced: bool,
-    /// The poll's key.
     pub key: Key,
-    /// The poll's node.
     pub node: Box<str>,
     pub end: AttemptEnd,
     /// From the poll's last byte to the claim.

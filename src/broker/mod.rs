@@ -174,7 +174,6 @@ impl<S: Shared> Broker<S> {
         self.connections.iter().map(|(_, conn)| conn.buffered_bytes()).sum()
     }
 
-    /// Open connections.
     pub fn connections(&self) -> usize {
         self.connections.open_count()
     }

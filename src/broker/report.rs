@@ -55,7 +55,6 @@ pub enum Selector {
 pub struct WorkerReport {
     /// The worker's index, from 0.
     pub worker: usize,
-    /// Open connections.
     pub connections: u64,
     /// Held polls, in any state.
     pub waiting: u64,
@@ -69,7 +68,6 @@ pub struct WorkerReport {
     pub keys: Vec<KeyReport>,
     /// The start of the next page of keys, if there is one.
     pub next_page: Option<usize>,
-    /// Cordons in force.
     pub cordons: Vec<Selector>,
     /// The shutdown has begun.
     pub shutting_down: bool,

@@ -17,7 +17,6 @@ const INCOMPLETE_QUARTERS: usize = 3;
 /// The part of the budget that bytes may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// For incomplete requests.
     Incomplete,
     All,
 }

@@ -25,7 +25,6 @@ use crate::broker::time::Time;
 /// A connection whose address has no group: see [`crate::broker::io::Peer`].
 pub const NO_GROUP: u32 = u32::MAX;
 
-/// One connection.
 pub struct Connection {
     /// How often the slot has been used.
     pub generation: u32,
@@ -95,14 +94,15 @@ pub enum State {
     Body(Box<Body>),
     /// The interim 100 (Continue) is being written. The body follows it.
     Continue(Box<Body>),
-    /// A held poll.
     Waiting(Poll),
     /// A poll to which a run was written, and whose delivery is not proven yet.
     Claimed(Box<Claim>),
     /// A dispatch that waits for its outcome.
     Dispatch(Box<PendingDispatch>),
     /// A response is being written. After a refusal the connection lingers.
-    Writing { refused: bool },
+    Writing {
+        refused: bool,
+    },
     /// Our FIN is sent. Bytes that the peer still sends are discarded until its FIN.
     Lingering,
 }
@@ -130,7 +130,6 @@ pub enum BodyFraming {
     Chunked(ChunkedDecoder),
 }
 
-/// A held poll.
 #[derive(Clone, Copy)]
 pub struct Poll {
     pub pool: PoolId,
@@ -147,7 +146,6 @@ pub struct Poll {
     pub measured: bool,
 }
 
-/// A delivery attempt.
 pub struct Claim {
     pub poll: Poll,
     pub offer: Offer,

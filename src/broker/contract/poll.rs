@@ -10,7 +10,6 @@ pub(super) const WARM_START: &str = "/warm-start";
 /// A request head with Trigger.dev's fields.
 pub type RequestHead<'b> = Head<'b, TriggerFields<'b>>;
 
-/// A well-formed poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollRequest<'b> {
     /// What the runner can run. The deployment is as sent: a friendly id or a token.

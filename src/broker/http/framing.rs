@@ -1,6 +1,5 @@
 //! HTTP versions and body framing.
 
-/// The versions supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     Http10,
@@ -14,6 +13,5 @@ pub enum Framing {
     None,
     /// Content-Length, in bytes; may be 0.
     Length(u64),
-    /// `Transfer-Encoding: chunked`.
     Chunked,
 }

@@ -34,7 +34,6 @@ pub enum Method<'b> {
     Head,
     Post,
     Options,
-    /// Any other token.
     Other(&'b str),
 }
 

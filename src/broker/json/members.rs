@@ -4,7 +4,6 @@ use super::error::{Expected, JsonError};
 use super::scan::Scanner;
 use std::borrow::Cow;
 
-/// A member's value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'b> {
     /// A string, escapes decoded.

@@ -15,7 +15,6 @@ impl Scanner<'_> {
         }
     }
 
-    /// Skips any value.
     #[inline(always)]
     pub(crate) fn skip_value(&mut self) -> Result<(), JsonError> {
         match self.peek() {

@@ -78,7 +78,6 @@ impl Index {
         self.pools.unpin(pool);
     }
 
-    /// A pinned pool.
     #[inline]
     pub fn pool(&self, id: PoolId) -> &Pool {
         self.pools.get(id)

@@ -63,7 +63,6 @@ impl Pools {
         Some(id)
     }
 
-    /// Releases a pin.
     pub fn unpin(&mut self, id: PoolId) {
         let pool = &mut self.pools[id.0 as usize];
         pool.pins -= 1;
@@ -119,7 +118,6 @@ impl Pools {
         None
     }
 
-    /// A pinned pool.
     pub fn get(&self, id: PoolId) -> &Pool {
         &self.pools[id.0 as usize]
     }

@@ -12,7 +12,6 @@ use std::sync::Arc;
 pub struct Verified {
     /// `deployment`: the friendly id.
     pub deployment: Arc<str>,
-    /// `deployment_version`.
     pub deployment_version: Box<str>,
     /// Microseconds of Unix time; expired from then on.
     pub expires_unix_us: u64,

@@ -14,7 +14,6 @@ const MICROS_PER_S: f64 = 1e6;
 pub struct Claims<'b> {
     /// The deployment's friendly id, not empty.
     pub deployment: Cow<'b, str>,
-    /// The deployment's version.
     pub deployment_version: Cow<'b, str>,
     /// Microseconds of Unix time; expired from then on.
     pub expires_unix_us: u64,

@@ -28,7 +28,6 @@ pub enum Fault {
     /// Not signed with a known secret.
     Signature,
     Claim(Claim, ClaimFault),
-    /// `exp` has passed.
     Expired,
     /// The token is for a version other than the poll's.
     OtherVersion,
@@ -45,29 +44,17 @@ pub enum Part {
 /// A claim that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// `ver`
     Ver,
-    /// `deployment`
     Deployment,
-    /// `deployment_version`
     DeploymentVersion,
-    /// `environment_id`
     EnvironmentId,
-    /// `environment_type`
     EnvironmentType,
-    /// `org_id`
     OrgId,
-    /// `project_id`
     ProjectId,
-    /// `exp`
     Exp,
-    /// `iss`
     Iss,
-    /// `aud`
     Aud,
-    /// `nbf`
     Nbf,
-    /// `iat`
     Iat,
 }
 
@@ -123,7 +110,6 @@ pub enum Reason {
     /// Signed, but without the claims of a deployment token.
     Claims,
     Expired,
-    /// For another version.
     Version,
 }
 

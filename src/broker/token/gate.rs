@@ -62,7 +62,6 @@ impl TokenGate {
         self.sample.as_deref()
     }
 
-    /// Signatures computed.
     pub fn verifications(&self) -> u64 {
         self.tokens.verifications
     }
