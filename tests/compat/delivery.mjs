@@ -291,7 +291,7 @@ async function main() {
       }
     }
     page.push(
-      `${total} dispatches at random moments, ${options.rate} a second, to ${RUNNERS} real clients whose polls end after ${POLL_TIMEOUT_MS} ms: over a key for every client, or over ${RUNNERS / 20} keys, the newest poll or the oldest first; at once, or over a wire of so many milliseconds each way. *lost*: told true, not received. *ghost*: told false, received. *reset*, *silent* and *unread* are why attempts were given up; *late* is by how much the clients' own event loops were late at worst.`,
+      `${total} dispatches at random moments, ${options.rate} a second, to ${RUNNERS} real clients whose polls end after ${POLL_TIMEOUT_MS} ms: over a key for every client, or over ${RUNNERS / 20} keys, the newest poll or the oldest first; without delay, or over a link with this delay each way. *lost*: answered true, not received. *ghost*: answered false, received. *reset*, *silent* and *unread* are the reasons for released attempts; *late* is the longest delay of a client's event loop.`,
       table.markdown(),
     );
   }
