@@ -12,12 +12,12 @@ use crate::config::values::{Auto, Count, DescriptorTables, Limit, Micros};
 use crate::sys::Machine;
 use std::time::Duration;
 
-/// A longer delay would be felt by clients that wait for an answer.
+/// Clients that wait for an answer would notice a longer delay.
 const COALESCE_MAX_US: u64 = 10_000;
-/// What measured best (docs/benchmarks.md) where each run costs a connection.
+/// The best measured value (docs/benchmarks.md) if each run costs a connection.
 const COALESCE_READ_US: u64 = 300;
 /// One table for this many connections is enough, unless the operator asks for a number.
-const PLENTY_OF_CONNECTIONS: usize = 100_000;
+const ENOUGH_CONNECTIONS: usize = 100_000;
 
 pub const FLAGS: &[&dyn AnyFlag] =
     &[&DESCRIPTOR_TABLES, &COALESCE, &COALESCE_FROM_PERCENT, &ACK_CHECK_FROM_EVENTS, &RING_FROM_EVENTS];
@@ -26,9 +26,9 @@ pub static DESCRIPTOR_TABLES: Flag<DescriptorTables> = Flag {
     name: "--descriptor-tables",
     variable: "PILOTLIGHT_DESCRIPTOR_TABLES",
     section: Section::Advanced,
-    form: "WHOSE",
+    form: "TABLES",
     default: Preset::Value("auto"),
-    help: "Which descriptor table connections are opened in",
+    help: "Which descriptor table the broker opens connections in",
     details: "With one table per worker, the limit of open files applies to each worker, workers do not contend for a lock when they open connections, and system calls on a connection take less time. In return, workers cannot handle each other's mailboxes inline, and connections are listed in /proc/PID/task/TID/fd of their worker, where most tools do not look.",
     accept: any,
     show: |config| if config.own_tables { "worker" } else { "process" }.to_owned(),
@@ -41,7 +41,7 @@ pub static COALESCE: Flag<Auto<Micros>> = Flag {
     form: "DURATION",
     default: Preset::Value("auto"),
     help: "How long a busy worker pauses between turns, so that events accumulate; 0s: never",
-    details: "To block and wake up costs more CPU time than to serve a request, so a busy worker handles several events per turn, as network cards do (interrupt coalescing). A worker that is not busy serves every request at once (--coalesce-from-percent). At most 10ms. auto: 300us with --confirm read, where each run costs a connection and a match is about 10 events; 0s otherwise, where little can be saved.",
+    details: "Blocking and waking up costs more CPU time than serving a request, so a busy worker handles several events per turn, as network cards do (interrupt coalescing). A worker that is not busy serves every request at once (--coalesce-from-percent). At most 10ms. auto: 300us with --confirm read, where each run costs a connection and a match is about 10 events; 0s otherwise, because a pause saves little.",
     accept: |auto| auto_micros(auto, COALESCE_MAX_US),
     show: |config| show::duration(config.coalesce),
 };
@@ -68,7 +68,7 @@ pub static ACK_CHECK_FROM_EVENTS: Flag<Limit> = Flag {
     form: "COUNT",
     default: Preset::Value("16"),
     help: "In a turn with at least this many events, the worker polls for late ACKs instead of requesting timestamps (epoll, --confirm ack); or off",
-    details: "A runner on the same machine has acknowledged when the send returns. For other runners, the kernel can report an ACK with a timestamp, which is prompt and costs one more event. A busy worker saves that event: it checks the connection's send queue in a later turn. Both prove the same.",
+    details: "A runner on the same machine has acknowledged when the send returns. For other runners, the kernel can report an ACK with a timestamp, which is fast and costs one more event. A busy worker saves that event: it checks the connection's send queue in a later turn. Both methods prove the same.",
     accept: any,
     show: |config| show::limit(config.ack_check_from_events, usize::MAX),
 };
@@ -94,12 +94,12 @@ pub fn coalesce(flags: &ServeFlags) -> Result<Duration, ConfigError> {
     Ok(Duration::from_micros(us))
 }
 
-/// Whether each worker has its own descriptor table. For several workers one table is better where it holds enough:
-/// they can handle each other's mailboxes inline, which saves more than a table of its own saves each call.
+/// Whether each worker has its own descriptor table. Several workers should share one table if it holds enough
+/// connections: they can then handle each other's mailboxes inline, which saves more than separate tables do.
 pub fn own_tables(flags: &ServeFlags, machine: &Machine, workers: usize) -> Result<bool, ConfigError> {
     let in_one_table = machine.descriptors.connections_max(reserved_descriptors(workers));
     let one_table_holds_enough = match flags.get(&MAX_CONNECTIONS)? {
-        Auto::Auto => in_one_table >= PLENTY_OF_CONNECTIONS,
+        Auto::Auto => in_one_table >= ENOUGH_CONNECTIONS,
         Auto::Set(Count(asked)) => in_one_table >= asked,
     };
     match flags.get(&DESCRIPTOR_TABLES)? {

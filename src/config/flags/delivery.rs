@@ -67,12 +67,12 @@ pub static DISPATCH_TIMEOUT: Flag<Millis> = Flag {
     form: "DURATION",
     default: Preset::Value("2s"),
     help: "The broker answers every dispatch within this time",
-    details: "The supervisor waits without a limit of its own. The answer false costs a cold start, and is always safe.",
+    details: "The supervisor itself has no timeout. The answer false costs a cold start, and is always safe.",
     accept: time,
     show: |config| show::millis(config.settings.dispatch_timeout_ms),
 };
 
-/// The value of `flag`, which a dispatch must outlive.
+/// The value of `flag`. It must be less than `--dispatch-timeout`.
 pub fn within_dispatch_ms(flags: &ServeFlags, flag: &Flag<Millis>) -> Result<u64, ConfigError> {
     let time = flags.get(flag)?;
     match time < flags.get(&DISPATCH_TIMEOUT)? {

@@ -1,4 +1,4 @@
-//! Flags about listeners: addresses, socket files, taking over from a predecessor.
+//! Flags about listeners: addresses, socket files, takeover.
 
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::typed::ServeFlags;
@@ -34,7 +34,7 @@ pub static DISPATCH_LISTEN: Flag<Address> = Flag {
     section: Section::Listening,
     form: "IP:PORT|unix:PATH",
     default: Preset::Unset("served on --listen too"),
-    help: "Supervisor side: serves POST /warm-start",
+    help: "Dispatch side: serves POST /warm-start",
     details: "Set the supervisor's TRIGGER_WARM_START_DISPATCH_URL to this address. The runner side then refuses dispatches, so that task code, which can reach the runner side, cannot forge them. A socket named `dispatch` from systemd replaces this address.",
     accept: any,
     show: |config| match &config.listeners.dispatch {
@@ -49,7 +49,7 @@ pub static ADMIN_LISTEN: Flag<Address> = Flag {
     section: Section::Listening,
     form: "IP:PORT|unix:PATH",
     default: Preset::Value("127.0.0.1:8042"),
-    help: "Operators' side: serves a web page at /, and /healthz, /readyz, /metrics, /status, /cordon and /api",
+    help: "Admin side: serves a web page at /, and /healthz, /readyz, /metrics, /status, /cordon and /api",
     details: "A socket named `admin` from systemd replaces this address.",
     accept: any,
     show: |config| show(&config.listeners.admin),

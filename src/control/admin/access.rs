@@ -15,9 +15,9 @@ pub async fn check(State(changes): State<Arc<AdminChanges>>, request: Request, n
         return next.run(request).await;
     }
     match &*changes {
-        AdminChanges::ByAnyone => next.run(request).await,
-        AdminChanges::ByToken(token) if has_token(&request, token) => next.run(request).await,
-        AdminChanges::ByToken(_) => (
+        AdminChanges::Allowed => next.run(request).await,
+        AdminChanges::WithToken(token) if has_token(&request, token) => next.run(request).await,
+        AdminChanges::WithToken(_) => (
             [(header::WWW_AUTHENTICATE, "Bearer")],
             Refusal::new(
                 StatusCode::UNAUTHORIZED,
@@ -25,7 +25,7 @@ pub async fn check(State(changes): State<Arc<AdminChanges>>, request: Request, n
             ),
         )
             .into_response(),
-        AdminChanges::ByNobody => Refusal::new(
+        AdminChanges::Denied => Refusal::new(
             StatusCode::FORBIDDEN,
             "the admin side is on the network and has no token. Start the broker with --admin-token-file, or put --admin-listen on loopback or a Unix domain socket.",
         )

@@ -32,7 +32,7 @@ async fn starting(behaviours: &[Behaviour], limits: ServerLimits) -> Side {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("bound");
     let state = Arc::new(starting_state());
-    let routes = router(state.clone(), AdminChanges::ByAnyone);
+    let routes = router(state.clone(), AdminChanges::Allowed);
     tokio::spawn(serve(AdminListener::Tcp(listener), routes, limits));
     let workers = Arc::new(FakeWorkers::new(behaviours));
     Side { addr, state, workers }
