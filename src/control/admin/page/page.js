@@ -4,7 +4,7 @@
 // The flags behind a reason. Every reason is shown by its name.
 const REASON_FLAGS = { parked: "--guard", key_limit: "--max-keys", bytes_limit: "--max-buffered" };
 const RECENT_ROWS = 200;
-// On a phone each row is a card. With more of them the tables below would be out of reach.
+// On a phone each row is a card. More cards would push the tables below too far down.
 const RECENT_CARDS = 25;
 const narrow = matchMedia("(max-width: 640px)");
 const SILENCE_MS = 5000;
