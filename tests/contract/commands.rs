@@ -20,7 +20,7 @@ fn demo_shows_warm_and_cold_runs_and_ends() {
     let output = run(&["demo", "--for", "3s", "--every", "100ms", "--runners", "12"]);
     let said = text(&output.stdout);
     assert!(output.status.success(), "{output:?}");
-    assert!(said.contains("See it live: http://127.0.0.1:"), "{said}");
+    assert!(said.contains("Watch it: http://127.0.0.1:"), "{said}");
     let runs: Vec<&str> = said.lines().filter(|line| line.starts_with("run_demo")).collect();
     let warm = runs.iter().filter(|line| line.contains(" warm ")).count();
     let cold = runs.iter().filter(|line| line.contains("no runner has this version")).count();

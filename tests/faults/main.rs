@@ -113,7 +113,7 @@ impl Scope {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Runs {
     Parallel,
-    /// The test loads the machine, or measures what load would disturb.
+    /// The test loads the machine, or takes measurements that load would disturb.
     Alone,
 }
 

@@ -1,5 +1,5 @@
 // The page in headless Chromium: empty, busy, without a broker; light, dark, on a phone; by keyboard; with
-// names that are attacks. Screenshots go to target/page. Look at them when the page changes.
+// names that are attacks. Screenshots go to target/page. Check them when the page changes.
 
 import assert from "node:assert/strict";
 import { mkdirSync, existsSync } from "node:fs";
