@@ -193,7 +193,7 @@ function showHistory(history) {
     });
   });
   at("rate").replaceChildren(...bars);
-  at("rate-top").textContent = bars.length > 0 ? `top: ${count(most)} in ${history.interval_seconds} s` : "";
+  at("rate-top").textContent = bars.length > 0 ? `max: ${count(most)} in ${history.interval_seconds} s` : "";
   at("rate-none").hidden = bars.length > 0;
   const minute = samples.slice(-6);
   const warm = minute.reduce((total, one) => total + one.warm, 0);
@@ -211,7 +211,7 @@ function showHistory(history) {
   const latest = samples.findLast((one) => one.delivery_p50_us !== null);
   at("latency-now").textContent = latest ? `median ${time(latest.delivery_p50_us)}, 99 % within ${time(latest.delivery_p99_us)}` : "";
   at("latency-none").hidden = slowest > 0;
-  at("latency-top").textContent = slowest > 0 ? `top: ${time(slowest)}, logarithmic` : "";
+  at("latency-top").textContent = slowest > 0 ? `max: ${time(slowest)}, logarithmic scale` : "";
 }
 
 function showWhy(live) {
@@ -225,7 +225,7 @@ function showWhy(live) {
 function show() {
   const badge = at("state");
   const live = state.live;
-  const word = state.lost ? "lost" : state.paused ? "paused" : live?.shutting_down ? "shutting down" : live ? "live" : "connecting";
+  const word = state.lost ? "no answer" : state.paused ? "paused" : live?.shutting_down ? "shutting down" : live ? "live" : "connecting";
   badge.className = `badge ${word.replace(" ", "-")}`;
   if (badge.textContent !== word) badge.textContent = word;
   if (live === null) return;
