@@ -47,7 +47,7 @@ fn hmac(secret: &str, message: &str) -> Vec<u8> {
 
 /// A forgery: a token that the broker must not accept for a deployment at [`VERSION`].
 pub struct Bad {
-    /// What is wrong with it.
+    /// A name for the fault.
     pub what: &'static str,
     pub token: String,
     /// The value of `x-trigger-deployment-version`.
