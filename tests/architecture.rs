@@ -1,6 +1,6 @@
-//! The house rules: which room may import which, and how files are laid out. The tables at the top are the rules.
+//! The rules of the code: which part may import which, and how files are laid out. The tables at the top are the rules.
 //!
-//! A room is a folder of `src`. Test code may import anything.
+//! A part is a folder of `src`. Test code may import anything.
 
 #[path = "architecture/imports.rs"]
 mod imports;
@@ -16,7 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// What each room may refer to in the others: a whole room, or some modules and names of it.
+/// What each part may refer to in the others: a whole part, or some modules and names of it.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("broker", &[]),
@@ -46,18 +46,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("commands", &["api", "config", "control::lifecycle", "sys"]),
 ];
 
-/// Imports that still close a circle between files of different folders: the first file imports the second.
+/// Imports that still close a cycle between files of different folders: the first file imports the second.
 /// Temporary: remove entries, do not add any.
-const ALLOWED_CIRCLES: &[(&str, &str)] = &[];
+const ALLOWED_CYCLES: &[(&str, &str)] = &[];
 
-/// Imports that still close a circle between neighbours in one folder, where a folder counts as one with its content.
+/// Imports that still close a cycle between neighbours in one folder, where a folder counts as one with its content.
 /// Temporary: remove entries, do not add any.
 const ALLOWED_NEIGHBOURS: &[(&str, &str)] = &[];
 
 /// Files that still break a rule of the layout. Temporary: remove entries, do not add any.
 const ALLOWED_LAYOUT: &[&str] = &[];
 
-/// Crates that only some rooms may refer to. The broker core may refer to none but [`BROKER_CRATES`].
+/// Crates that only some parts may refer to. The broker core may refer to none but [`BROKER_CRATES`].
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["control"]),
     ("base64", &["broker"]),
@@ -132,7 +132,7 @@ const ENGINES: [&str; 2] = ["epoll", "uring"];
 const UNSAFE_IN: &[&str] = &["engine", "sys"];
 
 #[test]
-fn every_file_keeps_to_the_rules() {
+fn files_follow_the_rules() {
     let files = &CRATE.files;
     assert!(files.len() > 20, "only {} files were found", files.len());
     let mut broken = Vec::new();
@@ -146,59 +146,59 @@ fn every_file_keeps_to_the_rules() {
 }
 
 #[test]
-fn no_imports_form_a_circle_between_folders() {
+fn no_imports_form_a_cycle_between_folders() {
     let imports = CRATE.imports();
     assert!(imports.len() > 100, "only {} imports were found", imports.len());
-    assert_no_circles(&imports, ALLOWED_CIRCLES, |from, to| CRATE.is_between_folders(from, to));
+    assert_no_cycles(&imports, ALLOWED_CYCLES, |from, to| CRATE.is_between_folders(from, to));
 }
 
 #[test]
 fn no_neighbouring_folders_import_each_other() {
     let imports = CRATE.neighbours(&CRATE.imports());
-    assert_no_circles(&imports, ALLOWED_NEIGHBOURS, imports::is_folder);
+    assert_no_cycles(&imports, ALLOWED_NEIGHBOURS, imports::is_folder);
 }
 
-fn assert_no_circles(all: &Imports, allowed: &[(&str, &str)], counts: impl Fn(&str, &str) -> bool) {
+fn assert_no_cycles(all: &Imports, allowed: &[(&str, &str)], counts: impl Fn(&str, &str) -> bool) {
     let mut imports = all.clone();
     imports.retain(|(from, to), _| !allowed.contains(&(from, to)));
-    let circles = imports::circles(&imports, &counts);
-    let described: Vec<String> = circles.iter().map(|circle| describe(circle, &imports)).collect();
-    assert!(circles.is_empty(), "these imports form circles between folders:\n{}\n", described.join("\n\n"));
+    let cycles = imports::cycles(&imports, &counts);
+    let described: Vec<String> = cycles.iter().map(|cycle| describe(cycle, &imports)).collect();
+    assert!(cycles.is_empty(), "these imports form cycles between folders:\n{}\n", described.join("\n\n"));
     for (from, to) in allowed {
-        // Without this exception, and with all the others, there is a circle.
+        // Without this exception, and with all the others, there is a cycle.
         let import = (from.to_string(), to.to_string());
         let mut with = imports.clone();
         with.extend(all.get(&import).map(|example| (import, example.clone())));
-        let is_needed = !imports::circles(&with, &counts).is_empty();
-        assert!(is_needed, "src/{from} and src/{to} are in no circle: remove the exception");
+        let is_needed = !imports::cycles(&with, &counts).is_empty();
+        assert!(is_needed, "src/{from} and src/{to} are in no cycle: remove the exception");
     }
 }
 
 #[test]
-fn no_rooms_import_each_other() {
-    let found = rooms_in_circles(MAY_IMPORT);
-    assert!(found.is_empty(), "MAY_IMPORT lets these rooms import each other: {}", found.join(", "));
+fn no_parts_import_each_other() {
+    let found = parts_in_cycles(MAY_IMPORT);
+    assert!(found.is_empty(), "MAY_IMPORT lets these parts import each other: {}", found.join(", "));
     let table: &[(&str, &[&str])] =
         &[("a", &["b::B", "d"]), ("b", &["c"]), ("c", &["a::A"]), ("d", &[]), ("e", &["a"])];
-    // What imports a circle is listed with it.
-    assert_eq!(rooms_in_circles(table), ["a", "b", "c", "e"]);
+    // What imports a cycle is listed with it.
+    assert_eq!(parts_in_cycles(table), ["a", "b", "c", "e"]);
 }
 
-/// The rooms that may import each other, directly or not, and those that may import these.
-fn rooms_in_circles<'a>(may_import: &[(&'a str, &[&str])]) -> Vec<&'a str> {
+/// The parts that may import each other, directly or not, and those that may import these.
+fn parts_in_cycles<'a>(may_import: &[(&'a str, &[&str])]) -> Vec<&'a str> {
     let mut left = may_import.to_vec();
-    // A room that may import none of the others left is in no circle.
+    // A part that may import none of the others left is in no cycle.
     while let Some(at) = left.iter().position(|(_, paths)| {
-        let mut rooms = paths.iter().map(|path| path.split("::").next().unwrap_or(path));
-        rooms.all(|room| left.iter().all(|(other, _)| *other != room))
+        let mut parts = paths.iter().map(|path| path.split("::").next().unwrap_or(path));
+        parts.all(|part| left.iter().all(|(other, _)| *other != part))
     }) {
         left.remove(at);
     }
-    left.iter().map(|(room, _)| *room).collect()
+    left.iter().map(|(part, _)| *part).collect()
 }
 
 #[test]
-fn every_file_keeps_to_the_layout() {
+fn files_follow_the_layout() {
     let found = layout::violations(&CRATE);
     let is_allowed = |file: &str| ALLOWED_LAYOUT.contains(&file);
     let broken: Vec<_> = found.iter().filter(|(file, _)| !is_allowed(file)).collect();
@@ -212,13 +212,13 @@ fn every_file_keeps_to_the_layout() {
 
 /// What the module at `module` does against the rules: line and finding.
 fn violations(module: &[&str], source: &Source) -> Vec<(usize, String)> {
-    // The crate's root names its rooms.
-    let Some(room) = module.first().copied() else { return Vec::new() };
-    let Some((_, may_import)) = MAY_IMPORT.iter().find(|(of, _)| *of == room) else {
-        return vec![(1, format!("src/{room} has no rule yet: add it to MAY_IMPORT"))];
+    // The crate's root names its parts.
+    let Some(part) = module.first().copied() else { return Vec::new() };
+    let Some((_, may_import)) = MAY_IMPORT.iter().find(|(of, _)| *of == part) else {
+        return vec![(1, format!("src/{part} has no rule yet: add it to MAY_IMPORT"))];
     };
     let mut found = Vec::new();
-    if !UNSAFE_IN.contains(&room) {
+    if !UNSAFE_IN.contains(&part) {
         found.extend(source.unsafe_lines.iter().map(|line| (*line, "unsafe".to_owned())));
     }
     let undocumented = source.undocumented_unsafe.iter();
@@ -229,8 +229,8 @@ fn violations(module: &[&str], source: &Source) -> Vec<(usize, String)> {
         let path = path.join("::");
         let allowed = match path.strip_prefix("crate::") {
             _ if *kind == Kind::Name => true,
-            Some(inner) => is_within(inner, room) || may_import.iter().any(|may| leads_to(inner, may)),
-            None => room_may_use(room, &path),
+            Some(inner) => is_within(inner, part) || may_import.iter().any(|may| leads_to(inner, may)),
+            None => part_may_use(part, &path),
         };
         let crossed =
             engine.is_some_and(|own| is_within(&path, &format!("crate::engine::{}", ENGINES[1 - own])));
@@ -238,7 +238,7 @@ fn violations(module: &[&str], source: &Source) -> Vec<(usize, String)> {
             found.push((*line, path));
         }
     }
-    if room == "broker" {
+    if part == "broker" {
         let printing = source.macros.iter().filter(|(_, name)| NO_MACROS_IN_BROKER.contains(&name.as_str()));
         found.extend(printing.map(|(line, name)| (*line, format!("{name}!"))));
     }
@@ -250,23 +250,23 @@ fn is_within(path: &str, module: &str) -> bool {
     path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// `path` is within what may be imported, or is a module on the way there: the paths that begin with it are judged too.
+/// `path` is within `may`, or is a parent module of it. The paths that begin with a parent module are checked too.
 fn leads_to(path: &str, may: &str) -> bool {
     is_within(path, may) || is_within(may, path)
 }
 
-fn room_may_use(room: &str, path: &str) -> bool {
+fn part_may_use(part: &str, path: &str) -> bool {
     let root = path.split("::").next().unwrap_or(path);
-    if let Some((_, rooms)) = ONLY_IN.iter().find(|(name, _)| *name == root) {
-        return rooms.contains(&room);
+    if let Some((_, parts)) = ONLY_IN.iter().find(|(name, _)| *name == root) {
+        return parts.contains(&part);
     }
     match root {
-        "std" | "core" | "alloc" if room == "broker" => {
+        "std" | "core" | "alloc" if part == "broker" => {
             let path = path.replacen(root, "std", 1);
             let within = |list: &[&str]| list.iter().any(|name| is_within(&path, name));
             !matches!(path.as_str(), "std" | "std::*") && (within(STILL_IN_BROKER) || !within(NOT_IN_BROKER))
         }
-        _ if room == "broker" && dependencies().iter().any(|name| name == root) => {
+        _ if part == "broker" && dependencies().iter().any(|name| name == root) => {
             BROKER_CRATES.contains(&root)
         }
         _ => true,
@@ -403,7 +403,7 @@ const CASES: &[(&[&str], &str, &[&str])] = &[
     (&["broker"], "pub(in crate::workers) fn f() {}", &[]),
     (&["broker"], "use crate::sys::*;", &["crate::sys::*"]),
     (&["broker"], "use std::*;", &["std::*"]),
-    // Few rooms may use `unsafe`; the name of its lint is not the keyword.
+    // Few parts may use `unsafe`; the name of its lint is not the keyword.
     (&["workers"], "fn f() { unsafe { g() } }", &["unsafe"]),
     (&["sys"], "fn f() { unsafe { g() } }", &[]),
     (&["commands"], "#![deny(unsafe_code)]", &[]),
@@ -419,7 +419,7 @@ const CASES: &[(&[&str], &str, &[&str])] = &[
 ];
 
 #[test]
-fn the_rules_find_what_breaks_them() {
+fn violations_are_found() {
     for (module, text, expected) in CASES {
         let found: BTreeSet<String> =
             violations(module, &Source::read(text, module)).into_iter().map(|(_, what)| what).collect();

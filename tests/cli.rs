@@ -1,4 +1,4 @@
-//! The built binary as an operator meets it: flags, messages, signals, exit codes.
+//! The built binary as an operator uses it: flags, messages, signals, exit codes.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,9 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pilotlight");
-/// Far above what anything here takes on a busy machine.
+/// Far longer than any step takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Longer than a signal's echo may come after it.
+/// Longer than the time in which the broker counts a second signal as an echo.
 const ECHO: Duration = Duration::from_millis(300);
 /// Both sides on free ports.
 const ANYWHERE: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
@@ -39,7 +39,7 @@ fn pilotlight(args: &[&str]) -> Command {
     command
 }
 
-/// `pilotlight` with `args`, from a shell that runs `before` first.
+/// `pilotlight` with `args`, started by a shell that first runs `before`.
 fn after_shell(before: &str, args: &[&str]) -> Command {
     let mut command = clean("sh");
     command.arg("-c");
@@ -48,7 +48,7 @@ fn after_shell(before: &str, args: &[&str]) -> Command {
     command
 }
 
-/// What a command that ends by itself said: exit code, standard output, standard error.
+/// Runs a command to its end. Returns exit code, standard output and standard error.
 fn said(mut command: Command) -> (i32, String, String) {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("spawned");
     let mut running = Running::watch(child);
@@ -57,7 +57,7 @@ fn said(mut command: Command) -> (i32, String, String) {
     (status.code().expect("an exit code"), stdout, stderr)
 }
 
-/// The one line with which a command refused.
+/// The exit code and the one line of a command that refuses its flags.
 fn refusal(command: Command) -> (i32, String) {
     let (code, stdout, stderr) = said(command);
     assert_eq!(stdout, "");
@@ -173,7 +173,7 @@ fn wait_ready(admin: SocketAddr, status: u16) {
 }
 
 #[test]
-fn help_teaches_and_goes_to_standard_output() {
+fn help_goes_to_standard_output() {
     for args in [&["--help"][..], &["serve", "--help"]] {
         let (code, stdout, stderr) = said(pilotlight(args));
         assert_eq!((code, stderr.as_str()), (0, ""));
@@ -231,7 +231,7 @@ fn version_and_completions() {
 }
 
 #[test]
-fn what_cannot_be_meant_exits_2_with_one_line() {
+fn invalid_flags_exit_2_with_one_line() {
     for (args, line) in [
         (
             &["--keepalive", "soon"][..],
@@ -288,7 +288,7 @@ fn an_engine_that_is_not_in_the_build_is_refused() {
 }
 
 #[test]
-fn the_environment_sets_what_flags_do_not() {
+fn environment_sets_missing_flags() {
     let mut command = pilotlight(&[]);
     command.env("PILOTLIGHT_IDLE_TIMEOUT", "2s");
     let (code, line) = refusal(command);
@@ -312,13 +312,13 @@ fn a_flag_beats_its_environment_variable() {
 }
 
 #[test]
-fn the_demo_asks_no_setting_of_a_broker() {
+fn demo_ignores_broker_settings() {
     let mut command = pilotlight(&["demo", "--every", "20ms"]);
     command.env("PILOTLIGHT_DEMO_FOR", "1s");
-    // It would refuse the demo's own dispatches.
+    // If the demo read this setting, its broker would refuse its dispatches.
     command.env("PILOTLIGHT_DISPATCH_ALLOW", "192.0.2.0/24");
     let (code, stdout, stderr) = said(command);
-    assert_eq!((code, stdout.contains("its runner has read it")), (0, true), "{stdout}{stderr}");
+    assert_eq!((code, stdout.contains("a runner read it")), (0, true), "{stdout}{stderr}");
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn port_0_works_and_the_log_names_each_port() {
 }
 
 #[test]
-fn logs_are_for_machines_too() {
+fn logs_can_be_json() {
     let mut command = pilotlight(&ANYWHERE);
     command.args(["--log-format", "json"]);
     let running = Running::start(command);
@@ -358,7 +358,7 @@ fn logs_are_for_machines_too() {
 }
 
 #[test]
-fn an_address_that_cannot_be_had_exits_1_with_one_line() {
+fn unusable_addresses_exit_1_with_one_line() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("bound").to_string();
     for flag in ["--listen", "--dispatch-listen", "--admin-listen"] {
@@ -372,7 +372,7 @@ fn an_address_that_cannot_be_had_exits_1_with_one_line() {
         let expected = format!("pilotlight: {flag} {taken}: the address is in use: ");
         assert!(line.starts_with(&expected), "{line}");
     }
-    // Reserved for documentation, so on no machine.
+    // Reserved for documentation, so no machine has this address.
     let mut command = pilotlight(&ANYWHERE[2..]);
     command.args(["--listen", "192.0.2.1:0", "--dispatch-listen", "127.0.0.1:0"]);
     let (code, line) = refusal(command);
@@ -393,13 +393,13 @@ fn descriptors_are_raised_and_counted() {
         assert!(line.contains(needle), "{line}");
     }
 
-    for (tables, whose, room) in [("worker", " for each worker", 2 * 888), ("process", "", 888)] {
+    for (tables, scope, room) in [("worker", " for each worker", 2 * 888), ("process", "", 888)] {
         let mut args = ANYWHERE.to_vec();
         args.extend(["--workers", "2", "--max-connections", "2000", "--descriptor-tables", tables]);
         let (code, line) = refusal(after_shell("ulimit -n 1000", &args));
         assert_eq!(code, 2);
         let expected = format!(
-            "--max-connections (PILOTLIGHT_MAX_CONNECTIONS): \"2000\" is too many: the limit of 1000 open files{whose} leaves room for {room} connections"
+            "--max-connections (PILOTLIGHT_MAX_CONNECTIONS): \"2000\" is too many: the limit of 1000 open files{scope} allows {room} connections"
         );
         assert!(line.contains(&expected), "{line}");
     }
@@ -446,14 +446,14 @@ fn a_second_signal_ends_a_shutdown_immediately() {
 }
 
 #[test]
-fn the_echo_of_a_signal_is_not_a_second_one() {
+fn signal_echo_is_not_a_second_signal() {
     let mut command = pilotlight(&ANYWHERE);
     command.args(["--shutdown-time", "1s"]);
     let mut running = Running::start(command);
     let runner = running.listening("runner");
     running.line("serving");
     let polls: Vec<TcpStream> = (0..20).map(|_| poll(runner)).collect();
-    // Two of a kind might become one.
+    // The kernel may merge two pending signals of the same kind.
     running.signal(Signal::SIGTERM);
     running.signal(Signal::SIGINT);
     assert_eq!(running.ended().code(), Some(0));
@@ -484,7 +484,7 @@ fn sighup_changes_nothing() {
     assert_eq!(get(admin, "/readyz").0, 200);
 }
 
-/// A socket as systemd hands it over: descriptor 3.
+/// Passes a socket as systemd does: as descriptor 3.
 fn activated(names: &str, socket: impl Into<OwnedFd>, pid: &str, args: &[&str]) -> Command {
     let before =
         format!("exec 3<&0 0</dev/null; export LISTEN_PID={pid} LISTEN_FDS=1 LISTEN_FDNAMES={names}");
@@ -494,7 +494,7 @@ fn activated(names: &str, socket: impl Into<OwnedFd>, pid: &str, args: &[&str]) 
 }
 
 #[test]
-fn a_socket_that_is_handed_over_is_served() {
+fn activated_sockets_are_served() {
     for (names, side) in
         [("runner", "runner"), ("pilotlight.socket", "runner"), ("dispatch", "dispatch"), ("admin", "admin")]
     {
@@ -510,7 +510,7 @@ fn a_socket_that_is_handed_over_is_served() {
 }
 
 #[test]
-fn sockets_for_another_process_are_not_ours() {
+fn sockets_of_another_process_are_ignored() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = listener.local_addr().expect("bound");
     let running = Running::start(activated("runner", listener, "1", &ANYWHERE));
@@ -518,7 +518,7 @@ fn sockets_for_another_process_are_not_ours() {
 }
 
 #[test]
-fn sockets_that_make_no_sense_exit_2() {
+fn invalid_sockets_exit_2() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let (code, line) = refusal(activated("dispach", listener, "$$", &ANYWHERE));
     assert_eq!(code, 2);
@@ -536,7 +536,7 @@ fn sockets_that_make_no_sense_exit_2() {
 }
 
 #[test]
-fn the_service_manager_is_told() {
+fn service_manager_is_notified() {
     let path = std::env::temp_dir().join(format!("pilotlight-notify-{}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let manager = UnixDatagram::bind(&path).expect("bound");
@@ -589,14 +589,14 @@ fn a_node_is_cordoned_and_uncordoned() {
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_named() {
+fn unreachable_brokers_are_named() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", free.local_addr().expect("bound"));
     drop(free);
     let (code, line) = refusal(pilotlight(&["cordon", "--admin", &url]));
     assert_eq!(code, 1);
     assert!(line.contains(&format!("--admin {url}: cannot reach the broker")), "{line}");
-    // Something that is not Pilotlight.
+    // A server that is not Pilotlight.
     let other = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", other.local_addr().expect("bound"));
     thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! The documents against the tree and the binary: every link has a target, and README.md names real flags with their
-//! defaults.
+//! Checks the documents against the repository and the binary: every link has a target, and README.md names real flags
+//! with their defaults.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A document without its code, in which brackets are no links.
+/// A document without its code: brackets in code are not links.
 fn prose(text: &str) -> String {
     let mut fenced = false;
     let lines = text.lines().filter(|line| {
@@ -32,7 +32,7 @@ fn prose(text: &str) -> String {
     lines.map(|line| line.split('`').step_by(2).collect::<String>() + "\n").collect()
 }
 
-/// As GitHub makes them: of headings, a second one of the same words gets a number.
+/// The anchors that GitHub makes of the headings. A second heading with the same text gets a number.
 fn anchors(text: &str) -> Vec<String> {
     let mut anchors: Vec<String> = Vec::new();
     let mut fenced = false;
@@ -54,7 +54,7 @@ fn anchors(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_inside_the_repository_leads_somewhere() {
+fn internal_links_have_targets() {
     let documents = documents();
     assert!(documents.len() > 15, "{documents:?}");
     let (mut seen, mut dead) = (0, Vec::new());
@@ -138,7 +138,7 @@ fn the_readme_names_real_flags_and_their_defaults() {
     }
 }
 
-/// README.md is read on one screen after another; what does not fit belongs in docs/.
+/// A short README.md is read to its end. Everything else belongs in docs/.
 const README_LINES_MAX: usize = 130;
 
 #[test]

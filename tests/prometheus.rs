@@ -80,7 +80,7 @@ fn as_older_format(page: &str) -> String {
 }
 
 #[test]
-fn promtool_finds_no_fault_in_metrics() {
+fn metrics_pass_promtool() {
     let page = page();
     let (valid, output) = promtool(&["check", "metrics"], &as_older_format(&page));
     assert!(valid && output.is_empty(), "{output}");

@@ -1,4 +1,4 @@
-//! Complete requests through the core, over an engine that sends everything and gets it acknowledged.
+//! Complete requests through the broker core, with an engine that sends everything and acknowledges it at once.
 
 use super::{POLL, dispatch_request};
 use ahash::RandomState;
@@ -25,7 +25,7 @@ pub fn matches(confirm: Confirm, count: usize) {
     for at in 0..count {
         let runner = &mut runners[at % RUNNERS as usize];
         engine.receive(SUPERVISOR, &dispatch);
-        // A new connection per poll, where the last one proved its run by closing.
+        // With `read`, a runner proves its run by closing, so each poll needs a new connection.
         let fresh = confirm == Confirm::Read;
         runner.generation += u32::from(fresh);
         engine.poll(*runner, fresh);

@@ -1,4 +1,4 @@
-//! Chunked bodies: decoded in fragments like in one piece, and like a naive reader of whole lines.
+//! Checks that the core decodes a chunked body in fragments as in one piece, and as a naive line reader does.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! A dispatch's body: read as serde_json reads it.
+//! Checks that the core reads a dispatch's body as serde_json does.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! A poll's key fields: read as httparse and a naive reader with serde_json's grammar read them.
+//! Checks that the core reads a poll's key fields as httparse and a naive reader with serde_json's grammar do.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

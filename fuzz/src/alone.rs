@@ -9,7 +9,7 @@ use crate::broker::settings::Confirm;
 use crate::broker::time::Time;
 use crate::shared::{OneThread, settings};
 
-/// What the peer sees, and the counters.
+/// The responses that the peer sees, and the counters.
 #[derive(Debug, PartialEq)]
 pub struct Answered {
     /// All responses except 100 (Continue), which depends on how the request arrives.

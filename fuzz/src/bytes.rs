@@ -1,4 +1,4 @@
-//! Decisions drawn from a fuzzer's bytes. After their end, all are 0.
+//! Choices from a fuzzer's bytes. After the last byte, every choice is 0.
 
 /// The rest of an input.
 pub struct Bytes<'d>(pub &'d [u8]);
@@ -29,7 +29,7 @@ impl<'d> Bytes<'d> {
     }
 }
 
-/// Lengths of pieces, from one number: 1 byte to some hundred, short ones often.
+/// Lengths of pieces from one seed: 1 byte to a few hundred, mostly short.
 pub fn pieces(mut seed: u64) -> impl Iterator<Item = usize> {
     std::iter::repeat_with(move || {
         seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);

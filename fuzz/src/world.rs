@@ -22,7 +22,7 @@ struct Peer {
     open: bool,
     /// A response is being written, with this confirmation.
     writing: Option<SendConfirm>,
-    /// `Acked` may come.
+    /// `Acked` may be reported.
     acked_due: bool,
     /// A `Send` awaits its proof of delivery.
     in_question: bool,
@@ -44,7 +44,7 @@ struct Peer {
 #[derive(Default)]
 struct Run {
     key: u8,
-    /// Where it was written.
+    /// The connection that it was written to.
     holders: Vec<(usize, u32, u32)>,
     /// The core was given the proof of delivery that its mode requires.
     proven: bool,
@@ -62,7 +62,7 @@ pub struct World {
     shutting_down: bool,
 }
 
-/// Plays all of `data`, then closes all connections: nothing may be left.
+/// Runs all of `data`, then closes all connections. No state may remain.
 pub fn play(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut world = World::new(&mut bytes);

@@ -33,7 +33,7 @@ pub struct Dispatch {
     pub outcome: String,
     /// Why it was cold.
     pub reason: Option<String>,
-    /// The runners that came closest to it, in words, as seen within a second of it.
+    /// The closest runners to this run, in words. Up to one second old.
     pub closest: Option<String>,
     /// The run's friendly id.
     pub run: Option<String>,

@@ -33,7 +33,7 @@ pub struct Explanation {
     pub ready: u64,
     /// The pools of the deployment, closest first.
     pub keys: Vec<Pool>,
-    /// The number of pools of the deployment, those left out of `keys` included.
+    /// The number of pools of the deployment, including those omitted from `keys`.
     pub keys_total: usize,
     /// All cordons in force.
     pub cordons: Vec<Cordon>,

@@ -45,7 +45,7 @@ pub struct Live {
 pub struct Worker {
     /// Its index.
     pub worker: usize,
-    /// It did not answer within a second: its numbers are old.
+    /// The worker did not answer within a second: its numbers are old.
     pub stalled: bool,
     pub connections: u64,
     pub waiting: u64,

@@ -1,8 +1,7 @@
-//! What the admin side answers, as types that its server and all of its clients share. docs/reference/api.md says what
-//! they mean.
+//! The answers of the admin side, as types that the server and its clients share. docs/reference/api.md documents them.
 //!
-//! Plain owned data. Fields are added, never renamed. What a client does not know it ignores, and rows that a broker of
-//! another version left incomplete are filled with defaults.
+//! Plain owned data. Fields are added, never renamed. A client ignores fields that it does not know, and fills in defaults
+//! for fields that a broker of another version does not send.
 
 mod cordon;
 mod dispatches;

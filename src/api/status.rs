@@ -30,7 +30,7 @@ pub struct Status {
 pub struct StatusWorker {
     /// Its index.
     pub worker: usize,
-    /// It did not answer within a second: its numbers are old.
+    /// The worker did not answer within a second: its numbers are old.
     pub stalled: bool,
     pub connections: u64,
     pub waiting: u64,

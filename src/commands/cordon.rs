@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 pub const CORDON_EXAMPLES: &str = "\
 Examples:
-  Before a node is taken away (the name that its runners send as x-trigger-worker-instance-name):
+  Before you remove a node (--node is what its runners send as x-trigger-worker-instance-name):
     pilotlight cordon --node worker-3
   When it is back:
     pilotlight uncordon --node worker-3
@@ -21,19 +21,19 @@ Examples:
 Exit codes:
   0  done
   1  the broker could not be reached, or refused
-  2  a flag cannot be read";
+  2  a flag is invalid";
 
 pub const UNCORDON_EXAMPLES: &str = "\
 Examples:
   The node is back:
     pilotlight uncordon --node worker-3
-  List what is cordoned:
+  List the cordons:
     pilotlight cordon
 
 Exit codes:
   0  done
   1  the broker could not be reached, or refused: it has no such cordon
-  2  a flag cannot be read";
+  2  a flag is invalid";
 
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("target").args(["node", "deployment"]))]
@@ -77,7 +77,7 @@ pub fn run_cordon(flags: CordonFlags) -> Result<(), Failure> {
         "cordoned {}: the broker closed its held polls; it holds new ones and gives its runners no run until `pilotlight uncordon` or a restart of the broker",
         in_words(&target.into())
     );
-    print(&(done + &no_answer(&cordons.stalled_workers, "it follows when it answers again")))
+    print(&(done + &no_answer(&cordons.stalled_workers, "it applies this when it answers again")))
 }
 
 pub fn run_uncordon(flags: UncordonFlags) -> Result<(), Failure> {
@@ -85,7 +85,7 @@ pub fn run_uncordon(flags: UncordonFlags) -> Result<(), Failure> {
     let target = target(flags.node, flags.deployment).expect("the group is required");
     let cordons: Cordons = client.change(Method::DELETE, CORDON, &target)?;
     let done = format!("uncordoned {}", in_words(&target.into()));
-    print(&(done + &no_answer(&cordons.stalled_workers, "it follows when it answers again")))
+    print(&(done + &no_answer(&cordons.stalled_workers, "it applies this when it answers again")))
 }
 
 fn client(flags: &AdminFlags, token_file: Option<&PathBuf>) -> Result<AdminClient, Failure> {
@@ -111,10 +111,10 @@ fn listed(cordons: &Cordons) -> String {
 }
 
 /// A line about workers that did not answer, if there are any.
-pub fn no_answer(stalled_workers: &[usize], what_follows: &str) -> String {
+pub fn no_answer(stalled_workers: &[usize], consequence: &str) -> String {
     if stalled_workers.is_empty() {
         return String::new();
     }
     let workers: Vec<String> = stalled_workers.iter().map(usize::to_string).collect();
-    format!("\nno answer from worker {}: {what_follows}", workers.join(", "))
+    format!("\nno answer from worker {}: {consequence}", workers.join(", "))
 }

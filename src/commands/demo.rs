@@ -43,13 +43,13 @@ const WARM_KEYS: [Key<'static>; 2] = [
     Key { deployment: "deployment_hello", version: "20260801.1" },
     Key { deployment: "deployment_thumbnails", version: "20260714.3" },
 ];
-/// A key that no runner has; every sixth run is of it.
+/// A key that no runner has; every sixth run has it.
 const COLD_KEY: Key<'static> = Key { deployment: "deployment_hello", version: "20260802.1" };
 const COLD_EVERY: usize = 6;
 /// How long a runner executes a run.
 const WORK: Duration = Duration::from_millis(600);
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// Above the connection timeout, after which the broker ends a poll.
+/// Longer than the connection timeout, after which the broker ends a poll.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The addresses of the broker's three sides.
@@ -74,7 +74,7 @@ struct Demo {
     tally: Mutex<Tally>,
 }
 
-/// Shows matches until a signal ends it, or for as long as the flags say.
+/// Runs the demo until a signal ends it, or for `--for`.
 pub fn run(flags: &DemoFlags) -> Result<(), Failure> {
     let machine = Machine::prepare()?;
     let sides =
@@ -114,9 +114,9 @@ pub fn run(flags: &DemoFlags) -> Result<(), Failure> {
     print(&demo.summary())
 }
 
-/// The flags of the demo's broker: these addresses, and otherwise defaults, whatever the environment sets. The demo's
-/// runners are threads of the same process, so the broker uses the process's descriptor table: a worker's own table
-/// would start with a copy of the runners' connections, which would stay open there when a runner closes its own.
+/// The flags of the demo's broker: these addresses, and otherwise defaults. Environment variables do not count. The
+/// demo's runners are threads of the same process, so the broker uses the process's descriptor table. A worker's own
+/// table would start with copies of the runners' connections, and a copy would stay open when a runner closes its own.
 fn broker_flags(sides: &Sides) -> ServeFlags {
     ServeFlags::with([
         (listeners::LISTEN.name, sides.runner.to_string()),
@@ -131,7 +131,7 @@ fn broker_flags(sides: &Sides) -> ServeFlags {
 /// Three ports that are free now.
 fn free_sides() -> io::Result<Sides> {
     let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    // Bound together, so that they differ; closed together, for the broker.
+    // All three are open at once, so they differ. The return closes them, so the broker can bind them.
     let (runner, dispatch, admin) = (bind()?, bind()?, bind()?);
     Ok(Sides { runner: runner.local_addr()?, dispatch: dispatch.local_addr()?, admin: admin.local_addr()? })
 }
@@ -167,13 +167,13 @@ impl Demo {
             let warm = answer.text().contains("true");
             self.count(warm.then_some(took));
             let outcome = match warm {
-                true => format!("warm   its runner has read it after {} us", took.as_micros()),
+                true => format!("warm   a runner read it after {} us", took.as_micros()),
                 false if is_cold => "cold   no runner has this version: a container would start".to_owned(),
                 false => "cold   all of its runners are busy: a container would start".to_owned(),
             };
             let line = format!("{run:<12} {:<22} {:<12} {outcome}", key.deployment, key.version);
             if print(&line).is_err() {
-                // Standard output is closed: the demo has no audience left.
+                // Standard output is closed: no one reads the lines.
                 process::ask_to_stop();
                 return;
             }

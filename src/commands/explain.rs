@@ -19,7 +19,7 @@ Examples:
 Exit codes:
   0  answered, warm or cold
   1  the broker could not be reached, or refused
-  2  a flag cannot be read";
+  2  a flag is invalid";
 
 #[derive(Args, Clone, Debug)]
 pub struct ExplainFlags {
@@ -39,7 +39,7 @@ pub struct ExplainFlags {
     admin: AdminFlags,
 }
 
-/// Keys that are listed.
+/// The command lists at most this many keys.
 const KEYS_SHOWN: usize = 15;
 
 pub fn run(flags: ExplainFlags) -> Result<(), Failure> {
@@ -63,7 +63,7 @@ fn path(query: &ExplainQuery) -> String {
     format!("{EXPLAIN}?{}", fields.finish())
 }
 
-/// The answer, as a person reads it.
+/// The answer as text for a terminal.
 fn in_words(answer: &Explanation) -> String {
     let mut words = match &answer.reason {
         None => format!("warm: {} ready", runners(answer.ready)),
@@ -94,7 +94,7 @@ fn in_words(answer: &Explanation) -> String {
         let cordons: Vec<String> = answer.cordons.iter().map(cordon::in_words).collect();
         let _ = write!(words, "\n\ncordoned: {}", cordons.join(", "));
     }
-    words + &cordon::no_answer(&answer.stalled_workers, "the figures leave out what it holds")
+    words + &cordon::no_answer(&answer.stalled_workers, "the figures do not include its polls")
 }
 
 fn runners(count: u64) -> String {
@@ -127,7 +127,7 @@ mod tests {
         };
         assert_eq!(
             in_words(&answer),
-            "cold: other version\nrunners wait for \u{fffd}[31m1\nno answer from worker 3: the figures leave out what it holds"
+            "cold: other version\nrunners wait for \u{fffd}[31m1\nno answer from worker 3: the figures do not include its polls"
         );
     }
 }

@@ -13,7 +13,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The command was understood and failed: exit code 1.
+    /// The command is valid and failed: exit code 1.
     pub fn failed(error: impl Display) -> Failure {
         Failure { message: error.to_string(), exit_code: 1 }
     }

@@ -3,7 +3,7 @@
 //! - [`serve`] is the broker; [`demo`] shows it at work.
 //! - [`check`], [`explain`], [`top`], [`cordon`] talk to a running broker, through the one [`client`].
 //! - [`bench`] loads a running broker.
-//! - [`man`] and [`completions`] are made from the flags of all the others.
+//! - [`man`] and [`completions`] describe the flags of all the others.
 
 mod bench;
 mod check;
@@ -74,7 +74,7 @@ enum Command {
     Completions(completions::CompletionsFlags),
 }
 
-/// Runs the command that `args` name; the exit code is the one that its `--help` documents.
+/// Runs the command in `args`. Its `--help` documents the exit codes.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let command = match Cli::try_parse_from(&args) {

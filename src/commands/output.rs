@@ -1,4 +1,4 @@
-//! Text for a person: a closed or full stream is an error to report, never a panic.
+//! Printing to the terminal. A closed or full stream is an error to report, never a panic.
 
 use super::Failure;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
     writeln!(io::stdout(), "{text}").map_err(Failure::output)
 }
 
-/// Prints `text` and a line end to standard error, as far as that takes it.
+/// Prints `text` and a line end to standard error. Ignores errors: there is nowhere left to report them.
 pub fn to_stderr(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 const USAGE: u8 = 2;
 
-/// Prints the refusal of `args`; or what they ask for (`--help`, `--version`), which is a success.
+/// Prints why clap refused `args`. For `--help` and `--version`, prints the text they ask for and succeeds.
 pub fn print(error: &clap::Error, args: &[OsString]) -> ExitCode {
     match one_line(error, args) {
         Some(line) => output::to_stderr(&format!("pilotlight: {line}")),
@@ -19,7 +19,7 @@ pub fn print(error: &clap::Error, args: &[OsString]) -> ExitCode {
     if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
 }
 
-/// The refusal of one value; `None` for any other error, which clap explains itself.
+/// The message for a value that clap refused; `None` for any other error, which clap prints itself.
 pub fn one_line(error: &clap::Error, args: &[OsString]) -> Option<String> {
     let ContextValue::String(arg) = error.get(ContextKind::InvalidArg)? else {
         return None;

@@ -16,7 +16,7 @@ fn refused(args: &[&str]) -> String {
 }
 
 #[test]
-fn definition_is_sound() {
+fn cli_definition_is_valid() {
     Cli::command().debug_assert();
     assert!(serve::EXAMPLES.ends_with(flags::SEE_ADVANCED));
 }
@@ -49,7 +49,7 @@ fn plain_pilotlight_takes_the_flags_of_serve() {
 }
 
 #[test]
-fn explain_takes_a_deployment_and_the_runs_needs() {
+fn explain_takes_a_deployment_and_run_flags() {
     assert!(parsed(&["explain", "d", "--version", "1", "--cpu", "0.5"]).is_ok());
     assert!(parsed(&["explain"]).is_err());
     assert!(parsed(&["explain", "d", "--cpu", "much"]).is_err());
@@ -66,7 +66,7 @@ fn cordon_takes_one_target_and_uncordon_needs_it() {
 }
 
 #[test]
-fn values_that_cannot_be_read_get_one_line() {
+fn invalid_values_are_refused_in_one_line() {
     for (args, expected) in [
         (
             ["demo", "--for", "soon"],

@@ -1,4 +1,4 @@
-//! What a runner and a supervisor send, for commands that act as one (Trigger.dev's clients, CONTRACT.md).
+//! The requests of runners and supervisors, for commands that act as one (CONTRACT.md describes them).
 
 use super::client::Request;
 use hyper::Method;
@@ -17,7 +17,7 @@ pub struct Key<'a> {
 }
 
 impl Key<'_> {
-    /// The header fields of a poll. The runner's node is named as its controller.
+    /// The header fields of a poll. `controller` is also the name of the runner's node.
     fn poll_fields<'a>(&'a self, controller: &'a str) -> [(&'static str, &'a str); 6] {
         [
             ("x-trigger-workload-controller-id", controller),
@@ -55,8 +55,8 @@ impl Key<'_> {
         format!("GET {PATH} HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n").into_bytes()
     }
 
-    /// The bytes of [`Key::dispatch`], with a body of at least `body_bytes`: the broker passes members on that it does
-    /// not know.
+    /// The bytes of [`Key::dispatch`], with a body of at least `body_bytes`. An extra member fills the body: the broker
+    /// passes on members that it does not know.
     pub fn dispatch_bytes(&self, host: impl Display, run: &str, body_bytes: usize) -> Vec<u8> {
         let mut body = self.dispatch_body(run);
         let missing = body_bytes.saturating_sub(body.len() + r#","filler":"""#.len());
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dispatch_is_json_of_the_size_asked_for() {
+    fn dispatch_is_json_of_the_requested_size() {
         let key = Key { deployment: "deployment_x", version: "1" };
         for bytes in [0, 300, 1_500] {
             let request = String::from_utf8(key.dispatch_bytes("h:1", "run_1", bytes)).unwrap();

@@ -1,7 +1,7 @@
 //! From flags and environment to one validated configuration.
 //!
 //! - [`flags`]: one item per flag of `pilotlight serve`; [`values`]: the types of their values.
-//! - [`ServeConfig`]: the result, as plain data; `resolve`: the way there.
+//! - [`ServeConfig`]: the result, as plain data; `resolve` builds it.
 
 mod admin_token;
 mod error;

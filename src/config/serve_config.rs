@@ -72,7 +72,7 @@ pub struct Listeners {
 }
 
 impl ServeConfig {
-    /// How a listener with this backlog is opened.
+    /// The options to open a listener with this backlog.
     pub fn listen_options(&self, backlog: u32) -> ListenOptions {
         let unix = UnixOptions { mode: self.listeners.unix_mode, owner: self.process.identity.clone() };
         ListenOptions { backlog, exclusive: !self.listeners.takeover, unix }
@@ -91,14 +91,14 @@ impl Listeners {
 #[derive(Clone, Debug)]
 pub enum AdminChanges {
     /// Every client: the admin side is on loopback or a Unix domain socket.
-    ByAnyone,
+    Allowed,
     /// Clients that send the token.
-    ByToken(AdminToken),
+    WithToken(AdminToken),
     /// No client: the admin side is on the network, and there is no token.
-    ByNobody,
+    Denied,
 }
 
-/// The privileges that the process drops once it serves.
+/// The privileges that the process drops when it starts to serve.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessConfig {
     /// The user to become.

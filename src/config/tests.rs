@@ -77,7 +77,7 @@ fn the_defaults_are_the_documented_ones() {
 }
 
 #[test]
-fn what_is_auto_follows_the_connection_timeout() {
+fn auto_values_follow_the_connection_timeout() {
     let settings = resolve(&["--connection-timeout", "400ms"]).unwrap().settings;
     assert_eq!(settings.guard_ms, 40);
     assert_eq!(settings.preconnect_timeout_ms, 6_000);
@@ -87,7 +87,7 @@ fn what_is_auto_follows_the_connection_timeout() {
 }
 
 #[test]
-fn rests_are_for_runs_that_cost_a_connection() {
+fn coalescing_defaults_to_confirm_read_only() {
     let coalesce = |typed: &[&str]| resolve(typed).unwrap().coalesce.as_micros();
     assert_eq!(coalesce(&[]), 300);
     assert_eq!(coalesce(&["--confirm", "ack"]), 0);
@@ -96,7 +96,7 @@ fn rests_are_for_runs_that_cost_a_connection() {
 }
 
 #[test]
-fn connections_are_what_the_descriptors_leave() {
+fn max_connections_follows_the_descriptor_limit() {
     let in_one_table = 20_000 - 32 - 64 - 3 * 8;
     let config = resolve(&["--workers", "3", "--descriptor-tables", "process"]).unwrap();
     assert_eq!((config.connections_max, config.own_tables), (in_one_table, false));
@@ -111,7 +111,7 @@ fn connections_are_what_the_descriptors_leave() {
 }
 
 #[test]
-fn tables_of_workers_are_what_the_kernel_allows() {
+fn own_tables_need_kernel_support() {
     let without = || Machine { own_tables: false, ..machine() };
     let config = resolve_on(without(), &["--workers", "3"]).unwrap();
     assert!(!config.own_tables && config.connections_max < 20_000);
@@ -121,7 +121,7 @@ fn tables_of_workers_are_what_the_kernel_allows() {
 }
 
 #[test]
-fn several_workers_share_a_table_that_holds_enough() {
+fn several_workers_share_a_large_table() {
     let own = |limit: usize, typed: &[&str]| {
         let descriptors = Descriptors { limit, ..machine().descriptors };
         resolve_on(Machine { descriptors, ..machine() }, typed).unwrap().own_tables
@@ -148,19 +148,19 @@ fn a_dispatch_listener_takes_dispatch_off_the_runner_side() {
 }
 
 #[test]
-fn the_boundary_follows_its_flags() {
+fn access_and_limits_follow_their_flags() {
     let config = resolve(&[]).unwrap();
     assert!(config.dispatch_allow.is_none() && config.settings.dispatch_from_anyone);
-    assert!(matches!(config.admin_changes, AdminChanges::ByAnyone));
+    assert!(matches!(config.admin_changes, AdminChanges::Allowed));
     assert_eq!(config.settings.buffered_bytes_max, 128 << 20);
     assert_eq!(config.settings.connections_per_address_max, u32::MAX);
     assert_eq!(config.settings.polls_per_key_max, usize::MAX);
     let config = resolve(&["--dispatch-allow", "10.0.3.7/24, fd00::7"]).unwrap();
     let nets: Vec<String> = config.dispatch_allow.unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(nets, ["10.0.3.0/24", "fd00::7/128"]);
-    assert!(!config.settings.dispatch_from_anyone, "nobody may who is not known to be listed");
+    assert!(!config.settings.dispatch_from_anyone, "dispatches need an address in the list");
     let config = resolve(&["--admin-listen", "[::]:8042", "--max-body", "64MiB"]).unwrap();
-    assert!(matches!(config.admin_changes, AdminChanges::ByNobody));
+    assert!(matches!(config.admin_changes, AdminChanges::Denied));
     assert_eq!(config.settings.buffered_bytes_max, 256 << 20);
     let config = resolve(&["--max-polls-per-key", "5", "--max-connections-per-address", "6"]).unwrap();
     assert_eq!(config.settings.polls_per_key_max, 5);
@@ -168,11 +168,11 @@ fn the_boundary_follows_its_flags() {
     let unix = ["--dispatch-listen", "unix:/run/d.sock", "--admin-listen", "unix:/run/a.sock"];
     let config = resolve(&unix).unwrap();
     assert!(matches!(config.listeners.dispatch, Some(ListenSpec::Unix(_))));
-    assert!(matches!(config.admin_changes, AdminChanges::ByAnyone));
+    assert!(matches!(config.admin_changes, AdminChanges::Allowed));
 }
 
 #[test]
-fn sockets_handed_over_take_the_place_of_addresses() {
+fn activated_sockets_replace_addresses() {
     let mut machine = machine();
     let fd = || Some(OwnedFd::from(File::open("/dev/null").unwrap()));
     machine.activated.runner = fd();
@@ -185,13 +185,13 @@ fn sockets_handed_over_take_the_place_of_addresses() {
 }
 
 #[test]
-fn port_0_may_be_asked_for_more_than_once() {
+fn port_0_may_repeat() {
     let any = "127.0.0.1:0";
     assert!(resolve(&["--listen", any, "--dispatch-listen", any, "--admin-listen", any]).is_ok());
 }
 
 #[test]
-fn the_limits_themselves_are_accepted() {
+fn boundary_values_are_accepted() {
     for flags in [
         &["--connection-timeout", "1ms"][..],
         &["--connection-timeout", "299999ms"],
@@ -215,7 +215,7 @@ fn the_limits_themselves_are_accepted() {
     }
 }
 
-/// Flags, and what the one line of their error must contain after flag and variable.
+/// Flags, and texts that their error must contain after flag and variable.
 const REFUSED: &[(&[&str], &[&str])] = &[
     (&["--keepalive", "abc"], &["\"abc\" is not a duration. Use a value such as 30s or 5m."]),
     (&["--keepalive", "1500us"], &["\"1500us\" is not a whole number of milliseconds. Use"]),
@@ -290,7 +290,7 @@ const REFUSED: &[(&[&str], &[&str])] = &[
 ];
 
 #[test]
-fn a_value_that_cannot_be_used_is_refused_in_one_line_that_says_what_to_do() {
+fn invalid_values_are_refused_with_advice() {
     for (flags, needles) in REFUSED {
         let error = match resolve(flags) {
             Err(error) => error.to_string(),
@@ -307,7 +307,7 @@ fn a_value_that_cannot_be_used_is_refused_in_one_line_that_says_what_to_do() {
 }
 
 #[test]
-fn too_few_descriptors_to_start_with_are_refused() {
+fn too_few_descriptors_are_refused() {
     let mut machine = machine();
     machine.descriptors.limit = 64;
     let error = resolve_on(machine, &[]).unwrap_err().to_string();
@@ -317,7 +317,7 @@ fn too_few_descriptors_to_start_with_are_refused() {
 }
 
 #[test]
-fn io_uring_is_in_the_build_or_refused() {
+fn io_uring_needs_its_feature() {
     let asked = resolve(&["--engine", "io-uring"]).map(|config| config.engine);
     if cfg!(feature = "io-uring") {
         assert_eq!(asked, Ok(EngineChoice::IoUring));
@@ -340,7 +340,7 @@ fn with_variables(secret: Option<&'static str>, enforcement: Option<&str>) -> Ma
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]
-fn the_token_mode_is_said_by_flag_or_as_the_supervisor_says_it() {
+fn token_mode_comes_from_the_flag_or_the_supervisor_variable() {
     for (secret, enforcement, flags, expected) in [
         (None, None, &[][..], TokenMode::Off),
         (None, Some("disabled"), &[], TokenMode::Off),
@@ -361,7 +361,7 @@ fn the_token_mode_is_said_by_flag_or_as_the_supervisor_says_it() {
 }
 
 #[test]
-fn a_token_mode_without_its_secret_or_a_secret_without_its_mode_is_refused() {
+fn token_mode_and_secret_need_each_other() {
     for (secret, enforcement, flags, needles) in [
         (None, None, &["--token-mode", "enforce"][..], &["\"enforce\" needs", "--token-secret-file"][..]),
         (None, Some("log"), &[], &["\"log\" needs", "WORKLOAD_TOKEN_SECRET"]),
@@ -390,7 +390,7 @@ fn a_token_mode_without_its_secret_or_a_secret_without_its_mode_is_refused() {
 }
 
 #[test]
-fn a_file_of_secrets_is_read_strictly_and_warned_about() {
+fn secret_files_are_checked() {
     let path = std::env::temp_dir().join(format!("pilotlight-config-{}", std::process::id()));
     let long = SECRET.to_owned() + "\n";
     let read = |text: &[u8], mode: u32| {

@@ -24,11 +24,11 @@ pub enum SecretSource {
 #[derive(Debug)]
 pub struct Loaded {
     pub secrets: Secrets,
-    /// What is unsafe about the secrets, although they can be used.
+    /// Weaknesses of the secrets that do not prevent their use.
     pub warnings: Vec<String>,
 }
 
-/// Why a file's secrets cannot be used. Reads on after the file's path.
+/// Why a file's secrets cannot be used: the rest of a sentence that begins with the file's path.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     #[error("cannot be read: {0}")]
@@ -39,7 +39,7 @@ pub enum SecretsError {
     Empty,
     #[error("contains {0} secrets. Use at most {SECRETS_MAX}: a rotation needs two")]
     TooMany(usize),
-    /// A trailing blank is often an editor's, but may belong to the secret.
+    /// An editor may have added the blank, or it may belong to the secret.
     #[error("has a blank at the start or end of line {0}. Remove the blank")]
     Blank(usize),
 }

@@ -1,4 +1,4 @@
-//! Where log lines go: to standard error, as text or JSON.
+//! Logging to standard error, as text or JSON.
 
 use crate::config::{LogConfig, LogFormat};
 use std::io::{self, IsTerminal};

@@ -1,10 +1,10 @@
-//! The control plane: everything that is not hot.
+//! The control plane: everything that is not on the path of a dispatch or a poll.
 //!
-//! One thread, the main one, with a small runtime of its own. It asks the workers for reports and never waits long. The
+//! One thread, the main one, runs it on a tokio runtime. It asks the workers for reports and waits at most a second. The
 //! workers never wait for it.
 //!
 //! - [`lifecycle`]: starts the broker, serves, shuts it down. Also signals, reload and the watchdog.
-//! - [`state`]: what is known: the workers' reports, the last hour, recent dispatches.
+//! - [`state`]: the workers' reports, the last hour, recent dispatches.
 //! - [`observer`]: asks for the reports, takes the workers' events, warns in the log.
 //! - [`admin`]: the HTTP server and its routes.
 //! - [`metrics`]: what `/metrics` says.

@@ -1,7 +1,7 @@
-//! The picture of imports: which file uses an item of which other file, and the circles in it.
+//! The import graph: which file uses an item of which other file, and the cycles in it.
 //!
 //! An import leads to the file that defines the item: `pub use` and globs are followed, so that a folder's `mod.rs`
-//! does not stand between the user of an item and its definition. `mod name;` and a `use` of a whole module import
+//! does not come between the user of an item and its definition. `mod name;` and a `use` of a whole module import
 //! nothing; the paths that begin with that module do.
 
 use crate::source::{Kind, Module, Path, Source};
@@ -89,7 +89,7 @@ impl Crate {
         imports
     }
 
-    /// The same picture with each folder as one node, for the neighbours in each folder. The `mod.rs` of the folder
+    /// The same graph with each folder as one node, for the neighbours in each folder. The `mod.rs` of the folder
     /// around them is left out: what its children add to its types, they import from it.
     pub fn neighbours(&self, imports: &Imports) -> Imports {
         let mut neighbours = Imports::new();
@@ -177,9 +177,9 @@ pub fn module_of(file: &str) -> Path {
     names.filter(|name| !matches!(*name, "mod" | "lib")).map(str::to_owned).collect()
 }
 
-/// The circles of imports that contain an import which `counts`: the shortest of each group of files that import each
+/// The cycles of imports that contain an import which `counts`: the shortest of each group of files that import each
 /// other, directly or not.
-pub fn circles(imports: &Imports, counts: impl Fn(&str, &str) -> bool) -> Vec<Vec<String>> {
+pub fn cycles(imports: &Imports, counts: impl Fn(&str, &str) -> bool) -> Vec<Vec<String>> {
     let mut next: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (from, to) in imports.keys() {
         next.entry(from).or_default().insert(to);
@@ -228,9 +228,9 @@ fn way<'a>(next: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &str, to: &str) ->
     None
 }
 
-/// A circle as lines to read: who imports what of whom.
-pub fn describe(circle: &[String], imports: &Imports) -> String {
-    let steps = circle.iter().zip(circle.iter().cycle().skip(1));
+/// A cycle as lines to read: who imports what of whom.
+pub fn describe(cycle: &[String], imports: &Imports) -> String {
+    let steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
     let lines = steps.map(|(from, to)| {
         let Example { file, line, path } = &imports[&(from.clone(), to.clone())];
         format!("  src/{file}:{line} imports {path} of src/{to}")
@@ -349,10 +349,10 @@ mod tests {
 
     const A_USES_B: &str = "use crate::b::B; pub struct A;";
 
-    /// Files, and the circles between their folders.
-    type Circles = (&'static [(&'static str, &'static str)], &'static [&'static [&'static str]]);
+    /// Files, and the cycles between their folders.
+    type Cycles = (&'static [(&'static str, &'static str)], &'static [&'static [&'static str]]);
 
-    const CIRCLES: &[Circles] = &[
+    const CYCLES: &[Cycles] = &[
         // Between folders, directly.
         (
             &[
@@ -373,7 +373,7 @@ mod tests {
         // Between files of one folder, its mod.rs among them.
         (&[("a.rs", A_USES_B), ("b.rs", "use crate::a::A; pub struct B;")], &[]),
         (&[("a/mod.rs", "mod b; use b::B; pub struct A;"), ("a/b.rs", "use super::A; pub struct B;")], &[]),
-        // Folders may use each other as long as their files make no circle.
+        // Folders may use each other as long as their files make no cycle.
         (
             &[
                 ("a/mod.rs", "mod x; mod z;"),
@@ -423,21 +423,21 @@ mod tests {
     ];
 
     #[test]
-    fn circles_between_folders_are_found() {
-        for (files, expected) in CIRCLES {
+    fn cycles_between_folders_are_found() {
+        for (files, expected) in CYCLES {
             let of = crate_of(files);
-            let found = circles(&of.imports(), |from, to| of.is_between_folders(from, to));
+            let found = cycles(&of.imports(), |from, to| of.is_between_folders(from, to));
             assert_eq!(&found, expected, "{files:?}");
         }
     }
 
     #[test]
-    fn circles_of_neighbouring_folders_are_found() {
+    fn cycles_of_neighbouring_folders_are_found() {
         let neighbours = |files: &[(&str, &str)]| {
             let of = crate_of(files);
-            circles(&of.neighbours(&of.imports()), is_folder)
+            cycles(&of.neighbours(&of.imports()), is_folder)
         };
-        // Files make no circle, folders do.
+        // Files make no cycle, folders do.
         let files = [
             ("a/mod.rs", "mod json; mod key;"),
             ("a/json/mod.rs", "mod number; fn f() -> crate::a::key::Key {}"),
@@ -445,7 +445,7 @@ mod tests {
             ("a/key.rs", "pub struct Key; use super::json::number::number;"),
         ];
         assert_eq!(neighbours(&files), [["a/json", "a/key.rs"]]);
-        // A child that extends its parent's type is no circle of neighbours.
+        // A child that extends its parent's type is no cycle of neighbours.
         let files = [
             ("a/mod.rs", "mod b; use b::B; pub struct Front;"),
             ("a/b/mod.rs", "mod life; pub struct B;"),
@@ -462,12 +462,12 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_described_step_by_step() {
+    fn a_cycle_is_described_step_by_step() {
         let files =
             [("a/mod.rs", "\npub fn a() { crate::b::b() }"), ("b/mod.rs", "pub fn b() { crate::a::a() }")];
         let imports = crate_of(&files).imports();
         let expected = "  src/a/mod.rs:2 imports crate::b::b of src/b/mod.rs\n  \
                         src/b/mod.rs:1 imports crate::a::a of src/a/mod.rs";
-        assert_eq!(describe(&circles(&imports, |_, _| true)[0], &imports), expected);
+        assert_eq!(describe(&cycles(&imports, |_, _| true)[0], &imports), expected);
     }
 }

@@ -15,10 +15,7 @@ pub fn violations(of: &Crate) -> Vec<(String, String)> {
     for file in &of.all_files {
         let folder = format!("{}/", file.trim_end_matches(".rs"));
         if of.all_files.iter().any(|other| other.starts_with(&folder)) {
-            found.push((
-                file.clone(),
-                format!("stands beside the folder {folder} (move it to {folder}mod.rs)"),
-            ));
+            found.push((file.clone(), format!("is next to the folder {folder} (move it to {folder}mod.rs)")));
         }
     }
     for (file, source) in &of.files {
@@ -52,7 +49,7 @@ mod tests {
     fn a_module_with_children_is_a_folder() {
         assert_eq!(broken(&[("a/mod.rs", ""), ("a/b.rs", ""), ("ab.rs", "")]), [""; 0]);
         let found = broken(&[("a/b.rs", ""), ("a/b/c.rs", ""), ("a/mod.rs", "")]);
-        assert_eq!(found, ["a/b.rs stands beside the folder a/b/ (move it to a/b/mod.rs)"]);
+        assert_eq!(found, ["a/b.rs is next to the folder a/b/ (move it to a/b/mod.rs)"]);
     }
 
     #[test]

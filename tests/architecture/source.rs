@@ -66,7 +66,7 @@ pub struct Module {
 pub struct Layout {
     /// Lines outside `#[cfg(test)] mod NAME { .. }`.
     pub lines: usize,
-    /// Test modules that stand before other items: line and name.
+    /// Test modules that come before other items: line and name.
     pub early_tests: Vec<(usize, String)>,
     /// The names of all modules that the file declares.
     pub modules: Vec<(usize, String)>,
@@ -183,7 +183,7 @@ impl Reader {
         self.source.references.push(Reference { line, module: self.module.clone(), path, kind });
     }
 
-    /// Records a path as it stands in the code.
+    /// Records a path as written in the code.
     fn refer(&mut self, span: Span, is_global: bool, path: Path) {
         let known = self.scopes.iter().any(|names| names.contains_key(&path[0]));
         let is_keyword = matches!(path[0].as_str(), "crate" | "self" | "super" | "Self");

@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 
 /// Everything that a broker prints or serves after polls of all kinds.
-fn everything_shown(broker: &Broker) -> String {
+fn visible_output(broker: &Broker) -> String {
     let mut polls = vec![broker.poll(&Key::new(&honest("deployment_shown", VERSION)).version(VERSION))];
     for bad in forgeries("deployment_shown") {
         let mut client = broker.client();
@@ -32,7 +32,7 @@ fn everything_shown(broker: &Broker) -> String {
     shown + &broker.log()
 }
 
-fn holds_no_secret(shown: &str) {
+fn assert_no_secret(shown: &str) {
     for secret in [SECRET, OTHER_SECRET] {
         assert!(!shown.contains(secret), "{secret} is in {shown}");
     }
@@ -48,15 +48,15 @@ fn secrets_are_not_in_logs_pages_or_the_command_line() {
     let file = SecretFile::new(&[SECRET, OTHER_SECRET]);
     for mode in ["log", "enforce"] {
         let broker = Broker::start(&format!("--workers 1 --log-level debug {}", file.flags(mode)));
-        holds_no_secret(&everything_shown(&broker));
+        assert_no_secret(&visible_output(&broker));
         let variables = [("PILOTLIGHT_TOKEN_SECRET", SECRET)];
         let broker =
             Broker::with_variables(&variables, &format!("--workers 1 --log-level debug --token-mode {mode}"));
-        holds_no_secret(&everything_shown(&broker));
+        assert_no_secret(&visible_output(&broker));
     }
     let broker = Broker::start("--workers 1 --log-level debug");
-    let shown = everything_shown(&broker);
-    holds_no_secret(&shown);
+    let shown = visible_output(&broker);
+    assert_no_secret(&shown);
     assert!(shown.contains("(a token)"), "{shown}");
 }
 

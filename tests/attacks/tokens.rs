@@ -110,7 +110,7 @@ fn off_reads_tokens_and_counts_nothing() {
     assert!(!broker.log().contains("token"), "{}", broker.log());
 }
 
-/// The broker holds all of them; those that name the victim get its runs, the others get none.
+/// The broker holds all forgeries. Those that name the victim get its runs, the others get none.
 fn held_and_matched_by_claim(broker: &Broker, forged: &[Bad]) {
     let mut polls: Vec<Client> = forged.iter().map(|_| broker.client()).collect();
     for (bad, poll) in forged.iter().zip(&mut polls) {

@@ -116,7 +116,7 @@ describe(`run controller on ${runtime}, confirm ${confirm}`, { timeout: 120_000 
     assert.equal(coldEnd.completion.ok, true, JSON.stringify(coldEnd.completion));
     const coldOutput = said(coldEnd.completion);
     assert.partialDeepStrictEqual(coldOutput, { greeting: "hello cold", run: runs[0] });
-    assert.notEqual(coldOutput.pid, child.pid, "a task process of its own");
+    assert.notEqual(coldOutput.pid, child.pid, "a separate task process");
 
     await withOutput(broker.waiting(1));
     assert.equal(await broker.dispatch(warm), true, "didWarmStart");

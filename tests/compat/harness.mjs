@@ -1,4 +1,4 @@
-// What the tests share: the broker's process, runner processes on a chosen runtime, the supervisor's dispatch, a
+// Code that the tests share: the broker's process, runner processes on a chosen runtime, the supervisor's dispatch, a
 // poller on a raw socket, and waiting with a timeout.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";

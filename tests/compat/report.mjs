@@ -44,7 +44,7 @@ export function provenance(began, runtimes) {
   return `Measured ${new Date().toISOString().slice(0, 10)} in ${minutes} minutes on ${processor} (${cpus().length} cores), Linux ${release()}, with @trigger.dev/core ${client} on ${versions.join(" and ")}; pilotlight's commit ${commit}${changed}.`;
 }
 
-/** Replaces what stands in docs/`page` between the marks of `script`. */
+/** Replaces the text in docs/`page` between the marks of `script`. */
 export function writeBetweenMarks(page, script, text) {
   const path = join(root, "docs", page);
   const [begin, end] = [`<!-- Written by tests/compat/${script}: do not edit from here -->\n`, "<!-- to here -->\n"];

@@ -44,7 +44,7 @@ impl Others {
     fn assert_served(self) {
         self.stop.store(true, Ordering::Relaxed);
         let (runs, worst) = self.thread.join().expect("no failed run");
-        println!("meanwhile {runs} runs, each within {worst:?}");
+        println!("in the meantime {runs} runs, each within {worst:?}");
         assert!(runs > 0);
         // A wide bound for a debug build on a busy machine. A run must not wait as long as the attack.
         assert!(worst < Duration::from_secs(5), "{worst:?}");

@@ -58,7 +58,7 @@ fn connection_close_is_honoured_and_announced() {
 }
 
 #[test]
-fn http_1_0_closes_unless_keep_alive_is_asked_for() {
+fn http_1_0_closes_without_keep_alive() {
     let broker = Broker::start("--workers 1");
     let mut client = broker.client();
     let response = client.ask("GET /connect HTTP/1.0\r\n\r\n");

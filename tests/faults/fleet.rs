@@ -1,5 +1,4 @@
-//! Runners and supervisors that behave like the real ones while a broker is replaced: what they retry, and
-//! what ends a runner.
+//! Runners and supervisors that retry and exit like the real ones while a broker is replaced.
 
 use super::http::{CONNECT, End, Outcome, PATIENCE, Poller, Response, Run, Supervisor, read_response};
 use super::support::lock;

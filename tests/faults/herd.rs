@@ -19,14 +19,14 @@ pub const FAULTS: &[Fault] =
 
 const HERD: usize = 20_000;
 /// Descriptors that either process needs for other purposes.
-const BESIDES: usize = 500;
+const DESCRIPTORS_RESERVED: usize = 500;
 const NEAR: &str = "deployment_near";
 
 /// 20,000 runners connect and poll in one burst, from ten addresses, while runs are dispatched. If the limit of
-/// open files is too low, the first runners hang up as soon as they have polled.
+/// open files is too low, the first runners close as soon as they have polled.
 fn herd(case: &Case) {
     let limit = descriptors();
-    let kept = HERD.min(limit - BESIDES);
+    let kept = HERD.min(limit - DESCRIPTORS_RESERVED);
     assert!(kept > HERD * 9 / 10, "{limit} open files are too few for a herd: raise ulimit -Hn");
     let broker = case.broker().workers(2).descriptors(limit).start();
     let calm = dispatch_times(&broker, || thread::sleep(Duration::from_millis(500)));
@@ -60,7 +60,7 @@ fn spread(times: &[Duration]) -> String {
 
 /// Raises this process's limit of open files as far as possible and returns it.
 fn descriptors() -> usize {
-    let wanted = (HERD + BESIDES) as u64;
+    let wanted = (HERD + DESCRIPTORS_RESERVED) as u64;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     if hard < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_ok() {
         return wanted as usize;
@@ -118,10 +118,10 @@ fn dispatch_times(broker: &super::broker::Broker, work: impl FnOnce()) -> Vec<Du
 struct Herd {
     broker: SocketAddr,
     poll: Poll,
-    /// `None`: the runner has hung up.
+    /// `None`: the runner has closed its connection.
     streams: Vec<Option<TcpStream>>,
     polled: Vec<bool>,
-    /// How many runners hang up, and how many have already.
+    /// How many runners close, and how many have closed.
     surplus: usize,
     left: usize,
     request: Vec<u8>,
@@ -166,7 +166,7 @@ impl Herd {
         assert_eq!(self.left, self.surplus, "the first have polled by the time that the last connect");
     }
 
-    /// The first runners hang up once they have polled.
+    /// Closes the first runners when they have polled.
     fn thin(&mut self) {
         while self.left < self.surplus && self.polled[self.left] {
             self.streams[self.left] = None;

@@ -263,7 +263,7 @@ impl Poller {
     }
 }
 
-/// What a supervisor got as an answer.
+/// The answer that a supervisor got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     True,

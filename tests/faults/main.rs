@@ -1,8 +1,8 @@
-//! The faults: what the supervisor is answered, what the runner gets and how long it takes when machines
-//! vanish, processes freeze, connections break, and the broker itself ends.
+//! The faults: machines vanish, processes freeze, connections break, and the broker itself ends. For each fault:
+//! the supervisor's answer, the bytes that the runner gets, and how long it takes.
 //!
-//! Real sockets, real kernels at both ends, the broker as its own process. Namespaces and TUN devices stand
-//! for other machines. The suite needs root, iproute2 and util-linux, and fails without them.
+//! Real sockets, real kernels at both ends, the broker as its own process. Namespaces and TUN devices
+//! represent other machines. The suite needs root, iproute2 and util-linux, and fails without them.
 //!
 //! ```text
 //! cargo test --test faults                      all faults
@@ -16,7 +16,7 @@
 //!
 //! A run of all faults fails if that page lists other faults.
 //!
-//! Every test holds one rule: **the answer is `true` only if the runner's process has read the run (`read`),
+//! Every test checks one rule: **the answer is `true` only if the runner's process has read the run (`read`),
 //! or its kernel has acknowledged it (`ack`).**
 
 mod broker;
@@ -113,7 +113,7 @@ impl Scope {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Runs {
     Parallel,
-    /// The test loads the machine, or measures what load would disturb.
+    /// The test loads the machine, or takes measurements that load would disturb.
     Alone,
 }
 

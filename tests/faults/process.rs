@@ -23,7 +23,7 @@ pub struct Runner {
     stdout: BufReader<ChildStdout>,
 }
 
-/// What such a runner received.
+/// The response that a runner process received.
 #[derive(Debug)]
 pub struct Received {
     /// Bytes of the message.

@@ -37,7 +37,7 @@ fn takeover(case: &Case) {
         successor = Some(new);
     });
     assert!(successor.is_some_and(|broker| broker.ended().is_none()));
-    judge(case, "a successor takes over the port (--takeover), then SIGTERM", &fleet, since);
+    check(case, "a successor takes over the port (--takeover), then SIGTERM", &fleet, since);
 }
 
 /// The service manager owns the socket: the old broker ends, then the new one starts.
@@ -59,7 +59,7 @@ fn activated(case: &Case) {
         successor = Some(new);
     });
     assert!(successor.is_some_and(|broker| broker.ended().is_none()));
-    judge(case, "systemctl restart with socket activation (LISTEN_FDS)", &fleet, since);
+    check(case, "systemctl restart with socket activation (LISTEN_FDS)", &fleet, since);
 }
 
 fn listener() -> TcpListener {
@@ -70,7 +70,7 @@ fn listener() -> TcpListener {
     socket.into()
 }
 
-fn judge(case: &Case, what: &str, fleet: &Fleet, since: Instant) {
+fn check(case: &Case, what: &str, fleet: &Fleet, since: Instant) {
     let count = |number: &std::sync::atomic::AtomicU32| number.load(Ordering::Relaxed);
     let (lost, twice) = fleet.lost_and_doubled();
     let back = fleet.polled_since(since);

@@ -25,7 +25,7 @@ pub const BROKER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const RUNNER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PACKET_BYTES_MAX: usize = 2048;
 
-/// What happens to a packet.
+/// Whether a packet arrives, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Pass,

@@ -1,4 +1,4 @@
-//! Runs that cross from one worker to another: real workers, real brokers, real hints.
+//! Runs that one worker offers to another, with real workers, real broker cores and real hints.
 
 use super::check;
 use crate::broker::Broker;
@@ -19,7 +19,7 @@ use std::time::Instant;
 /// The stack of a worker's thread.
 const STACK_WORDS: usize = 64 * 1024;
 
-/// A worker, and what a test sees of it.
+/// A worker and the state that a test can see.
 pub struct ModelledWorker {
     index: usize,
     handled_inline: bool,
@@ -190,7 +190,7 @@ fn with_and_without_inline_handling(
     }
 }
 
-/// The supervisor and the runner leave, and both workers shut down.
+/// The supervisor and the runner disconnect, and both workers shut down.
 fn all_leave(
     (home, at_home): (&ModelledWorker, JoinHandle<()>),
     (other, away): (&ModelledWorker, JoinHandle<()>),

@@ -1,5 +1,5 @@
-//! A kernel with just enough in it for a worker to run: facts that a test feeds, and a block that lasts until there is
-//! one. It has no clock: a thread that no other thread wakes blocks for ever, which loom reports.
+//! A minimal kernel for a worker: a test feeds it facts, and the worker blocks until there is one. It has no clock: a
+//! thread that no other thread wakes blocks forever, which loom reports.
 
 use crate::broker::contract::Side;
 use crate::broker::io::{ConnId, Input, Payload, SendConfirm};
@@ -40,7 +40,8 @@ pub struct Seen {
     pub replies: usize,
 }
 
-/// A block with a timeout up to this, for what is due in the next turn, ends immediately. A longer timeout never ends.
+/// A block with a timeout up to this ends immediately, because a timer is due in the next turn. A longer block never
+/// times out.
 const IMMEDIATE: Duration = Duration::from_micros(1);
 /// More than a microsecond, the unit of the worker's clock.
 const CLOCK_STEP: Duration = Duration::from_micros(2);
@@ -61,7 +62,7 @@ impl Kernel {
         });
     }
 
-    /// Blocks the test until `found` answers.
+    /// Blocks the test until `found` returns a value.
     pub fn until<R>(&self, found: impl Fn(&Seen) -> Option<R>) -> R {
         let (seen, changed) = &*self.0;
         let mut seen = seen.lock().unwrap();

@@ -81,7 +81,7 @@ fn mail_to_a_worker_that_ends_is_handled_or_dropped() {
     });
 }
 
-/// The mailbox alone, with the smallest owner that keeps its contract, and every preemption.
+/// The mailbox alone, with a minimal receiver that follows its protocol, and with every preemption.
 #[test]
 fn the_receiver_or_the_sender_sees_the_other() {
     check(None, || {

@@ -1,4 +1,4 @@
-//! Model checks of what workers share: the mailboxes, hints and workers of `src/workers`, compiled unchanged against
+//! Model checks of the state that workers share: the mailboxes, hints and workers of `src/workers`, compiled unchanged against
 //! loom's atomics. Loom tries every interleaving, and every value that the memory model lets a load see, within the
 //! bounds below. See docs/testing.md.
 

@@ -1,4 +1,4 @@
-//! The bugs that the model check must catch, each with the test that must catch it.
+//! The bugs that the model check must catch, each with the test that catches it.
 
 use crate::planting::Bug;
 

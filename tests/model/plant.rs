@@ -1,6 +1,6 @@
-//! Without planted bugs. The copy that the test `planted_bugs` makes has another file here.
+//! The build without planted bugs. The test `planted_bugs` makes a copy of the package with another file in this place.
 
-/// This is the copy with the bugs.
+/// True in the copy with the bugs.
 pub const READY: bool = false;
 /// The environment variable that selects one.
 pub const VARIABLE: &str = "";

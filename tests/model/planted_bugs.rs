@@ -27,8 +27,8 @@ fn planted_bugs() {
     assert!(survivors.is_empty(), "{survivors:?}");
 }
 
-/// Runs one test of this binary with a bug planted. A model that fails may leave threads behind, so each test has a
-/// process of its own. Answers whether it passed, and its message if not.
+/// Runs one test of this binary with a bug planted. A model that fails may leave threads behind, so each test runs
+/// in a separate process. Returns whether it passed, and its output.
 fn runs(bug: &str, test: &str) -> (bool, String) {
     let exe = std::env::current_exe().expect("this test has a path");
     let output = Command::new(exe)

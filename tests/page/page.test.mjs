@@ -1,5 +1,5 @@
 // The page in headless Chromium: empty, busy, without a broker; light, dark, on a phone; by keyboard; with
-// names that are attacks. Screenshots go to target/page. Look at them when the page changes.
+// names that are attacks. Screenshots go to target/page. Check them when the page changes.
 
 import assert from "node:assert/strict";
 import { mkdirSync, existsSync } from "node:fs";
@@ -209,7 +209,7 @@ test("a broker that does not answer, a cordon, and a broker that has ended", asy
   const { page } = await open(broker, t, { mayFail: true });
   await page.locator("#recent tbody tr").nth(8).waitFor();
   broker.freeze();
-  await badge(page, "lost");
+  await badge(page, "no answer");
   assert.match(await text(page, "#alert"), /does not answer: the numbers below are old/);
   assert.ok((await page.locator("#pools tbody tr").count()) >= 4);
   await shot(page, "broken");
@@ -222,6 +222,6 @@ test("a broker that does not answer, a cordon, and a broker that has ended", asy
   });
   await page.locator("#alert", { hasText: "Cordoned: deployment deployment_0" }).waitFor();
   await broker.stop();
-  await badge(page, "lost");
+  await badge(page, "no answer");
   await shot(page, "gone");
 });

@@ -19,7 +19,7 @@ pub struct Fleet {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What the honest clients saw.
+/// Results of the honest clients.
 #[derive(Debug)]
 pub struct Seen {
     /// Runs that reached their runner.

@@ -424,7 +424,7 @@ fn shuffle(slots: &mut [u32], rng: &mut Rng) {
 
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// What a worker owns: a handle to its sockets.
+/// The worker's handle to its sockets.
 pub struct SimEngine {
     pub worker: usize,
     pub shared: Shared,

@@ -31,7 +31,7 @@ impl End {
     }
 }
 
-/// Who holds an end's socket.
+/// The state of an end's socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// A process holds it.
@@ -163,7 +163,7 @@ pub struct Packet {
     len: u64,
     fin: bool,
     reset: bool,
-    /// Asks for an answer although it carries no data.
+    /// Asks for an ACK although it carries no data.
     probe: bool,
     ack: u64,
     window_edge: u64,

@@ -1,4 +1,4 @@
-//! What a seed draws: settings, clients, faults and the probability of each fault.
+//! The random choices of a seed: settings, clients, faults and the probability of each fault.
 
 use super::net::Wire;
 use super::rng::Rng;
@@ -45,7 +45,7 @@ pub struct Faults {
     pub fragments: f64,
     /// More bytes follow a request that is not answered yet.
     pub pipelined: f64,
-    /// A link is cut, for ever or for a while.
+    /// A link is cut, forever or for a while.
     pub cut: f64,
 }
 
@@ -103,7 +103,7 @@ impl Plan {
         let mut rng = Rng::new(seed);
         let own_dispatch_listener = rng.chance(0.5);
         let mut settings = settings(&mut rng, own_dispatch_listener);
-        // A generator of its own, so that the rest of the seed's plan does not depend on it.
+        // A separate generator, so that the rest of the seed's plan does not depend on it.
         let mut apart = Rng::new(!seed);
         if apart.chance(0.15) {
             settings.buffered_bytes_max = apart.pick(&[0, 300_000, 600_000, BYTES_SCARCE]);

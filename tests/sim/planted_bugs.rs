@@ -136,11 +136,11 @@ pub fn plant(name: &'static str) {
     FUEL.set(5_000_000);
 }
 
-/// Whether the bug of this name is planted. A worker that loops for ever ends here once the fuel is used up.
+/// Whether the bug of this name is planted. A worker that loops forever ends here when the fuel is used up.
 pub fn planted(name: &str) -> bool {
     let fuel = FUEL.get();
     FUEL.set(fuel.saturating_sub(1));
-    assert!(fuel > 0 || PLANTED.get().is_empty(), "a worker loops for ever");
+    assert!(fuel > 0 || PLANTED.get().is_empty(), "a worker loops forever");
     PLANTED.get() == name
 }
 "#;

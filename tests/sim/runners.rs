@@ -16,7 +16,7 @@ enum Mishap {
     Reset,
     /// The process dies: its kernel closes.
     Kill,
-    /// It half-closes and keeps reading, or closes later: with a reset if a run has arrived meanwhile.
+    /// It half-closes and keeps reading, or closes later: with a reset if a run has arrived in between.
     HalfClose(Option<Us>),
     /// The host disappears without a packet.
     Vanish,

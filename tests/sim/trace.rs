@@ -1,4 +1,4 @@
-//! The story of a run: connections, polls, claims and answers.
+//! The event log of a run: connections, polls, claims and answers.
 
 use super::net::Us;
 

@@ -14,7 +14,7 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// What arrived in place of a response.
+/// How a connection ended, or did not, in place of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Nothing: the connection is open, and the time is over.

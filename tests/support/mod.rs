@@ -1,4 +1,4 @@
-//! What the integration suites share: the broker as a process, clients that control every byte, keys,
+//! Code that the integration suites share: the broker as a process, clients that control every byte, keys,
 //! runs, tokens and certificates. Each suite uses a part of it.
 #![allow(dead_code)]
 

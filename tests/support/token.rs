@@ -47,7 +47,7 @@ fn hmac(secret: &str, message: &str) -> Vec<u8> {
 
 /// A forgery: a token that the broker must not accept for a deployment at [`VERSION`].
 pub struct Bad {
-    /// What is wrong with it.
+    /// A name for the fault.
     pub what: &'static str,
     pub token: String,
     /// The value of `x-trigger-deployment-version`.
@@ -292,7 +292,7 @@ pub fn forgeries(deployment: &str) -> Vec<Bad> {
         ("no environment_type", without("environment_type"), claim!("environment_type", "is missing"), true),
         ("no org_id", without("org_id"), claim!("org_id", "is missing"), true),
         ("no project_id", without("project_id"), claim!("project_id", "is missing"), true),
-        ("no exp: valid for ever", without("exp"), claim!("exp", "is missing"), true),
+        ("no exp: valid forever", without("exp"), claim!("exp", "is missing"), true),
         ("ver 2", with(r#""ver":1"#, r#""ver":2"#), claim!("ver", "must be 1"), true),
         ("ver 0", with(r#""ver":1"#, r#""ver":0"#), claim!("ver", "must be 1"), true),
         ("ver a string", with(r#""ver":1"#, r#""ver":"1""#), claim!("ver", "must be a number"), true),

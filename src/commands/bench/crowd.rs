@@ -1,4 +1,4 @@
-//! Runners that wait and supervisors that dispatch, all on one thread.
+//! The load's runners and supervisors, all on one thread.
 
 use super::reading::{self, Reading};
 use super::schedule::Outcome;
@@ -11,65 +11,65 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Runner `i` has the token `i`, supervisor `i` this and `i`.
+/// The readiness token of runner `i` is `i`; that of supervisor `i` is `SUPERVISORS + i`.
 const SUPERVISORS: usize = 1 << 32;
-/// A runner whose poll ended without an answer polls again after this, about as soon as a client does.
+/// A runner whose poll ended without an answer polls again after this time, like a real client.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const RUN: &str = "run_bench";
 const RUN_DIGITS: usize = 12;
 const VERSION: &str = "bench";
 
-/// What the crowd is made of.
+/// The settings of a crowd.
 #[derive(Debug)]
 pub struct Plan {
     /// The broker's runner side.
     pub runner_side: SocketAddr,
     /// Its dispatch side.
     pub dispatch_side: SocketAddr,
-    /// The deployments that the runners are of, one after the other.
+    /// The runners' deployments, assigned in turn.
     pub deployments: Vec<String>,
-    /// A runner hangs up and polls again after this, as clients do.
+    /// A runner closes its poll and polls again after this time, as clients do.
     pub poll_timeout: Duration,
-    /// A runner that has got a run polls again after this.
+    /// A runner that received a run polls again after this time.
     pub work: Duration,
     /// The size of a dispatch's body.
     pub message_bytes: usize,
 }
 
-/// What happened.
+/// The result of a poll or a dispatch.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// A runner has received this run.
     Delivered(u64),
-    /// A supervisor was answered about this run.
+    /// The broker answered the dispatch of this run.
     Answered(u64, Outcome),
-    /// A runner was answered something that no run is: a real one exits.
+    /// The broker answered a poll without a run. A real runner would exit.
     Refused(u16, String),
 }
 
-/// A connection, and what is on its way in it.
+/// A TCP connection with its unsent and partly received bytes.
 #[derive(Default)]
-struct Line {
+struct Connection {
     stream: Option<TcpStream>,
     unsent: Vec<u8>,
     partial: Vec<u8>,
 }
 
 struct Runner {
-    line: Line,
-    /// Counts its polls, so that a time-out can tell whose it is.
+    connection: Connection,
+    /// Counts the polls, so that a timeout knows which poll it belongs to.
     polls: u32,
     /// A poll is under way.
-    waits: bool,
+    has_poll: bool,
 }
 
 #[derive(Default)]
 struct Supervisor {
-    line: Line,
+    connection: Connection,
     dispatched: Option<u64>,
 }
 
-/// All of them.
+/// All runners and supervisors.
 pub struct Crowd {
     plan: Plan,
     poll: Poll,
@@ -78,17 +78,17 @@ pub struct Crowd {
     supervisors: Vec<Supervisor>,
     idle: Vec<usize>,
     /// When polls time out, in order.
-    ends: VecDeque<(Instant, usize, u32)>,
-    /// When runners poll again that work, in order, and those whose connection ended.
+    timeouts: VecDeque<(Instant, usize, u32)>,
+    /// When working runners poll again, in order; below, those whose connection ended.
     after_work: VecDeque<(Instant, usize)>,
     after_end: VecDeque<(Instant, usize)>,
     scratch: Vec<u8>,
-    /// Polls that ended without an answer before their time.
+    /// Polls that ended without an answer before their timeout.
     pub ended: u64,
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// A crowd without runners and supervisors.
     pub fn new(plan: Plan) -> io::Result<Crowd> {
         Ok(Crowd {
             plan,
@@ -97,7 +97,7 @@ impl Crowd {
             runners: Vec::new(),
             supervisors: Vec::new(),
             idle: Vec::new(),
-            ends: VecDeque::new(),
+            timeouts: VecDeque::new(),
             after_work: VecDeque::new(),
             after_end: VecDeque::new(),
             scratch: vec![0; 64 * 1024],
@@ -105,19 +105,18 @@ impl Crowd {
         })
     }
 
-    /// Runners there are.
     pub fn runners(&self) -> usize {
         self.runners.len()
     }
 
-    /// Runners whose poll has gone out.
+    /// Runners whose poll is sent.
     pub fn polling(&self) -> usize {
-        self.runners.iter().filter(|runner| runner.waits && runner.line.unsent.is_empty()).count()
+        self.runners.iter().filter(|runner| runner.has_poll && runner.connection.unsent.is_empty()).count()
     }
 
     /// One more runner, which polls at once.
     pub fn add_runner(&mut self) -> io::Result<()> {
-        self.runners.push(Runner { line: Line::default(), polls: 0, waits: false });
+        self.runners.push(Runner { connection: Connection::default(), polls: 0, has_poll: false });
         self.poll_for(self.runners.len() - 1, Instant::now())
     }
 
@@ -125,7 +124,7 @@ impl Crowd {
     pub fn add_supervisor(&mut self) -> io::Result<()> {
         let index = self.supervisors.len();
         self.supervisors.push(Supervisor::default());
-        self.supervisors[index].line.open(
+        self.supervisors[index].connection.open(
             self.poll.registry(),
             self.plan.dispatch_side,
             SUPERVISORS + index,
@@ -134,12 +133,11 @@ impl Crowd {
         Ok(())
     }
 
-    /// A supervisor has nothing to do.
     pub fn has_idle_supervisor(&self) -> bool {
         !self.idle.is_empty()
     }
 
-    /// Dispatches a run by a supervisor that has nothing to do; not, if there is none.
+    /// Dispatches a run through an idle supervisor. Does nothing if no supervisor is idle.
     pub fn dispatch(&mut self, run: u64) {
         let Some(index) = self.idle.pop() else { return };
         let deployments = &self.plan.deployments;
@@ -148,12 +146,12 @@ impl Crowd {
         let request = key.dispatch_bytes(self.plan.dispatch_side, &name, self.plan.message_bytes);
         let supervisor = &mut self.supervisors[index];
         supervisor.dispatched = Some(run);
-        supervisor.line.unsent = request;
-        // A connection that fails here shows its end as readiness.
-        let _ = supervisor.line.push();
+        supervisor.connection.unsent = request;
+        // If the connection failed, the next readiness event reports it.
+        let _ = supervisor.connection.push();
     }
 
-    /// Waits for news, no longer than `timeout`, and passes on what it is.
+    /// Waits up to `timeout` for readiness, then passes events to `note` and runs due timers.
     pub fn turn(&mut self, timeout: Duration, note: &mut impl FnMut(Event)) -> io::Result<()> {
         if wait::readable(&self.poll, timeout.min(self.next_timer()))? {
             self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
@@ -172,7 +170,7 @@ impl Crowd {
 
     fn next_timer(&self) -> Duration {
         let fronts = [
-            self.ends.front().map(|(at, ..)| *at),
+            self.timeouts.front().map(|(at, ..)| *at),
             self.after_work.front().map(|(at, _)| *at),
             self.after_end.front().map(|(at, _)| *at),
         ];
@@ -182,10 +180,10 @@ impl Crowd {
 
     fn run_timers(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        while let Some(&(at, index, polls)) = self.ends.front()
+        while let Some(&(at, index, polls)) = self.timeouts.front()
             && at <= now
         {
-            self.ends.pop_front();
+            self.timeouts.pop_front();
             if self.runners[index].polls == polls {
                 self.poll_for(index, now)?;
             }
@@ -196,38 +194,39 @@ impl Crowd {
         Ok(())
     }
 
-    /// Has a runner poll: on its connection if that was kept and has no poll, else on a new one, as clients do.
+    /// Sends a runner's poll on its open connection. If there is none, or it still has a poll, opens a new one, as
+    /// clients do.
     fn poll_for(&mut self, index: usize, now: Instant) -> io::Result<()> {
         let plan = &self.plan;
         let key = Key { deployment: &plan.deployments[index % plan.deployments.len()], version: VERSION };
         let request = key.poll_bytes(plan.runner_side, &format!("bench_{index}"));
         let runner = &mut self.runners[index];
-        if runner.waits || runner.line.stream.is_none() {
-            runner.line.open(self.poll.registry(), plan.runner_side, index)?;
+        if runner.has_poll || runner.connection.stream.is_none() {
+            runner.connection.open(self.poll.registry(), plan.runner_side, index)?;
         }
-        runner.waits = true;
+        runner.has_poll = true;
         runner.polls = runner.polls.wrapping_add(1);
-        self.ends.push_back((now + plan.poll_timeout, index, runner.polls));
-        runner.line.unsent = request;
-        let _ = runner.line.push();
+        self.timeouts.push_back((now + plan.poll_timeout, index, runner.polls));
+        runner.connection.unsent = request;
+        let _ = runner.connection.push();
         Ok(())
     }
 
     fn runner_ready(&mut self, index: usize, writable: bool) -> io::Result<Option<Event>> {
         let now = Instant::now();
         let runner = &mut self.runners[index];
-        let reading = runner.line.ready(writable, &mut self.scratch);
+        let reading = runner.connection.ready(writable, &mut self.scratch);
         if matches!(reading, Reading::Partial) {
             return Ok(None);
         }
-        // Whatever is due for this poll is no more.
-        let waited = std::mem::take(&mut runner.waits);
+        // Cancels this poll's timeout.
+        let waited = std::mem::take(&mut runner.has_poll);
         runner.polls = runner.polls.wrapping_add(1);
         let (status, close, body) = match reading {
             Reading::Answer { status, close, body } => (status, close, body),
             Reading::Partial | Reading::Ended => {
-                runner.line.stream = None;
-                // A connection that ends between two polls is not missed.
+                runner.connection.stream = None;
+                // Between two polls, a runner needs no connection.
                 if waited {
                     self.ended += 1;
                     self.after_end.push_back((now + AGAIN_AFTER, index));
@@ -236,7 +235,7 @@ impl Crowd {
             }
         };
         if close {
-            runner.line.stream = None;
+            runner.connection.stream = None;
         }
         match self.plan.work {
             Duration::ZERO => self.poll_for(index, now)?,
@@ -250,7 +249,7 @@ impl Crowd {
 
     fn supervisor_ready(&mut self, index: usize, writable: bool) -> io::Result<Option<Event>> {
         let supervisor = &mut self.supervisors[index];
-        let (close, outcome) = match supervisor.line.ready(writable, &mut self.scratch) {
+        let (close, outcome) = match supervisor.connection.ready(writable, &mut self.scratch) {
             Reading::Partial => return Ok(None),
             Reading::Ended => (true, Outcome::Failed),
             Reading::Answer { status: 200, close, body } => {
@@ -260,7 +259,7 @@ impl Crowd {
             Reading::Answer { close, .. } => (close, Outcome::Failed),
         };
         if close {
-            supervisor.line.open(self.poll.registry(), self.plan.dispatch_side, SUPERVISORS + index)?;
+            supervisor.connection.open(self.poll.registry(), self.plan.dispatch_side, SUPERVISORS + index)?;
         }
         let Some(run) = supervisor.dispatched.take() else { return Ok(None) };
         self.idle.push(index);
@@ -268,23 +267,23 @@ impl Crowd {
     }
 }
 
-/// The next runner whose time has come.
+/// Takes the next runner whose time is due.
 fn due(queue: &mut VecDeque<(Instant, usize)>, now: Instant) -> Option<usize> {
     let is_due = queue.front().is_some_and(|(at, _)| *at <= now);
     is_due.then(|| queue.pop_front()).flatten().map(|(_, index)| index)
 }
 
-impl Line {
+impl Connection {
     fn open(&mut self, registry: &Registry, to: SocketAddr, token: usize) -> io::Result<()> {
         let mut stream = TcpStream::connect(to)?;
         let _ = stream.set_nodelay(true);
         registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
-        // The old one is closed by this.
-        *self = Line { stream: Some(stream), ..Line::default() };
+        // This closes the old connection.
+        *self = Connection { stream: Some(stream), ..Connection::default() };
         Ok(())
     }
 
-    /// Sends what it can; while the connection is not there yet that is nothing.
+    /// Sends as many unsent bytes as the connection takes, or none until it is established.
     fn push(&mut self) -> io::Result<()> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
         if self.unsent.is_empty() {
@@ -310,7 +309,7 @@ impl Line {
     }
 }
 
-/// The run that a message is for.
+/// The number of the run in a message.
 fn run_of(message: &[u8]) -> Option<u64> {
     let at = memchr::memmem::find(message, RUN.as_bytes())? + RUN.len();
     std::str::from_utf8(message.get(at..at + RUN_DIGITS)?).ok()?.parse().ok()

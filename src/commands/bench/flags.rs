@@ -5,7 +5,7 @@ use clap::Args;
 
 pub const EXAMPLES: &str = "\
 Examples:
-  A broker on this machine, everything at its default:
+  A broker on this machine, with default settings:
     pilotlight bench
   With a dispatch side of its own, at 1,000 runs/s:
     pilotlight bench http://127.0.0.1:8040 --dispatch-url http://127.0.0.1:8041 --rate 1000 --for 30s
@@ -23,7 +23,7 @@ charged for every run that had to wait.
 Exit codes:
   0  measured; every run was answered, none was lost or doubled
   1  a run was lost, doubled or not answered, or nothing could be measured
-  2  a flag cannot be read, or the broker is on another machine";
+  2  a flag is invalid, or the broker is on another machine";
 
 #[derive(Args, Clone, Debug)]
 pub struct BenchFlags {

@@ -25,28 +25,29 @@ use target::Target;
 /// Runners connect in groups of this size, so that the accept queue holds them.
 const GROUP: usize = 100;
 const BETWEEN_GROUPS: Duration = Duration::from_millis(10);
-/// All polls are to be sent within this.
+/// All polls must be sent within this time.
 const OPENED_WITHIN: Duration = Duration::from_secs(30);
 /// Time for the broker to hold the last polls.
 const HELD_AFTER: Duration = Duration::from_millis(200);
-/// Runs that are open at the end get this long without any event, which is more than the broker's --dispatch-timeout...
+/// After the last dispatch, the load gives up on open runs when nothing has happened for this long. It is more than
+/// the broker's --dispatch-timeout.
 const SILENCE: Duration = Duration::from_secs(4);
-/// ...and no longer than this in all.
+/// After the last dispatch, the load gives up on open runs after this time at the latest.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// The longest wait: the progress line is to be current.
+/// The longest wait between two updates of the progress line.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-/// The load remembers each run, a few bytes, to its end.
+/// The load keeps a few bytes for each run until it ends.
 const RUNS_MAX: f64 = 20_000_000.0;
 /// Descriptors that are not the load's connections.
 const DESCRIPTORS_RESERVED: usize = 32;
 
-/// Why nothing was measured, or what the measurement found wrong.
+/// Why there is no measurement, or the errors that it found.
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
     #[error("{0:?} is not the URL of a broker. Use http://HOST:PORT")]
     Url(String),
     #[error(
-        "{url} is {addr}, another machine: a load takes processor time and connections from real runs there. Add --allow-remote to load it all the same"
+        "{url} is {addr}, another machine: a load takes processor time and connections from real runs there. Add --allow-remote to load it anyway"
     )]
     Remote { url: super::client::Endpoint, addr: std::net::SocketAddr },
     #[error(
@@ -54,7 +55,7 @@ enum BenchError {
     )]
     Runs { rate: f64, seconds: f64 },
     #[error(
-        "--runners {runners} and --supervisors {supervisors}: the limit of open files leaves room for {room} connections. Raise it (ulimit -n) or use fewer"
+        "--runners {runners} and --supervisors {supervisors}: the limit of open files allows {room} connections. Raise it (ulimit -n) or use fewer"
     )]
     Descriptors { runners: usize, supervisors: usize, room: usize },
     #[error("{url} cannot be reached: {cause}. Is the broker running, and is this its {side}?")]
@@ -80,7 +81,6 @@ impl From<BenchError> for Failure {
     }
 }
 
-/// What was measured.
 struct Report {
     tally: Tally,
     to_answer: Histogram<u64>,
@@ -90,7 +90,7 @@ struct Report {
     polls_ended: u64,
 }
 
-/// Loads a broker as `flags` say and prints the table. Fails too if runs were lost, doubled or not answered.
+/// Loads a broker as `flags` say and prints the table. Also fails if runs were lost, doubled or not answered.
 pub fn run(flags: &BenchFlags) -> Result<(), Failure> {
     let bounds = Bounds::check(flags)?;
     let target = Target::find(flags)?;
@@ -145,24 +145,24 @@ impl Bounds {
     }
 }
 
-/// Names that no deployment of Trigger.dev and no other load has: no real runner can get these runs.
+/// Deployment names that are unique to this load, so no real runner can get its runs.
 fn deployments(count: usize) -> Vec<String> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    // Microseconds, and processes that start within the same one.
+    // The process id separates loads that start in the same microsecond.
     let unique = now.as_micros() as u64 ^ u64::from(std::process::id()).rotate_left(40);
     (0..count).map(|number| format!("deployment_bench-{unique:x}-{number}")).collect()
 }
 
-/// What a runner was answered that makes a real one exit.
+/// The error of an answer that makes a real runner exit.
 fn refusal(event: &Event) -> Option<BenchError> {
     let Event::Refused(status, body) = event else { return None };
-    let what_to_do = match status {
+    let advice = match status {
         401 => {
             "runners need a deployment token here (--token-mode enforce), and the load has none. Start a broker with --token-mode off for it"
         }
         _ => body.trim(),
     };
-    Some(BenchError::Refused(format!("a poll was answered {status}: {what_to_do}")))
+    Some(BenchError::Refused(format!("a poll was answered {status}: {advice}")))
 }
 
 /// Connects all supervisors and runners, and waits until all polls are sent.
@@ -259,7 +259,7 @@ fn load(crowd: &mut Crowd, rate: f64, bounds: &Bounds) -> Result<Report, BenchEr
     }
 }
 
-/// What a correct broker never does.
+/// The errors that a correct broker never makes, in words.
 fn broken(tally: &Tally) -> Option<String> {
     let counts = [
         (tally.failed, "not answered with true or false"),

@@ -1,27 +1,27 @@
-//! Whole answers from a connection that does not block. `benches/compare` compiles this very file.
+//! Reads whole answers from a non-blocking connection. `benches/compare` compiles this file too.
 
 use std::io::{self, Read};
 
 const HEADERS_MAX: usize = 32;
 
-/// What a read brought.
+/// The result of a read.
 pub enum Reading {
-    /// Nothing whole yet.
+    /// No whole answer yet.
     Partial,
     /// One whole answer.
     Answer {
-        /// Of its first line.
+        /// The HTTP status.
         status: u16,
-        /// Its sender closes the connection.
+        /// The server closes the connection after this answer.
         close: bool,
-        /// As long as Content-Length says.
+        /// The whole body: the answer must have a Content-Length.
         body: Vec<u8>,
     },
-    /// The connection has ended, in whatever way.
+    /// The connection has ended, or sent something that is not an HTTP answer.
     Ended,
 }
 
-/// One read. `partial` keeps what has come of an answer that is not whole.
+/// Reads once. `partial` keeps the bytes of an incomplete answer for the next call.
 pub fn read(mut stream: impl Read, partial: &mut Vec<u8>, scratch: &mut [u8]) -> Reading {
     let bytes = match stream.read(scratch) {
         Ok(0) => return Reading::Ended,
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_whole_or_partial_or_the_end() {
+    fn split_answers_and_ends_are_recognized() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ntrue";
         let mut scratch = [0; 256];
         for cut in 1..answer.len() {

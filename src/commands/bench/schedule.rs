@@ -1,26 +1,26 @@
-//! When each run of an open loop is due, and what became of it. `benches/compare` compiles this very file.
+//! When each run of an open loop is due, and its result. `benches/compare` compiles this file too.
 
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 
-/// Longer latencies count as this.
+/// Longer latencies are recorded as this.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
-/// Digits of a latency that are kept.
+/// Significant digits of a recorded latency.
 const DIGITS: u8 = 3;
 
-/// What a supervisor was told.
+/// How a dispatch ended, as the supervisor sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A runner has it.
+    /// Answered true.
     Warm,
-    /// Nobody has it.
+    /// Answered false.
     Cold,
-    /// Neither: another status, or the connection ended.
+    /// Another status, or the connection ended.
     Failed,
 }
 
-/// Runs at a fixed rate, whatever the server does. Every latency counts from the moment at which its run was due,
-/// so that a server that stalls is charged for the runs that had to wait (no coordinated omission).
+/// Runs at a fixed rate that does not depend on the server. Every latency counts from the moment at which its run was
+/// due, so it includes the wait behind a stalled server (no coordinated omission).
 pub struct Schedule {
     started: Instant,
     interval: Duration,
@@ -36,7 +36,7 @@ pub struct Schedule {
     pub to_answer: Histogram<u64>,
 }
 
-/// What became of the runs that count.
+/// The results of the runs that count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Runs that were due.
@@ -47,11 +47,11 @@ pub struct Tally {
     pub cold: u64,
     /// Answered otherwise, or not.
     pub failed: u64,
-    /// Of all, answered true, and no runner got it.
+    /// Answered true, and no runner got it. Includes the warm-up.
     pub lost: u64,
-    /// Of all, received by a runner, and not answered true: started twice, once cold.
+    /// Received by a runner, and not answered true: started twice, once cold. Includes the warm-up.
     pub unproved: u64,
-    /// Of all, received by more than one runner.
+    /// Received by more than one runner. Includes the warm-up.
     pub doubled: u64,
 }
 
@@ -74,17 +74,17 @@ impl Schedule {
         }
     }
 
-    /// When it is to be dispatched.
+    /// When `run` must be dispatched.
     pub fn due(&self, run: u64) -> Instant {
         self.started + Duration::from_nanos(self.interval.as_nanos() as u64 * run)
     }
 
-    /// Nanoseconds that it is overdue.
+    /// Nanoseconds since `run` was due.
     pub fn late_ns(&self, run: u64, now: Instant) -> u64 {
         now.saturating_duration_since(self.due(run)).as_nanos() as u64
     }
 
-    /// A runner has received it.
+    /// Records that a runner received `run`.
     pub fn note_delivered(&mut self, run: u64, now: Instant) {
         let late_ns = self.late_ns(run, now);
         let Some(times) = self.delivered.get_mut(run as usize) else { return };
@@ -94,7 +94,7 @@ impl Schedule {
         }
     }
 
-    /// Its supervisor has been answered.
+    /// Records the answer to the dispatch of `run`.
     pub fn note_answered(&mut self, run: u64, outcome: Outcome, now: Instant) {
         let late_ns = self.late_ns(run, now);
         let Some(known) = self.outcomes.get_mut(run as usize) else { return };
@@ -104,18 +104,17 @@ impl Schedule {
         }
     }
 
-    /// Every dispatch is answered and every hit delivered.
+    /// Every dispatch is answered and every warm run is delivered.
     pub fn is_settled(&self) -> bool {
         let open = |(outcome, delivered): (&Option<Outcome>, &u8)| match outcome {
             None => true,
             Some(Outcome::Warm) => *delivered == 0,
             Some(_) => false,
         };
-        // From the end: what is still open stands there.
+        // Searches from the end, where the open runs are.
         !self.outcomes.iter().zip(&self.delivered).rev().any(open)
     }
 
-    /// What became of them.
     pub fn tally(&self) -> Tally {
         let counted = &self.outcomes[self.first as usize..];
         let count = |wanted: Option<Outcome>| counted.iter().filter(|found| **found == wanted).count() as u64;
@@ -140,11 +139,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latency_counts_from_when_a_run_was_due_and_nothing_is_forgotten() {
+    fn latency_counts_from_the_due_time() {
         let mut schedule = Schedule::new(1_000.0, Duration::from_millis(2), Duration::from_millis(5));
         assert_eq!((schedule.first, schedule.end), (2, 7));
         let at = |schedule: &Schedule, run, millis| schedule.due(run) + Duration::from_millis(millis);
-        // A warm-up that goes well; a hit; one that a stall held up; a miss; a lie; one on two runners, unproved.
+        // A warm-up run; a warm run; one that a stall delayed; a cold run; a lost run; an unproved run on two runners.
         for (run, outcome, runners, millis) in [
             (0, Outcome::Warm, 1, 1),
             (2, Outcome::Warm, 1, 1),
@@ -167,7 +166,7 @@ mod tests {
         schedule.note_delivered(5, now);
         schedule.note_answered(1, Outcome::Failed, now);
         assert!(schedule.is_settled());
-        // Numbers that nobody dispatched are nobody's.
+        // Ignores numbers of runs that were never dispatched.
         schedule.note_delivered(7, now);
         schedule.note_answered(7, Outcome::Warm, now);
         assert_eq!(schedule.tally().lost, 0);

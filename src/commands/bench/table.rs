@@ -1,4 +1,4 @@
-//! The progress while a load runs, and what it found.
+//! The progress line of a load, and the table of its results.
 
 use super::Report;
 use super::schedule::Outcome;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const BAR: usize = 24;
 const SHOWN_EVERY: Duration = Duration::from_millis(250);
 
-/// One line of standard error that is written over and over; nothing where that is no terminal.
+/// One line on standard error, rewritten in place. Nothing if standard error is not a terminal.
 pub struct Progress {
     on: bool,
     shown: Option<Instant>,
@@ -21,12 +21,11 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of `end` runs.
     pub fn new(end: u64) -> Progress {
         Progress { on: io::stderr().is_terminal(), shown: None, end, warm: 0, cold: 0, failed: 0 }
     }
 
-    /// One more has been answered.
+    /// Counts one answered run.
     pub fn note(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Warm => self.warm += 1,
@@ -35,7 +34,7 @@ impl Progress {
         }
     }
 
-    /// Shows it, now and then.
+    /// Shows the line if the last update is older than `SHOWN_EVERY`.
     pub fn show(&mut self, dispatched: u64, to_answer: &Histogram<u64>) {
         if self.on && self.shown.is_none_or(|shown| shown.elapsed() > SHOWN_EVERY) {
             self.shown = Some(Instant::now());
@@ -43,7 +42,7 @@ impl Progress {
         }
     }
 
-    /// Takes it away.
+    /// Erases the line.
     pub fn clear(&self) {
         if self.shown.is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
@@ -65,7 +64,7 @@ impl Progress {
     }
 }
 
-/// The table.
+/// The table of results, as text.
 pub fn written(report: &Report) -> String {
     let tally = &report.tally;
     let mut text = format!("\n{:<22}", "from due until");
@@ -107,18 +106,16 @@ pub fn written(report: &Report) -> String {
     text
 }
 
-/// A load that is late measures itself.
+/// A load that sends runs later than this measures itself, not the broker.
 const LATE_NS: u64 = 1_000_000;
 
 fn advice(report: &Report) -> &'static str {
     let late = report.to_sent.value_at_quantile(0.99) > LATE_NS;
     match (late, report.tally.cold > report.tally.dispatched / 100) {
         (true, _) => {
-            "Many runs were sent late, which is in the times above: all supervisors were waiting for answers (more --supervisors), or this machine is too busy to send on time."
+            "Many runs were sent late, and the times above include the delay. Either all supervisors were waiting for answers (use more --supervisors), or this machine is too busy to send on time."
         }
-        (false, true) => {
-            "Cold runs found no runner waiting: more --runners, or a lower --rate, would be warm."
-        }
+        (false, true) => "Cold runs found no waiting runner. Use more --runners or a lower --rate.",
         (false, false) => "The load was sent on time: the times are the broker's and the machine's.",
     }
 }
@@ -143,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_says_what_became_of_every_run() {
+    fn table_shows_the_result_of_every_run() {
         let report = Report {
             tally: Tally { dispatched: 200, warm: 190, cold: 10, unproved: 1, ..Tally::default() },
             to_runner: times(&[250_000, 300_000]),
@@ -167,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_progress_is_a_bar_and_counts() {
+    fn progress_is_a_bar_and_counts() {
         let mut progress = Progress { on: false, ..Progress::new(100) };
         [Outcome::Warm, Outcome::Warm, Outcome::Cold].into_iter().for_each(|outcome| progress.note(outcome));
         let line = progress.line(50, &times(&[400_000]));

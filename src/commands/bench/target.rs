@@ -37,19 +37,19 @@ impl Target {
         match millis {
             Some(millis @ 1..) if answer.status == 200 => Ok(Duration::from_millis(millis)),
             _ => Err(BenchError::Refused(format!(
-                "{url}/connect answers {}, which no warm-start broker's runner side does. Use the address of --listen",
+                "{url}/connect answers {}, which no runner side does. Use the address of --listen",
                 answer.status
             ))),
         }
     }
 
-    /// Dispatches one run that no runner waits for.
+    /// Checks that the dispatch side takes dispatches. Sends one that matches no runner.
     pub fn takes_dispatches(&self, deployment: &str) -> Result<(), BenchError> {
         let url = self.dispatch.endpoint();
         let key = Key { deployment, version: "no-runner" };
         let answer = self.dispatch.ask(key.dispatch("run_bench"), PATIENCE);
         let answer = answer.map_err(|source| unreachable(url, "--dispatch-listen", &source))?;
-        let what_to_do = match answer.status {
+        let advice = match answer.status {
             200 => return Ok(()),
             403 => {
                 "it takes no dispatches from this address (--dispatch-allow). Run this where the supervisor runs"
@@ -60,7 +60,7 @@ impl Target {
             }
             _ => answer.text(),
         };
-        Err(BenchError::Refused(format!("{url} answers a dispatch with {}: {what_to_do}", answer.status)))
+        Err(BenchError::Refused(format!("{url} answers a dispatch with {}: {advice}", answer.status)))
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 pub const EXAMPLES: &str = "\
 Examples:
-  On the broker's machine, everything at its default:
+  On the broker's machine, with default addresses:
     pilotlight check
   As a supervisor in the worker stack sees it:
     pilotlight check --runner http://pilotlight:8040 --dispatch http://172.30.84.2:8041 \\
@@ -22,11 +22,11 @@ real run takes part.
 Exit codes:
   0  everything works, perhaps with warnings
   1  something does not work
-  2  a flag cannot be read";
+  2  a flag is invalid";
 
 #[derive(Args, Clone, Debug)]
 pub struct CheckFlags {
-    /// The runner side, as runners are told it (TRIGGER_WARM_START_URL): http:// or https://
+    /// The runner side (the value of TRIGGER_WARM_START_URL): http:// or https://
     #[arg(
         long,
         value_name = "URL",
@@ -34,7 +34,7 @@ pub struct CheckFlags {
         default_value = "http://127.0.0.1:8040"
     )]
     runner: String,
-    /// The dispatch side, as the supervisor is told it (TRIGGER_WARM_START_DISPATCH_URL): http://, https:// or unix:PATH (default: the runner side)
+    /// The dispatch side (the value of TRIGGER_WARM_START_DISPATCH_URL): http://, https:// or unix:PATH (default: the runner side)
     #[arg(long, value_name = "URL", env = "PILOTLIGHT_CHECK_DISPATCH")]
     dispatch: Option<String>,
     /// The admin side: http://, https:// or unix:PATH

@@ -1,5 +1,5 @@
-//! The probes: are the three sides reachable, is each apart from the others, and does a run get from a supervisor to
-//! a runner?
+//! The probes: is each side reachable, does each serve only its own routes, and does a run get from a supervisor to a
+//! runner?
 
 use super::{Finding, Severity, Sides};
 use crate::commands::client::{Answer, Client, ClientError, Request};
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const HELD_WITHIN: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// Runs all probes, in the order in which a mistake shows.
+/// Runs all probes. A later probe means little if an earlier one fails.
 pub fn all(sides: Sides) -> Vec<Finding> {
     let mut findings = vec![runner_side(&sides.runner), admin_side(&sides.admin)];
     if findings[0].severity == Severity::Failure {
@@ -57,7 +57,7 @@ fn admin_side(client: &Client) -> Finding {
     }
 }
 
-/// Can everyone who reaches the runner side send runs to runners?
+/// Task code reaches the runner side, so a runner side that takes dispatches lets it send false runs.
 fn runner_side_takes_no_dispatch(sides: &Sides) -> Finding {
     if sides.runner.endpoint() == sides.dispatch.endpoint() {
         return Finding::warning(
@@ -76,7 +76,7 @@ fn runner_side_takes_no_dispatch(sides: &Sides) -> Finding {
 
 fn runner_side_has_no_admin(client: &Client) -> Finding {
     match client.ask(Request::get("/status"), PATIENCE) {
-        Ok(Answer { status: 404, .. }) => Finding::ok("the runner side serves nothing of the admin side"),
+        Ok(Answer { status: 404, .. }) => Finding::ok("the runner side serves no admin routes"),
         Ok(Answer { status, .. }) => Finding::failure(format!(
             "the runner side answers /status with {status}. Is there a proxy in front of the broker?"
         )),

@@ -1,4 +1,4 @@
-//! The admin API of a running broker, as its commands ask it.
+//! A client of the admin API of a running broker.
 
 use super::{Client, ClientError, Endpoint, Request};
 use crate::commands::Failure;
@@ -73,24 +73,23 @@ pub struct AdminClient {
 }
 
 impl AdminClient {
-    /// A client that has asked nothing yet.
     pub fn new(flags: &AdminFlags) -> Result<AdminClient, AdminError> {
         let endpoint = Endpoint::parse(&flags.admin).ok_or_else(|| AdminError::Url(flags.admin.clone()))?;
         let client = Client::new(endpoint, flags.ca.as_deref()).map_err(AdminError::Setup)?;
         Ok(AdminClient { client, token: None })
     }
 
-    /// The same, with the token that changes need.
+    /// Sends this token with every request: the admin side needs it for changes.
     pub fn with_token(self, token: Option<AdminToken>) -> AdminClient {
         AdminClient { token, ..self }
     }
 
-    /// What `GET path` answers.
+    /// Sends `GET path`.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminError> {
         self.ask(Request::get(path))
     }
 
-    /// What `path` answers to a change.
+    /// Sends a change (POST or DELETE) to `path`.
     pub fn change<T: DeserializeOwned>(
         &self,
         method: Method,

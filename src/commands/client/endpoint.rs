@@ -23,7 +23,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// `http://HOST[:PORT]`, `https://HOST[:PORT]` or `unix:PATH`; `None` for anything else, a URL with a path included.
+    /// `http://HOST[:PORT]`, `https://HOST[:PORT]` or `unix:PATH`; `None` for anything else, such as a URL with a path.
     pub fn parse(text: &str) -> Option<Endpoint> {
         if let Some(path) = text.strip_prefix("unix:") {
             return (!path.is_empty()).then(|| Endpoint::Unix(path.into()));
@@ -42,7 +42,7 @@ impl Endpoint {
         Some(Endpoint::Tcp { tls, host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }) })
     }
 
-    /// The addresses that the name stands for; none for a Unix domain socket.
+    /// The addresses that the name resolves to; none for a Unix domain socket.
     ///
     /// # Errors
     /// The name cannot be resolved.

@@ -31,14 +31,14 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 type Cause = Box<dyn Error + Send + Sync>;
 
-/// A client of one side of a broker. Blocks its caller.
+/// A client of one side of a broker. Its calls block.
 pub struct Client {
     endpoint: Endpoint,
     tls: Option<Arc<ClientConfig>>,
     runtime: Runtime,
 }
 
-/// A request, but for its `Host`.
+/// A request without its `Host` field, which the client adds.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: Method,
@@ -54,13 +54,13 @@ impl Request {
         Request { method: Method::GET, path: path.into(), headers: HeaderMap::new(), body: Vec::new() }
     }
 
-    /// The same with a JSON body.
+    /// This request with another method and a JSON body.
     pub fn with_json(mut self, method: Method, body: Vec<u8>) -> Request {
         self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Request { method, body, ..self }
     }
 
-    /// The same with a field whose value is visible ASCII.
+    /// This request with one more header field. The value must be visible ASCII.
     pub fn with_field(mut self, name: &'static str, value: &str) -> Request {
         let value = HeaderValue::from_str(value).expect("visible ASCII");
         self.headers.insert(HeaderName::from_static(name), value);
@@ -68,7 +68,7 @@ impl Request {
     }
 }
 
-/// A whole answer, of whatever status.
+/// A complete answer with any status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
@@ -88,7 +88,7 @@ pub enum ClientError {
     /// No connection.
     #[error("{0}")]
     Unreachable(Cause),
-    /// The connection stands, and no answer came in time.
+    /// The client connected, and no answer came in time.
     #[error("no answer within {}s", .0.as_secs())]
     Timeout(Duration),
     /// The connection ended without a whole answer.
@@ -97,10 +97,10 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// A client that has sent nothing yet. `ca`: a PEM file of authorities to trust instead of the system's.
+    /// `ca`: a PEM file of authorities to trust instead of the system's.
     ///
     /// # Errors
-    /// One line: the certificates cannot be used, or the process can have no event loop.
+    /// One line: the certificates cannot be used, or the runtime cannot start.
     pub fn new(endpoint: Endpoint, ca: Option<&Path>) -> Result<Client, String> {
         let tls = match endpoint {
             Endpoint::Tcp { tls: true, .. } => Some(tls::config(ca)?),
@@ -110,12 +110,12 @@ impl Client {
         Ok(Client { endpoint, tls, runtime: runtime.map_err(|error| error.to_string())? })
     }
 
-    /// The side that it talks to.
+    /// The side of the broker that the client talks to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Sends `request` on a connection of its own and reads the whole answer, within `patience`.
+    /// Sends `request` on a new connection and reads the whole answer within `patience`.
     ///
     /// # Errors
     /// There is no whole answer.

@@ -1,4 +1,4 @@
-//! One frame. Names come from clients: what a terminal would apply is not passed on.
+//! Draws one frame. Names come from clients, so characters that would control the terminal are replaced.
 
 use super::flags::PoolOrder;
 use super::view::{List, View};
@@ -14,16 +14,16 @@ use std::time::Duration;
 const KEYS: &str = "q quit  space pause  / search  s sort  r reverse  tab, arrows scroll";
 /// Rows above the lists.
 const ABOVE: u16 = 4;
-/// Heading and footer; of a frame's height the workers get an eighth.
+/// The worker list gets at most one eighth of a frame's height.
 const WORKERS_SHARE: u16 = 8;
 
-/// How many rows a frame needs that shows everything, at most `rows_max` of each list.
+/// Rows of a frame that shows every list in full, up to `rows_max` rows of each.
 pub fn rows_wanted(view: &View, rows_max: usize) -> u16 {
     let rows = |count: usize| count.clamp(1, rows_max) as u16 + 1;
     ABOVE + rows(view.live().workers.len()) + rows(view.pools().len()) + rows(view.runs().len())
 }
 
-/// Draws all of it; the keys only in a terminal.
+/// Draws a frame. The footer with the keys is for terminals only.
 pub fn draw(frame: &mut Frame, view: &View, with_keys: bool) {
     let area = frame.area();
     let keys = u16::from(with_keys);
@@ -34,7 +34,7 @@ pub fn draw(frame: &mut Frame, view: &View, with_keys: bool) {
     };
     let left = lists.saturating_sub(workers);
     let (pool_rows, run_rows) = (view.pools().len().max(1) as u16 + 1, view.runs().len().max(1) as u16 + 1);
-    // Half for each, and what one does not need for the other.
+    // Half of the rows each. A list that needs less leaves the rest to the other.
     let pools = pool_rows.min((left / 2).max(left.saturating_sub(run_rows)));
     let parts = [ABOVE, workers, pools, left.saturating_sub(pools), keys].map(Constraint::Length);
     let [above, workers, pools, runs, footer] = Layout::vertical(parts).areas(area);
@@ -150,7 +150,7 @@ fn delivery(view: &View) -> Line<'static> {
     Line::from(spans)
 }
 
-/// The share of warm runs over the last hour, as high as a row is.
+/// The share of warm runs over the last hour, as bars one row high.
 fn last_hour(view: &View, width: u16) -> Line<'static> {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     const NAME: &str = "% warm, last hour ";
@@ -189,7 +189,7 @@ fn draw_workers(frame: &mut Frame, area: Rect, view: &View) {
     let workers = &view.live().workers;
     let room = area.height.saturating_sub(1) as usize;
     let mut shown: Vec<&Worker> = workers.iter().collect();
-    // Stalled workers first, where not all fit.
+    // If not all workers fit, the stalled ones come first.
     if workers.len() > room {
         shown.sort_by_key(|worker| std::cmp::Reverse((worker.stalled, worker.waiting)));
     }
@@ -285,7 +285,7 @@ fn draw_runs(frame: &mut Frame, area: Rect, view: &View, with_keys: bool) {
         let reason = run.reason.as_deref().map(reason_in_words);
         let why = match (run.outcome.as_str(), reason, &run.closest) {
             ("warm", ..) => micros(run.took_us),
-            ("unconfirmed", ..) => "offered to runners, and none proved to have read it".to_owned(),
+            ("unconfirmed", ..) => "offered to runners; none proved that it has the run".to_owned(),
             (_, Some(reason), Some(closest)) => format!("{reason}: {closest}"),
             (_, reason, closest) => reason.or_else(|| closest.clone()).unwrap_or_default(),
         };
@@ -313,7 +313,7 @@ fn reason_in_words(reason: &str) -> String {
     }
 }
 
-/// The end of a name that is too long: that is where ids differ.
+/// Cuts the start of a name that is too long: ids differ at their ends.
 fn end_of(name: &str, width: u16) -> String {
     let name = printable(name);
     match name.chars().count().saturating_sub(width as usize) {
@@ -322,7 +322,7 @@ fn end_of(name: &str, width: u16) -> String {
     }
 }
 
-/// How wide the columns of a table become.
+/// The widths that the layout gives the columns of a table.
 fn widths_of(area: Rect, widths: &[Constraint]) -> Vec<u16> {
     Layout::horizontal(widths).spacing(1).split(area).iter().map(|column| column.width).collect()
 }
@@ -339,7 +339,7 @@ fn micros(us: u64) -> String {
 }
 
 fn seconds(seconds: u64) -> String {
-    // Two units are as exact as a glance is.
+    // Two units are exact enough.
     let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
     let mut parts = text.split(' ');
     match (parts.next(), parts.next()) {
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn frame_says_that_the_broker_is_gone_and_keeps_its_last_figures() {
+    fn frame_of_an_unreachable_broker_keeps_the_last_figures() {
         let mut view = busy();
         view.take(Update::Gone("cannot reach the broker: refused".to_owned()));
         let frame = shown(&view, 100, 24);

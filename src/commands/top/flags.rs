@@ -18,8 +18,8 @@ Keys:
 
 Exit codes:
   0  quit by a key, or the frame was printed
-  1  --once found no broker
-  2  a flag cannot be read";
+  1  --once could not reach the broker
+  2  a flag is invalid";
 
 #[derive(Args, Clone, Debug)]
 pub struct TopFlags {
@@ -28,7 +28,7 @@ pub struct TopFlags {
     /// Time between two updates, 250ms to 1m
     #[arg(long, env = "PILOTLIGHT_TOP_EVERY", value_name = "DURATION", default_value = "1s", value_parser = interval)]
     pub every: Millis,
-    /// Print one frame and end; also what happens when the output is not a terminal
+    /// Print one frame and exit. This is the default if the output is not a terminal
     #[arg(long, env = "PILOTLIGHT_TOP_ONCE")]
     pub once: bool,
     /// The column that sorts the pools

@@ -1,6 +1,7 @@
-//! `pilotlight top`: a running broker in the terminal. One thread asks its admin side, the other draws and reads keys.
+//! `pilotlight top`: a running broker in the terminal. One thread polls the admin side; the other
+//! draws and reads keys.
 //!
-//! - [`view`]: the last answers, and what of them to show; [`draw`]: a frame of that.
+//! - [`view`]: the last answers, filtered and sorted; [`draw`]: draws them as one frame.
 
 mod draw;
 mod flags;
@@ -24,17 +25,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 use view::{Action, Answers, Update, View};
 
-/// A key takes effect within this.
+/// The longest wait for a key.
 const KEY_WAIT: Duration = Duration::from_millis(50);
 /// The broker takes a sample of its history every ten seconds.
 const HISTORY_INTERVAL: Duration = Duration::from_secs(10);
-/// The size of a printed frame.
+/// The least width of a printed frame.
 const PLAIN_COLUMNS: u16 = 120;
 const PLAIN_ROWS_MAX: usize = 20;
 /// Rows that a page key scrolls.
 const PAGE: i32 = 10;
 
-/// Shows the broker until a key ends it, or once.
+/// Shows the broker until the user quits, or prints one frame.
 pub fn run(flags: &TopFlags) -> Result<(), Failure> {
     let view = View::new(&flags.admin.admin, flags.sort, flags.search.as_deref());
     let every = Duration::from_millis(flags.every.0);
@@ -52,7 +53,7 @@ fn terminal_failure(error: io::Error) -> Failure {
     Failure::failed(format!("cannot use the terminal: {error}. Use --once to print one frame"))
 }
 
-/// Prints one frame, of two updates: the rates are those between them.
+/// Prints one frame. It needs two updates, because rates are differences.
 fn print_once(client: &AdminClient, mut view: View, every: Duration) -> Result<(), Failure> {
     view.take(Update::Answered(Box::new(fetch(client, 0, false)?)));
     thread::sleep(every);
@@ -71,7 +72,7 @@ fn plain_frame(view: &View, columns: u16, rows: u16, with_keys: bool) -> String 
     lines.map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// Asks for everything that a frame shows.
+/// Fetches everything that a frame shows.
 fn fetch(client: &AdminClient, after: u64, with_history: bool) -> Result<Answers, AdminError> {
     Ok(Answers {
         live: client.get(routes::LIVE)?,
@@ -115,7 +116,7 @@ fn watch(
     mut view: View,
     every: Duration,
 ) -> io::Result<()> {
-    // Bounded: a paused view stops the requests.
+    // Bounded: a paused view takes no update, so the other thread sends no more requests.
     let (sender, updates) = sync_channel(1);
     thread::spawn(move || fetch_until_closed(&client, every, &sender));
     loop {
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_act_and_are_text_while_a_search_is_typed() {
+    fn keys_are_text_while_a_search_is_typed() {
         let mut view = View::new("http://a", PoolOrder::Waiting, None);
         let press = |view: &View, code| action(KeyEvent::new(code, KeyModifiers::NONE), view);
         assert!(matches!(press(&view, KeyCode::Char('q')), Some(Pressed::Quit)));

@@ -1,9 +1,9 @@
-//! A broker's answers, made up.
+//! Invented answers of a broker.
 
 use super::view::{Answers, Update};
 use crate::api::{Cordon, Dispatch, Dispatches, History, Live, Pool, Sample, Worker};
 
-/// At `at_ms`, after `second` seconds and twice as many warm.
+/// The answers at `at_ms`, with an uptime of `second` seconds: one cold and two warm runs per second.
 pub fn answers(at_ms: u64, second: u64) -> Update {
     let pool = |deployment: &str, waiting, warm| Pool {
         deployment: deployment.to_owned(),
@@ -52,15 +52,15 @@ pub fn answers(at_ms: u64, second: u64) -> Update {
     Update::Answered(Box::new(Answers { live, history, dispatches }))
 }
 
-/// The odd ones are warm.
+/// A dispatch; those with an odd `seq` are warm.
 pub fn dispatch(seq: u64) -> Dispatch {
-    let hit = seq % 2 == 1;
+    let warm = seq % 2 == 1;
     Dispatch {
         seq,
         at_ms: 1_785_000_000_000 + seq * 1_000,
-        outcome: if hit { "warm" } else { "cold" }.to_owned(),
-        reason: (!hit).then(|| "other_version".to_owned()),
-        closest: (!hit).then(|| "3 wait for 20260731.4".to_owned()),
+        outcome: if warm { "warm" } else { "cold" }.to_owned(),
+        reason: (!warm).then(|| "other_version".to_owned()),
+        closest: (!warm).then(|| "3 wait for 20260731.4".to_owned()),
         run: Some(format!("run_{seq}")),
         deployment: Some("deployment_a".to_owned()),
         version: Some("20260801.1".to_owned()),

@@ -1,4 +1,4 @@
-//! What a frame is drawn from: the last answers, and the state of search, order and scrolling. No terminal, no network.
+//! The data of a frame: the last answers, and the state of search, order and scrolling. No terminal, no network.
 
 use super::flags::PoolOrder;
 use crate::api::{Dispatch, Dispatches, History, Live, Pool};
@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Dispatches that are kept to look through.
+/// Dispatches that the view keeps for scrolling.
 const DISPATCHES_MAX: usize = 500;
 
 /// The result of one update.
@@ -49,7 +49,7 @@ pub enum List {
     Runs,
 }
 
-/// Per second, between the last two looks.
+/// Dispatches per second between the last two updates.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
     pub warm: f64,
@@ -58,14 +58,14 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Of a hundred dispatches; `None` where there were none.
+    /// The share of warm dispatches; `None` if there were no dispatches.
     pub fn warm_percent(&self) -> Option<f64> {
         let all = self.warm + self.cold + self.unconfirmed;
         (all > 0.0).then(|| 100.0 * self.warm / all)
     }
 }
 
-/// Everything that a frame is drawn from.
+/// The data of a frame.
 #[derive(Debug, Default)]
 pub struct View {
     /// The admin side, as typed.
@@ -82,7 +82,7 @@ pub struct View {
     pub order: PoolOrder,
     pub reversed: bool,
     pub search: String,
-    /// What is typed goes to the search.
+    /// Typed characters go to the search.
     pub typing: bool,
     pub scrolled: List,
     pub pools_from: usize,
@@ -90,7 +90,7 @@ pub struct View {
 }
 
 impl View {
-    /// Nothing is known yet.
+    /// A view without any answer yet.
     pub fn new(admin: &str, order: PoolOrder, search: Option<&str>) -> View {
         View {
             admin: admin.to_owned(),
@@ -100,7 +100,7 @@ impl View {
         }
     }
 
-    /// The last dispatch that is known.
+    /// The `seq` of the newest dispatch in the view.
     pub fn last_seq(&self) -> u64 {
         self.runs.back().map_or(0, |run| run.seq)
     }
@@ -183,7 +183,7 @@ impl View {
         &self.live
     }
 
-    /// Growth per second since the look before; `None` at the first.
+    /// Rates since the previous update; `None` after the first.
     pub fn rates(&self) -> Option<Rates> {
         let per_second = self.per_second()?;
         let before = self.before.as_ref()?;
@@ -204,7 +204,7 @@ impl View {
         Some(per_second(answered(&self.live)?, answered(self.before.as_ref()?)?))
     }
 
-    /// The reason that most cold since the last look had, and of the whole time if there were none.
+    /// The most frequent reason of the runs that were cold since the last update, or of all cold runs if there were none.
     pub fn main_reason(&self) -> Option<(&str, u64)> {
         let before = |reason: &str| self.before.as_ref().and_then(|live| live.reasons.get(reason)).copied();
         let lately = |reason: &str, count: u64| count.saturating_sub(before(reason).unwrap_or(count));
@@ -223,7 +223,7 @@ impl View {
         Some(move |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds)
     }
 
-    /// The pools that are looked for, in the order that is asked for.
+    /// The pools that match the search, in the selected order.
     pub fn pools(&self) -> Vec<&Pool> {
         let fits = |pool: &&Pool| self.fits(&[&pool.deployment, &pool.version]);
         let mut pools: Vec<&Pool> = self.live.pools.iter().filter(fits).collect();
@@ -242,7 +242,7 @@ impl View {
         pools
     }
 
-    /// The dispatches that are looked for, the last first.
+    /// The dispatches that match the search, the newest first.
     pub fn runs(&self) -> Vec<&Dispatch> {
         let fits = |run: &&Dispatch| {
             let texts = [&run.run, &run.deployment, &run.version, &run.reason, &run.closest];
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_between_two_looks_and_not_across_a_restart() {
+    fn rates_do_not_span_a_restart() {
         let mut view = View::new("http://a", PoolOrder::Waiting, None);
         view.take(answers(1_000, 10));
         assert_eq!((view.rates(), view.worker_rate(0)), (None, None));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_remembered_once_and_the_last_is_first() {
+    fn runs_are_kept_once_newest_first() {
         let mut view = View::new("http://a", PoolOrder::Waiting, None);
         view.take(answers(1_000, 10));
         for first in [0, 300] {
@@ -316,10 +316,11 @@ mod tests {
     }
 
     #[test]
-    fn the_main_reason_is_the_latest() {
+    fn main_reason_prefers_recent_runs() {
         let mut view = View::new("http://a", PoolOrder::Waiting, None);
-        let with = |at_ms, nobody, version| {
-            let reasons = [("no_runner".to_owned(), nobody), ("other_version".to_owned(), version)].into();
+        let with = |at_ms, no_runner, other_version| {
+            let reasons =
+                [("no_runner".to_owned(), no_runner), ("other_version".to_owned(), other_version)].into();
             let live = Live { at_ms, uptime_seconds: at_ms, reasons, ..Live::default() };
             Update::Answered(Box::new(Answers { live, ..Answers::default() }))
         };

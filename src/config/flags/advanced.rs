@@ -12,12 +12,12 @@ use crate::config::values::{Auto, Count, DescriptorTables, Limit, Micros};
 use crate::sys::Machine;
 use std::time::Duration;
 
-/// A longer delay would be felt by clients that wait for an answer.
+/// Clients that wait for an answer would notice a longer delay.
 const COALESCE_MAX_US: u64 = 10_000;
-/// What measured best (docs/benchmarks.md) where each run costs a connection.
+/// The best measured value (docs/benchmarks.md) if each run costs a connection.
 const COALESCE_READ_US: u64 = 300;
 /// One table for this many connections is enough, unless the operator asks for a number.
-const PLENTY_OF_CONNECTIONS: usize = 100_000;
+const ENOUGH_CONNECTIONS: usize = 100_000;
 
 pub const FLAGS: &[&dyn AnyFlag] =
     &[&DESCRIPTOR_TABLES, &COALESCE, &COALESCE_FROM_PERCENT, &ACK_CHECK_FROM_EVENTS, &RING_FROM_EVENTS];
@@ -26,7 +26,7 @@ pub static DESCRIPTOR_TABLES: Flag<DescriptorTables> = Flag {
     name: "--descriptor-tables",
     variable: "PILOTLIGHT_DESCRIPTOR_TABLES",
     section: Section::Advanced,
-    form: "WHOSE",
+    form: "TABLES",
     default: Preset::Value("auto"),
     help: "The descriptor table in which a worker opens connections",
     details: "With one table per worker, workers do not contend for a lock when they open connections, and system calls on a connection take less time. But workers cannot handle each other's mailboxes inline. Connections are then listed in /proc/PID/task/TID/fd of their worker, where most tools do not look.",
@@ -94,12 +94,12 @@ pub fn coalesce(flags: &ServeFlags) -> Result<Duration, ConfigError> {
     Ok(Duration::from_micros(us))
 }
 
-/// Whether each worker has its own descriptor table. For several workers one table is better where it holds enough:
-/// they can handle each other's mailboxes inline, which saves more than a table of its own saves each call.
+/// Whether each worker has its own descriptor table. Several workers should share one table if it holds enough
+/// connections: they can then handle each other's mailboxes inline, which saves more than separate tables do.
 pub fn own_tables(flags: &ServeFlags, machine: &Machine, workers: usize) -> Result<bool, ConfigError> {
     let in_one_table = machine.descriptors.connections_max(reserved_descriptors(workers));
     let one_table_holds_enough = match flags.get(&MAX_CONNECTIONS)? {
-        Auto::Auto => in_one_table >= PLENTY_OF_CONNECTIONS,
+        Auto::Auto => in_one_table >= ENOUGH_CONNECTIONS,
         Auto::Set(Count(asked)) => in_one_table >= asked,
     };
     match flags.get(&DESCRIPTOR_TABLES)? {

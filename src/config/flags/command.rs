@@ -47,7 +47,7 @@ fn advanced_help() -> Command {
 }
 
 impl ServeFlags {
-    /// The flags that `matches` has, of a command that [`add_to`] was applied to.
+    /// The flags in `matches`. [`add_to`] must have added them to the command.
     ///
     /// # Errors
     /// The help of the advanced flags, if `matches` asks for it.

@@ -72,7 +72,7 @@ pub static DISPATCH_TIMEOUT: Flag<Millis> = Flag {
     show: |config| show::millis(config.settings.dispatch_timeout_ms),
 };
 
-/// The value of `flag`, which a dispatch must outlive.
+/// The value of `flag`. It must be less than `--dispatch-timeout`.
 pub fn within_dispatch_ms(flags: &ServeFlags, flag: &Flag<Millis>) -> Result<u64, ConfigError> {
     let time = flags.get(flag)?;
     match time < flags.get(&DISPATCH_TIMEOUT)? {

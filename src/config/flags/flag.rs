@@ -1,4 +1,4 @@
-//! What a flag of `pilotlight serve` consists of.
+//! The definition of one flag of `pilotlight serve`.
 
 use crate::config::error::ConfigError;
 use crate::config::serve_config::ServeConfig;
@@ -7,15 +7,15 @@ use clap::builder::{OsStr as ClapStr, PossibleValue, TypedValueParser};
 use clap::{Arg, ArgAction, ValueHint};
 use std::ffi::{OsStr, OsString};
 
-/// One flag of `pilotlight serve`, and all that is said about it anywhere: on the command line, in the environment, in
-/// the help, in error messages, in the settings reference and in `/api/settings`.
+/// One flag of `pilotlight serve`. The command line, the environment, the help, the error messages, the settings
+/// reference and `/api/settings` all follow from it.
 pub struct Flag<T: Value> {
     /// With its dashes: `--keepalive`.
     pub name: &'static str,
     /// `PILOTLIGHT_KEEPALIVE` for `--keepalive`.
     pub variable: &'static str,
     pub section: Section,
-    /// What stands for the value in the help: `DURATION`. Empty for a switch.
+    /// The placeholder for the value in the help: `DURATION`. Empty for a switch.
     pub form: &'static str,
     pub default: Preset,
     /// The first sentence of the explanation, without a full stop.
@@ -28,12 +28,12 @@ pub struct Flag<T: Value> {
     pub show: fn(&ServeConfig) -> String,
 }
 
-/// What holds for a flag that is not given.
+/// The default of a flag.
 #[derive(Clone, Copy, Debug)]
 pub enum Preset {
     /// This value, as it would be typed.
     Value(&'static str),
-    /// No value. What happens instead, in words. Empty: nothing.
+    /// No value. The text says what applies instead; empty if nothing does.
     Unset(&'static str),
 }
 
@@ -191,8 +191,8 @@ impl<T: Value> AnyFlag for Flag<T> {
     }
 }
 
-/// Keeps a value as it was typed: `ServeConfig::resolve` reads it, so that all errors have one form, and settings of
-/// `serve` in the environment do not disturb other commands.
+/// Keeps a value as typed. `ServeConfig::resolve` reads it later, so all errors have one form, and invalid variables of
+/// `serve` do not make other commands fail.
 #[derive(Clone)]
 struct AsTyped(fn() -> Vec<PossibleValue>);
 

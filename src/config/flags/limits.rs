@@ -13,7 +13,7 @@ use crate::sys::Machine;
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Descriptors that a worker needs besides connections: poller, wakers, listeners and their spares.
 const DESCRIPTORS_PER_WORKER: usize = 8;
-/// Descriptors that the process needs besides: standard streams, runtime, log, service manager.
+/// Other descriptors of the process: standard streams, runtime, log, service manager.
 const DESCRIPTORS_BASE: usize = 32;
 /// A connection's index has 24 bits.
 const CONNECTIONS_MAX: usize = 1 << 24;
@@ -21,7 +21,7 @@ const CONNECTIONS_MAX: usize = 1 << 24;
 const BUFFERED_BYTES: usize = 128 << 20;
 /// Workers lease the budget in steps of 256 KiB, and each may keep two.
 const BUFFERED_BYTES_PER_WORKER: usize = 1 << 20;
-/// A body, and the response that is made of it, must fit beside other requests.
+/// A body and the response made from it must fit beside other requests.
 const BUFFERED_BODIES: usize = 4;
 
 pub const FLAGS: &[&dyn AnyFlag] = &[
@@ -163,18 +163,18 @@ pub fn connections(
     let reserved = reserved_descriptors(workers);
     let limit = machine.descriptors.limit;
     let in_one_table = machine.descriptors.connections_max(reserved);
-    let (fit, whose) = match own_tables {
+    let (fit, scope) = match own_tables {
         true => (in_one_table * workers, " for each worker"),
         false => (in_one_table, ""),
     };
     let refuse = |problem: String| Err(flags.refuse(&MAX_CONNECTIONS, &problem));
     let connections_max = match flags.get(&MAX_CONNECTIONS)? {
         Auto::Auto if fit < workers => refuse(format!(
-            "cannot be used: the limit of {limit} open files is too low, because {reserved} are needed besides connections. {RAISE}."
+            "cannot be used: the limit of {limit} open files is too low, because the broker needs {reserved} files besides connections. {RAISE}."
         )),
         Auto::Auto => Ok(fit.min(CONNECTIONS_MAX)),
         Auto::Set(Count(asked)) if asked > fit => refuse(format!(
-            "is too many: the limit of {limit} open files{whose} leaves room for {fit} connections, because {reserved} are needed besides. {RAISE}, or use a lower number."
+            "is too many: the limit of {limit} open files{scope} allows {fit} connections, because the broker needs {reserved} other files. {RAISE}, or use a lower number."
         )),
         Auto::Set(Count(asked)) if asked < workers => {
             refuse(format!("is fewer than the {workers} workers. Use at least one connection per worker."))

@@ -1,4 +1,4 @@
-//! Flags about listeners: addresses, socket files, taking over from a predecessor.
+//! Flags about listeners: addresses, socket files, takeover.
 
 use super::flag::{AnyFlag, Flag, Preset, Section, any};
 use super::typed::ServeFlags;

@@ -20,7 +20,7 @@ pub static CONNECTION_TIMEOUT: Flag<Millis> = Flag {
     section: Section::Matching,
     form: "DURATION",
     default: Preset::Value("30s"),
-    help: "How long a runner holds one poll; /connect tells it to the runners",
+    help: "How long a runner holds one poll; the broker tells runners in /connect",
     details: "Above 0s and below 300s: after 300s the runners' HTTP client gives up on any answer.",
     accept: |time| {
         match (1..CONNECTION_TIMEOUT_LIMIT_MS).contains(&time.0) {
@@ -37,7 +37,7 @@ pub static KEEPALIVE: Flag<Millis> = Flag {
     section: Section::Matching,
     form: "DURATION",
     default: Preset::Value("5m"),
-    help: "How long an idle runner polls before it exits; /connect tells it to the runners",
+    help: "How long an idle runner polls before it exits; the broker tells runners in /connect",
     details: "",
     accept: |time| match (1..=SET_TIMEOUT_MAX_MS).contains(&time.0) {
         true => Ok(()),

@@ -8,7 +8,7 @@ use crate::config::serve_config::{LogConfig, Watching};
 use crate::config::values::{Count, LogFormat, Value, name_of, text};
 use std::ffi::OsStr;
 
-/// More is too much to read.
+/// The page and the metrics become unusable beyond this.
 pub const WATCHED_MAX: usize = 10_000;
 
 pub const FLAGS: &[&dyn AnyFlag] =

@@ -1,8 +1,8 @@
-//! For [`super::flag::Flag::accept`]: bounds on values, and what to say beyond them.
+//! For [`super::flag::Flag::accept`]: bounds on values, and the messages for values out of range.
 
 use crate::config::values::{Auto, Bytes, Count, Micros, Millis};
 
-/// Longer times are typing errors.
+/// A longer time is probably a typing error.
 const TIME_MAX_MS: u64 = 24 * 60 * 60 * 1_000;
 
 pub fn at_most(count: &Count, max: usize) -> Result<(), String> {

@@ -56,9 +56,9 @@ pub static ADMIN_TOKEN_FILE: Flag<PathBuf> = Flag {
     accept: any,
     show: |config| {
         match config.admin_changes {
-            AdminChanges::ByAnyone => "unset: every client that reaches the admin side may change something",
-            AdminChanges::ByToken(_) => "set",
-            AdminChanges::ByNobody => "unset: no client may change anything",
+            AdminChanges::Allowed => "unset: every client that reaches the admin side may change something",
+            AdminChanges::WithToken(_) => "set",
+            AdminChanges::Denied => "unset: no client may change anything",
         }
         .to_owned()
     },
@@ -116,7 +116,7 @@ pub fn dispatch_allow(flags: &ServeFlags) -> Result<Option<Vec<IpNet>>, ConfigEr
     Ok(flags.find(&DISPATCH_ALLOW)?.map(|Networks(nets)| nets))
 }
 
-/// Refuses to take dispatches from a whole network unless the operator says so.
+/// Refuses to start if a whole network could dispatch and the operator has not allowed it.
 pub fn check_dispatch(
     flags: &ServeFlags,
     listeners: &Listeners,
@@ -134,7 +134,7 @@ pub fn check_dispatch(
 
 pub fn admin_changes(flags: &ServeFlags, admin: &ListenSpec) -> Result<AdminChanges, ConfigError> {
     let Some(path) = flags.find(&ADMIN_TOKEN_FILE)? else {
-        return Ok(if admin.is_private() { AdminChanges::ByAnyone } else { AdminChanges::ByNobody });
+        return Ok(if admin.is_private() { AdminChanges::Allowed } else { AdminChanges::Denied });
     };
     let no_dumps = dumps::forbid().map_err(|error| {
         format!(
@@ -142,7 +142,7 @@ pub fn admin_changes(flags: &ServeFlags, admin: &ListenSpec) -> Result<AdminChan
         )
     });
     match no_dumps.and_then(|()| AdminToken::read(&path)) {
-        Ok(token) => Ok(AdminChanges::ByToken(token)),
+        Ok(token) => Ok(AdminChanges::WithToken(token)),
         Err(problem) => Err(flags.refuse(&ADMIN_TOKEN_FILE, &problem)),
     }
 }

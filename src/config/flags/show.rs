@@ -10,7 +10,7 @@ pub fn duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// A limit, or `off` where it is `none`.
+/// A limit, or `off` if it equals `none`.
 pub fn limit(limit: usize, none: usize) -> String {
     match limit == none {
         true => "off".to_owned(),

@@ -31,7 +31,7 @@ pub fn all() -> Vec<&'static dyn AnyFlag> {
     flags
 }
 
-/// Every flag with its value in force, as it would be typed; `auto` replaced by the value that was chosen.
+/// Every flag with its value in force, as it would be typed. `auto` is replaced by the chosen value.
 pub fn in_force(config: &ServeConfig) -> Vec<(&'static str, String)> {
     all().into_iter().map(|flag| (flag.name(), flag.show(config))).collect()
 }

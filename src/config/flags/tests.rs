@@ -11,7 +11,7 @@ fn help_of(command: Command) -> String {
 }
 
 #[test]
-fn no_flag_is_defined_twice_and_every_one_is_explained() {
+fn flags_are_unique_and_documented() {
     let mut names = BTreeSet::new();
     for flag in all() {
         let name = flag.name();
@@ -54,7 +54,7 @@ fn clap_accepts_the_definitions() {
 }
 
 #[test]
-fn advanced_flags_are_in_a_help_of_their_own() {
+fn advanced_flags_have_a_separate_help() {
     let ordinary = help_of(add_to(Command::new("serve")));
     let matches = add_to(Command::new("serve")).get_matches_from(["serve", "--help-advanced"]);
     let advanced = ServeFlags::from_matches(&matches).expect_err("help");

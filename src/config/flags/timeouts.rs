@@ -20,7 +20,7 @@ pub static REQUEST_TIMEOUT: Flag<Millis> = Flag {
     section: Section::Timeouts,
     form: "DURATION",
     default: Preset::Value("30s"),
-    help: "A client must send a whole request within this time of its first byte",
+    help: "A client must send a whole request within this time after its first byte",
     details: "",
     accept: time,
     show: |config| show::millis(config.settings.request_timeout_ms),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The path that OTLP/HTTP gives to traces.
 const PATH: &str = "/v1/traces";
-/// A dispatch, its match and as many deliveries as `--max-attempts` can ask for.
+/// A dispatch, its match, and the most deliveries that `--max-attempts` allows.
 const SPANS_PER_DISPATCH_MAX: usize = 2 + u8::MAX as usize;
 /// A span takes about a kilobyte.
 const QUEUED_SPANS_MAX: usize = 1 << 20;
@@ -69,7 +69,7 @@ pub static MAX_QUEUED_SPANS: Flag<Count> = Flag {
     form: "COUNT",
     default: Preset::Value("8192"),
     help: "Spans that wait for the collector; the broker drops and counts spans beyond the limit",
-    details: "At least 257, which one dispatch with 255 attempts may have.",
+    details: "At least 257: one dispatch with 255 attempts has that many.",
     accept: |count| match count.0 >= SPANS_PER_DISPATCH_MAX {
         true => at_most(count, QUEUED_SPANS_MAX),
         false => Err(format!(

@@ -14,7 +14,7 @@ pub struct ServeFlags {
 }
 
 impl ServeFlags {
-    /// The defaults, whatever the environment says, but for `values`.
+    /// `values`, and defaults for all other flags. Ignores the environment.
     pub fn with<V: Into<OsString>>(values: impl IntoIterator<Item = (&'static str, V)>) -> ServeFlags {
         ServeFlags { values: values.into_iter().map(|(name, value)| (name, value.into())).collect() }
     }
@@ -22,7 +22,7 @@ impl ServeFlags {
     /// The value of a flag that has a default.
     ///
     /// # Panics
-    /// If it has none.
+    /// If the flag has no default.
     pub(in crate::config) fn get<T: Value>(&self, flag: &Flag<T>) -> Result<T, ConfigError> {
         self.find(flag).transpose().unwrap_or_else(|| panic!("{} has no default", flag.name))
     }
@@ -45,7 +45,7 @@ impl ServeFlags {
         })
     }
 
-    /// The same for a message.
+    /// The same as text, for a message.
     pub(in crate::config) fn shown<T: Value>(&self, flag: &Flag<T>) -> String {
         self.typed(flag).map_or("unset".to_owned(), |typed| typed.to_string_lossy().into_owned())
     }

@@ -8,7 +8,7 @@ use crate::config::values::{Count, EngineChoice, Value, name_of, text};
 use crate::sys::{Machine, cpus};
 use std::ffi::OsStr;
 
-/// The hints name a worker by one bit of 64.
+/// A hint has 64 bits, one per worker.
 pub const WORKERS_MAX: usize = 64;
 
 pub const FLAGS: &[&dyn AnyFlag] = &[&CPUS, &WORKERS, &ENGINE];

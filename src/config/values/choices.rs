@@ -15,7 +15,7 @@ pub enum EngineChoice {
     IoUring,
 }
 
-/// Which descriptor table connections are opened in.
+/// Which descriptor table the broker opens connections in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DescriptorTables {
     /// `process` for several workers if one table holds --max-connections (100,000 if that is auto), else `worker` where the kernel supports it

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 /// A type that a flag's value can have.
 pub trait Value: Sized + 'static {
-    /// What shells complete it with.
+    /// How shells complete the value.
     const HINT: ValueHint = ValueHint::Unknown;
     /// The flag takes no value on the command line; its environment variable is `true` or `false`.
     const IS_SWITCH: bool = false;
@@ -30,7 +30,7 @@ pub trait Value: Sized + 'static {
     }
 }
 
-/// `typed` as text, which every value but a path is.
+/// `typed` as UTF-8. Every value except a path must be.
 pub fn text(typed: &OsStr) -> Result<&str, String> {
     typed.to_str().ok_or_else(|| "is not UTF-8. Use plain text.".to_owned())
 }

@@ -143,7 +143,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The limit, or `none` where it is off. At most `none`.
+    /// The limit, or `none` if it is off. At most `none`.
     pub fn or(self, none: usize) -> usize {
         match self {
             Limit::Off => none,

@@ -1,4 +1,4 @@
-//! Who may change something.
+//! Checks which requests may change something.
 
 use super::refusal::Refusal;
 use crate::config::{AdminChanges, AdminToken};
@@ -9,15 +9,15 @@ use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// Lets every request pass that only reads, and those changes that are allowed.
+/// Passes on requests that only read, and changes that are allowed.
 pub async fn check(State(changes): State<Arc<AdminChanges>>, request: Request, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return next.run(request).await;
     }
     match &*changes {
-        AdminChanges::ByAnyone => next.run(request).await,
-        AdminChanges::ByToken(token) if has_token(&request, token) => next.run(request).await,
-        AdminChanges::ByToken(_) => (
+        AdminChanges::Allowed => next.run(request).await,
+        AdminChanges::WithToken(token) if has_token(&request, token) => next.run(request).await,
+        AdminChanges::WithToken(_) => (
             [(header::WWW_AUTHENTICATE, "Bearer")],
             Refusal::new(
                 StatusCode::UNAUTHORIZED,
@@ -25,7 +25,7 @@ pub async fn check(State(changes): State<Arc<AdminChanges>>, request: Request, n
             ),
         )
             .into_response(),
-        AdminChanges::ByNobody => Refusal::new(
+        AdminChanges::Denied => Refusal::new(
             StatusCode::FORBIDDEN,
             "the admin side is on the network and has no token. Start the broker with --admin-token-file, or put --admin-listen on loopback or a Unix domain socket.",
         )
@@ -33,7 +33,7 @@ pub async fn check(State(changes): State<Arc<AdminChanges>>, request: Request, n
     }
 }
 
-/// Takes as long for a wrong token as for the right one, if both have the same length.
+/// Compares in constant time for tokens of the same length.
 fn has_token(request: &Request, token: &AdminToken) -> bool {
     let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
     let given = given.and_then(|value| {

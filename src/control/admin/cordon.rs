@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 use tracing::info;
 
-/// Longer than any name that Trigger.dev gives.
+/// Longer than any name that Trigger.dev generates.
 const NAME_BYTES_MAX: usize = 512;
 /// A worker compares every poll with every cordon.
 const CORDONS_MAX: usize = 1_024;
@@ -76,7 +76,7 @@ fn shown(selector: &Selector) -> String {
 }
 
 fn selector(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Selector, Refusal> {
-    // A page in a browser on this machine can send any other type without asking.
+    // Browsers let any page send other content types without a CORS preflight.
     let content_type = headers.get(header::CONTENT_TYPE);
     let essence = content_type.and_then(|value| value.to_str().ok()?.split(';').next());
     if !essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json")) {

@@ -24,7 +24,7 @@ use refusal::Refusal;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// From a request's head to its answer.
+/// The longest time from a request's head to its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 16 << 10;
 
@@ -63,7 +63,7 @@ async fn no_such_route() -> Refusal {
 async fn no_such_method() -> Refusal {
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "this route does not take this method. The Allow header names those that it takes.",
+        "this route does not support this method. The Allow header lists the methods that it supports.",
     )
 }
 

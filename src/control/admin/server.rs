@@ -1,4 +1,4 @@
-//! The admin side's connections: few, short and bounded, so that a slow or greedy client cannot block the others.
+//! The admin side's connections. Their number and duration are bounded, so a slow or greedy client cannot block others.
 
 use crate::sys::listen::Listener;
 use axum::Router;
@@ -15,10 +15,10 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-/// What clients of the admin side can take.
+/// The limits for clients of the admin side.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Open connections. One more closes the oldest, so that a health check always gets in.
+    /// Open connections. Beyond the limit the server closes the oldest, so a health check can always connect.
     pub connections_max: usize,
     /// From accept, or from the last answer, to the end of a request's head.
     pub head_timeout: Duration,
@@ -41,7 +41,7 @@ impl ServerLimits {
 
 /// A request's head, and the bytes that are read ahead.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// After an accept that failed, because trying again immediately would spin.
+/// The pause after a failed accept: an immediate retry would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the admin side listens on.
@@ -108,7 +108,7 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router, li
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(BUFFER_BYTES_MAX);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)));
-    // An error concerns the client only.
+    // An error affects only this client.
     if timeout(limits.life_max, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = timeout(limits.grace, connection).await;

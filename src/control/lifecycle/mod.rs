@@ -32,7 +32,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::info;
 
-/// Why `serve` ended other than by a complete shutdown.
+/// Why `serve` ended without a complete shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
@@ -61,7 +61,7 @@ pub fn run(config: ServeConfig) -> Result<(), RunError> {
     logging::init(&config.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(config));
-    // Does not wait for workers that have not ended: the process ends now.
+    // Does not wait for workers that still run: the process ends now.
     runtime.shutdown_background();
     ended
 }
@@ -85,7 +85,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     let control = admin_group.iter().map(ListenGroup::as_fd).chain([listener.as_fd()]).collect::<Vec<_>>();
     let Started { fleet, workers, mut listen_groups, socket_files: _files } =
         workers::start(&config, &control)?;
-    // Not before the workers have started: see `workers::start`. Until now clients wait in the kernel's queue.
+    // The workers must have started first: see `workers::start`. Until now clients wait in the kernel's queue.
     let listener = AdminListener::new(listener)?;
     tokio::spawn(server::serve(listener, routes, ServerLimits::new(ADMIN_CONNECTIONS_MAX)));
     listen_groups.extend(admin_group);
@@ -95,7 +95,7 @@ async fn serve(mut config: ServeConfig) -> Result<(), RunError> {
     }
     let (worker_count, engine) = (fleet.workers(), fleet.engine_name());
     let reporter = Reporter::new(Arc::new(fleet));
-    // Before it is ready, so that a client that finds it ready also finds events recorded.
+    // The workers record events before /readyz answers 200, so a client that sees 200 also sees events.
     reporter.beat(state.records.allowance()).await;
     state.set_serving(reporter);
     info!(workers = worker_count, %engine, "serving");

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::info;
 
-/// Handshakes that had begun before the hand-over end in this process's queue. They get this long.
+/// Handshakes that began before the hand-over end in this process's queue. The broker waits this long for them.
 const HANDSHAKE_TIME: Duration = Duration::from_millis(250);
-/// What a shutdown may take beyond its configured times.
+/// How much longer than its configured times a shutdown may take.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Sends new connections on every listener to a successor, if there is one, and waits for the handshakes that had

@@ -54,7 +54,7 @@ pub fn log_limits(config: &ServeConfig) {
         descriptors::SOCKETS_PER_RUNNER,
     );
     if user::is_root() && config.process.identity.is_none() {
-        warn!("running as root, which the broker does not need. Set --user to run as another user.");
+        warn!("the broker runs as root and does not need to. Set --user to run as another user.");
     }
     let backlog = config.tcp.backlog;
     if let Some(somaxconn) = listen::backlog_max().filter(|somaxconn| *somaxconn < backlog) {
@@ -71,7 +71,7 @@ pub fn log_tokens(config: &TokenConfig) {
     match config.mode {
         TokenMode::Off => debug!("deployment tokens are not verified (--token-mode off)"),
         TokenMode::Log => {
-            info!("deployment tokens are verified; polls with a bad one are held too (--token-mode log)")
+            info!("deployment tokens are verified; polls with a bad token are held too (--token-mode log)")
         }
         TokenMode::Enforce => {
             info!("polls without a valid deployment token are refused (--token-mode enforce)")

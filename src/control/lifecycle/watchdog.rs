@@ -12,10 +12,10 @@ use std::time::Duration;
 use tokio::time::interval;
 use tracing::error;
 
-/// The observer asks once a second, and an answer may take a second. A shorter silence says nothing.
+/// The observer asks once a second, and an answer may take a second. A shorter silence is normal.
 const SILENCE_MIN: Duration = Duration::from_secs(3);
 
-/// Pings until the process ends, if the service manager expects it.
+/// If the service manager has a watchdog, pings it until the process ends.
 pub async fn run(state: Arc<ControlState>) {
     if let Some(timeout) = notify::watchdog_timeout() {
         ping_while_healthy(&state, timeout, || manager::report(notify::alive())).await;
@@ -57,7 +57,7 @@ mod tests {
         state
     }
 
-    /// Runs the watchdog for `time`, with reports every second. The time of the last ping, and the longest pause.
+    /// Runs the watchdog for `time`, with reports every second. Returns the time of the last ping and the longest pause.
     async fn pings(state: &ControlState, time: Duration) -> (Duration, Duration) {
         let began = Instant::now();
         let (last, longest) = (Cell::new(Duration::ZERO), Cell::new(Duration::ZERO));

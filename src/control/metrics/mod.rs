@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What `/metrics` says about the process.
+/// Facts about the process for `/metrics`.
 #[derive(Clone, Debug)]
 pub struct ProcessFacts {
     pub about: About,
@@ -32,7 +32,7 @@ pub struct ProcessFacts {
     pub figures: Figures,
 }
 
-/// What `/metrics` answers. It has deployments if the snapshot has rows per key.
+/// Renders `/metrics`. It lists deployments if the snapshot has rows per key.
 pub fn render(facts: ProcessFacts, snapshot: &Arc<Snapshot>) -> String {
     let mut registry = Registry::default();
     let build = Info::new(vec![

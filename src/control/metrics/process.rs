@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use std::fmt;
 
-/// Writes the figures that the kernel gave.
+/// Writes the figures that the kernel reports.
 pub fn encode(encoder: &mut DescriptorEncoder, figures: &Figures) -> fmt::Result {
     if let Some(cpu) = figures.cpu {
         let help = "CPU time of all threads, in user and kernel mode.";

@@ -7,7 +7,7 @@ use crate::control::tests::fake_workers::report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Has the table of all metrics.
+/// The page with the table of all metrics.
 const METRICS_DOC: &str = "docs/reference/metrics.md";
 
 fn page(snapshot: Snapshot) -> String {

@@ -11,12 +11,12 @@ use tracing::debug;
 
 /// The target of log lines about single events: `--log-level info,pilotlight::events=debug`.
 const EVENTS: &str = "pilotlight::events";
-/// Events taken at one read. The queue drops and counts what comes faster.
+/// The most events that one read takes. The queue drops and counts the rest.
 const EVENTS_PER_READ: usize = 10_000;
-/// The age at which [`NearPools`] are asked for again.
+/// The age at which the observer asks for [`NearPools`] again.
 const NEAR_POOLS_AGE_MAX: Duration = Duration::from_secs(1);
 
-/// Whether the log takes single events. Asked once, at the start.
+/// Whether the log level includes single events.
 pub fn logs_events() -> bool {
     tracing::enabled!(target: EVENTS, tracing::Level::DEBUG)
 }

@@ -20,13 +20,13 @@ struct Limit {
     warned_at: Option<Instant>,
 }
 
-/// What the log has said about which limit.
+/// Keeps what the log has reported about each limit.
 pub struct LimitWarnings {
     limits: Vec<Limit>,
 }
 
 impl LimitWarnings {
-    /// Warns of what is new, at most once per limit and [`WARNING_INTERVAL`].
+    /// Warns of new refusals, at most once per limit and [`WARNING_INTERVAL`].
     pub fn warn(&mut self, snapshot: &Snapshot) {
         for (limit, count) in self.due(snapshot, Instant::now()) {
             warn!(count, flag = limit.flag, "{}", limit.message);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_is_warned_of_once_per_interval_with_everything_that_it_refused() {
+    async fn each_limit_warns_once_per_interval() {
         let mut warnings = LimitWarnings::default();
         let mut due = |counters: Counters, now| {
             let due = warnings.due(&snapshot(counters), now);

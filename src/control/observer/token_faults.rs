@@ -22,7 +22,7 @@ const REASONS: [Count; 7] = [
     ("version", |c| c.token_version),
 ];
 
-/// What the log has said about faults.
+/// Keeps what the log has reported about token faults.
 pub struct TokenFaultWarnings {
     mode: TokenMode,
     /// The counts at the last warning, as in [`REASONS`].

@@ -1,4 +1,4 @@
-//! How would the broker answer a run now, and why? Compares a run with the pools of all workers.
+//! Explains how the broker would answer a run now: compares the run with the pools of all workers.
 
 use super::snapshot::Snapshot;
 use crate::api::{ExplainQuery, Explanation, Pool};
@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 /// Pools in an answer.
 const POOLS_MAX: usize = 100;
 
-/// How a run that `asked` describes would be answered.
+/// How the broker would answer a run with the key in `asked`.
 pub fn explain(snapshot: &Snapshot, shutting_down: bool, asked: ExplainQuery) -> Explanation {
     let (mut pools, others): (Vec<Pool>, Vec<Pool>) =
         snapshot.pools().into_iter().partition(|pool| pool.deployment == asked.deployment);
@@ -53,7 +53,7 @@ pub fn closest(pools: &[Pool], asked: &ExplainQuery) -> Option<String> {
     })
 }
 
-/// What decides about a run.
+/// The facts that decide the outcome of a run.
 struct Case<'a> {
     /// The pools of its deployment, closest first.
     pools: &'a [Pool],
@@ -103,7 +103,7 @@ impl Case<'_> {
     }
 }
 
-const WARM: &str = "A run that is dispatched now is offered to one of these runners. If runs are cold nevertheless, compare their version and machine size with the runners', and check that the supervisor's TRIGGER_WARM_START_URL (or TRIGGER_WARM_START_DISPATCH_URL) is the address of this broker.";
+const WARM: &str = "A run that is dispatched now is offered to one of these runners. If runs are cold anyway, compare their version and machine size with the runners', and check that the supervisor's TRIGGER_WARM_START_URL (or TRIGGER_WARM_START_DISPATCH_URL) is the address of this broker.";
 const SHUTTING_DOWN: &str =
     "The broker is shutting down and answers every dispatch false. Send runs to its successor.";
 const NODE_CORDONED: &str = "Runners are waiting, on cordoned nodes. `pilotlight cordon` lists the cordons, `pilotlight uncordon --node NAME` ends one.";
@@ -113,12 +113,14 @@ const ALL_CLAIMED: &str =
 const NO_RUNNER_AT_ALL: &str = "No runner is waiting at this broker. Runners poll after their first (cold) run. Check that the supervisor sets TRIGGER_WARM_START_URL, and that a runner's container can reach that address.";
 
 fn deployment_cordoned(deployment: &str) -> String {
-    format!("This deployment is cordoned. `pilotlight uncordon --deployment {deployment}` ends that.")
+    format!(
+        "This deployment is cordoned. `pilotlight uncordon --deployment {deployment}` removes the cordon."
+    )
 }
 
 fn other_machine_size(pool: &Pool) -> String {
     format!(
-        "Runners of this version are waiting with another machine size: {} vCPU, {} GB. A run goes to its exact machine size only. Give the task the machine preset that is warm, or wait until runners of this size have finished a run.",
+        "Runners of this version are waiting with another machine size: {} vCPU, {} GB. A run goes to its exact machine size only. Give the task the machine preset of these runners, or wait until runners of the right size have finished a run.",
         pool.cpu, pool.memory
     )
 }

@@ -1,5 +1,5 @@
-//! What the control plane knows: the settings, the workers' latest reports, and what it has recorded of them. The
-//! [`observer`](super::observer) and the lifecycle change it, the routes read it.
+//! The state of the control plane: the settings, the workers' latest reports, and records of them. The
+//! [`observer`](super::observer) and the lifecycle change it. The routes read it.
 
 mod explain;
 mod history;
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// What the control plane knows.
+/// The state of the control plane.
 pub struct ControlState {
     pub facts: Facts,
     pub records: Records,
@@ -33,7 +33,7 @@ pub struct ControlState {
     shutting_down: AtomicBool,
 }
 
-/// What does not change while the process runs.
+/// Facts that do not change while the process runs.
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub confirm: Confirm,
@@ -46,7 +46,7 @@ pub struct Facts {
     pub settings: Settings,
 }
 
-/// What `/status`, `/metrics` and `/api/live` say about the process.
+/// Facts about the process for `/status`, `/metrics` and `/api/live`.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
     pub engine: &'static str,
@@ -73,7 +73,7 @@ impl ControlState {
         }
     }
 
-    /// Every worker serves from now on.
+    /// Call it when every worker serves.
     pub fn set_serving(&self, reporter: Reporter) {
         assert!(self.reporter.set(reporter).is_ok(), "the workers start once");
     }

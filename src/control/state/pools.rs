@@ -10,7 +10,7 @@ pub fn merge(workers: &[WorkerState]) -> Vec<Pool> {
     let mut pools: BTreeMap<(&str, &str, u64, u64), Pool> = BTreeMap::new();
     for worker in workers {
         for row in &worker.report.keys {
-            // Positive numbers sort as their bits do.
+            // For positive floats, the order of the bits is the order of the numbers.
             let key = (&*row.deployment, &*row.version, row.cpu.to_bits(), row.memory.to_bits());
             let pool = pools.entry(key).or_insert_with(|| empty(row));
             add(pool, worker.report.worker, row);

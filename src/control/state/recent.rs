@@ -1,11 +1,11 @@
-//! The dispatches that were answered last.
+//! The most recently answered dispatches.
 
 use crate::api::Dispatch;
 use crate::broker::event::DispatchEvent;
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// `event`, which `worker` reported `age` ago. It has no number yet.
+/// Converts `event`, which `worker` reported `age` ago. The result has no number yet.
 pub fn recorded(worker: usize, age: Duration, event: &DispatchEvent) -> Dispatch {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let key = event.key.as_ref().map(|key| key.as_ref());

@@ -1,4 +1,4 @@
-//! What the control plane has recorded, and how much of it workers may report.
+//! The records of the control plane, and how many dispatches workers may report for them.
 
 use super::history::SampleLog;
 use super::recent::DispatchLog;

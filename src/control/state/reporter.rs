@@ -1,4 +1,4 @@
-//! Asks all workers at once, and notices a worker that is silent.
+//! Asks all workers for reports at once, and notices silent workers.
 
 use super::snapshot::{Snapshot, WorkerState};
 use crate::broker::report::{Allowance, Command, KeyPage, KeyReport, WorkerReport};
@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// A worker that has not answered within this time is stalled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Reports are shared for this long, however many clients ask.
+/// All clients that ask within this time share one report.
 pub const REPORT_AGE_MAX: Duration = Duration::from_millis(100);
 
 /// A worker's thread calls this with its report. It must not block.
@@ -21,7 +21,7 @@ pub type Reply = Arc<dyn Fn(WorkerReport) + Send + Sync>;
 pub trait Workers: Send + Sync {
     /// Sends `command` to every worker. Each calls `reply` once.
     fn request(&self, command: Command, reply: Reply);
-    /// Their number.
+    /// The number of workers.
     fn workers(&self) -> usize;
     fn engine_name(&self) -> &'static str;
     /// The next event that a worker reported, if there is one, and its age.
@@ -50,7 +50,7 @@ impl Workers for Fleet {
 pub struct Reporter {
     workers: Arc<dyn Workers>,
     started: Instant,
-    /// When each worker last answered anything, in microseconds after `started`.
+    /// When each worker last answered any request, in microseconds after `started`.
     answered_us: Arc<[AtomicU64]>,
     latest: Mutex<Latest>,
 }
@@ -61,7 +61,7 @@ struct Latest {
 }
 
 impl Reporter {
-    /// `workers` have just started.
+    /// Call it when `workers` have just started: the uptime counts from now.
     pub fn new(workers: Arc<dyn Workers>) -> Self {
         let count = workers.workers();
         let unknown = |worker| WorkerState {
@@ -118,7 +118,8 @@ impl Reporter {
         self.workers.next_event()
     }
 
-    /// Makes every worker carry out `command`. The snapshot is the state after it, of those that did within a second.
+    /// Sends `command` to every worker. The snapshot is the state of the workers that carried it out within a second; the
+    /// others are stalled in it.
     pub async fn command(&self, command: Command) -> Arc<Snapshot> {
         let mut latest = self.latest.lock().await;
         let workers = self.gather(command, &latest.snapshot).await;
@@ -185,7 +186,7 @@ impl Reporter {
         let mut workers = before.workers.clone();
         workers.iter_mut().for_each(|worker| worker.stalled = true);
         let mut missing = workers.len();
-        // None: the workers that have not answered have ended, and dropped the request.
+        // `None`: the remaining workers have ended and dropped the request.
         while missing > 0
             && let Ok(Some(report)) = timeout_at(deadline, answers.recv()).await
         {

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 /// What one worker reported.
 #[derive(Clone, Debug)]
 pub struct WorkerState {
-    /// Its latest report. If it is stalled, an older one than the others'.
+    /// The worker's latest report. A stalled worker's report is older than the others.
     pub report: WorkerReport,
-    /// It did not answer this time.
+    /// The worker did not answer this request.
     pub stalled: bool,
 }
 

@@ -67,7 +67,7 @@ async fn live_merges_all_workers() {
 }
 
 #[tokio::test]
-async fn explain_takes_a_deployment_and_refuses_a_bad_query_with_the_reason() {
+async fn explain_refuses_a_bad_query_with_the_reason() {
     let side = side(TWO, ServerLimits::new(8)).await;
     let (status, answer) =
         side.get("/api/explain?deployment=deployment_a&version=20260101.9&cpu=0.5&memory=0.25").await;
@@ -84,7 +84,7 @@ async fn explain_takes_a_deployment_and_refuses_a_bad_query_with_the_reason() {
 }
 
 #[tokio::test]
-async fn the_page_is_three_files_that_load_nothing_from_elsewhere() {
+async fn page_loads_nothing_from_other_sites() {
     let side = side(TWO, ServerLimits::new(8)).await;
     for (path, content_type) in
         [("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")]

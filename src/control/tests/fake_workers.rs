@@ -117,7 +117,7 @@ impl Workers for FakeWorkers {
     }
 }
 
-/// A report whose numbers differ, so that a mix-up shows.
+/// A report with distinct numbers, so that tests notice swapped ones.
 pub fn report(worker: usize, keys: bool) -> WorkerReport {
     let n = worker as u64;
     let row = |deployment: &str, memory: f64, waiting: u64, oldest_wait_ms: u64| KeyReport {

@@ -32,7 +32,7 @@ async fn starting(behaviours: &[Behaviour], limits: ServerLimits) -> Side {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("bound");
     let state = Arc::new(starting_state());
-    let routes = router(state.clone(), AdminChanges::ByAnyone);
+    let routes = router(state.clone(), AdminChanges::Allowed);
     tokio::spawn(serve(AdminListener::Tcp(listener), routes, limits));
     let workers = Arc::new(FakeWorkers::new(behaviours));
     Side { addr, state, workers }
@@ -118,7 +118,7 @@ async fn a_cordon_is_added_listed_and_ended() {
 }
 
 #[tokio::test]
-async fn a_cordon_that_a_worker_has_not_answered_is_only_accepted() {
+async fn cordon_with_a_stalled_worker_answers_202() {
     let side = side(&[Behaviour::Answers, Behaviour::Silent], ServerLimits::new(8)).await;
     let (status, body) = side.cordon("POST", r#"{"deployment":"deployment_a"}"#).await;
     assert_eq!(status, 202);
@@ -153,9 +153,9 @@ async fn a_bad_cordon_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn only_json_changes_anything() {
+async fn changes_need_a_json_content_type() {
     let side = side(TWO, ServerLimits::new(8)).await;
-    // What a form in a page of another site can send without asking.
+    // The content types that another site's form can send without a CORS preflight.
     for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
         let body = r#"{"node":"a"}"#;
         let (status, _) = side
@@ -186,7 +186,7 @@ async fn cordons_are_bounded() {
 }
 
 #[tokio::test]
-async fn an_unknown_route_or_method_is_refused_with_those_that_exist() {
+async fn unknown_routes_and_methods_are_refused_with_alternatives() {
     let side = side(TWO, ServerLimits::new(8)).await;
     let (status, body) = side.get("/nothing").await;
     assert_eq!((status, body.contains("/status")), (404, true), "{body}");
@@ -228,7 +228,7 @@ async fn greedy_clients_cannot_block_a_health_check() {
 }
 
 #[tokio::test]
-async fn a_connection_with_an_endless_head_is_closed() {
+async fn incomplete_head_times_out() {
     let side = side(TWO, tight()).await;
     let mut slow = TcpStream::connect(side.addr).await.expect("connected");
     slow.write_all(b"GET /healthz HTT").await.expect("sent");
@@ -237,7 +237,7 @@ async fn a_connection_with_an_endless_head_is_closed() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_closed_at_the_end_of_its_life() {
+async fn client_that_does_not_read_is_closed_after_life_max() {
     let side = side(TWO, tight()).await;
     let mut greedy = TcpStream::connect(side.addr).await.expect("connected");
     let request = b"GET /status HTTP/1.1\r\nhost: a\r\n\r\n".repeat(64);

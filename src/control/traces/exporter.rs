@@ -19,9 +19,9 @@ use tracing::{info, warn};
 
 /// Spans per request.
 const BATCH_SPANS: usize = 512;
-/// After a failed export.
+/// The pause after a failed export.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Between two warnings about a collector that does not take spans.
+/// The least time between two warnings about a collector that does not take spans.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Takes spans off the queue and sends them.
@@ -34,8 +34,8 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Sends `spans` to `endpoint`. Fails if the environment (`OTEL_EXPORTER_OTLP_…`) asks for what this build does
-    /// not have.
+    /// Sends `spans` to `endpoint`. Fails if the environment (`OTEL_EXPORTER_OTLP_…`) asks for a feature that is not in
+    /// this build.
     pub fn new(
         endpoint: &str,
         timeout: Duration,
@@ -49,7 +49,7 @@ impl Exporter {
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(endpoint)
             .with_timeout(timeout)
-            // Its delays between retries block the thread, which also serves the admin side.
+            // The exporter's own retries would block the thread, which also serves the admin side.
             .with_retry_policy(RetryPolicy::disabled())
             .build()?;
         to.set_resource(&resource());
@@ -118,7 +118,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Warns at most once per [`WARNING_INTERVAL`] that spans were dropped, and says once that it is over.
+/// Warns at most once per [`WARNING_INTERVAL`] that spans were dropped, and logs once when the collector takes spans again.
 #[derive(Default)]
 struct Warnings {
     warned_at: Option<Instant>,

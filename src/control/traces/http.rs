@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// An answer says what was rejected and why.
+/// An answer only says which spans were rejected, and why.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// Posts to the collector.
@@ -26,7 +26,7 @@ pub struct Client {
     last: Arc<LastAnswer>,
 }
 
-/// The answer to the last request: what the exporter's own result leaves out.
+/// The answer to the last request. The exporter's own result does not include these details.
 #[derive(Debug, Default)]
 pub struct LastAnswer(Mutex<Answer>);
 
@@ -36,12 +36,12 @@ pub struct Answer {
     pub error: Option<String>,
     /// Spans of an accepted request that the collector rejected (`partial_success`).
     pub rejected: u64,
-    /// The collector's reason for that.
+    /// Why the collector rejected them.
     pub message: String,
 }
 
 impl LastAnswer {
-    /// The answer since the last call.
+    /// Takes the answer. The next call returns an empty one until the next request.
     pub fn take(&self) -> Answer {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -99,7 +99,7 @@ async fn exchange(request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
         Ok(Response::from_parts(parts, body))
     };
-    // The connection makes progress only while this waits for the exchange, and ends with it.
+    // This drives the connection while it waits for the exchange. Then the connection closes.
     tokio::pin!(exchange, connection);
     tokio::select! {
         answer = &mut exchange => answer,

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Workers report attempts and answered dispatches (`broker::event`). [`Traces`] joins them one read of the event queue
-//! after the answer, and queues the spans for the [`exporter`]. What does not fit into the queue is dropped and counted.
+//! after the answer, and queues the spans for the [`exporter`]. Spans that do not fit into the queue are dropped and counted.
 
 mod counters;
 mod exporter;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// After a dispatch's timeout. The dispatch of an attempt that is older than both was never reported.
+/// How late after `--dispatch-timeout` a dispatch may be reported. After that, its attempts are dropped.
 const LATE_EVENTS: Duration = Duration::from_secs(1);
 
 /// An attempt that a worker reported.
@@ -56,10 +56,10 @@ pub struct Traces {
     attempts: HashMap<DispatchId, Vec<Attempt>>,
     /// Answered since the last read.
     answered: Vec<Answered>,
-    /// Answered before it. They wait one read, because a worker may report an attempt after another worker
+    /// Answered before the last read. They wait for one more read, because a worker may report an attempt after another worker
     /// has reported that the dispatch's deadline passed.
     due: Vec<Answered>,
-    /// Attempts without a dispatch, because its supervisor hung up, are dropped at this age.
+    /// Attempts without a dispatch, because its supervisor closed the connection, are dropped at this age.
     attempt_age_max_us: u64,
     /// Dispatches whose attempts are kept.
     attempts_max: usize,
@@ -70,7 +70,7 @@ pub struct Traces {
 }
 
 /// Traces and their exporter; `None` if no endpoint is set. Fails if the environment (`OTEL_EXPORTER_OTLP_…`) asks for
-/// what this build does not have.
+/// a feature that is not in this build.
 pub fn start(
     config: &TraceConfig,
     dispatch_timeout_ms: u64,

@@ -16,7 +16,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// It is `now_us` now.
+    /// A clock whose current time is `now_us`.
     pub fn at(now_us: u64) -> Clock {
         Clock { now_us, wall: SystemTime::now() }
     }
@@ -32,13 +32,12 @@ impl Default for Clock {
     }
 }
 
-/// Builds spans.
 pub struct SpanBuilder {
     ids: RandomIdGenerator,
     scope: InstrumentationScope,
 }
 
-/// The span above.
+/// The parent of a span.
 struct Parent {
     trace: TraceId,
     flags: TraceFlags,
@@ -52,11 +51,11 @@ impl SpanBuilder {
         SpanBuilder { ids: RandomIdGenerator::default(), scope: scope.build() }
     }
 
-    /// The spans of `answered`. None if it has no trace.
+    /// The spans of `answered`. Empty if it has no trace.
     pub fn spans(&self, answered: &Answered, attempts: &[Attempt], clock: &Clock) -> Vec<SpanData> {
         let event = &answered.event;
         let Some(parent) = event.origin.traceparent.as_deref().and_then(parent) else { return Vec::new() };
-        // Each worker's clock stands still during a turn, so an effect may seem to come before its cause.
+        // A worker reads its clock once per turn, so an effect may seem to come before its cause.
         let begun = answered.ended.saturating_sub(event.took_us);
         let claim = |attempt: &Attempt| attempt.ended.saturating_sub(attempt.event.took_us).max(begun);
         let confirmed = attempts.iter().filter(|attempt| attempt.event.end == AttemptEnd::Confirmed);

@@ -1,4 +1,4 @@
-//! What must hold between two turns of a worker.
+//! The invariants between two turns of a worker.
 
 use super::super::net::{Net, Us};
 use super::{Conn, Doing, Oracle, TICK_US};

@@ -1,11 +1,11 @@
-//! The naive model: it checks what must hold from the sockets' true state and from the reported facts.
+//! The naive model: it checks the invariants against the sockets' true state and the reported facts.
 //!
 //! It sees every input and every output of a worker. It also sees both kernels of every link, which
 //! the worker cannot.
 //!
 //! - [`inputs`]: facts that the engine reports to a worker;
-//! - [`outputs`]: what a worker asks its engine to do, and whether it is allowed;
-//! - [`invariants`]: what must hold between two turns of a worker;
+//! - [`outputs`]: a worker's requests to its engine, and whether each is allowed;
+//! - [`invariants`]: the invariants between two turns of a worker;
 //! - [`clients`]: what the clients' processes read, and each run's outcome at the end.
 
 mod clients;

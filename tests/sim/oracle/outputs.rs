@@ -1,4 +1,4 @@
-//! What a worker asks its engine to do, and whether it is allowed.
+//! A worker's requests to its engine, and whether each is allowed.
 
 use super::super::net::{End, LinkId, Net, Us};
 use super::{Attempt, Cordon, Doing, Ended, Oracle, find, run_in};

@@ -270,23 +270,23 @@ mod tests {
     }
 
     #[test]
-    fn calm_is_put_together_where_all_know_it() {
+    fn calm_figures_of_all_processes_are_combined() {
         let slow = report(10, 0, &[(1_000, 9), (500_000, 1)]);
         let quick = report(90, 0, &[(1_000, 90)]);
         let some = [calm(slow.clone(), 2, &[(1_000, 8)]), calm(quick.clone(), 3, &[(2_000, 87)])];
         let whole = together(&some);
-        let found = whole.calm.clone().expect("both know it");
+        let found = whole.calm.clone().expect("both processes have calm figures");
         assert_eq!((found.left_out_percent, found.server_stalled_percent), (5.0, 1.0));
         assert!(found.to_runner_us.max < 2.01, "{found:?}");
         assert!(found.to_answer_us.p50 > 1.99, "{found:?}");
-        assert!(whole.to_runner_us.max >= 500.0, "all of them, as ever");
+        assert!(whole.to_runner_us.max >= 500.0, "all latencies count");
         // 1, 1, 30, 270, 400 and 400 us.
         assert_eq!(found.typical_p99_to_runner_us, 150.0, "of the thousands of both");
         assert_eq!(whole.typical_p99_to_runner_us(), 150.0);
         assert_eq!(
             whole.disturbance(3.0),
             0.25,
-            "a quarter of what may be left out, however long the stalls were"
+            "a quarter of the limit; the length of the stalls does not count"
         );
         assert_eq!(OpenLoop { foreign_percent: 6.0, ..whole }.disturbance(3.0), 2.0);
 
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_before_there_was_calm_is_read() {
+    fn results_without_calm_figures_are_read() {
         let mut json = serde_json::to_value(report(10, 0, &[(1_000, 10)])).unwrap();
         json.as_object_mut().unwrap().remove("calm").expect("a calm part");
         let read: Report = serde_json::from_value(json).unwrap();
@@ -310,10 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn what_two_saw_is_one_load() {
+    fn reports_of_two_processes_are_combined() {
         let whole = together(&[report(99, 900_000, &[(1_000, 99)]), report(1, 1_100_000, &[(500_000, 1)])]);
         assert_eq!((whole.processes, whole.rate, whole.counts.runners, whole.counts.keys), (2, 20.0, 10, 4));
-        assert_eq!(whole.cpu_us_per_match, 10.0, "either saw what all matches cost");
+        assert_eq!(whole.cpu_us_per_match, 10.0, "each process measured the cost of all matches");
         assert_eq!(whole.stalled_percent, 10.0, "of a tenth of a second for each dispatch");
         assert_eq!(whole.disturbance(3.0), 20.0);
         // The slow process's only latency is one of a hundred, not half of a mean.

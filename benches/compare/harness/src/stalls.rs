@@ -78,7 +78,7 @@ impl Shadows {
     }
 
     /// Whether a stall delayed a dispatch: it was due in the stall's shadow, or was on its way when the stall began.
-    pub fn decided(&self, due: Instant, done: Option<Instant>) -> bool {
+    pub fn is_delayed(&self, due: Instant, done: Option<Instant>) -> bool {
         let ended = self.0.partition_point(|shadow| shadow.to <= due);
         self.0.get(ended).is_some_and(|shadow| {
             let was_on_its_way =
@@ -166,7 +166,7 @@ impl Seen {
         let mut left_out = 0;
         let mut in_order = Vec::with_capacity(self.ends.len());
         for (run, ends) in (self.first..).zip(&self.ends) {
-            if shadows.decided(schedule.due(run), ends.done()) {
+            if shadows.is_delayed(schedule.due(run), ends.done()) {
                 left_out += 1;
                 continue;
             }
@@ -227,30 +227,30 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_decides_what_is_due_in_it_and_until_its_backlog_is_worked_off() {
+    fn stall_delays_dispatches_until_its_backlog_is_gone() {
         let clock = Clock(Instant::now());
         let shadows = Shadows::of(vec![clock.stall(10_000, 12_000)], 0.5);
-        let decided = |due_us, done_us| shadows.decided(clock.at(due_us), Some(clock.at(done_us)));
-        assert!(!decided(9_900, 9_950), "done before it");
-        assert!(decided(9_900, 12_050), "on its way when it began");
-        assert!(decided(10_000, 12_050) && decided(11_000, 12_100), "due within it");
-        assert!(decided(12_000, 13_000) && decided(14_299, 14_350), "due while the backlog is worked off");
-        assert!(!decided(14_300, 14_350), "due when that is done");
-        assert!(!decided(14_300, 60_000), "slow, and no stall");
+        let delayed = |due_us, done_us| shadows.is_delayed(clock.at(due_us), Some(clock.at(done_us)));
+        assert!(!delayed(9_900, 9_950), "done before it");
+        assert!(delayed(9_900, 12_050), "on its way when it began");
+        assert!(delayed(10_000, 12_050) && delayed(11_000, 12_100), "due within it");
+        assert!(delayed(12_000, 13_000) && delayed(14_299, 14_350), "due while the backlog is worked off");
+        assert!(!delayed(14_300, 14_350), "due when that is done");
+        assert!(!delayed(14_300, 60_000), "slow, and no stall");
     }
 
     #[test]
-    fn a_slow_server_is_not_excused() {
+    fn slow_server_is_not_a_stall() {
         let clock = Clock(Instant::now());
         let shadows = Shadows::of(vec![clock.stall(10_000, 12_000)], 0.5);
         for done in [None, Some(clock.at(1_000_000))] {
-            assert!(!shadows.decided(clock.at(8_999), done), "it had it for more than a millisecond");
-            assert!(shadows.decided(clock.at(9_001), done));
+            assert!(!shadows.is_delayed(clock.at(8_999), done), "it had it for more than a millisecond");
+            assert!(shadows.is_delayed(clock.at(9_001), done));
         }
     }
 
     #[test]
-    fn what_piles_up_depends_on_the_load_and_on_the_stall_before() {
+    fn backlog_depends_on_load_and_previous_stall() {
         let clock = Clock(Instant::now());
         assert_eq!(clock.shadows(&[(1_000, 2_000)], 0.0), [(1_000, 2_000)]);
         assert_eq!(clock.shadows(&[(1_000, 2_200)], 0.25), [(1_000, 2_700)]);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn calm_leaves_out_what_a_stall_decided_and_keeps_the_rest() {
+    fn calm_figures_omit_delayed_dispatches() {
         // Dispatch 0 warms up; 1 to 9 are due at 1 to 9 ms.
         let mut schedule = Schedule::new(1_000.0, Duration::from_millis(1), Duration::from_millis(9));
         let mut seen = Seen::new(&schedule);
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!((calm.to_runner.count(), schedule.to_runner.len()), (6, 8));
         assert_eq!(calm.to_answer.count(), 6);
         assert_eq!(calm.p99s_to_runner_ns, [5_000_000], "of the same six, in one");
-        assert!((5_000_000..5_100_000).contains(&calm.to_runner.max_ns()), "slow by itself");
+        assert!((5_000_000..5_100_000).contains(&calm.to_runner.max_ns()), "the server itself is slow");
         assert_eq!(schedule.tally().failed, 1, "a failed run always counts");
     }
 
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_is_not_of_that_time() {
+    fn stalled_time_is_clipped_to_the_interval() {
         let clock = Clock(Instant::now());
         let stalls = [
             clock.stall(0, 400),

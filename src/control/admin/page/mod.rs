@@ -5,7 +5,7 @@ use axum::http::header::{
 };
 use axum::response::{IntoResponse, Response};
 
-/// Everything comes from this listener, and data becomes neither markup, style nor script.
+/// The page loads only from this listener, and cannot turn data into markup, style or script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 fn file(content_type: &'static str, text: &'static str) -> Response {

@@ -4,7 +4,7 @@
 // The flags behind a reason. Every reason is shown by its name.
 const REASON_FLAGS = { parked: "--guard", key_limit: "--max-keys", bytes_limit: "--max-buffered" };
 const RECENT_ROWS = 200;
-// On a phone each row is a card. With more of them the tables below would be out of reach.
+// On a phone each row is a card. More cards would push the tables below too far down.
 const RECENT_CARDS = 25;
 const narrow = matchMedia("(max-width: 640px)");
 const SILENCE_MS = 5000;
@@ -193,7 +193,7 @@ function showHistory(history) {
     });
   });
   at("rate").replaceChildren(...bars);
-  at("rate-top").textContent = bars.length > 0 ? `top: ${count(most)} in ${history.interval_seconds} s` : "";
+  at("rate-top").textContent = bars.length > 0 ? `max: ${count(most)} in ${history.interval_seconds} s` : "";
   at("rate-none").hidden = bars.length > 0;
   const minute = samples.slice(-6);
   const warm = minute.reduce((total, one) => total + one.warm, 0);
@@ -211,7 +211,7 @@ function showHistory(history) {
   const latest = samples.findLast((one) => one.delivery_p50_us !== null);
   at("latency-now").textContent = latest ? `median ${time(latest.delivery_p50_us)}, 99 % within ${time(latest.delivery_p99_us)}` : "";
   at("latency-none").hidden = slowest > 0;
-  at("latency-top").textContent = slowest > 0 ? `top: ${time(slowest)}, logarithmic` : "";
+  at("latency-top").textContent = slowest > 0 ? `max: ${time(slowest)}, logarithmic scale` : "";
 }
 
 function showWhy(live) {
@@ -225,7 +225,7 @@ function showWhy(live) {
 function show() {
   const badge = at("state");
   const live = state.live;
-  const word = state.lost ? "lost" : state.paused ? "paused" : live?.shutting_down ? "shutting down" : live ? "live" : "connecting";
+  const word = state.lost ? "no answer" : state.paused ? "paused" : live?.shutting_down ? "shutting down" : live ? "live" : "connecting";
   badge.className = `badge ${word.replace(" ", "-")}`;
   if (badge.textContent !== word) badge.textContent = word;
   if (live === null) return;

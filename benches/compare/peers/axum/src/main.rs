@@ -20,7 +20,7 @@ struct Key {
     memory: u64,
 }
 
-/// Per key the polls by their number: the last is the newest.
+/// The polls of each key, by number. The last one is the newest.
 #[derive(Default)]
 struct Pool {
     next_id: u64,
@@ -29,7 +29,7 @@ struct Pool {
 
 type Shared = Arc<Mutex<Pool>>;
 
-/// Takes the poll out of the pool again when its client has gone.
+/// Removes the poll from the pool when its client disconnects.
 struct Registration {
     pool: Shared,
     key: Key,

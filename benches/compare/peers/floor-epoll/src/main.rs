@@ -1,15 +1,15 @@
 //! The floor: a bare epoll loop that holds every GET and answers it on a POST with fixed bytes.
 //!
-//! Nothing is parsed and nothing is matched: a request is told by its first byte, and the newest held GET
-//! takes the next POST. What is left is what two reads and two writes cost on this kernel.
+//! It parses and matches nothing: the first byte identifies a request, and the newest held GET takes the next
+//! POST. The remaining cost is that of two reads and two writes on this kernel.
 //!
 //! - `--close`: the poll's answer says `Connection: close` and its connection is closed after it.
 //! - `--read`: the poll's answer says `Connection: close` and ends with a FIN, and the POST is answered when its
 //!   client has closed too.
-//! - `--rest US`: it rests that long after each turn, so that work gathers.
+//! - `--rest US`: it pauses that long after each turn, so that work gathers.
 //! - `--confirm`: the POST is answered when the poll's kernel has acknowledged the answer.
-//! - `--echo`: the poll is answered with the POST's body, so that a receipt can be told by its id.
-//! - `--scatter`: a pseudo-random poll is taken, not the newest: what cold sockets cost.
+//! - `--echo`: the poll is answered with the POST's body, so that the load can identify a run by its id.
+//! - `--scatter`: takes a pseudo-random poll, not the newest, to measure the cost of cold sockets.
 
 mod socket;
 
@@ -26,7 +26,7 @@ const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
 struct Conn {
-    /// Where it stands among the held polls.
+    /// Its index among the held polls.
     held_at: u32,
     /// The dispatch that waits for this poll's acknowledgement.
     parked: u32,

@@ -7,7 +7,7 @@ use std::ptr::null_mut;
 pub const READ: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
 pub const EDGE: u32 = libc::EPOLLET as u32;
 
-/// What the error queue says of a stamped send.
+/// What the error queue reports about a timestamped send.
 pub enum Stamped {
     /// Nothing yet.
     None,
@@ -71,7 +71,7 @@ pub fn accept(listener: i32) -> Option<i32> {
     (fd >= 0).then_some(fd)
 }
 
-/// `Some(0)` is the end of the connection, in whatever way.
+/// `Some(0)`: the connection ended by a FIN or an error.
 pub fn read(fd: i32, into: &mut [u8]) -> Option<usize> {
     // SAFETY: the kernel writes at most `into.len()` bytes.
     let read = unsafe { libc::recv(fd, into.as_mut_ptr().cast(), into.len(), 0) };
@@ -103,7 +103,7 @@ pub fn close(fd: i32) {
     unsafe { libc::close(fd) };
 }
 
-/// Has acknowledgements reported by the number of their last byte; answers the connection's segment size.
+/// Makes the kernel report acknowledgements by the number of their last byte. Returns the connection's segment size.
 pub fn stamp_acknowledgements(fd: i32) -> u32 {
     const FLAGS: u32 = libc::SOF_TIMESTAMPING_SOFTWARE
         | libc::SOF_TIMESTAMPING_OPT_ID

@@ -1,7 +1,7 @@
 //! The floor on io_uring: holds every GET and answers it on a POST with fixed bytes, one enter per turn.
 //!
 //! Multishot accept into direct descriptors, multishot receive from one ring of buffers, sends without a
-//! completion of their own. A request is told by its first byte; the newest held GET takes the next POST.
+//! separate completion. The first byte identifies a request; the newest held GET takes the next POST.
 //! `--close`: the poll's answer says `Connection: close` and its connection is closed after it.
 
 mod ring;

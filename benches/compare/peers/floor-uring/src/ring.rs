@@ -117,7 +117,7 @@ impl Ring {
         }
     }
 
-    /// `last`: nothing follows on this connection; its receive is cancelled, which comes as its end. (A shutdown
+    /// `last`: nothing follows on this connection. Its receive is cancelled and completes as the connection's end. (A shutdown
     /// would do it too, but the kernel hands that to a thread.)
     pub fn send(&mut self, conn: u32, bytes: &'static [u8], last: bool) {
         let send = opcode::Send::new(types::Fixed(conn), bytes.as_ptr(), bytes.len() as u32)

@@ -45,7 +45,7 @@ impl Held {
             }
             let holder = &mut self.holders[index as usize];
             holder.tell(&self.each.min(polls - self.each * index).to_string())?;
-            let now: HeldNow = serde_json::from_str(&holder.answer()?).context("what hold says")?;
+            let now: HeldNow = serde_json::from_str(&holder.answer()?).context("the output of hold")?;
             all.held += now.held;
             all.renewed += now.renewed;
         }
@@ -103,13 +103,14 @@ impl Shared {
             member.tell(&(begin + apart * index).as_nanos().to_string())?;
         }
         let reports = members.iter_mut().map(|member| {
-            let report: Report = serde_json::from_str(&member.answer()?).context("what openloop reports")?;
+            let report: Report = serde_json::from_str(&member.answer()?).context("the report of openloop")?;
             Ok(report)
         });
         Ok(together(&reports.collect::<Result<Vec<_>>>()?))
     }
 
-    /// The share of one process. Each has at least one key of its own, since a run for another process's runner would be unknown there.
+    /// The arguments for the share of one process. Each process has at least one key that no other has: it would not know a
+    /// run that another process dispatched.
     fn args_of(&self, index: u64) -> Vec<String> {
         let share = |of: u64| of / self.processes + u64::from(index < of % self.processes);
         let before = |of: u64| of / self.processes * index + index.min(of % self.processes);
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_all_there_is_and_nobody_elses() {
+    fn shares_are_complete_and_disjoint() {
         let shared = |processes, keys| Shared {
             crowd: Crowd { polls: 100, keys },
             processes,
