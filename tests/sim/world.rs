@@ -102,7 +102,12 @@ struct WorkerSlot {
     stalled_until: Us,
     /// The worker's clock, which never goes back.
     now: Us,
+    /// Turns in a row after which the worker's deadline had passed already.
+    overdue_turns: u32,
 }
+
+/// A correct worker handles in its turn everything that is due.
+const OVERDUE_TURNS_MAX: u32 = 1_000;
 
 /// A worker's answer to a command.
 type Receipt = (usize, WorkerReport);
@@ -171,6 +176,7 @@ impl World {
                 scheduled: None,
                 stalled_until: 0,
                 now: 0,
+                overdue_turns: 0,
             }
         };
         let workers: Vec<WorkerSlot> = (0..workers).map(new_slot).collect();
@@ -334,6 +340,12 @@ impl World {
         this.has_mail = false;
         let offered = worker.broker().counters().attempts;
         worker.turn(Time(turn_now));
+        let is_overdue = worker.next_deadline().is_some_and(|at| at.0 <= turn_now);
+        this.overdue_turns = if is_overdue { this.overdue_turns + 1 } else { 0 };
+        if this.overdue_turns > OVERDUE_TURNS_MAX {
+            let sim = &mut *self.shared.borrow_mut();
+            sim.oracle.fail(format!("worker {index} takes turns without end: its deadline has passed"));
+        }
         if worker.broker().counters().attempts > offered {
             this.stall_on_offer(index, &mut self.shared.borrow_mut());
         }

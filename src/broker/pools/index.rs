@@ -232,17 +232,20 @@ impl Index {
     #[cfg(debug_assertions)]
     pub fn check(&self, shared: &impl Shared) {
         let mut counts = PollCounts::default();
+        let mut held = 0;
         for pool in self.pools.iter() {
             counts.matchable += pool.matchable();
             counts.parked += pool.parked();
             counts.cordoned += pool.cordoned();
             counts.claimed += pool.claimed();
+            held += pool.held();
             let bucket = key_bucket(shared, pool);
             let in_bucket = self.pools.iter().filter(|other| key_bucket(shared, other) == bucket);
             let matchable: usize = in_bucket.map(Pool::matchable).sum();
             assert_eq!(self.hints.counts()[bucket] as usize, matchable, "hints of keys");
         }
         assert_eq!(counts, self.counts, "polls by state, over all pools");
+        assert_eq!(held, counts.held(), "held polls of all keys");
         let related: u32 = self.hints.counts()[shared.buckets()..].iter().sum();
         let pools_matchable = self.pools.iter().filter(|pool| pool.matchable() > 0).count();
         assert_eq!(related as usize, Relation::ALL.len() * pools_matchable, "hints of relations");
