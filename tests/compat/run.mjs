@@ -2,8 +2,9 @@
 // Runs Trigger.dev's own clients against the built binary, under each runtime that its runner images use.
 //
 //   node tests/compat/run.mjs [--runtime node20,node22,node24,bun] [--confirm read,ack] [--engine epoll]
-//                             [--only client,controller,tokens,tls,hold]
+//                             [--only client,controller,tokens,tls,hold] [--jobs 3]
 //
+// The tests mostly wait, each on a broker of its own: --jobs of their files run at once.
 // PILOTLIGHT_BIN: the binary, by default target/release/pilotlight. Needs npm and nothing else: the
 // clients and all the runtimes are npm packages, pinned in package-lock.json.
 import { spawn, spawnSync } from "node:child_process";
@@ -22,6 +23,7 @@ const { values: options } = parseArgs({
     confirm: { type: "string", default: "read,ack" },
     engine: { type: "string" },
     only: { type: "string", default: "client,controller,tokens,tls,hold" },
+    jobs: { type: "string", default: "3" },
   },
 });
 
@@ -97,14 +99,15 @@ const run = async (...args) => results.push(await job(...args));
 
 // The long hold costs time but no work: it runs beside everything else.
 const aside = only.includes("hold") ? confirms.map((confirm) => run("hold", { confirm })) : [];
-for (const confirm of confirms) {
-  for (const runtime of runtimes) {
-    for (const file of ["client", "controller", "tokens", "tls"]) {
-      if (only.includes(file)) await run(file, { runtime, confirm });
-    }
-  }
+const queue = confirms.flatMap((confirm) =>
+  runtimes.flatMap((runtime) =>
+    ["client", "controller", "tokens", "tls"].filter((file) => only.includes(file)).map((file) => [file, { runtime, confirm }]),
+  ),
+);
+async function runQueue() {
+  for (let next = queue.shift(); next; next = queue.shift()) await run(...next);
 }
-await Promise.all(aside);
+await Promise.all([...aside, ...Array.from({ length: Number(options.jobs) }, runQueue)]);
 
 const sum = (what) => results.reduce((total, result) => total + result[what], 0);
 console.log(`\n${sum("passed")} passed, ${sum("failed")} failed`);
