@@ -4,7 +4,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import { DequeuedMessage } from "@trigger.dev/core/v3/schemas";
 import { makeKey, makeMessage, makeWaitpoint } from "./messages.mjs";
 import { CountingRelay } from "./relay.mjs";
-import { RawPoll, RunnerProcess, pool, settings, sleep, startBroker, until } from "./harness.mjs";
+import { RawPoll, RunnerProcess, freeze, pool, settings, sleep, startBroker, until } from "./harness.mjs";
 
 const { runtime, confirm } = settings;
 
@@ -256,7 +256,7 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
       const frozen = await runners(single);
       frozen.runner(key);
       await single.waiting(2);
-      process.kill(frozen.pid, "SIGSTOP");
+      await freeze(frozen.pid);
       const message = makeMessage(key);
       const began = Date.now();
       try {

@@ -1,7 +1,7 @@
 // Code that the tests share: the broker's process, runner processes on a chosen runtime, the supervisor's dispatch, a
 // poller on a raw socket, and waiting with a timeout.
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { dirname, join, resolve } from "node:path";
@@ -61,6 +61,13 @@ export function start(command, args, options) {
   });
   child.ended.then(() => children.delete(child));
   return child;
+}
+
+/** Stops a process. The signal reaches one thread first: another could still read what comes in meanwhile. */
+export async function freeze(pid) {
+  process.kill(pid, "SIGSTOP");
+  const state = (thread) => /\) (\S)/.exec(readFileSync(`/proc/${pid}/task/${thread}/stat`, "utf8"))[1];
+  await until("every thread has stopped", () => readdirSync(`/proc/${pid}/task`).every((thread) => state(thread) === "T"));
 }
 
 /** `command` inside a network namespace, when there is one. */
