@@ -1,12 +1,12 @@
 #!/usr/bin/env node
-// Runs Trigger.dev's own clients against the built binary, under each runtime that its runner images use.
+// Runs Trigger.dev's clients against the built binary, on each runtime of its runner images.
 //
 //   node tests/compat/run.mjs [--runtime node20,node22,node24,bun] [--confirm read,ack] [--engine epoll]
 //                             [--only client,controller,tokens,tls,hold] [--jobs 3]
 //
-// The tests mostly wait, each on a broker of its own: --jobs of their files run at once.
-// PILOTLIGHT_BIN: the binary, by default target/release/pilotlight. Needs npm and nothing else: the
-// clients and all the runtimes are npm packages, pinned in package-lock.json.
+// The tests mostly wait, each for its own broker, so --jobs test files run at the same time.
+// PILOTLIGHT_BIN: the binary, by default target/release/pilotlight. Needs only npm: the clients and all runtimes are
+// npm packages, pinned in package-lock.json.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -64,7 +64,7 @@ for (const runtime of new Set([...runtimes, ...Object.keys(RUNTIMES)])) {
   if (!expected[runtime].test(version ?? "")) fail(`runtime ${runtime} does not run here (it answers ${version})`);
 }
 
-/** One test file in one setting. The driver is the packaged Node 22, whatever started this script. */
+/** Runs one test file with one setting, always on the packaged Node 22. */
 async function job(file, { runtime, confirm }) {
   const title = [file, runtime, `confirm ${confirm}`, process.env.PILOTLIGHT_ENGINE].filter(Boolean).join(", ");
   const started = Date.now();
@@ -76,7 +76,7 @@ async function job(file, { runtime, confirm }) {
   });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));
-  // SIGTERM first: on it a test file takes down what it has started.
+  // SIGTERM first: a test file then ends the processes that it started.
   const killers = [["SIGTERM", 0], ["SIGKILL", 10_000]].map(([signal, grace]) =>
     setTimeout(() => process.kill(-child.pid, signal), JOB_TIMEOUT_MS + grace),
   );
@@ -84,7 +84,7 @@ async function job(file, { runtime, confirm }) {
   killers.forEach(clearTimeout);
   const count = (what) => Number(new RegExp(`^ℹ ${what} (\\d+)$`, "m").exec(output)?.[1] ?? 0);
   const passed = count("pass");
-  // A test that was skipped has not shown anything, and a file that ended early has failed.
+  // A skipped test proves nothing, and a file that ended early has failed.
   let failed = count("fail") + count("cancelled") + count("skipped") + count("todo");
   if ((code !== 0 || passed === 0) && failed === 0) failed = 1;
   console.log(`\n=== ${title}: ${passed} passed, ${failed} failed, ${((Date.now() - started) / 1000).toFixed(0)} s`);
@@ -97,7 +97,7 @@ const confirms = options.confirm.split(",");
 const results = [];
 const run = async (...args) => results.push(await job(...args));
 
-// The long hold costs time but no work: it runs beside everything else.
+// The long hold only waits, so it runs in parallel with the others.
 const aside = only.includes("hold") ? confirms.map((confirm) => run("hold", { confirm })) : [];
 const queue = confirms.flatMap((confirm) =>
   runtimes.flatMap((runtime) =>
