@@ -69,6 +69,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("futures_util", &["control"]),
     ("hdrhistogram", &["commands"]),
     ("hmac", &["broker"]),
+    ("http", &["config"]),
     ("http_body_util", &["commands", "control"]),
     ("hyper", &["commands", "control"]),
     ("hyper_util", &["commands", "control"]),

@@ -8,6 +8,8 @@ use super::typed::ServeFlags;
 use crate::config::error::ConfigError;
 use crate::config::serve_config::TraceConfig;
 use crate::config::values::{Count, Millis, Value, text};
+use http::Uri;
+use http::uri::Scheme;
 use std::ffi::OsStr;
 use std::time::Duration;
 
@@ -102,44 +104,30 @@ pub fn resolve(flags: &ServeFlags) -> Result<TraceConfig, ConfigError> {
 fn endpoint(typed: &str) -> Result<String, String> {
     const FORM: &str = "is not the http:// URL of a collector's OTLP/HTTP receiver. Use a value such as http://127.0.0.1:4318.";
     let advice = |advice: &str| Err(advice.to_owned());
-    if typed.starts_with("https://") {
+    let Ok(url) = typed.parse::<Uri>() else { return advice(FORM) };
+    if url.scheme() == Some(&Scheme::HTTPS) {
         return advice(
             "needs TLS, which is not supported for traces. Run a collector or an agent beside the broker, and use its http:// URL.",
         );
     }
-    let Some(rest) = typed.strip_prefix("http://") else { return advice(FORM) };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let is_path = |next: u8| next.is_ascii_alphanumeric() || b"-._~/%+:@!$&'()*,;=".contains(&next);
-    if !is_authority(authority) || !path.bytes().all(is_path) {
+    let Some(authority) = url.authority() else { return advice(FORM) };
+    // `Uri` takes any digits as a port, and drops a fragment.
+    let has_port = authority.as_str().len() > authority.host().len();
+    let is_plain = url.scheme() == Some(&Scheme::HTTP) && url.query().is_none() && !typed.contains('#');
+    let is_host = !authority.host().is_empty() && !authority.as_str().contains('@');
+    if !is_plain || !is_host || (has_port && authority.port_u16().is_none_or(|port| port == 0)) {
         return advice(FORM);
     }
-    if authority.rsplit_once(':').is_some_and(|(_, port)| port == "4317") {
+    if authority.port_u16() == Some(4317) {
         return advice(
             "has port 4317, on which collectors take OTLP/gRPC. Use the port for OTLP/HTTP, usually 4318.",
         );
     }
-    let path = path.trim_end_matches('/');
+    let path = url.path().trim_end_matches('/');
     Ok(match path.ends_with(PATH) {
         true => format!("http://{authority}{path}"),
         false => format!("http://{authority}{path}{PATH}"),
     })
-}
-
-/// A host name or an IP address, with or without a port.
-fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.rfind(']') {
-        Some(end) => (&text[..=end], text[end + 1..].strip_prefix(':')),
-        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
-    };
-    let is_host = match host.strip_prefix('[').and_then(|inside| inside.strip_suffix(']')) {
-        Some(inside) => inside.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host.bytes().all(|next| next.is_ascii_alphanumeric() || matches!(next, b'.' | b'-' | b'_'))
-        }
-    };
-    let rest = &text[host.len()..];
-    is_host && (rest.is_empty() || port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)))
 }
 
 #[cfg(test)]
