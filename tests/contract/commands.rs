@@ -4,6 +4,8 @@ use crate::support::binary::binary;
 use crate::support::broker::Broker;
 use crate::support::folder::Folder;
 use crate::support::secrets::SecretFile;
+use crate::support::tls::Identity;
+use std::fs;
 use std::net::SocketAddr;
 use std::process::{Command, Output};
 
@@ -55,6 +57,29 @@ fn check_passes_on_a_good_broker() {
     assert!(said.contains("received by a runner and confirmed"), "{said}");
     assert_eq!(broker.counter("warm"), 1, "check dispatches a run");
     broker.wait_for("waiting", 0);
+}
+
+#[test]
+fn check_speaks_tls_and_unix_domain_sockets() {
+    let identity = Identity::new("check");
+    let (ca, socket) = (identity.folder.path("ca.pem"), identity.folder.path("dispatch.sock"));
+    fs::write(&ca, &identity.authority.pem).expect("written");
+    let broker = Broker::start(&format!("--workers 1 {} --dispatch-listen unix:{socket}", identity.flags()));
+    let runner = format!("https://localhost:{}", broker.runner.port());
+    let (dispatch, admin) = (format!("unix:{socket}"), format!("http://{}", broker.admin));
+    let sides = ["check", "--runner", &runner, "--dispatch", &dispatch, "--admin", &admin];
+    let output = run(&[&sides[..], &["--ca", &ca]].concat());
+    marks(&text(&output.stdout), ["ok", "ok", "ok", "ok", "ok"]);
+    assert_eq!(output.status.code(), Some(0));
+    broker.wait_for("warm", 1);
+
+    // Without --ca, the system's authorities do not vouch for this certificate.
+    let output = run(&sides);
+    assert_eq!(output.status.code(), Some(if text(&output.stdout).is_empty() { 2 } else { 1 }), "{output:?}");
+    assert!(!text(&output.stdout).contains("received by a runner"), "{output:?}");
+    let missing = run(&[&sides[..], &["--ca", "/nowhere/ca.pem"]].concat());
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(text(&missing.stderr).contains("--ca /nowhere/ca.pem: "), "{missing:?}");
 }
 
 #[test]
