@@ -2,6 +2,8 @@
 //! runner?
 
 use super::{Finding, Severity, Sides};
+use crate::api::Readiness;
+use crate::api::routes::{READYZ, STATUS};
 use crate::commands::client::{Answer, Client, ClientError, Request};
 use crate::commands::warm_start::Key;
 use std::thread;
@@ -43,13 +45,15 @@ fn runner_side(client: &Client) -> Finding {
 
 fn admin_side(client: &Client) -> Finding {
     let url = client.endpoint();
-    match client.ask(Request::get("/readyz"), PATIENCE) {
+    match client.ask(Request::get(READYZ), PATIENCE) {
         Ok(Answer { status: 200, .. }) => Finding::ok(format!("admin side: {url} is ready")),
         Ok(answer) if answer.status == 503 => {
-            Finding::warning(format!("admin side: {url} is not ready: {}", answer.text()))
+            let readiness: Option<Readiness> = serde_json::from_slice(&answer.body).ok();
+            let reason = readiness.and_then(|readiness| readiness.reason).unwrap_or_else(|| answer.text());
+            Finding::warning(format!("admin side: {url} is not ready: {reason}"))
         }
         Ok(Answer { status, .. }) => Finding::failure(format!(
-            "admin side: {url}/readyz answers {status}. Is --admin another address?"
+            "admin side: {url}{READYZ} answers {status}. Is --admin another address?"
         )),
         Err(error) => Finding::warning(format!(
             "admin side: {url} cannot be reached from here ({error}). Runs do not need it; operators do"
@@ -75,12 +79,12 @@ fn runner_side_takes_no_dispatch(sides: &Sides) -> Finding {
 }
 
 fn runner_side_has_no_admin(client: &Client) -> Finding {
-    match client.ask(Request::get("/status"), PATIENCE) {
+    match client.ask(Request::get(STATUS), PATIENCE) {
         Ok(Answer { status: 404, .. }) => Finding::ok("the runner side serves no admin routes"),
         Ok(Answer { status, .. }) => Finding::failure(format!(
-            "the runner side answers /status with {status}. Is there a proxy in front of the broker?"
+            "the runner side answers {STATUS} with {status}. Is there a proxy in front of the broker?"
         )),
-        Err(error) => Finding::failure(format!("the runner side does not answer /status: {error}")),
+        Err(error) => Finding::failure(format!("the runner side does not answer {STATUS}: {error}")),
     }
 }
 
