@@ -1,7 +1,7 @@
 //! Accepts connections, and makes room for them at the limit.
 //!
-//! At the limit, the broker closes the oldest connection that has sent nothing since it was accepted: clients open
-//! such connections ahead of need. It never closes a connection that has sent bytes to make room.
+//! At the limit, the broker closes the oldest connection that has sent nothing since it was accepted: clients
+//! open such connections ahead of need. To make room, it never closes a connection that has sent bytes.
 
 use super::Broker;
 use super::connections::State;
@@ -48,7 +48,7 @@ impl<S: Shared> Broker<S> {
         }
         let Some(slot) = self.connections.oldest_silent() else { return false };
         self.counters.evicted += 1;
-        // Its place in the count passes to the new connection.
+        // The new connection takes over the place of the closed one in the count.
         self.close_counted(slot);
         true
     }

@@ -1,5 +1,5 @@
-//! Reuses the buffers of finished runs: they are still in the CPU's caches, and the allocator does not have to
-//! find a block of that size.
+//! Reuses the buffers of finished runs. They are still in the CPU's caches, and the allocator does not have
+//! to find a block of that size.
 
 use super::io::Payload;
 use std::sync::Arc;

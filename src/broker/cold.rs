@@ -1,9 +1,9 @@
 //! Why a dispatch is cold. The broker works this out only when it answers a cold dispatch.
 //!
-//! The reason is exact for this worker's polls. Other workers' polls show only in the hint table, which has a
-//! bucket for the hash of a deployment and one for a deployment with a version, set while a matchable poll exists.
-//! So a hash collision may cause `other_version` or `other_machine_size` although no runner waits, and polls of
-//! other workers that are parked or cordoned by node are not seen.
+//! The reason is exact for this worker's polls. Other workers' polls show only in the hint table. It has a
+//! bucket for the hash of a deployment, and one for a deployment with a version. A bucket is set while a
+//! matchable poll exists. So a hash collision may cause `other_version` or `other_machine_size` although no
+//! runner waits. The broker does not see polls of other workers that are parked, or cordoned by node.
 
 use super::Broker;
 use super::event::ColdReason;

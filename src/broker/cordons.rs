@@ -10,8 +10,8 @@ use super::report::Selector;
 use super::time::Time;
 
 impl<S: Shared> Broker<S> {
-    /// Closes the held polls that the selector covers. New ones are held, but not matched, until the cordon is
-    /// removed: if the broker closed those as well, their runners would reconnect in a tight loop.
+    /// Closes the held polls that the selector covers. The broker holds new ones without matching them until
+    /// the cordon is removed. If it closed those as well, their runners would reconnect in a tight loop.
     pub(super) fn cordon(&mut self, now: Time, selector: Selector) {
         for slot in self.unclaimed_polls(|deployment, node| covers(&selector, deployment, node)) {
             self.end_poll(now, slot, PollEnd::Closed);

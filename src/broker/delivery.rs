@@ -8,16 +8,16 @@
 //! ```
 //!
 //! The proof depends on `--confirm`:
-//! - `read`: the peer's FIN, no byte of ours unacknowledged, and no error. A Linux peer that closes with unread
-//!   data sends a reset instead of a FIN, and a peer that has already closed answers our data with a reset. So a
-//!   clean FIN after our last byte means that the process read every byte. Our own FIN goes out with that byte,
-//!   which makes closing the connection cheap.
+//! - `read`: the peer's FIN, no byte of ours unacknowledged, and no error. A Linux peer that closes with
+//!   unread data sends a reset instead of a FIN. A peer that has already closed answers our data with a
+//!   reset. So a clean FIN after our last byte means that the process read every byte. Our own FIN goes out
+//!   with that byte, which makes closing the connection cheap.
 //! - `ack`: the acknowledgement of the last byte (or the proof of `read`).
 //! - `write`: our kernel took the bytes.
 //!
-//! A FIN with bytes unacknowledged proves nothing yet. A reset or an acknowledgement follows. No event reports the
-//! acknowledgement, so the core probes at doubling intervals. The probe's answer also says whether a FIN has
-//! arrived, because the FIN's event may be queued behind thousands of others.
+//! A FIN with bytes unacknowledged proves nothing yet. A reset or an acknowledgement follows. No event
+//! reports the acknowledgement, so the broker core probes at doubling intervals. The probe's answer also says
+//! whether a FIN has arrived, because the FIN's event may be queued behind thousands of others.
 //!
 //! A released poll is reset, so that nothing unsent reaches a peer that recovers.
 

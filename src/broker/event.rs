@@ -1,4 +1,5 @@
-//! Events for the log, the page, traces and tests. The core produces only those that the control thread wants.
+//! Events for the log, the page, traces and tests. The broker core produces only those that the control
+//! thread wants.
 
 use super::ids::Ticket;
 use super::pools::Key;

@@ -1,7 +1,7 @@
-//! The inputs and outputs of the core.
+//! The inputs and outputs of the broker core.
 //!
-//! The engine reports facts (`Accepted`, `Received`, `Sent`, …) and executes requests (`Send`, `Close`, …). The
-//! engine knows nothing of polls, and the core knows nothing of sockets.
+//! The engine reports facts (`Accepted`, `Received`, `Sent`, …) and executes requests (`Send`, `Close`, …).
+//! The engine knows nothing of polls, and the broker core knows nothing of sockets.
 
 pub use super::ids::{ConnId, Ticket};
 pub use super::shared::{HINT_KINDS, Shared, WorkerSet};
@@ -73,8 +73,8 @@ pub enum Input<'a> {
         conn: ConnId,
     },
     /// The peer's FIN: it sends no more. The engine collects `facts` after it sees the FIN; `None` if no
-    /// `Send` awaits its proof of delivery. While bytes of one are unacknowledged, the engine may report the
-    /// FIN again with newer facts.
+    /// `Send` awaits its proof of delivery. While bytes of such a `Send` are unacknowledged, the engine may
+    /// report the FIN again with newer facts.
     PeerClosed {
         conn: ConnId,
         facts: Option<TcpFacts>,
@@ -106,7 +106,7 @@ pub enum Input<'a> {
     Command(Command),
 }
 
-/// What the core needs to know about a peer's address. It never sees the address itself.
+/// What the broker core needs to know about a peer's address. It never sees the address itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The address may dispatch.
@@ -169,7 +169,7 @@ pub struct Offer {
     pub attempts_left: u8,
     /// When the dispatch was complete.
     pub since: Time,
-    /// From then on, the broker tries no poll and counts no confirmation.
+    /// The time from which the broker tries no poll and counts no confirmation.
     pub deadline: Time,
     /// Report its attempts as events.
     pub traced: bool,

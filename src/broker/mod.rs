@@ -1,8 +1,9 @@
 //! The broker core decides which polls are held, which poll gets which run, and when a delivery counts.
 //!
-//! Pure: no I/O, no clock, no threads, no randomness. The contract with the driver is one line:
-//! **call [`Broker::handle`] with a fact and the time, drain [`Broker::poll_output`] until `None`,
-//! and call [`Broker::tick`] no later than [`Broker::next_deadline`].**
+//! Pure: no I/O, no clock, no threads, no randomness. The contract with the driver has three parts:
+//! - Call [`Broker::handle`] with a fact and the time.
+//! - Drain [`Broker::poll_output`] until `None` after every call.
+//! - Call [`Broker::tick`] no later than [`Broker::next_deadline`].
 //!
 //! One `Broker` serves one worker. Workers exchange [`io::MeshMessage`]s and share one [`io::Shared`]; the driver
 //! provides both.
@@ -61,7 +62,7 @@ use time::Time;
 use token::gate::TokenGate;
 use watch::Watch;
 
-/// The state of one worker's core.
+/// The state of one worker's broker core.
 pub struct Broker<S: Shared> {
     worker: usize,
     settings: Settings,
@@ -86,7 +87,7 @@ pub struct Broker<S: Shared> {
 }
 
 impl<S: Shared> Broker<S> {
-    /// A core without connections. `hasher` must have the same seed on every worker of the process.
+    /// A broker core without connections. `hasher` must have the same seed on every worker of the process.
     pub fn new(worker: usize, mut settings: Settings, hasher: RandomState, shared: S) -> Self {
         let secrets = std::mem::take(&mut settings.token_secrets);
         Broker {

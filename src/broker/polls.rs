@@ -12,7 +12,8 @@ impl<S: Shared> Broker<S> {
     /// it has no room for the poll, it closes the connection, which the runner survives.
     pub(super) fn hold_poll(&mut self, now: Time, slot: u32, key: KeyRef<'_>, node: &str, expires: Time) {
         if self.connections.get(slot).peer_closed {
-            // The client closed before the broker parsed this pipelined poll. No later fact would report that.
+            // The runner closed before the broker parsed this pipelined poll. No later fact would report
+            // that.
             self.counters.polls_left += 1;
             return self.close(slot);
         }
@@ -92,8 +93,8 @@ impl<S: Shared> Broker<S> {
         self.connections.arm(slot, at);
     }
 
-    /// When the broker closes a poll. After its connection timeout the client has aborted it; one more guard gives
-    /// the abort time to arrive.
+    /// When the broker closes a poll. After its connection timeout the runner has aborted it; one more guard
+    /// gives the abort time to arrive.
     pub(super) fn poll_expiry(&self, poll: &Poll) -> Time {
         poll.since.plus_ms(self.settings.connection_timeout_ms + self.settings.guard_ms)
     }
@@ -121,8 +122,8 @@ impl<S: Shared> Broker<S> {
         self.arm_poll_timer(slot);
     }
 
-    /// Corrects the guard by the round trip. The client's abort timer started before the request was sent (up
-    /// to one and a half round trips, including the connect), and the run takes another half to arrive.
+    /// Corrects the guard by the round trip. The runner's abort timer started before the request was sent: up
+    /// to one and a half round trips, including the connect. The run takes another half to arrive.
     pub(super) fn round_trip_measured(&mut self, slot: u32, facts: TcpFacts) {
         let guard_us = self.settings.guard_ms * 1_000;
         if let State::Waiting(poll) = &mut self.connections.get_mut(slot).state

@@ -1,4 +1,4 @@
-//! The limits and timings of the core, validated by `config`.
+//! The limits and timings of the broker core, validated by `config`.
 
 use super::token::Secrets;
 
@@ -63,12 +63,12 @@ impl ConnectionLimit {
     }
 }
 
-/// The core's limits and timings.
+/// The broker core's limits and timings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Sent by `/connect`: how long a client holds one poll.
+    /// Sent by `/connect`: how long a runner holds one poll.
     pub connection_timeout_ms: u64,
-    /// Sent by `/connect`: how long a client keeps polling before it exits.
+    /// Sent by `/connect`: how long an idle runner keeps polling before it exits.
     pub keepalive_ms: u64,
     pub connections: ConnectionLimit,
     /// Keys remembered per worker.

@@ -37,8 +37,10 @@ impl WorkerSet {
 /// Kinds of buckets in the hint table: of keys, of deployments, of deployments with a version.
 pub const HINT_KINDS: usize = 3;
 
-/// What all workers share: the hint table (bucket of hashes -> workers that may have a matchable poll), the
-/// counts of open connections, and the budget for bytes in flight.
+/// What all workers share:
+/// - the hint table: bucket of hashes -> workers that may have a matchable poll;
+/// - the counts of open connections;
+/// - the budget for bytes in flight.
 ///
 /// A hint may be set although no worker has a poll. A reader that runs after a poll was indexed never finds its
 /// hint clear. So a cold answer, the most frequent one while few runners wait, costs one load and no message.

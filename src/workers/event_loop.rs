@@ -1,16 +1,17 @@
 //! One worker's thread: it runs a turn, then blocks until there is something for the next.
 //!
 //! While the thread is awake, it alone uses its worker. While it blocks, other workers may use it
-//! ([`HandleInline`]): a worker that has an offer or a reply for a blocked worker handles that worker's mail
+//! ([`HandleInline`]). A worker that has an offer or a reply for a blocked worker handles that worker's mail
 //! itself, which saves both threads a wake-up. This needs an engine whose blocking part can be taken out, and
 //! descriptors that mean the same on every thread.
 //!
 //! Invariants:
-//! - a thread that uses the worker holds its lock; the worker's own thread holds the lock except while it blocks;
-//! - only the worker's own thread waits for the lock. Other threads try it once, and wake the worker's own thread
-//!   if it is taken. So no two workers can wait for each other;
-//! - another thread wakes the worker's own thread if it leaves something that is due before that thread would wake
-//!   up.
+//! - A thread that uses the worker holds its lock. The worker's own thread holds the lock except while it
+//!   blocks.
+//! - Only the worker's own thread waits for the lock. Other threads try it once, and wake the worker's own
+//!   thread if it is taken. So no two workers can wait for each other.
+//! - Another thread wakes the worker's own thread if it leaves something that is due before that thread would
+//!   wake up.
 
 use super::mesh::{Address, HandleInline};
 use super::pace::Pace;

@@ -1,15 +1,16 @@
 //! Mailboxes: how one worker hands a message to another, and wakes it only while it blocks.
 //!
-//! Before its thread blocks, the receiver arms its mailbox and then checks it again. The sender sends, and then
-//! checks whether the mailbox is armed. Each has a full fence between its two steps, so at least one sees the
-//! other's first step: the receiver finds the message before it blocks, or the sender wakes it.
+//! Before its thread blocks, the receiver arms its mailbox and then checks it again. The sender sends, and
+//! then checks whether the mailbox is armed. Each has a full fence between its two steps, so at least one
+//! sees the other's first step. Either the receiver finds the message before it blocks, or the sender wakes
+//! it.
 //!
 //! A wake-up costs both threads more than serving a request. So a worker that has mail for a blocked worker
 //! handles it inline, if that worker allows it ([`HandleInline`]). It wakes the other worker only if that fails: a
 //! third worker holds the lock, or the blocked thread is just waking up.
 //!
-//! The queue's type sets no limit, but its use does: a worker has at most one offer and one reply under way per
-//! open dispatch connection.
+//! The queue's type sets no limit, but its use does. A worker has at most one offer and one reply under way
+//! per open dispatch connection.
 
 use super::sync::{AtomicBool, Ordering, Receiver, Sender, fence, unbounded};
 use crate::broker::io::MeshMessage;

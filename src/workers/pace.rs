@@ -1,19 +1,20 @@
 //! Decides when a worker delays its next turn, so that work gathers instead of waking it up piece by piece.
 //!
 //! Blocking and waking up cost more than serving a request. A worker that receives something every few
-//! microseconds would spend its time on that, so it runs fewer turns and serves more in each, like interrupt
+//! microseconds would spend its time on that. So it runs fewer turns and serves more in each, like interrupt
 //! coalescing in network cards. A busy worker sleeps for the coalescing delay after each turn. Requests that
-//! arrive meanwhile pay for it, so a worker counts as busy only if its turns use much of a CPU's time; a worker
-//! with time to spare serves immediately. No delay follows a turn that took as long as the delay, because enough
-//! work has gathered meanwhile. Nor does a delay follow a turn that began long after the last one.
+//! arrive meanwhile have to wait, so a worker counts as busy only if its turns use much of a CPU's
+//! time. A worker with time to spare serves immediately. No delay follows a turn that took as long as the
+//! delay, because enough work has gathered meanwhile. Nor does a delay follow a turn that began long after
+//! the last one.
 
 use crate::broker::time::Time;
 use std::time::Duration;
 
 /// The fewest turns over which the worker measures its share of a CPU's time.
 const TURNS_MIN: u32 = 16;
-/// The shortest time over which it measures: long enough that the work that gathers while another process has the
-/// CPU for a millisecond or two does not make a worker busy.
+/// The shortest time over which it measures. Work gathers while another process has the CPU for a millisecond
+/// or two. Measured over this time, such work does not make a worker busy.
 const PERIOD_MIN: Duration = Duration::from_millis(100);
 /// The length of a trial, the first measurement with delays. It is short, because requests already pay for the
 /// delays.
@@ -23,8 +24,8 @@ const QUIET: Duration = Duration::from_millis(10);
 /// A busy worker stays busy down to this percentage of the share that made it so, because it needs less CPU time with
 /// delays.
 const STAY_PERCENT: u32 = 80;
-/// A worker whose share falls below that in a trial does not try delays again for this long, and for twice as long
-/// after each further trial.
+/// A worker whose share falls too low in a trial (see [`STAY_PERCENT`]) does not try delays again for this
+/// long. Each further trial doubles the time.
 const HOLD_OFF_MIN: Duration = Duration::from_secs(4);
 const HOLD_OFF_MAX: Duration = Duration::from_secs(64);
 

@@ -1,11 +1,12 @@
 //! Which listeners each worker closes when it gets its own table of descriptors. (Workers that share one table can
 //! handle each other's mail inline: `event_loop.rs`.)
 //!
-//! A worker's table begins as a copy of the process's table, and a copy keeps its files open. A listener must end
-//! when its owner closes it, so every other table closes it as soon as the tables are separate. The other copies
-//! do no harm: the engines' pollers and wakers live as long as the process, and so does the control thread's
-//! runtime, which workers wake through its eventfd. The admin side accepts no connection before the tables are
-//! separate. A process with other connections at that time, such as the demo with its runners, keeps one table.
+//! A worker's table begins as a copy of the process's table, and a copy keeps its files open. A listener must
+//! end when its owner closes it, so every other table closes it as soon as the tables are separate. The other
+//! copies do no harm. The engines' pollers and wakers live as long as the process. So does the control
+//! thread's runtime, which workers wake through its eventfd. The admin side accepts no connection before the
+//! tables are separate. A process with other connections at that time, such as the demo with its runners,
+//! keeps one table.
 
 use super::listeners::WorkerListeners;
 use crate::sys::descriptors;

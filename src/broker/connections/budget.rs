@@ -1,8 +1,8 @@
 //! The budget for bytes in flight: bytes that peers have sent and that cannot be used yet, and runs that are
 //! not delivered yet.
 //!
-//! All workers share the budget. Each worker leases from it in steps. So counting a request usually touches only
-//! the worker's own numbers, and only one request in hundreds touches the shared number.
+//! All workers share the budget. Each worker leases from it in steps, so counting a request usually touches
+//! only the worker's own numbers. Only one request in hundreds touches the shared number.
 //!
 //! Incomplete requests get at most [`INCOMPLETE_QUARTERS`] quarters of it, so a client that sends requests
 //! without end does not stop requests that arrive complete.

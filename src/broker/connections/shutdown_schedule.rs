@@ -7,8 +7,8 @@ const CHECK_AGAIN_MS: u64 = 10;
 
 /// The times of a shutdown.
 pub struct ShutdownSchedule {
-    /// Until then, an idle connection stays open if its last response did not announce `Connection: close`. So no
-    /// supervisor's request crosses our close.
+    /// Before this time, an idle connection stays open if its last response did not announce `Connection:
+    /// close`. So the broker closes no connection on which a supervisor's request may be on the way.
     ends_at: Time,
     /// The shutdown completes no earlier than the turn after it began: that turn reports the connections that the
     /// kernel had queued.

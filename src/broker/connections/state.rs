@@ -139,7 +139,7 @@ pub struct Poll {
     pub deployment: u32,
     /// When the request was complete.
     pub since: Time,
-    /// From then on, the broker offers it no run.
+    /// The time from which the broker offers the poll no run.
     pub offer_until: Time,
     pub state: PollState,
     /// `offer_until` takes the measured round trip into account.
@@ -172,7 +172,7 @@ pub struct PendingDispatch {
     pub payload: Payload,
     /// When the request was complete.
     pub since: Time,
-    /// The supervisor gets its answer by then.
+    /// The latest time for the answer to the supervisor.
     pub deadline: Time,
     /// How many polls may still be tried.
     pub attempts_left: u8,

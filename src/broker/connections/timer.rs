@@ -1,11 +1,12 @@
 //! A hierarchical timing wheel with one timer per connection slot.
 //!
-//! Six levels of 64 slots, with ticks of one millisecond: every deadline within two years has a slot, a timer
-//! moves at most five times before it fires, and an empty wheel costs nothing. The lists are intrusive (one
+//! Six levels of 64 slots, with ticks of one millisecond. Every deadline within two years has a slot, and a
+//! timer moves at most five times before it fires. An empty wheel costs nothing. The lists are intrusive (one
 //! node per connection slot), so arming, moving and cancelling do not allocate.
 //!
-//! Two guarantees, tested against a naive oracle: a timer never fires before its deadline (ticks round up), and
-//! [`Wheel::next_deadline`] is never later than the first due timer.
+//! Two guarantees, tested against a naive oracle:
+//! - A timer never fires before its deadline (ticks round up).
+//! - [`Wheel::next_deadline`] is never later than the first due timer.
 //!
 //! Moving a deadline later does not touch the wheel: the node stays where it is, and is linked again when its
 //! slot is due. Keep-alive traffic moves deadlines thousands of times a second, and each move is one store.

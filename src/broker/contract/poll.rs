@@ -23,8 +23,8 @@ pub struct PollRequest<'b> {
 /// Reads a poll's header fields.
 ///
 /// # Errors
-/// 400 that names the field: a field of the key is missing, repeated, empty or (cpu, memory) not a
-/// number, or any field is not UTF-8.
+/// 400 that names the field. A field of the key is missing, repeated, empty or (cpu, memory) not a number; or
+/// any field is not UTF-8.
 #[inline]
 pub fn read_poll<'b>(head: &RequestHead<'b>) -> Result<PollRequest<'b>, Rejection> {
     let fields = &head.application;

@@ -30,12 +30,13 @@ pub enum Route {
 /// Finds the route by method, path and side.
 ///
 /// # Errors
-/// 404 for a path that this side does not have; 405 with `Allow` for a method that the path does
-/// not have (RFC 9110 section 15.5.6); 501 for a method that no resource has (section 15.6.2); 411
-/// for a dispatch without a length (section 15.5.12).
+/// - 404: this side does not have the path.
+/// - 405 with `Allow`: the path does not have the method (RFC 9110 section 15.5.6).
+/// - 411: a dispatch without a length (section 15.5.12).
+/// - 501: no resource has the method (section 15.6.2).
 ///
-/// Where runners and supervisors have separate listeners, POST `/warm-start` on the runner side is
-/// 404, so that task code does not learn that the path exists.
+/// If runners and supervisors have separate listeners, POST `/warm-start` on the runner side is 404. So task
+/// code does not learn that the path exists.
 #[inline]
 pub fn route(head: &RequestHead<'_>, side: Side, dispatch_on_runner_side: bool) -> Result<Route, Rejection> {
     let is_dispatch = head.method == Method::Post;

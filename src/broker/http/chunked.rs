@@ -4,9 +4,9 @@ use super::rejection::Rejection;
 
 /// Decodes a chunked body. Input may stop and resume at any byte.
 ///
-/// Strict: chunk sizes are 1 to 16 hex digits, extensions and trailer fields must follow their grammar (otherwise
-/// two readers might see different line ends in them), and every line ends in CRLF. Extensions and trailer fields
-/// are limited and ignored.
+/// Strict: chunk sizes are 1 to 16 hex digits, and every line ends in CRLF. Extensions and trailer fields
+/// must follow their grammar; otherwise two readers might see different line ends in them. They are limited
+/// and ignored.
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
     state: State,
@@ -73,9 +73,12 @@ impl ChunkedDecoder {
     /// with what a chunk size announces.
     ///
     /// # Errors
-    /// 413 as soon as the announced data exceeds `body_bytes_max` bytes in total, or extensions their
-    /// limit; 431 where trailer fields exceed it; 400 for anything malformed. After an error the
-    /// decoder must not be used again.
+    /// - 400: anything malformed.
+    /// - 413: extensions exceed their limit, or the announced data exceeds `body_bytes_max` bytes in total.
+    ///   The error comes as soon as the data is announced.
+    /// - 431: trailer fields exceed that limit.
+    ///
+    /// After an error the decoder must not be used again.
     pub fn advance(
         &mut self,
         input: &[u8],

@@ -13,7 +13,7 @@ use wide::i8x16;
 /// Bytes per step, as many as one instruction compares.
 const STEP: usize = 16;
 
-/// The head at the start of `buf` and its length in bytes, if the head is complete, valid, and
+/// The head at the start of `buf` and its length in bytes, if the head is complete and valid, and:
 /// - consists of visible ASCII characters, spaces and line ends;
 /// - has the method GET or POST, a path as its target, and version 1.1;
 /// - has only fields of the form `name: value`, without further white space around the value.

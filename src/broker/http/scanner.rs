@@ -7,8 +7,8 @@ use wide::u8x32;
 ///
 /// Use a new one for each request, starting after its [`leading_crlf`].
 ///
-/// Strict about line ends (RFC 9112 section 2.2): refuses a CR without LF, an LF without CR and a NUL
-/// anywhere in the head, because servers differ in whether they read these as a line end.
+/// Strict about line ends (RFC 9112 section 2.2). Refuses a CR without LF, an LF without CR and a NUL
+/// anywhere in the head: servers differ in whether they read these as a line end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScanner {
     /// Bytes examined, none of which ends the head.
@@ -29,8 +29,9 @@ impl HeadScanner {
     /// The result depends only on the bytes, not on their fragmentation.
     ///
     /// # Errors
-    /// 400 for a bare CR, a bare LF or a NUL; 414 (RFC 9110 section 15.5.15) where the request line
-    /// alone, 431 (RFC 6585 section 5) where the head is longer than `head_bytes_max` bytes.
+    /// - 400: a bare CR, a bare LF or a NUL.
+    /// - 414: the request line alone is longer than `head_bytes_max` bytes (RFC 9110 section 15.5.15).
+    /// - 431: the head is longer than that (RFC 6585 section 5).
     #[inline]
     pub fn advance(&mut self, buf: &[u8], head_bytes_max: usize) -> Result<Option<usize>, Rejection> {
         let bytes_max = head_bytes_max.min(u32::MAX as usize);

@@ -36,8 +36,8 @@ impl Number {
     }
 }
 
-/// Reads up to 16 digits, or 15 and a point, without exponent and sign: as one integer or the quotient of two
-/// exact integers, both correctly rounded. `None` for any other text.
+/// Reads up to 16 digits, or 15 and a point, without exponent and sign. The value is one integer or the
+/// quotient of two exact integers, both correctly rounded. `None` for any other text.
 #[inline]
 fn short_decimal(text: &[u8]) -> Option<f64> {
     const POWERS: [f64; 15] =

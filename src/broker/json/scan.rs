@@ -151,8 +151,8 @@ impl<'b> Scanner<'b> {
         self.finish_string(start, end)
     }
 
-    /// Returns the start of the next string in the block, and the index of the first special byte after it: the
-    /// index after the block if there is none. If that byte is a quote, the string ends there.
+    /// Returns the start of the next string in the block, and the index of the first special byte after that
+    /// start. The index is after the block if there is none. If that byte is a quote, the string ends there.
     #[inline(always)]
     fn enter_string(&mut self) -> (usize, usize) {
         self.pop_special();

@@ -2,8 +2,9 @@
 
 use crate::broker::shared::{HINT_KINDS, Shared};
 
-/// Counts what this worker has in each bucket of the shared hint table: matchable polls per bucket of keys, pools
-/// with matchable polls per bucket of relations. Only the first and the last of a bucket change the table.
+/// Counts what this worker has in each bucket of the shared hint table. A bucket of keys counts matchable
+/// polls; a bucket of relations counts pools with matchable polls. Only the first and the last of a bucket
+/// change the table.
 pub struct HintCounts {
     worker: usize,
     counts: Vec<u32>,

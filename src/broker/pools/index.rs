@@ -40,8 +40,10 @@ impl PollCounts {
 
 /// The held polls of one worker, and the names that they refer to.
 ///
-/// Invariants: each held poll is counted in exactly one state, in its pool and in [`PollCounts`]; each
-/// matchable poll is in its pool's list and in the shared hints; each held poll pins its pool and names.
+/// Invariants:
+/// - Each held poll is counted in exactly one state, in its pool and in [`PollCounts`].
+/// - Each matchable poll is in its pool's list and in the shared hints.
+/// - Each held poll pins its pool and names.
 pub struct Index {
     pools: Pools,
     nodes: Names,

@@ -22,7 +22,7 @@ impl Relation {
 }
 
 /// One key's polls and counts. For a key that was not used recently, each cache line is a cache miss. So the
-/// fields that find the key and its next poll come first and fit one line, except for the key's text.
+/// fields that find the key and its next poll come first. They fit one line, except for the key's text.
 #[repr(C, align(64))]
 pub struct Pool {
     pub(super) key: Key,

@@ -1,5 +1,5 @@
-//! Drives the core by hand: facts in, outputs out. Covers what real sockets cannot show: stale ids, late
-//! replies, timers to the millisecond.
+//! Drives the broker core by hand: facts in, outputs out. Covers what real sockets cannot show: stale ids,
+//! late replies, timers to the millisecond.
 
 mod delivery;
 mod limits;

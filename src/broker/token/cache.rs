@@ -43,7 +43,7 @@ impl Cache {
         Cache { hasher, table: HashTable::new(), entries: Vec::new(), entries_max, hand: 0 }
     }
 
-    /// Compares bytes only with an entry that has the same 64-bit hash under a secret seed, so that the time taken
+    /// Compares bytes only with an entry that has the same 64-bit hash under a secret seed. So the time taken
     /// reveals nothing about other tokens.
     #[inline]
     pub fn get(&mut self, token: &str) -> Option<&Verified> {

@@ -1,8 +1,8 @@
 //! Deployment tokens: the deployment of a poll, proven by a signature.
 //!
-//! A token is a JWT in compact form (RFC 7519, RFC 7515), HS256, that the supervisor signs into
-//! `TRIGGER_DEPLOYMENT_ID`; the runner sends it in place of the deployment's id. The input is bytes and Unix time,
-//! the output a deployment or a fault.
+//! A token is a JWT in compact form (RFC 7519, RFC 7515), HS256. The supervisor signs it into
+//! `TRIGGER_DEPLOYMENT_ID`, and the runner sends it in place of the deployment's id. The input is bytes and
+//! Unix time, the output a deployment or a fault.
 
 mod cache;
 mod claims;

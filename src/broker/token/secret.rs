@@ -22,7 +22,7 @@ impl Secrets {
         self.0.len()
     }
 
-    /// If so, no token can be verified.
+    /// Whether there is no secret; then no token can be verified.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -44,8 +44,10 @@ impl DispatchRequest<'_> {
 /// key fields need only be well-formed (`1e999`, `"\ud800"`).
 ///
 /// # Errors
-/// The first fault found: not JSON; a key field that is missing or of another type; or a field, or an object that
-/// contains one, that occurs twice (JSON readers differ in which one they take).
+/// The first fault found:
+/// - The body is not JSON.
+/// - A key field is missing or of another type.
+/// - A field, or an object that contains one, occurs twice. JSON readers differ in which one they take.
 pub fn parse_dispatch(body: &[u8]) -> Result<DispatchRequest<'_>, DispatchError> {
     let mut reader = Reader::default();
     match reader.body(body) {
