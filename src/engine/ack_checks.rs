@@ -1,10 +1,10 @@
 //! Polls the send queue for acknowledgements, instead of having the kernel announce them.
 //!
-//! An announcement costs a timestamp, an event and a call that takes it from the error queue; a check of the send
+//! An announcement costs a timestamp, an event and a call that takes it from the error queue. A check of the send
 //! queue costs a fraction of that. A peer on the same host has acknowledged by the time the send returns, so one
-//! check after the send finds it. A busy worker hears from other peers soon enough, because it checks again in one
-//! of its next turns. Only an idle worker needs the announcement. Network drivers switch between polling and
-//! interrupts in the same way.
+//! check after the send is enough. A busy worker checks the other peers again in one of its next turns, which is soon
+//! enough. Only an idle worker needs the announcement. Network drivers switch between polling and interrupts in the
+//! same way.
 
 use crate::broker::io::ConnId;
 use std::time::{Duration, Instant};

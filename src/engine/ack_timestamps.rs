@@ -5,14 +5,13 @@ use crate::sys::tcp;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// A peer acknowledges this much of a connection's first response immediately, however it is split. A Linux
-/// receiver acknowledges each of the first 16 segments or fewer (TCP_MAX_QUICKACKS, net/ipv4/tcp_input.c). This is
-/// half of them, at the size that every host accepts: 536 bytes (RFC 9293 section 3.7.1), 12 of them for
-/// timestamps.
+/// A peer acknowledges this much of a connection's first response immediately, however it is split. A Linux receiver
+/// acknowledges each of the first 16 segments or fewer (TCP_MAX_QUICKACKS, net/ipv4/tcp_input.c). This is half of 16
+/// segments of the size that every host accepts: 536 bytes (RFC 9293 section 3.7.1), less 12 for timestamps.
 const FIRST_BYTES_MAX: usize = 8 * 524;
 
-/// The state of a connection's acknowledgements. With epoll it is part of the connection's own entry: a separate
-/// allocation would add a cache miss for a connection that has been idle for long.
+/// The state of a connection's acknowledgements. With epoll it is part of the connection's own entry. A separate
+/// allocation would add a cache miss when a connection was idle for long.
 #[derive(Default)]
 pub struct AckTimestamps {
     /// Bytes sent since the kernel began to count them (OPT_ID_TCP), modulo 2^32; `None` before.

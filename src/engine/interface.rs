@@ -49,8 +49,8 @@ pub trait Engine {
     fn take_blocker(&mut self) -> Option<Self::Blocker> {
         None
     }
-    /// How long a wait of `timeout` may block: zero if there is something to report, and no longer than until the
-    /// engine's own next deadline.
+    /// How long a wait of `timeout` may block: zero if there is something to report, and at most until the engine's
+    /// next deadline.
     fn block_timeout(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         timeout
     }

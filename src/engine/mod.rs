@@ -1,8 +1,8 @@
 //! Engines move bytes and report facts. They know sockets, not polls or runs.
 //!
-//! An engine takes requests and reports facts. It submits what the broker asks for, and reports the result as a
-//! fact. The epoll engine completes most requests within the call, the io_uring engine later. The worker above
-//! cannot tell the difference, and neither can the broker.
+//! An engine submits the requests of the broker, and reports their results as facts. The epoll engine completes most
+//! requests within the call, the io_uring engine later. Neither the worker nor the broker core can tell the
+//! difference.
 //!
 //! Invariants:
 //! - the engine reuses a connection's slot only after `close` or `abort`, and under a new generation. It may still

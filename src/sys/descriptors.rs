@@ -67,8 +67,8 @@ pub fn supports_own_tables() -> bool {
 }
 
 fn close_range(first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint) -> io::Result<()> {
-    // SAFETY: touches descriptors only, none of which is owned by safe code in this thread: callers name those that
-    // are not, and the range beyond every descriptor is empty.
+    // SAFETY: touches descriptors only, and safe code in this thread owns none of them. Callers name disowned
+    // descriptors, or a range beyond every descriptor, which is empty.
     match unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -4,7 +4,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use std::io;
 
-/// From now on the process leaves no core dump, and only root can trace it or read its memory or its environment
+/// From now on the process leaves no core dump. Only root can trace it or read its memory or environment
 /// (PR_SET_DUMPABLE 0: prctl(2), proc(5)).
 ///
 /// The kernel undoes PR_SET_DUMPABLE when the process changes its user. Call this again after that.

@@ -1,8 +1,8 @@
 //! Limits a worker's thread to the system calls that it needs once it runs (seccomp(2)).
 //!
-//! Every other call fails with EPERM. The filter does not kill the process: a call that a new C library adds must
-//! not end thousands of held polls, and EPERM refuses the call just as well. A filtered thread cannot make memory
-//! executable, and cannot open, connect, start or trace anything.
+//! Every other call fails with EPERM. The filter does not kill the process: a call that a new C library adds must not
+//! end thousands of held polls. EPERM refuses the call just as well. A filtered thread cannot make memory executable,
+//! and cannot open, connect, start or trace anything.
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -95,7 +95,7 @@ impl Filter {
         Ok(Filter(filter.try_into().map_err(io::Error::other)?))
     }
 
-    /// Binds the calling thread for the rest of its life.
+    /// Filters the calling thread for the rest of its life.
     pub fn apply(&self) -> io::Result<()> {
         apply_filter(&self.0).map_err(io::Error::other)
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 impl Epoll {
     /// Whether the engine polls for the acknowledgement of its next send to `conn`, instead of having the kernel
-    /// announce it: the engine expects it within the send, or it is busy.
+    /// announce it. The engine polls if it expects the acknowledgement within the send, or is busy.
     pub(super) fn checks_ack_of(&mut self, conn: ConnId) -> bool {
         let last = socket(&mut self.sockets, conn).and_then(|socket| socket.last_ack);
         self.ack_expectation.is_immediate(last) || self.batch.len() >= self.ack_check_from_events
@@ -76,8 +76,9 @@ impl Epoll {
         has_failed
     }
 
-    /// Reports that the peer reset `conn`. If the peer acknowledged the response before that, the engine reports it
-    /// first: both can happen between two checks, and the kernel drops an announcement for which it has no room.
+    /// Reports that the peer reset `conn`. If the peer acknowledged the response before that, the engine reports the
+    /// acknowledgement first. Both can happen between two checks, and the kernel drops an announcement for which it
+    /// has no room.
     pub(super) fn reset(&mut self, conn: ConnId) {
         let awaits_ack = |socket: &mut Socket| socket.ack_checked || socket.ack_timestamps.awaited.is_some();
         if socket(&mut self.sockets, conn).is_some_and(awaits_ack) {

@@ -140,8 +140,8 @@ pub fn read_next_turn(socket: &mut Socket, conn: ConnId, leftover: &mut Vec<Read
     }
 }
 
-/// The fact for the peer's FIN. While bytes are unacknowledged, the engine also reports what follows: if both
-/// sides have closed, the acknowledgement ends the connection, and epoll reports that as an event.
+/// The fact for the peer's FIN. While bytes are unacknowledged, the engine also reports what follows. If both sides
+/// have closed, the acknowledgement ends the connection, and epoll reports that as an event.
 fn peer_closed(socket: &mut Socket, conn: ConnId) -> Fact {
     let facts = socket.awaits_proof.then(|| kernel_view::after_fin(socket.stream.as_fd(), socket.unsent()));
     socket.awaits_proof = facts.is_some_and(|facts| facts.unacked_bytes > 0);

@@ -158,7 +158,7 @@ pub fn a_thousand_connections_get_their_own_answers<E: Engine>(make: impl Fn(Lis
     rig.settle();
 }
 
-/// Older connections are served in between.
+/// The engine serves older connections in between.
 pub fn a_burst_is_accepted_over_many_turns<E: Engine>(make: impl Fn(Listeners) -> E) {
     const BURST: usize = 10 * ACCEPTS_PER_TURN;
     let mut rig = Rig::new(make);

@@ -132,7 +132,7 @@ pub fn an_ack_is_reported_once_and_after_sent<E: Engine>(make: impl Fn(Listeners
     }
 }
 
-/// It needs no other turn: a peer on this host acknowledges before the send returns.
+/// This takes no further turn: a peer on this host acknowledges before the send returns.
 pub fn an_ack_is_reported_with_sent<E: Engine>(make: impl Fn(Listeners) -> E) {
     let mut rig = Rig::new(make);
     let (mut client, conn) = rig.connect();

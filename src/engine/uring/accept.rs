@@ -13,8 +13,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Instant;
 
-/// Connections admitted per turn while the kernel still has completions of older connections. One enter reports
-/// about as many ends of connections.
+/// Connections admitted per turn while the kernel still has completions of older connections. One enter reports about
+/// this many ends of connections.
 const ACCEPTS_PER_BUSY_TURN: usize = 16;
 
 /// A listener, and the accept that is armed on it.
@@ -102,8 +102,8 @@ impl Acceptor {
 }
 
 /// Connections that the kernel has accepted and the engine has not admitted. One accept takes every queued
-/// connection, and goes on as long as more arrive. So the engine pauses it while more are waiting than a turn
-/// admits.
+/// connection, and goes on as long as more arrive. So the engine pauses the accept while more newcomers wait than a
+/// turn admits.
 pub struct Newcomers {
     queue: VecDeque<(OwnedFd, Side)>,
     left_in_turn: usize,
@@ -139,7 +139,7 @@ impl Newcomers {
         self.left_in_turn = if is_busy { ACCEPTS_PER_BUSY_TURN } else { ACCEPTS_PER_TURN };
     }
 
-    /// Call it when the engine stops accepting: older connections need not be served between the last newcomers.
+    /// Call it when the engine stops accepting: it then need not serve older connections between newcomers.
     pub fn admit_all(&mut self) {
         self.are_last = true;
     }

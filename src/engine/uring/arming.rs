@@ -25,7 +25,7 @@ impl Uring {
         }
     }
 
-    /// Watches for the peer's FIN or reset when no receive would find it: reading is paused, or the FIN has
+    /// Watches for the peer's FIN or reset when no receive would find it. Either reading is paused, or the FIN has
     /// arrived but not the acknowledgement or reset that follows it. If a paused connection awaits no proof, the
     /// engine reports only a reset: its FIN comes after bytes that the broker has not read.
     pub(super) fn arm_watch(&mut self, conn: ConnId) {

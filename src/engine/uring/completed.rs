@@ -60,9 +60,9 @@ impl Uring {
         self.unused(completion.buffer)
     }
 
-    /// Reports that the peer reset `conn`. If the peer acknowledged the response before that, the engine reports
-    /// it first: both can happen between two checks, and the acknowledgement's completion may come after the
-    /// reset's.
+    /// Reports that the peer reset `conn`. If the peer acknowledged the response before that, the engine reports the
+    /// acknowledgement first. Both can happen between two checks, and the acknowledgement may complete after the
+    /// reset.
     fn reset(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.get_open(conn) else { return };
         if socket.awaits_ack() && tcp::is_acknowledged(socket.fd()) {
@@ -79,9 +79,9 @@ impl Uring {
         None
     }
 
-    /// Reports the peer's FIN. If bytes are unacknowledged, the facts are right only because the socket still has
-    /// its error, which the kernel reports once (tcp(7)). A receive that ends with a FIN has not taken the error.
-    /// A receive or a send that takes the error ends with it, and the engine reports that as a reset.
+    /// Reports the peer's FIN. If bytes are unacknowledged, the facts are right only while the socket still has its
+    /// error, which the kernel reports once (tcp(7)). A receive that ends with a FIN has not taken the error. A
+    /// receive or a send that takes the error fails, and the engine reports a reset instead.
     fn peer_closed(&mut self, conn: ConnId) {
         let unsent = self.unsent(conn);
         let Some(socket) = self.sockets.get_open(conn) else { return };
@@ -172,8 +172,8 @@ impl Uring {
     }
 
     /// Handles a check after a send. `unacked_bytes` counts what the peer has not acknowledged, or is a negated
-    /// errno: the send has failed, or the kernel is too old for such checks. If the check finds no
-    /// acknowledgement, the engine checks again without the ring.
+    /// errno. An errno means that the send has failed, or that the kernel is too old for such checks. If the check
+    /// finds no acknowledgement, the engine checks again without the ring.
     fn ack_checked(&mut self, conn: ConnId, unacked_bytes: i32) {
         let Some(socket) = self.sockets.get(conn) else { return };
         socket.checks_under_way -= 1;

@@ -125,8 +125,8 @@ impl ChecksAcks for Uring {
         let last = socket.last_ack();
         match is_acked {
             true => self.acknowledged(conn),
-            // It has not arrived even a turn later. Recorded once per peer: a silent peer says nothing about
-            // others.
+            // The acknowledgement has not arrived even a turn later. The engine records this once per peer: a silent
+            // peer says nothing about others.
             false if last != Some(false) => self.record_ack(conn, false),
             false => {}
         }

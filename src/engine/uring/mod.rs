@@ -1,11 +1,11 @@
 //! The io_uring engine: one `io_uring_enter` per turn submits the requests of the last turn and returns with what has
 //! become ready.
 //!
-//! Accepts and receives are multishot: armed once, they complete again and again. A receive takes one of the
-//! worker's buffers when bytes are there, so an idle connection holds none. The kernel runs completions only
-//! inside the enter (DEFER_TASKRUN). A turn with more requests than the queue holds calls enter early. A receive
-//! that ends there with the connection's error has taken that error, so a later query would find the connection
-//! healthy. So a probe waits until no completion is left.
+//! Accepts and receives are multishot: armed once, they complete again and again. A receive takes one of the worker's
+//! buffers when bytes are there, so an idle connection holds none. The kernel runs completions only inside the enter
+//! (DEFER_TASKRUN). A turn with more requests than the queue holds calls enter early. A receive that fails there
+//! takes the connection's error, and a later query would find the connection healthy. So a probe waits until no
+//! completion is left.
 //!
 //! An operation owns what it refers to until its last completion. Response bytes and messages stay in the engine's
 //! tables until then. The engine frees a connection's slot only when none of its operations is under way.
@@ -74,7 +74,7 @@ pub struct Uring {
     facts: VecDeque<Fact>,
     /// Probes, which the engine answers after the last completion.
     probes: VecDeque<ConnId>,
-    /// A connection was reset in this turn, and the kernel may not have carried that out.
+    /// The broker reset a connection in this turn, and the kernel may not have carried out the reset yet.
     resets_due: bool,
     /// The buffer that the engine lends to the broker.
     lent: Option<u16>,

@@ -1,5 +1,5 @@
-//! Sends responses. A connection's last response, and those of a turn that brought few completions
-//! ([`super::immediate`]), each take their own system call; all others go through the ring.
+//! Sends responses. A connection's last response takes its own system call, and so does each response of a turn that
+//! brought few completions ([`super::immediate`]). All others go through the ring.
 
 use super::Uring;
 use super::messages::SendMessage;

@@ -136,9 +136,9 @@ impl Socket {
         }
     }
 
-    /// Sends as much of a connection's last response as there is room for, and a FIN after the last byte. Returns
-    /// how many bytes the kernel took. This bypasses the ring, which cannot send the FIN: the kernel would hold
-    /// back the bytes for the FIN until the next turn.
+    /// Sends as much of a connection's last response as there is room for, and a FIN after the last byte. Returns how
+    /// many bytes the kernel took. This bypasses the ring because the ring cannot send the FIN. The kernel would hold
+    /// back the bytes that go with the FIN until the next turn.
     pub fn send_last(&self, bytes: &[u8]) -> io::Result<usize> {
         let sent = taken(calls::transmit_held(self.fd(), bytes))?;
         if sent == bytes.len() {

@@ -2,8 +2,8 @@
 
 use std::ptr::NonNull;
 
-/// A value on the heap that its owner reaches through raw pointers only. A `Box` would assert, whenever it moves,
-/// that it is the only access to the value; here the kernel has another.
+/// A value on the heap that its owner reaches through raw pointers only. A `Box` that moves asserts that nothing else
+/// accesses its value; here the kernel does.
 pub struct Stable<T>(NonNull<T>);
 
 // SAFETY: it owns its value, like a box.

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Its count only grows: each write is a new event for a multishot poll, so the engine never reads it. Filling it
-/// would take centuries.
+/// The engine never reads its count: each write is a new event for a multishot poll. The count would take centuries
+/// to overflow.
 pub struct EventFd(File);
 
 impl EventFd {

@@ -16,8 +16,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The longest path that the kernel takes (unix(7): 108 bytes with the final 0), with room for the name that the
-/// socket is bound to first.
+/// The longest path that a listener can have. The kernel takes 108 bytes with the final 0 (unix(7)); the rest is for
+/// the name to which the process first binds the socket.
 pub const PATH_BYTES_MAX: usize = 90;
 
 /// Which users may connect.

@@ -31,7 +31,7 @@ pub fn is_acknowledged(fd: BorrowedFd<'_>) -> bool {
     send_queue_bytes(fd).is_ok_and(|bytes| bytes == 0)
 }
 
-/// What TCP_INFO knows in addition.
+/// What TCP_INFO reports in addition to [`TcpState`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpExtras {
     /// Smoothed round trip time, microseconds.

@@ -53,7 +53,7 @@ mod tests {
             step(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
         ];
         let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
-        // SAFETY: the program is well-formed and alive during the call, and binds this thread alone.
+        // SAFETY: the program is well-formed and alive during the call, and applies to this thread only.
         unsafe {
             assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
             let filter = libc::SECCOMP_MODE_FILTER;
