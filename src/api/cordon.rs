@@ -25,7 +25,7 @@ pub struct Cordon {
 /// The answer to GET, POST and DELETE.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cordons {
-    /// After the change, if there was one.
+    /// The cordons in force, including the change that the request made.
     pub cordons: Vec<Cordon>,
     /// Workers that did not answer in time. They make the change when they run again.
     pub stalled_workers: Vec<usize>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The query: dispatches after this number.
+/// The query: only dispatches with a larger number than this.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DispatchesQuery {
@@ -23,7 +23,7 @@ pub struct Dispatches {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Dispatch {
-    /// Counts the dispatches that were recorded.
+    /// The dispatch's number: recorded dispatches count from 1.
     pub seq: u64,
     /// When it was answered, in milliseconds since 1970.
     pub at_ms: u64,
@@ -33,7 +33,7 @@ pub struct Dispatch {
     pub outcome: String,
     /// Why it was cold.
     pub reason: Option<String>,
-    /// The closest runners to this run, in words. Up to one second old.
+    /// The waiting runners whose key is closest to the run's, in words. Up to one second old.
     pub closest: Option<String>,
     /// The run's friendly id.
     pub run: Option<String>,
@@ -43,10 +43,10 @@ pub struct Dispatch {
     pub cpu: Option<f64>,
     /// GB.
     pub memory: Option<f64>,
-    /// From its last byte to its answer.
+    /// From the request's last byte to its answer.
     pub took_us: u64,
     /// Runners that were offered the run.
     pub attempts: u8,
-    /// The supervisor's trace.
+    /// The `traceparent` that the supervisor sent.
     pub traceparent: Option<String>,
 }

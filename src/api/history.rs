@@ -15,7 +15,7 @@ pub struct History {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sample {
-    /// Its end, in seconds since 1970.
+    /// The end of the interval, in seconds since 1970.
     pub at: u64,
     pub warm: u64,
     /// Answered false because the broker could offer the run to no runner.
@@ -24,11 +24,11 @@ pub struct Sample {
     pub unconfirmed: u64,
     /// Refused with a 4xx.
     pub rejected: u64,
-    /// The cold dispatches by reason; reasons without any are omitted.
+    /// The cold dispatches by reason. Reasons that did not occur are omitted.
     pub reasons: BTreeMap<String, u64>,
-    /// Runners waiting at its end.
+    /// Runners waiting at the end of the interval.
     pub waiting: u64,
-    /// Connections open at its end.
+    /// Connections open at the end of the interval.
     pub connections: u64,
     /// `None` if there was no delivery.
     pub delivery_p50_us: Option<u64>,

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 #[derive(Args, Clone, Debug)]
 pub struct CompletionsFlags {
-    /// The shell to print them for
+    /// The shell that the completions are for
     #[arg(value_name = "SHELL")]
     shell: clap_complete::Shell,
 }

@@ -43,13 +43,13 @@ const WARM_KEYS: [Key<'static>; 2] = [
     Key { deployment: "deployment_hello", version: "20260801.1" },
     Key { deployment: "deployment_thumbnails", version: "20260714.3" },
 ];
-/// A key that no runner has; every sixth run has it.
+/// The key of every sixth run. No runner has it.
 const COLD_KEY: Key<'static> = Key { deployment: "deployment_hello", version: "20260802.1" };
 const COLD_EVERY: usize = 6;
 /// How long a runner executes a run.
 const WORK: Duration = Duration::from_millis(600);
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// Longer than the connection timeout, after which the broker ends a poll.
+/// How long a client waits for an answer. The broker ends a poll earlier, after the connection timeout.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The addresses of the broker's three sides.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 #[derive(Args, Clone, Debug)]
 pub struct ManFlags {
-    /// The folder to write them to; created if it does not exist
+    /// The folder for the manual pages; created if it does not exist
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 }

@@ -2,8 +2,7 @@
 
 use std::ffi::OsStr;
 
-/// A setting that cannot be used, in one line: its flag, its environment variable, its value, what is wrong with it, and
-/// what to do.
+/// A setting that cannot be used, as one line: flag, environment variable, value, what is wrong, what to do.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{setting}: {problem}")]
 pub struct ConfigError {
@@ -18,7 +17,7 @@ impl ConfigError {
         ConfigError::of_flag(flag, variable, &format!("{value:?} {problem}"))
     }
 
-    /// A flag that cannot be used for another reason than its value. `problem` is a sentence.
+    /// A flag that cannot be used, for a reason other than its value. `problem` is a sentence.
     pub fn of_flag(flag: &str, variable: Option<&str>, problem: &str) -> ConfigError {
         let setting = match variable {
             Some(variable) => format!("{flag} ({variable})"),

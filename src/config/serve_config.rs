@@ -25,11 +25,11 @@ pub struct ServeConfig {
     pub engine: EngineChoice,
     /// How long a busy worker pauses between turns. Zero: it does not pause.
     pub coalesce: Duration,
-    /// A worker is busy from this share of one CPU's time.
+    /// A worker that uses at least this share of one CPU's time is busy.
     pub coalesce_from_percent: u32,
-    /// On epoll, a turn with this many events polls for late ACKs instead of requesting their timestamps.
+    /// On epoll, a turn with at least this many events polls for late ACKs instead of requesting their timestamps.
     pub ack_check_from_events: usize,
-    /// On io_uring, a turn with this many events sends responses through the ring.
+    /// On io_uring, a turn with at least this many events sends responses through the ring.
     pub ring_from_events: usize,
     /// The limits and times of one worker. Its `connections` is this worker's share.
     pub settings: Settings,
@@ -80,8 +80,8 @@ impl ServeConfig {
 }
 
 impl Listeners {
-    /// Every client that reaches the runner side over the network can dispatch. `is_restricted`: --dispatch-allow says
-    /// which networks may.
+    /// Whether every client that reaches the runner side over the network can dispatch. `is_restricted` means that
+    /// --dispatch-allow is set.
     pub fn share_dispatch(&self, is_restricted: bool) -> bool {
         self.dispatch.is_none() && !is_restricted && !self.runner.is_private()
     }

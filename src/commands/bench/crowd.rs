@@ -24,7 +24,7 @@ const VERSION: &str = "bench";
 pub struct Plan {
     /// The broker's runner side.
     pub runner_side: SocketAddr,
-    /// Its dispatch side.
+    /// The broker's dispatch side.
     pub dispatch_side: SocketAddr,
     /// The runners' deployments, assigned in turn.
     pub deployments: Vec<String>,
@@ -79,8 +79,9 @@ pub struct Crowd {
     idle: Vec<usize>,
     /// When polls time out, in order.
     timeouts: VecDeque<(Instant, usize, u32)>,
-    /// When working runners poll again, in order; below, those whose connection ended.
+    /// When runners that execute a run poll again, in order.
     after_work: VecDeque<(Instant, usize)>,
+    /// When runners whose connection ended poll again, in order.
     after_end: VecDeque<(Instant, usize)>,
     scratch: Vec<u8>,
     /// Polls that ended without an answer before their timeout.
@@ -114,13 +115,13 @@ impl Crowd {
         self.runners.iter().filter(|runner| runner.has_poll && runner.connection.unsent.is_empty()).count()
     }
 
-    /// One more runner, which polls at once.
+    /// Adds a runner. It polls at once.
     pub fn add_runner(&mut self) -> io::Result<()> {
         self.runners.push(Runner { connection: Connection::default(), polls: 0, has_poll: false });
         self.poll_for(self.runners.len() - 1, Instant::now())
     }
 
-    /// One more supervisor.
+    /// Adds an idle supervisor.
     pub fn add_supervisor(&mut self) -> io::Result<()> {
         let index = self.supervisors.len();
         self.supervisors.push(Supervisor::default());
@@ -194,8 +195,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Sends a runner's poll on its open connection. If there is none, or it still has a poll, opens a new one, as
-    /// clients do.
+    /// Sends a runner's poll on its connection. If the runner has none, or its last poll is still open there, opens a
+    /// new connection, as clients do.
     fn poll_for(&mut self, index: usize, now: Instant) -> io::Result<()> {
         let plan = &self.plan;
         let key = Key { deployment: &plan.deployments[index % plan.deployments.len()], version: VERSION };
@@ -267,7 +268,7 @@ impl Crowd {
     }
 }
 
-/// Takes the next runner whose time is due.
+/// Takes the first runner off `queue` if its time has come.
 fn due(queue: &mut VecDeque<(Instant, usize)>, now: Instant) -> Option<usize> {
     let is_due = queue.front().is_some_and(|(at, _)| *at <= now);
     is_due.then(|| queue.pop_front()).flatten().map(|(_, index)| index)

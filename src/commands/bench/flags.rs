@@ -30,7 +30,7 @@ pub struct BenchFlags {
     /// The runner side (--listen) of a running broker
     #[arg(value_name = "URL", default_value = "http://127.0.0.1:8040")]
     pub url: String,
-    /// Its dispatch side (--dispatch-listen) (default: the runner side)
+    /// The broker's dispatch side (--dispatch-listen) (default: the runner side)
     #[arg(long, env = "PILOTLIGHT_BENCH_DISPATCH_URL", value_name = "URL")]
     pub dispatch_url: Option<String>,
     /// Runs per second; the load keeps this rate even if the broker does not
@@ -39,7 +39,7 @@ pub struct BenchFlags {
     /// How long to measure; at most 1h
     #[arg(long = "for", env = "PILOTLIGHT_BENCH_FOR", value_name = "DURATION", default_value = "10s", value_parser = at_most_an_hour)]
     pub time: Millis,
-    /// How long to dispatch before that, uncounted; at most 1h
+    /// How long to dispatch before the measurement begins; at most 1h
     #[arg(long, env = "PILOTLIGHT_BENCH_WARM_UP", value_name = "DURATION", default_value = "1s", value_parser = at_most_an_hour)]
     pub warm_up: Millis,
     /// Runners that poll; at most 50000

@@ -29,8 +29,8 @@ const BETWEEN_GROUPS: Duration = Duration::from_millis(10);
 const OPENED_WITHIN: Duration = Duration::from_secs(30);
 /// Time for the broker to hold the last polls.
 const HELD_AFTER: Duration = Duration::from_millis(200);
-/// After the last dispatch, the load gives up on open runs when nothing has happened for this long. It is more than
-/// the broker's --dispatch-timeout.
+/// After the last dispatch, the load gives up on open runs if no run is delivered or answered for this long. Longer
+/// than the broker's --dispatch-timeout.
 const SILENCE: Duration = Duration::from_secs(4);
 /// After the last dispatch, the load gives up on open runs after this time at the latest.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 
-/// Longer latencies are recorded as this.
+/// The longest latency that can be recorded. Longer ones count as this one.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Significant digits of a recorded latency.
 const DIGITS: u8 = 3;
@@ -24,9 +24,9 @@ pub enum Outcome {
 pub struct Schedule {
     started: Instant,
     interval: Duration,
-    /// The first run that counts; those before it warm up.
+    /// The first run that counts. Earlier runs are the warm-up.
     pub first: u64,
-    /// One more than the last run.
+    /// The number of the last run, plus 1.
     pub end: u64,
     delivered: Vec<u8>,
     outcomes: Vec<Option<Outcome>>,
@@ -45,7 +45,7 @@ pub struct Tally {
     pub warm: u64,
     /// Answered false.
     pub cold: u64,
-    /// Answered otherwise, or not.
+    /// Not answered, or with another status.
     pub failed: u64,
     /// Answered true, and no runner got it. Includes the warm-up.
     pub lost: u64,

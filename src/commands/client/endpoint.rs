@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
-/// One side of a broker. Displays as typed, without a slash at its end.
+/// One side of a broker. Its `Display` is the URL as typed, without a slash at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// A TCP address.

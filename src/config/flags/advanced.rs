@@ -14,9 +14,9 @@ use std::time::Duration;
 
 /// Clients that wait for an answer would notice a longer delay.
 const COALESCE_MAX_US: u64 = 10_000;
-/// The best measured value (docs/benchmarks.md) if each run costs a connection.
+/// The best measured value (docs/benchmarks.md) if each run needs a new connection.
 const COALESCE_READ_US: u64 = 300;
-/// One table for this many connections is enough, unless the operator asks for a number.
+/// One table is large enough if it holds this many connections and --max-connections is auto.
 const ENOUGH_CONNECTIONS: usize = 100_000;
 
 pub const FLAGS: &[&dyn AnyFlag] =

@@ -19,7 +19,7 @@ const DESCRIPTORS_BASE: usize = 32;
 const CONNECTIONS_MAX: usize = 1 << 24;
 /// The budget for bytes in flight, unless bodies or workers need more.
 const BUFFERED_BYTES: usize = 128 << 20;
-/// Workers lease the budget in steps of 256 KiB, and each may keep two.
+/// Workers lease the budget in steps of 256 KiB, and each may keep two steps.
 const BUFFERED_BYTES_PER_WORKER: usize = 1 << 20;
 /// A body and the response made from it must fit beside other requests.
 const BUFFERED_BODIES: usize = 4;

@@ -40,7 +40,7 @@ pub static TOKEN_SECRET_FILE: Flag<PathBuf> = Flag {
     help: "A file with the secrets that tokens are signed with, one per line; SIGHUP reads it again",
     details: "Write the supervisor's WORKLOAD_TOKEN_SECRET into it; during a rotation, the old and the new one. Without the file, the broker takes one secret from the environment variable PILOTLIGHT_TOKEN_SECRET or WORKLOAD_TOKEN_SECRET. There is no flag for the secret itself, because every user of the machine can read a command line.",
     accept: any,
-    // The place of the secrets, never the secrets.
+    // Where the secrets come from, never the secrets themselves.
     show: |config| match &config.tokens.source {
         Some(SecretSource::File(path)) => path.display().to_string(),
         Some(SecretSource::Variable(name)) => format!("from {name}"),

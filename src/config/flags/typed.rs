@@ -45,7 +45,7 @@ impl ServeFlags {
         })
     }
 
-    /// The same as text, for a message.
+    /// A flag's value as it was typed, or its default, as text for a message.
     pub(in crate::config) fn shown<T: Value>(&self, flag: &Flag<T>) -> String {
         self.typed(flag).map_or("unset".to_owned(), |typed| typed.to_string_lossy().into_owned())
     }

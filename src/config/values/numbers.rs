@@ -29,8 +29,8 @@ impl FromStr for Micros {
     }
 }
 
-/// How many times `unit` fits into a typed duration. `unit` is shorter than a second. The error is `form` if `typed` is
-/// not a duration, and `finest` if it is not a multiple of `unit`.
+/// A typed duration in units of `unit`, which is shorter than a second. The error is `form` if `typed` is not a
+/// duration, and `finest` if it is not a multiple of `unit`.
 fn whole(typed: &str, unit: Duration, form: &str, finest: &str) -> Result<u64, String> {
     let parsed = humantime::parse_duration(typed).map_err(|_| form.to_owned())?;
     if !parsed.subsec_nanos().is_multiple_of(unit.subsec_nanos()) {
@@ -143,7 +143,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The limit, or `none` if it is off. At most `none`.
+    /// The limit, but at most `none`; `none` if the limit is off.
     pub fn or(self, none: usize) -> usize {
         match self {
             Limit::Off => none,

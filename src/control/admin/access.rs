@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// Passes on requests that only read, and changes that are allowed.
+/// Passes on requests that only read and changes that are allowed. Refuses all others.
 pub async fn check(State(changes): State<Arc<AdminChanges>>, request: Request, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return next.run(request).await;

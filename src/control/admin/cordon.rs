@@ -93,7 +93,7 @@ fn selector(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<
         CordonTarget::Node(name) => ("node", name.clone(), Selector::Node(name)),
         CordonTarget::Deployment(id) => ("deployment", id.clone(), Selector::Deployment(id)),
     };
-    // No runner can have such a name: it comes from a header.
+    // No runner can send such a name: names come from header fields.
     if name.is_empty() || name.trim() != name || name.chars().any(char::is_control) {
         return Err(Refusal::bad_request(format!(
             "{field}: {name:?} is empty, or has blanks around it or control characters in it. Send the name as runners do."

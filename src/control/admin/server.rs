@@ -22,9 +22,9 @@ pub struct ServerLimits {
     pub connections_max: usize,
     /// From accept, or from the last answer, to the end of a request's head.
     pub head_timeout: Duration,
-    /// The life of a connection. At its end the server closes it after the current request.
+    /// The longest life of a connection. At its end, the server finishes the current request and closes the connection.
     pub life_max: Duration,
-    /// After this further time the server closes it in any case.
+    /// How long the current request may take after `life_max`. Then the server closes the connection in any case.
     pub grace: Duration,
 }
 
@@ -93,8 +93,8 @@ pub async fn serve(listener: AdminListener, app: Router, limits: ServerLimits) {
         let app = app.clone();
         let connection = match stream {
             Stream::Tcp(stream) => {
-                // Without it an answer in two segments waits for the client's delayed ACK. An error only
-                // makes it slower.
+                // Without TCP_NODELAY, an answer in two segments waits for the client's delayed ACK. So an error
+                // only makes answers slower.
                 let _ = stream.set_nodelay(true);
                 tokio::spawn(connection(stream, app, limits))
             }

@@ -1,8 +1,8 @@
 //! The service manager's watchdog (WatchdogSec= in a systemd unit).
 //!
 //! A healthy control thread proves nothing about the workers. A worker that hangs keeps its runners' connections and
-//! matches none of them. So the watchdog stops pinging while a worker is silent, and the service manager restarts the
-//! process.
+//! matches none of them. So the watchdog does not ping while a worker does not answer, and the service manager restarts
+//! the process.
 
 use super::manager;
 use crate::control::state::ControlState;
@@ -22,8 +22,8 @@ pub async fn run(state: Arc<ControlState>) {
     }
 }
 
-/// Does not ping while a worker has been silent for half of `timeout`. So the process ends at most 1.5 times `timeout`
-/// after a worker's last answer (with a `timeout` below 6 s: `timeout` and 3 s after it).
+/// Does not ping while a worker has not answered for half of `timeout`, or 3 s if that is longer. So the process ends
+/// at most this time plus `timeout` after a worker's last answer.
 async fn ping_while_healthy(state: &ControlState, timeout: Duration, mut ping: impl FnMut()) {
     let silence_max = SILENCE_MIN.max(timeout / 2);
     let mut beat = interval(timeout / 4);

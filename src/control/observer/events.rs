@@ -65,7 +65,7 @@ impl EventReader {
     }
 }
 
-/// Pools for [`closest`]. Asked for at most once a second, however many cold dispatches there are.
+/// Pools for [`closest`]. The observer asks for them at most once a second, for any number of cold dispatches.
 #[derive(Default)]
 struct NearPools {
     asked: Option<Instant>,
@@ -81,7 +81,7 @@ impl NearPools {
     }
 }
 
-/// Runners of its deployment were waiting, with another key.
+/// Whether runners of the dispatch's deployment were waiting, with another key.
 fn has_near_pools(dispatch: &Dispatch) -> bool {
     let near = [ColdReason::OtherVersion, ColdReason::OtherMachineSize];
     near.iter().any(|reason| dispatch.reason.as_deref() == Some(reason.name()))

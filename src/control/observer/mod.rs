@@ -23,7 +23,7 @@ use tracing::info;
 
 /// Between two reads of the event queue.
 const EVENTS_INTERVAL: Duration = Duration::from_millis(250);
-/// Between two reports, so that a silent worker is noticed without a client.
+/// Between two reports, so that the broker notices a stalled worker without a client's request.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two log lines about the traffic.
 const TRAFFIC_INTERVAL: Duration = Duration::from_secs(60);

@@ -42,7 +42,7 @@ pub fn explain(snapshot: &Snapshot, shutting_down: bool, asked: ExplainQuery) ->
     }
 }
 
-/// The runners that came closest to a cold run, in a few words; `None` if there are none of its deployment.
+/// The runners whose key is closest to the run's, in a few words; `None` if its deployment has none.
 pub fn closest(pools: &[Pool], asked: &ExplainQuery) -> Option<String> {
     let near = pools.iter().filter(|pool| pool.deployment == asked.deployment && ready(pool) > 0);
     let pool = near.min_by_key(|pool| distance(asked, pool))?;
@@ -145,7 +145,7 @@ fn ready(pool: &Pool) -> u64 {
     pool.waiting.saturating_sub(pool.claimed + pool.parked + pool.cordoned)
 }
 
-/// 0 for the run's key. Another machine size is closer than another version.
+/// How far a pool's key is from the run's, 0 if equal. Another machine size is closer than another version.
 fn distance(asked: &ExplainQuery, pool: &Pool) -> u8 {
     let size_fits = asked.cpu.is_none_or(|cpu| cpu == pool.cpu)
         && asked.memory.is_none_or(|memory| memory == pool.memory);

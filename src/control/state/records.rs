@@ -20,7 +20,7 @@ pub struct Records {
     traced_dispatches: u32,
 }
 
-/// A client that streams `/api/events`, until dropped.
+/// Counts as a client that streams `/api/events`, until it is dropped.
 #[derive(Debug)]
 pub struct Viewer(Arc<AtomicUsize>);
 

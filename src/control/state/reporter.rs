@@ -1,4 +1,4 @@
-//! Asks all workers for reports at once, and notices silent workers.
+//! Asks all workers for reports at once, and notices stalled workers.
 
 use super::snapshot::{Snapshot, WorkerState};
 use crate::broker::report::{Allowance, Command, KeyPage, KeyReport, WorkerReport};
@@ -118,8 +118,8 @@ impl Reporter {
         self.workers.next_event()
     }
 
-    /// Sends `command` to every worker. The snapshot is the state of the workers that carried it out within a second; the
-    /// others are stalled in it.
+    /// Sends `command` to every worker. Returns the state after that. Workers that did not carry it out within a second
+    /// are marked as stalled.
     pub async fn command(&self, command: Command) -> Arc<Snapshot> {
         let mut latest = self.latest.lock().await;
         let workers = self.gather(command, &latest.snapshot).await;
@@ -156,7 +156,7 @@ impl Reporter {
     }
 
     /// Asks for the keys page by page, so that no worker stops its work to write all of them. A worker that
-    /// becomes silent on the way keeps the rows that it gave.
+    /// does not answer the last request keeps its rows of `before`.
     async fn gather_keys(&self, before: &Snapshot) -> Vec<WorkerState> {
         let mut rows: Vec<Vec<KeyReport>> = before.workers.iter().map(|_| Vec::new()).collect();
         let mut from = Some(0);
@@ -231,7 +231,7 @@ mod tests {
         tokio::time::advance(REPORT_AGE_MAX).await;
         reporter.snapshot(false).await;
         assert_eq!(workers.requests(), 2);
-        // That one had no rows per key.
+        // The last snapshot had no rows per key.
         assert!(reporter.snapshot(true).await.with_keys);
         assert_eq!(workers.requests(), 3);
         reporter.snapshot(false).await;
@@ -267,7 +267,7 @@ mod tests {
     async fn silence_counts_from_the_last_answer_even_if_it_was_late() {
         let (reporter, workers) = reporter(&[Behaviour::Answers, Behaviour::Silent]);
         let limit = Duration::from_secs(5);
-        // Each request waits a second for the silent worker; then the report ages.
+        // Each request waits a second for the stalled worker; then the report ages.
         for request in 1..=6 {
             reporter.snapshot(false).await;
             assert_eq!(reporter.silent(limit).is_empty(), request < 5);

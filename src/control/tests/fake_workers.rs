@@ -1,4 +1,4 @@
-//! Workers for tests: each answers, is silent, or has ended.
+//! Workers for tests: each answers, does not answer, or has ended.
 
 use crate::broker::report::{Command, Counters, KeyReport, Selector, WorkerReport};
 use crate::broker::settings::Confirm;

@@ -243,7 +243,7 @@ async fn client_that_does_not_read_is_closed_after_life_max() {
     let request = b"GET /status HTTP/1.1\r\nhost: a\r\n\r\n".repeat(64);
     let mut sent = 0;
     let began = Instant::now();
-    // It sends requests until the server stops reading, and then until the connection is closed.
+    // The client sends until the server stops reading, then retries until the server closes the connection.
     while began.elapsed() < Duration::from_secs(5) {
         match timeout(Duration::from_secs(3), greedy.write_all(&request)).await {
             Ok(Ok(())) => sent += request.len(),

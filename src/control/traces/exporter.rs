@@ -88,11 +88,11 @@ impl Exporter {
         }
     }
 
-    /// Waits until `run`, an exporter's task, has ended, and aborts it after `time_max`: the process ends.
+    /// Waits for `run`, an exporter's task, when the process ends. Aborts the task after `time_max`.
     pub async fn finish(mut run: JoinHandle<()>, time_max: Duration, counters: &SpanCounters) {
         if timeout(time_max, &mut run).await.is_err() {
             run.abort();
-            // The exporter counts what it has left when it is dropped.
+            // When it is dropped, the exporter counts its unsent spans.
             let _ = run.await;
             let spans = counters.unsent_total();
             warn!(spans, "the collector was too slow: the last spans were dropped (--otlp-timeout)");

@@ -99,7 +99,7 @@ async fn exchange(request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
         Ok(Response::from_parts(parts, body))
     };
-    // This drives the connection while it waits for the exchange. Then the connection closes.
+    // Drives the connection while the exchange runs. The connection then closes.
     tokio::pin!(exchange, connection);
     tokio::select! {
         answer = &mut exchange => answer,

@@ -79,8 +79,8 @@ fn an_attempt_that_is_reported_after_its_dispatch_is_in_the_trace() {
     assert!(traces.attempts.is_empty());
 }
 
-/// Each worker has the time of its turn: another worker's attempt may seem to begin before the dispatch came, and to
-/// end after it was answered.
+/// A worker reads its clock once per turn. So another worker's attempt may seem to begin before the dispatch arrived,
+/// and to end after its answer.
 #[test]
 fn causes_come_before_their_effects() {
     let (mut traces, mut spans) = traces(100);
