@@ -22,7 +22,7 @@ fuzz_target!(|fields: &[u8]| {
         _ => None,
     };
     let number = |name: &str| text(name).and_then(number);
-    // The first of a repeated field, which is optional, but must be UTF-8.
+    // The field is optional. If it is repeated, the first one counts, and that must be UTF-8.
     let optional = |name: &str| match named(name).first() {
         None => Some(""),
         Some(value) => std::str::from_utf8(value).ok(),

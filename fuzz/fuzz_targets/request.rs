@@ -1,5 +1,6 @@
-//! Request bytes in arbitrary fragments: answered like the same bytes in one piece. For the first head:
-//! httparse accepts what we accept, and reads it alike; and we accept every plain, well-formed head.
+//! Checks that the core answers request bytes in arbitrary fragments like the same bytes in one piece. For
+//! the first head: httparse accepts what the core accepts, and reads it alike; and the core accepts every
+//! plain, well-formed head.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -65,7 +66,7 @@ fn head(request: &[u8]) {
     assert!(hosts == 1 || (hosts == 0 && version == Version::Http10));
     let written = theirs.path.unwrap_or_default();
     match ours.target {
-        // RFC 9112 section 3.2.4: `*`, or a URI without a path. For no other method.
+        // RFC 9112 section 3.2.4: `*`, or a URI without a path. Only OPTIONS allows it.
         "*" => assert_eq!(theirs.method, Some("OPTIONS")),
         "/" => {}
         path => assert!(written.contains(path), "{path} read from {written}"),

@@ -12,7 +12,8 @@ use std::collections::{HashMap, VecDeque};
 
 const WORKERS: usize = 2;
 const SLOTS: usize = 6;
-/// Deadlines within one step: a worker that shuts down checks every 10 ms while a delivery is in progress.
+/// The most deadlines within one step. A worker that shuts down checks every 10 ms while a delivery is in
+/// progress.
 const TICKS_MAX: usize = 10_000;
 
 /// A connection as its peer and its kernel know it.
@@ -46,7 +47,7 @@ struct Run {
     key: u8,
     /// The connection that it was written to.
     holders: Vec<(usize, u32, u32)>,
-    /// The core was given the proof of delivery that its mode requires.
+    /// The input gave the core the proof of delivery that its mode requires.
     proven: bool,
 }
 
@@ -410,7 +411,7 @@ impl World {
 const EXPECTS: &[u8] =
     b"POST /warm-start HTTP/1.1\r\nHost: b\r\nExpect: 100-continue\r\nContent-Length: 90\r\n\r\n";
 
-/// Random facts. `fin`: a FIN has arrived; one may have arrived without it.
+/// Random facts. With `fin` a FIN has certainly arrived; without it, one may have.
 fn facts(bytes: &mut Bytes<'_>, fin: bool) -> TcpFacts {
     let byte = bytes.byte();
     TcpFacts {

@@ -281,8 +281,8 @@ describe(`WarmStartClient on ${runtime}, confirm ${confirm}`, { timeout: 120_000
     const relay = await CountingRelay.start(broker.addr);
     ending.push(() => relay.stop());
     const alone = await runners(broker, { url: relay.url });
-    // Node polls beside the connection that did /connect, Bun on it (docs/reference/protocol.md); a poll's own is used again
-    // unless the broker announced its close.
+    // Node polls beside the connection that did /connect, Bun polls on it (docs/reference/protocol.md). The client uses
+    // a poll's connection again unless the broker announced its close.
     const connections = (rounds) => (runtime === "bun" ? 0 : 1) + (confirm === "read" ? rounds : 1);
     for (let round = 1; round <= 3; round++) {
       alone.runner(key);

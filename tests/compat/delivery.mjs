@@ -159,7 +159,7 @@ async function race({ runtime, confirm, dispatches, listen }) {
   const gone = new Map();
   process.onEvent((event) => event.ev === "gone" && gone.get(event.id)?.());
   let left = dispatches;
-  // The time from dispatch to runner, so that both also meet on a slow machine.
+  // The time from dispatch to runner, so that run and abort also meet on a slow machine.
   let lead = 1;
   await Promise.all(
     Array.from({ length: 12 }, async () => {

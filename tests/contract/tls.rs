@@ -65,7 +65,7 @@ fn a_run_reaches_its_runner_in_every_mode_and_version() {
             client.send(key.poll());
             broker.expect_polls(1);
             let mut kept = deliver(&broker, &config, &key.message(), client);
-            // The connection that stays open can be used: the runner's or the supervisor's.
+            // The connection that stays open, the runner's or the supervisor's, can be used again.
             assert!(!kept.ask(Key::fresh().dispatch()).did_warm_start());
             // A long run and a short one.
             for output in ["x".repeat(2 << 20), String::new()] {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 const DOCUMENTS: [&str; 5] =
     ["README.md", "docs/getting-started.md", "docs/glossary.md", "docs/how-to", "docs/reference"];
 
-/// Secrets have a variable and no flag: a command line can be read by everyone on the machine.
+/// Secrets have a variable and no flag: every user of the machine can read a command line.
 const WITHOUT_FLAG: &str = "PILOTLIGHT_TOKEN_SECRET";
 
 pub fn flags_exist() {

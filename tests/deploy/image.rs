@@ -34,7 +34,7 @@ pub fn dockerfile(text: &str) {
     let needed = minor(needed.trim_matches('"')).expect("1.N");
     let has = build[0].1.strip_prefix("rust:1.").and_then(|tag| tag.split('-').next()?.parse::<u32>().ok());
     assert!(has.is_some_and(|has| has >= needed), "{:?}", build[0]);
-    // The toolchain must be that of the profile, which works with no other.
+    // The toolchain must be the profile's: the profile works with no other.
     let stamp = read("scripts/pgo.stamp");
     let release = stamp.lines().find_map(|line| line.strip_prefix("release: ")).expect("a release");
     assert_eq!(has, minor(release), "{:?}", build[0]);

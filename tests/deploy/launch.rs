@@ -85,7 +85,8 @@ impl Serving {
         Client::connect(self.admin).ask(request).status
     }
 
-    /// The runner side takes no dispatches, the dispatch side does, and a run gets from one to the other.
+    /// The runner side refuses dispatches, the dispatch side accepts them, and a run gets from the dispatch
+    /// side to the runner side.
     pub fn assert_sides_are_separate_and_match(&self) {
         let key = Key::fresh();
         assert_eq!(Client::connect(self.runner).ask(CONNECT).status, 200);

@@ -23,12 +23,13 @@ use std::time::{Duration, Instant};
 const LOG_LINES_MAX: usize = 200;
 const STATUS_AGE_MAX: Duration = Duration::from_millis(101);
 
-/// The broker checks for ACKs from the first event on. It may then see a reset before the ACK in front of it.
+/// The broker checks for ACKs from the first event on. It may then see a reset before the ACK that came
+/// first.
 pub fn checks_acks() -> bool {
     std::env::var_os("PILOTLIGHT_ACK_CHECK_FROM_EVENTS").is_some()
 }
 
-/// The broker sends everything through the ring, where it sees an ACK before a reset after it.
+/// The broker sends everything through the ring. There it sees an ACK before a reset that follows.
 pub fn through_the_ring() -> bool {
     on_io_uring() && std::env::var_os("PILOTLIGHT_RING_FROM_EVENTS").is_some()
 }
@@ -227,9 +228,9 @@ impl Broker {
         Supervisor::on(self.net.connect(self.dispatch).expect("to connect"))
     }
 
-    /// A supervisor whose connection the broker already receives from, as from the runners' connections. On a new
-    /// connection io_uring may complete the dispatch before it reports a runner's FIN that arrived earlier. That
-    /// is allowed: `write` only asks for bytes in the broker's kernel.
+    /// A supervisor with a connection that the broker has already received from, as it has from the runners'. On
+    /// a new connection io_uring may complete the dispatch before it reports a runner's FIN that arrived earlier.
+    /// That is allowed: `write` only asks for bytes in the broker's kernel.
     pub fn used_supervisor(&self) -> Supervisor {
         let mut supervisor = self.supervisor();
         assert_eq!(supervisor.dispatch(&Run::new("deployment_without_runner")).outcome, Outcome::False);
@@ -249,8 +250,8 @@ impl Broker {
         self.poll_from(&self.net, deployment)
     }
 
-    /// Starts a runner process with a poll and waits until it is held. The runner is busy for `busy` between the arrival of
-    /// its run and reading it.
+    /// Starts a runner process that polls, and waits until its poll is held. After its run has arrived, the runner is
+    /// busy for `busy` before it reads the run.
     pub fn start_runner(&self, deployment: &str, busy: Duration) -> Runner {
         let before = self.waiting(deployment);
         let runner = Runner::start(&self.net, self.runner, deployment, busy);
@@ -259,7 +260,7 @@ impl Broker {
     }
 
     /// A supervisor whose connection is at another worker than the only poll of `deployment`. With one worker it is
-    /// any connection. It has been used already.
+    /// any supervisor. Its connection has already carried a dispatch.
     pub fn supervisor_elsewhere(&self, deployment: &str) -> Supervisor {
         if self.workers == 1 {
             return self.used_supervisor();

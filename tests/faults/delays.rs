@@ -29,7 +29,7 @@ const MEASUREMENTS: usize = 3;
 const USUAL_BYTES: Range<usize> = 900..3_000;
 const ALL_BYTES: Range<usize> = 900..9_000;
 const LONG_BYTES: Range<usize> = 3_000..9_000;
-/// Slow runs caused by the machine. The protocol's delay would slow down every second run.
+/// The number of slow runs that the machine may cause. The protocol's delay would slow down every second run.
 const NOISE: usize = RUNS / 20;
 /// A Linux receiver's delay (TCP_DELACK_MIN).
 const DELAYED: Duration = Duration::from_millis(40);

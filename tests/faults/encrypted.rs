@@ -189,8 +189,8 @@ fn killed_unread(case: &Case) {
             runner.kill();
             supervisor.answer(PATIENCE)
         }
-        // After a handshake the connection is not new, and its kernel delays the ACK of unread bytes. A runner
-        // killed before the ACK would make it false.
+        // After a handshake the connection is not new, and its kernel delays the ACK of unread bytes. If the
+        // runner were killed before the ACK, the answer would be false.
         Mode::Ack | Mode::Write => {
             let answer = supervisor.answer(PATIENCE);
             runner.kill();

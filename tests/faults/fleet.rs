@@ -149,7 +149,8 @@ impl Fleet {
         Ok((response, Some(poller.stream)))
     }
 
-    /// Dispatches again as soon as it has an answer. A broker that closes an idle connection unannounced meets a request.
+    /// Dispatches again as soon as it has an answer. If a broker closes an idle connection unannounced, a
+    /// request is likely to cross the close.
     fn supervisor(&self, deployment: &str) {
         let mut kept: Option<(Supervisor, Instant)> = None;
         while !self.ended() {

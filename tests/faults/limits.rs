@@ -235,7 +235,7 @@ fn descriptors(case: &Case) {
     case.row(what, answer.outcome, got.of(&run), took);
     assert_eq!(answer.outcome, Outcome::True);
     assert!(got.is(&run));
-    // An io_uring accept that is in progress keeps the limit of its start.
+    // An io_uring accept in progress keeps the limit that applied when it started.
     assert!(failures > 0 || on_io_uring(), "the broker counts failed accepts");
     assert!(spent < Duration::from_millis(200), "the broker spins: {spent:?}");
     assert_eq!(later.outcome, Outcome::True);

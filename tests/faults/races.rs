@@ -64,7 +64,7 @@ fn fin_after(case: &Case) {
     }
 }
 
-/// The answer, and the time from the broker's continuation to it.
+/// The answer, and the time to it from the broker's thaw.
 fn answer_after_thaw(broker: &Broker, supervisor: &mut Supervisor) -> (Answer, Duration) {
     let thawed = Instant::now();
     broker.thaw();
@@ -79,7 +79,7 @@ struct Tally {
     true_and_unread: u32,
     false_and_read: u32,
     false_and_unread: u32,
-    /// Answered true without an ACK of all bytes, or false with one.
+    /// Answered true without an ACK of all bytes, or false with such an ACK.
     against_the_wire: u32,
     slowest: Duration,
 }
@@ -97,7 +97,7 @@ fn race(case: &Case, reset: bool) -> Tally {
     let mut random = Random(0x5eed);
     for round in 0..ROUNDS {
         let run = Run::sized(DEPLOYMENT, 1_000 + (round as usize * 37) % 3_000);
-        // More races close to the write.
+        // More of the races end close to the write.
         let offset = Duration::from_micros(u64::from(random.below(30)).pow(2));
         let raced = race_once(&mut supervisor, &runner_net, broker.runner, &run, offset, reset);
         let Round { outcome, read, port, took } = raced;

@@ -27,7 +27,8 @@ pub const FAULTS: &[Fault] = &[
 const DEPLOYMENT: &str = "deployment_silence";
 /// `--ack-timeout`.
 const ACK_TIMEOUT: Duration = Duration::from_millis(300);
-/// What a silent machine may cost on top. Other load may spoil some tries, but not all.
+/// How much longer than `--ack-timeout` a silent machine may delay a dispatch. Other load may spoil some
+/// tries, but not all.
 const PROMPT: Duration = Duration::from_millis(20);
 const TRIES: usize = 5;
 

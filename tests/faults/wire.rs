@@ -151,7 +151,8 @@ impl Wire {
         lines.collect()
     }
 
-    /// The number of bytes of a connection that the runner's kernel acknowledged in segments that were carried.
+    /// The number of a connection's bytes that the runner's kernel acknowledged in segments that the wire
+    /// carried.
     pub fn acked_bytes(&self, port: u16) -> usize {
         let trace = self.trace(port);
         let acks = trace.iter().filter(|seg| !seg.to_runner && !seg.syn && !seg.rst && !seg.lost);

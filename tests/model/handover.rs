@@ -204,7 +204,7 @@ fn all_leave(
 }
 
 /// A dispatch on one worker and two polls on another, in any order: the dispatch is answered once. The answer is true
-/// exactly if one of the polls got the run, and never do both get it.
+/// exactly if one of the polls got the run. The polls never both get it.
 #[test]
 fn an_offer_is_neither_lost_nor_doubled() {
     with_and_without_inline_handling(Some(2), |inline| {

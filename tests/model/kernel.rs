@@ -95,7 +95,7 @@ impl Wake for Kernel {
             seen.woken = true;
             seen.blocked = false;
             seen.wakes += 1;
-            // The latest wake-up may answer the arming of the next wait.
+            // The latest wake-up may belong to the next wait, which has not begun to block yet.
             assert!(seen.wakes <= seen.waits + 1, "one block was ended twice");
         });
     }
@@ -119,8 +119,8 @@ fn id(slot: u32) -> ConnId {
 
 impl Blocker for Kernel {
     fn block(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // The worker's clock is the real one. It advances in every wait, so that what is due in the next turn is due in
-        // every execution.
+        // The worker's clock is the real one. Every wait advances it, so that a timer that is due in the next turn is
+        // due in every execution.
         let began = Instant::now();
         while began.elapsed() < CLOCK_STEP {}
         let (seen, changed) = &*self.0;

@@ -1,4 +1,5 @@
-//! Mail to one worker: it finds the mail before it blocks, or the sender wakes it; once; and never after its end.
+//! Mail to one worker: the worker finds it before it blocks, or the sender wakes the worker. It handles no
+//! mail twice, and none after its end.
 
 use super::check;
 use crate::broker::report::Command;

@@ -25,7 +25,8 @@ fn a_worker_changes_only_its_own_hint() {
     });
 }
 
-/// At the limit, workers that accept at the same time never accept one too many, and never count one that left.
+/// At the limit, workers that accept at the same time never accept one too many, and never count a connection
+/// that has ended.
 #[test]
 fn the_connection_limit_holds_for_all_workers_together() {
     check(None, || {

@@ -32,7 +32,7 @@ pub struct Seen {
 
 /// An honest client sends its poll within this time, unless its machine is busy.
 const HASTE: Duration = Duration::from_millis(5);
-/// A connection that was late is closed within this time.
+/// The broker closes a late connection within this time.
 const LATE_MAX: Duration = Duration::from_millis(100);
 /// A connect that took this long lost a SYN: its lateness is no excuse.
 const RETRANSMIT: Duration = Duration::from_millis(900);

@@ -175,7 +175,7 @@ fn endless_heads(scene: &Scene) -> String {
         let _ = client.try_send([&poll, &post, &after_connect][index % 3]);
         crowd.push(client);
     }
-    // All are refused but those that fit and the last ones.
+    // The broker refuses all but those that fit and the last ones.
     scene.broker.wait_until("most are refused", || scene.broker.counter("refused_bytes") >= 1_200);
     thread::sleep(MOMENT);
     // The broker drops a pipelined head when it answers the request before it.

@@ -30,7 +30,7 @@ struct Conn {
     reset_reported: bool,
     /// A query has consumed the socket's error; the next query finds none.
     error_taken: bool,
-    /// Its events are held back until then.
+    /// The engine holds back its events until this time.
     held_until: Us,
     held_back: bool,
 }
@@ -91,7 +91,7 @@ impl Sockets {
         self.by_link.get(link).copied().flatten()
     }
 
-    /// When there is a fact to report; `None`: not before another event.
+    /// When the next fact is due. `None`: only another event can lead to one.
     pub fn ready_at(&self, net: &Net) -> Option<Us> {
         let now = !self.facts.is_empty() || !self.stale.is_empty() || !self.batch.is_empty();
         let held = self.ready.iter().filter_map(|slot| self.conns[*slot as usize].as_ref());
@@ -152,7 +152,7 @@ impl Sockets {
         }
         net.backlog[self.worker].pop_front();
         if net.socket(link, End::Broker).dead && net.rng.chance(0.5) {
-            // accept(2) reports the error of the new connection: it is gone.
+            // accept(2) reports an error that ended the new connection.
             net.close(link, End::Broker);
             return self.accept(net, plan);
         }

@@ -45,7 +45,7 @@ pub enum Life {
 /// One end of a link, as its kernel sees it.
 pub struct Socket {
     pub life: Life,
-    /// A reset came, or the kernel gave up.
+    /// A reset arrived, or the kernel gave up.
     pub dead: bool,
     /// Closed in the ordinary way: stray packets get no reset.
     time_wait: bool,
@@ -194,7 +194,7 @@ pub enum Event {
         from: usize,
         to: usize,
     },
-    /// The control plane sends a command.
+    /// The control thread sends a command.
     Admin(usize),
     /// The broker's clock jumps.
     ClockJump,
@@ -259,7 +259,7 @@ impl Net {
         self.at(self.now + us, event);
     }
 
-    /// Moves the clock to the next event. Events of the network alone are handled here.
+    /// Moves the clock to the next event, and handles the events that concern only the network.
     pub fn next(&mut self) -> Option<Event> {
         let Reverse(Entry(at, _, event)) = self.agenda.pop()?;
         self.now = at;

@@ -54,12 +54,12 @@ pub struct Faults {
 pub struct KeySpec {
     pub deployment: String,
     pub version: String,
-    /// The same number as the poll's header and the dispatch's body write it.
+    /// The same number, as the poll's header and as the dispatch's body spell it.
     pub cpu: (&'static str, &'static str),
     pub memory: (&'static str, &'static str),
 }
 
-/// A command of the control plane.
+/// A command of the control thread.
 #[derive(Clone, Debug)]
 pub enum AdminAct {
     CordonNode(usize),
@@ -70,7 +70,7 @@ pub enum AdminAct {
     ShutDown,
 }
 
-/// When the control plane sends a command.
+/// When the control thread sends a command.
 #[derive(Clone, Copy, Debug)]
 pub enum When {
     At(u64),

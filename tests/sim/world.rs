@@ -102,7 +102,7 @@ struct WorkerSlot {
     stalled_until: Us,
     /// The worker's clock, which never goes back.
     now: Us,
-    /// Turns in a row after which the worker's deadline had passed already.
+    /// Successive turns after which the worker's deadline had already passed.
     overdue_turns: u32,
 }
 

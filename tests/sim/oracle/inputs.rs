@@ -182,7 +182,8 @@ impl Oracle {
             ));
         }
         if self.settings.confirm != Confirm::Read {
-            // A shutdown closes it unannounced: its process executes the run before it polls again.
+            // A shutdown closes the connection unannounced. The runner's process executes the run before it
+            // polls again.
             let worker = self.conn(link).worker;
             let shutting_down = self.workers[worker].shutdown_began.is_some();
             self.conn(link).last_close |= shutting_down;

@@ -80,7 +80,7 @@ impl Oracle {
                 let end =
                     shutdown.map(|began| (began + settings.shutdown_time_ms * 1_000, began < conn.since));
                 match end {
-                    // It arrived during the shutdown and must not be held.
+                    // A connection that arrived during the shutdown must not be held.
                     Some((_, true)) => Some(conn.since.saturating_sub(TICK_US)),
                     Some((at, false)) => Some(expiry.min(at)),
                     None => Some(expiry),

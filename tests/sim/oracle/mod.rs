@@ -21,7 +21,7 @@ use pilotlight::broker::io::TcpFacts;
 use pilotlight::broker::settings::Settings;
 use std::rc::Rc;
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Connect,
@@ -158,7 +158,7 @@ pub enum Cordon {
     Key(usize),
 }
 
-/// One worker, as the control plane has set it up.
+/// One worker, as the control thread has set it up.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerView {
     /// Cordons that may be in force, and cordons that certainly are.

@@ -41,7 +41,8 @@ impl Oracle {
                 self.answers(run, answer, now, net);
             }
             Doing::Answering if status == 200 => conn.last_close |= announces_close(payload),
-            // An incomplete dispatch without room for its bytes; an incomplete poll is closed.
+            // The broker refuses an incomplete dispatch if it has no room for its bytes. It closes an
+            // incomplete poll.
             Doing::Nothing if status == 503 && bytes_scarce && conn.begun.is_some() && !conn.interim => {
                 conn.doing = Doing::Refused { sent: false };
                 conn.since = now;
@@ -165,7 +166,7 @@ impl Oracle {
         })
     }
 
-    /// Polls on `worker` that can certainly be offered a run of `key` now: links and order.
+    /// Polls on `worker` that can certainly be offered a run of `key` now, each with its link and order.
     pub(super) fn offerable<'a>(
         &'a self,
         worker: usize,

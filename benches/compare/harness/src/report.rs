@@ -179,7 +179,7 @@ pub const fn one() -> u64 {
     1
 }
 
-/// Combines the figures of the processes of one load. They ran for the same time, but for some milliseconds, and each
+/// Combines the figures of the processes of one load. They ran for the same time, within some milliseconds, and each
 /// measured the server's CPU time. So the mean of these is the CPU time of all matches.
 pub fn together(reports: &[Report]) -> OpenLoop {
     let processes = reports.len() as u64;

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use crate::report::Calm;
 use crate::schedule::Schedule;
 
-/// A thread that spins, or wakes up by a clock, and is this much late was stalled: something else had its core.
+/// A thread that spins, or wakes up by a clock, was stalled if it is this late: something else had its core.
 pub const STALL_MIN: Duration = Duration::from_micros(300);
 /// A dispatch counts as delayed by a stall if it was due at most this long before the stall. If a server has it for
 /// longer, the server is slow itself.

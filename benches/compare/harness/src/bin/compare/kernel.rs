@@ -11,7 +11,7 @@ pub struct Setting {
     keeper: Child,
 }
 
-/// Lets processes with real-time priority use a processor completely, as a load that never sleeps needs it. Otherwise
+/// Lets processes with real-time priority use a processor completely, which a load that never sleeps needs. Otherwise
 /// other processes would take slices of milliseconds, which decide every 99th percentile.
 ///
 /// # Errors

@@ -18,7 +18,8 @@ impl Measure {
     pub(super) fn memory(&mut self) -> Result<()> {
         for server in self.servers.clone().into_iter().filter(|server| server.parts.memory) {
             let mut rows = self.resident(&server, &up_to(self.per_process, &self.plan.held))?;
-            // A separate broker, from no poll to the most, so that memory of more workers does not count for polls.
+            // A separate broker holds from no poll to the most, so that the memory of more workers does not
+            // count as memory of polls.
             let (many, most) = self.reaching(&server, self.plan.held_most());
             if many.workers > 1 {
                 rows.extend(self.resident(&many, &[most])?);

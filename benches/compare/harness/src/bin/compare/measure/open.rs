@@ -89,7 +89,7 @@ impl Measure {
     pub(super) fn keys(&mut self) -> Result<()> {
         let keys = self.plan.crowd.keys;
         for server in self.servers.clone().into_iter().filter(|server| server.parts.keys) {
-            // Few polls are held by as many workers as many polls.
+            // The few polls and the many polls are held by the same number of workers.
             let (server, polls) = self.reaching(&server, self.plan.crowd.polls);
             let mut found = Keys { one: Vec::new(), many: Vec::new() };
             for _ in 0..self.plan.keys_rounds {
