@@ -80,24 +80,7 @@ impl ConnectResponses {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Status, fields and body, parsed by httparse.
-    fn parsed(response: &[u8]) -> (u16, Vec<(String, String)>, Vec<u8>) {
-        let mut slots = [httparse::EMPTY_HEADER; 8];
-        let mut head = httparse::Response::new(&mut slots);
-        let httparse::Status::Complete(len) = head.parse(response).unwrap() else {
-            panic!("incomplete head: {}", response.escape_ascii());
-        };
-        let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
-        let fields = head.headers.iter();
-        let fields = fields.map(|h| (h.name.to_owned(), text(h.value))).collect();
-        (head.code.unwrap(), fields, response[len..].to_vec())
-    }
-
-    fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
-        let found = fields.iter().find(|(n, _)| n == name);
-        found.map(|(_, value)| value.as_str())
-    }
+    use crate::broker::http::{field, parsed};
 
     const EACH: [(Persistence, Option<&str>); 3] = [
         (Persistence::KeepAlive, None),

@@ -27,6 +27,8 @@ pub use framing::{Framing, Version};
 pub use head::{HEADER_FIELDS_MAX, Head, Method};
 pub use read::{parse_head, read_head};
 pub use rejection::Rejection;
+#[cfg(test)]
+pub(in crate::broker) use response::tests::{field, parsed};
 pub use response::{CONTINUE, Persistence};
 pub(crate) use response::{json_head, json_head_until_length, options_response, rejection_response};
 pub use scanner::{HeadScanner, leading_crlf};

@@ -131,11 +131,11 @@ const fn reason(status: u16) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::broker) mod tests {
     use super::*;
 
     /// Status, fields and body, parsed by httparse.
-    fn parsed(response: &[u8]) -> (u16, Vec<(String, String)>, Vec<u8>) {
+    pub fn parsed(response: &[u8]) -> (u16, Vec<(String, String)>, Vec<u8>) {
         let mut slots = [httparse::EMPTY_HEADER; 8];
         let mut head = httparse::Response::new(&mut slots);
         let httparse::Status::Complete(len) = head.parse(response).unwrap() else {
@@ -147,7 +147,8 @@ mod tests {
         (head.code.unwrap(), fields, response[len..].to_vec())
     }
 
-    fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    /// The value of a field.
+    pub fn field<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
         let found = fields.iter().find(|(n, _)| n == name);
         found.map(|(_, value)| value.as_str())
     }
